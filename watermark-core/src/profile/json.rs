@@ -1,0 +1,222 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Layer, Profile, TokenizerInfo};
+use crate::scheme::{Greenlist, Gumbel, Scheme};
+use crate::{Error, ErrorKind, Result};
+
+const VERSION: &str = "watermark-profile/1";
+/// A profile is a few hundred bytes, or more with many special tokens.
+const MAX_PROFILE: usize = 1 << 20;
+
+#[derive(Deserialize)]
+struct Version {
+    profile: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileJson {
+    profile: String,
+    name: String,
+    path: String,
+    tokenizer: TokenizerJson,
+    layers: Vec<LayerJson>,
+    repeats: Repeats,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenizerJson {
+    sha256: String,
+    vocab_size: u32,
+    special_token_ids: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayerJson {
+    name: String,
+    scheme: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gamma: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<f64>,
+    width: usize,
+    prf: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per: Option<Per>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Repeats {
+    Unmarked,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Per {
+    Account,
+}
+
+const PRF: &str = "chacha20-v1";
+
+impl Profile {
+    /// Reads a `watermark-profile/1` JSON document. Unknown fields are errors, because they could change what is scored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidProfile`], [`ErrorKind::UnsupportedVersion`], [`ErrorKind::InvalidParameter`],
+    /// [`ErrorKind::InvalidPath`].
+    pub fn parse(json: &str) -> Result<Self> {
+        let invalid = |why: String| Error::new(ErrorKind::InvalidProfile, why);
+        if json.len() > MAX_PROFILE {
+            return Err(invalid(format!("a profile is at most {MAX_PROFILE} bytes; this one has {}", json.len())));
+        }
+        // The version first, so that a newer profile is named as such and not as one with unknown fields.
+        let version: Version =
+            serde_json::from_str(json).map_err(|error| invalid(format!("not a profile: {error}")))?;
+        if version.profile != VERSION {
+            return Err(Error::new(
+                ErrorKind::UnsupportedVersion,
+                format!("the profile is of version {:?}; this program reads {VERSION:?}", version.profile),
+            ));
+        }
+        let file: ProfileJson = serde_json::from_str(json).map_err(|error| invalid(format!("profile: {error}")))?;
+        let mut sha256 = [0; 32];
+        base16ct::mixed::decode(file.tokenizer.sha256.as_bytes(), &mut sha256)
+            .ok()
+            .filter(|bytes| bytes.len() == 32)
+            .ok_or_else(|| invalid("tokenizer.sha256 is not 64 hexadecimal digits".to_owned()))?;
+        let profile = Self {
+            name: file.name,
+            path: file.path.parse()?,
+            tokenizer: TokenizerInfo {
+                sha256,
+                vocab_size: file.tokenizer.vocab_size,
+                special_token_ids: file.tokenizer.special_token_ids,
+            },
+            layers: file.layers.into_iter().map(Layer::try_from).collect::<Result<_>>()?,
+        };
+        profile.validate()?;
+        Ok(profile)
+    }
+
+    /// Writes what [`Profile::parse`] reads, indented, with a final newline.
+    #[must_use]
+    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "strings and finite numbers always serialize")]
+    pub fn print(&self) -> String {
+        let file = ProfileJson {
+            profile: VERSION.to_owned(),
+            name: self.name.clone(),
+            path: self.path.to_string(),
+            tokenizer: TokenizerJson {
+                sha256: base16ct::lower::encode_string(&self.tokenizer.sha256),
+                vocab_size: self.tokenizer.vocab_size,
+                special_token_ids: self.tokenizer.special_token_ids.clone(),
+            },
+            layers: self.layers.iter().map(LayerJson::from).collect(),
+            repeats: Repeats::Unmarked,
+        };
+        let mut json = serde_json::to_string_pretty(&file).expect("profile serializes");
+        json.push('\n');
+        json
+    }
+}
+
+impl TryFrom<LayerJson> for Layer {
+    type Error = Error;
+
+    fn try_from(json: LayerJson) -> Result<Self> {
+        let invalid = |why: String| Error::new(ErrorKind::InvalidProfile, format!("layer {:?}: {why}", json.name));
+        if json.prf != PRF {
+            return Err(invalid(format!("unknown prf {:?}; this program knows {PRF:?}", json.prf)));
+        }
+        let scheme = match (json.scheme.as_str(), json.gamma, json.delta) {
+            ("greenlist", Some(gamma), Some(delta)) => {
+                let scheme = Greenlist::new(gamma, delta).map_err(|error| invalid(error.to_string()))?;
+                Scheme::Greenlist(scheme)
+            }
+            ("greenlist", ..) => return Err(invalid("greenlist needs gamma and delta".to_owned())),
+            ("gumbel", None, None) => Scheme::Gumbel(Gumbel),
+            ("gumbel", ..) => return Err(invalid("gumbel takes neither gamma nor delta".to_owned())),
+            (other, ..) => {
+                return Err(invalid(format!("unknown scheme {other:?}; this program marks with greenlist and gumbel")));
+            }
+        };
+        Ok(Self { scheme, width: json.width, per_account: json.per.is_some(), name: json.name })
+    }
+}
+
+impl From<&Layer> for LayerJson {
+    fn from(layer: &Layer) -> Self {
+        let (gamma, delta) = match layer.scheme {
+            Scheme::Greenlist(scheme) => (Some(scheme.gamma()), Some(scheme.delta())),
+            Scheme::Gumbel(_) | Scheme::Tournament(_) => (None, None),
+        };
+        Self {
+            name: layer.name.clone(),
+            scheme: layer.scheme.name().to_owned(),
+            gamma,
+            delta,
+            width: layer.width,
+            prf: PRF.to_owned(),
+            per: layer.per_account.then_some(Per::Account),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"{"profile": "watermark-profile/1", "name": "chat-2026-11", "path": "epoch/2026-11",
+        "tokenizer": {"sha256": "0000000000000000000000000000000000000000000000000000000000000000",
+                      "vocab_size": 32000, "special_token_ids": [0, 1, 2]},
+        "layers": [
+          {"name": "distillation", "scheme": "greenlist", "gamma": 0.5, "delta": 2.0, "width": 1, "prf": "chacha20-v1"},
+          {"name": "provenance", "scheme": "gumbel", "width": 4, "prf": "chacha20-v1", "per": "account"}],
+        "repeats": "unmarked"}"#;
+
+    #[test]
+    fn round_trip() {
+        let profile = Profile::parse(GOOD).unwrap();
+        assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
+        assert!(profile.layers[1].per_account);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (from, to, kind, says) in [
+            ("profile/1", "profile/2", ErrorKind::UnsupportedVersion, "watermark-profile/2"),
+            ("\"greenlist\"", "\"sparkle\"", ErrorKind::InvalidProfile, "unknown scheme \"sparkle\""),
+            ("chacha20-v1", "md5", ErrorKind::InvalidProfile, "unknown prf \"md5\""),
+            ("0.5", "1.5", ErrorKind::InvalidProfile, "gamma is 1.5"),
+            ("\"width\": 1", "\"width\": 9", ErrorKind::InvalidProfile, "width 9"),
+            ("\"provenance\"", "\"distillation\"", ErrorKind::InvalidProfile, "two layers"),
+            ("\"provenance\"", "\"Pro/venance\"", ErrorKind::InvalidProfile, "layer 1: the name"),
+            ("[0, 1, 2]", "[32000]", ErrorKind::InvalidProfile, "special token id 32000"),
+            ("\"repeats\"", "\"code\": {}, \"repeats\"", ErrorKind::InvalidProfile, "code"),
+            ("epoch/2026-11", "Epoch", ErrorKind::InvalidPath, "Epoch"),
+            ("000\",", "0\",", ErrorKind::InvalidProfile, "sha256"),
+        ] {
+            let error = Profile::parse(&GOOD.replace(from, to)).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_panic_on_mutated_profiles(at in 0..GOOD.len(), byte in any::<char>()) {
+            let mut text: String = GOOD.chars().take(at).collect();
+            text.push(byte);
+            text.extend(GOOD.chars().skip(at + 1));
+            if let Ok(profile) = Profile::parse(&text) {
+                prop_assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
+            }
+        }
+    }
+}

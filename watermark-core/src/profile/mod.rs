@@ -1,0 +1,114 @@
+//! What a deployment does, without secrets: sampler, detector and evidence all read the same profile.
+
+#[cfg(feature = "profile")]
+mod json;
+
+use crate::key::{KeyPath, NodeKey, PrfKey};
+use crate::scheme::Scheme;
+use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result};
+
+/// Profiles with more layers are refused; each costs a PRF pass per token.
+const MAX_LAYERS: usize = 16;
+
+/// A deployment: tokenizer, key path and layers. Build it and [`Profile::validate`], or read JSON with `Profile::parse`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// A name for people.
+    pub name: String,
+    /// The node under which the layer keys lie.
+    pub path: KeyPath,
+    /// The tokenizer whose ids the layers speak of.
+    pub tokenizer: TokenizerInfo,
+    /// Reweighting layers in order, then at most one choosing layer.
+    pub layers: Vec<Layer>,
+}
+
+/// Identity of a tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenizerInfo {
+    /// SHA-256 of the tokenizer file's bytes.
+    pub sha256: [u8; 32],
+    /// Length of a logits row.
+    pub vocab_size: u32,
+    /// Ids that are neither marked nor scored.
+    pub special_token_ids: Vec<u32>,
+}
+
+/// One keyed signal. Layers never share randomness.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// A key-path segment, unique in the profile.
+    pub name: String,
+    /// The scheme with its parameters.
+    pub scheme: Scheme,
+    /// Context width in tokens, 0..=8.
+    pub width: usize,
+    /// Whether each account has a key of its own (`"per": "account"`).
+    pub per_account: bool,
+}
+
+impl Profile {
+    /// Checks what the types cannot: ranges, unique names, order and number of choosing layers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidProfile`], naming the field.
+    pub fn validate(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidProfile, message));
+        let tokenizer = &self.tokenizer;
+        if tokenizer.vocab_size == 0 || tokenizer.vocab_size > MAX_TOKEN_ID + 1 {
+            return invalid(format!("tokenizer.vocab_size is {}; it must be 1 to 2^24", tokenizer.vocab_size));
+        }
+        if let Some(id) = tokenizer.special_token_ids.iter().find(|&&id| id >= tokenizer.vocab_size) {
+            return invalid(format!("special token id {id} is not below vocab_size {}", tokenizer.vocab_size));
+        }
+        if self.layers.is_empty() || self.layers.len() > MAX_LAYERS {
+            return invalid(format!("{} layers; a profile has 1 to {MAX_LAYERS}", self.layers.len()));
+        }
+        for (i, layer) in self.layers.iter().enumerate() {
+            let name = &layer.name;
+            if name.contains('/') || self.layer_path(name).is_err() || name.is_empty() {
+                return invalid(format!("layer {i}: the name must be 1 to 64 characters of [a-z0-9._-]"));
+            }
+            if self.layers[..i].iter().any(|other| other.name == *name) {
+                return invalid(format!("two layers are named {name:?}"));
+            }
+            if layer.width > MAX_CONTEXT_WIDTH {
+                return invalid(format!("layer {name:?}: width {} is above {MAX_CONTEXT_WIDTH}", layer.width));
+            }
+            match layer.scheme {
+                Scheme::Greenlist(_) => {}
+                Scheme::Gumbel(_) if i + 1 == self.layers.len() => {}
+                Scheme::Gumbel(_) => {
+                    return invalid(format!("layer {name:?} chooses the token, so it must be the last layer"));
+                }
+                Scheme::Tournament(_) => {
+                    return invalid(format!("layer {name:?}: tournament can be scored but not yet marked with"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn layer_path(&self, name: &str) -> Result<KeyPath> {
+        self.path.join("layer")?.join(name)
+    }
+
+    /// The PRF key of a layer, from any key at or above it; `account` is needed for per-account layers only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutsideSubtree`], [`ErrorKind::MissingInput`] for a per-account layer without an account.
+    pub fn prf_key(&self, layer: &Layer, key: &NodeKey, account: Option<&str>) -> Result<PrfKey> {
+        let mut path = self.layer_path(&layer.name)?;
+        if layer.per_account {
+            let account = account.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::MissingInput,
+                    format!("layer {:?} has a key per account; name the account", layer.name),
+                )
+            })?;
+            let digest = <sha2::Sha256 as sha2::Digest>::digest(account.as_bytes());
+            path = path.join("account")?.join(&base16ct::lower::encode_string(&digest))?;
+        }
+        key.descend(&path)?.prf_key(layer.scheme.name(), layer.width)
+    }
+}
