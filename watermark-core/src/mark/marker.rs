@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use super::{Sampling, Session};
+use crate::key::{NodeKey, PrfKey};
+use crate::prf::ChaCha20V1;
+use crate::profile::Profile;
+use crate::{Error, ErrorKind, Result};
+
+/// A profile with its key: makes sessions. `Send + Sync`, cheap to clone.
+#[derive(Clone)]
+pub struct Marker(Arc<Shared>);
+
+struct Shared {
+    profile: Profile,
+    key: NodeKey,
+    special: Arc<[u32]>,
+    /// Layers with a key for everyone, derived once.
+    prfs: Vec<Option<ChaCha20V1>>,
+}
+
+/// How one sequence is sampled.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// The account that asks; needed by layers with a key per account.
+    pub account: Option<String>,
+    /// `false` samples the same distribution without any mark.
+    pub marked: bool,
+    /// Seed of every draw that no key decides. The same seed for two sequences repeats those draws.
+    pub seed: u64,
+    /// Temperature and truncation.
+    pub sampling: Sampling,
+}
+
+impl Marker {
+    /// Prepares `profile` under `key`, a key at or above the profile's path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidProfile`], [`ErrorKind::OutsideSubtree`].
+    pub fn new(profile: Profile, key: &NodeKey) -> Result<Self> {
+        profile.validate()?;
+        // Keep only the profile's subtree: the master key is not needed again.
+        let key = key.descend(&profile.path)?;
+        let prfs = profile
+            .layers
+            .iter()
+            .map(|layer| {
+                if layer.per_account {
+                    return Ok(None);
+                }
+                ChaCha20V1::new(&profile.prf_key(layer, &key, None)?, layer.width).map(Some)
+            })
+            .collect::<Result<_>>()?;
+        let mut special = profile.tokenizer.special_token_ids.clone();
+        special.sort_unstable();
+        Ok(Self(Arc::new(Shared { special: special.into(), profile, key, prfs })))
+    }
+
+    /// Starts a sequence with no generated tokens.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for sampling parameters, [`ErrorKind::MissingInput`] for a missing account.
+    pub fn session(&self, options: &SessionOptions) -> Result<Session> {
+        options.sampling.validate()?;
+        let shared = &self.0;
+        let mut layers = Vec::new();
+        if options.marked {
+            for (layer, prepared) in shared.profile.layers.iter().zip(&shared.prfs) {
+                let prf = match prepared {
+                    Some(prf) => prf.clone(),
+                    None => {
+                        let key = shared.profile.prf_key(layer, &shared.key, options.account.as_deref())?;
+                        ChaCha20V1::new(&key, layer.width)?
+                    }
+                };
+                layers.push((layer.scheme, prf));
+            }
+        }
+        let draws = ChaCha20V1::new(&draw_key(options.seed), 0)?;
+        let vocab_size = usize::try_from(shared.profile.tokenizer.vocab_size)
+            .map_err(|_| Error::new(ErrorKind::InvalidProfile, "vocab_size exceeds the address space"))?;
+        Ok(Session::new(layers, draws, options.sampling, vocab_size, Arc::clone(&shared.special)))
+    }
+
+    /// The profile.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.0.profile
+    }
+}
+
+impl std::fmt::Debug for Marker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Marker").field("profile", &self.0.profile).finish_non_exhaustive()
+    }
+}
+
+/// Ordinary draws use the same PRF under a key made from the public seed, so they are random access too.
+fn draw_key(seed: u64) -> PrfKey {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::new().chain_update(b"watermark-draw-v1\0").chain_update(seed.to_le_bytes()).finalize();
+    PrfKey::from_bytes(zeroize::Zeroizing::new(digest.into()))
+}

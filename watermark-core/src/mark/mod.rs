@@ -1,0 +1,9 @@
+//! Marking: [`Marker`] (shared, cheap to clone) -> [`Session`] (one per sequence).
+
+mod marker;
+mod sampling;
+mod session;
+
+pub use marker::{Marker, SessionOptions};
+pub use sampling::Sampling;
+pub use session::Session;

@@ -1,0 +1,203 @@
+use std::cmp::Ordering;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Ordinary sampling parameters, applied before any layer in the order temperature, top-k, top-p, min-p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 is greedy decoding, which carries no mark.
+    pub temperature: f32,
+    /// Keep the `top_k` most likely tokens.
+    pub top_k: Option<usize>,
+    /// Keep the fewest most likely tokens whose probabilities sum to at least `top_p`.
+    pub top_p: Option<f64>,
+    /// Keep tokens with at least `min_p` times the probability of the most likely one.
+    pub min_p: Option<f64>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: None, top_p: None, min_p: None }
+    }
+}
+
+/// The tokens that remain after truncation: ids ascending, logits divided by the temperature.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Support {
+    pub(super) ids: Vec<u32>,
+    pub(super) logits: Vec<f32>,
+    order: Vec<u32>,
+}
+
+impl Sampling {
+    pub(super) fn validate(&self) -> Result<()> {
+        let share = |name: &str, value: Option<f64>| match value {
+            Some(value) if !(value > 0.0 && value <= 1.0) => Err(format!("{name} is {value}; it must be in (0, 1]")),
+            _ => Ok(()),
+        };
+        let checked = if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            Err(format!("temperature is {}; it must be finite and not negative", self.temperature))
+        } else if self.top_k == Some(0) {
+            Err("top_k is 0; it must be at least 1".to_owned())
+        } else {
+            share("top_p", self.top_p).and(share("min_p", self.min_p))
+        };
+        checked.map_err(|message| Error::new(ErrorKind::InvalidParameter, message))
+    }
+
+    /// Checks a row of logits [vocab_size] and truncates it. -inf entries are unavailable tokens.
+    pub(super) fn truncate(&self, row: &[f32], support: &mut Support) -> Result<()> {
+        support.ids.clear();
+        support.logits.clear();
+        let scale = if self.temperature > 0.0 { self.temperature } else { 1.0 };
+        for (id, &logit) in (0u32..).zip(row) {
+            if logit.is_nan() || logit == f32::INFINITY {
+                return Err(Error::new(ErrorKind::InvalidLogits, format!("the logit of token {id} is {logit}")));
+            }
+            if logit > f32::NEG_INFINITY {
+                support.ids.push(id);
+                // A tiny temperature may overflow: clamped, the most likely tokens stay ahead of all others.
+                support.logits.push((logit / scale).clamp(f32::MIN, f32::MAX));
+            }
+        }
+        if support.ids.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidLogits, "no token has a finite logit"));
+        }
+        if self.temperature > 0.0 {
+            self.keep_most_likely(support);
+        } else {
+            let best = support.most_likely();
+            support.keep_sorted(&[best]);
+        }
+        Ok(())
+    }
+
+    fn keep_most_likely(&self, support: &mut Support) {
+        let n = support.ids.len();
+        if let Some(k) = self.top_k.filter(|&k| k < n) {
+            support.partition(k);
+            support.keep_first(k);
+        }
+        if let Some(top_p) = self.top_p.filter(|&p| p < 1.0) {
+            let keep = support.nucleus(top_p);
+            support.keep_first(keep);
+        }
+        if let Some(min_p) = self.min_p {
+            let best = f64::from(support.logits[support.most_likely() as usize]);
+            let floor = best + libm::log(min_p);
+            let mut kept = std::mem::take(&mut support.order);
+            kept.clear();
+            kept.extend((0u32..).zip(&support.logits).filter(|&(_, &l)| f64::from(l) >= floor).map(|(i, _)| i));
+            support.keep_sorted(&kept);
+            support.order = kept;
+        }
+    }
+}
+
+impl Support {
+    /// Position of the largest logit; the lower id wins a tie.
+    pub(super) fn most_likely(&self) -> u32 {
+        let first = (0u32, f32::NEG_INFINITY);
+        (0u32..).zip(&self.logits).fold(first, |best, (i, &l)| if l > best.1 { (i, l) } else { best }).0
+    }
+
+    /// Fills `order` with all positions, the `k` most likely ones first (in no order); ties go to lower ids.
+    fn partition(&mut self, k: usize) {
+        self.order.clear();
+        self.order.extend((0u32..).take(self.ids.len()));
+        if let Some(last) = k.checked_sub(1).filter(|&last| last < self.ids.len()) {
+            let logits = &self.logits;
+            self.order.select_nth_unstable_by(last, |&a, &b| descending(logits, a, b));
+        }
+    }
+
+    /// Sorts the most likely positions to the front of `order` until they hold `top_p` of the probability, and says
+    /// how many that takes. Sorting in growing portions spares a full sort of the vocabulary.
+    fn nucleus(&mut self, top_p: f64) -> usize {
+        let max = f64::from(self.logits[self.most_likely() as usize]);
+        let weight = |logits: &[f32], i: u32| libm::exp(f64::from(logits[i as usize]) - max);
+        let n = self.ids.len();
+        let total: f64 = (0u32..).take(n).map(|i| weight(&self.logits, i)).sum();
+        let mut portion = 256.min(n);
+        loop {
+            self.partition(portion);
+            let logits = &self.logits;
+            self.order[..portion].sort_unstable_by(|&a, &b| descending(logits, a, b));
+            let mut mass = 0.0;
+            for (kept, &i) in self.order[..portion].iter().enumerate() {
+                mass += weight(logits, i);
+                if mass >= top_p * total {
+                    return kept + 1;
+                }
+            }
+            if portion == n {
+                return n;
+            }
+            portion = (portion * 8).min(n);
+        }
+    }
+
+    fn keep_first(&mut self, n: usize) {
+        let mut order = std::mem::take(&mut self.order);
+        order[..n].sort_unstable();
+        self.keep_sorted(&order[..n]);
+        self.order = order;
+    }
+
+    /// Keeps the entries at the given ascending positions.
+    fn keep_sorted(&mut self, positions: &[u32]) {
+        for (to, &from) in positions.iter().enumerate() {
+            self.ids[to] = self.ids[from as usize];
+            self.logits[to] = self.logits[from as usize];
+        }
+        self.ids.truncate(positions.len());
+        self.logits.truncate(positions.len());
+    }
+}
+
+fn descending(logits: &[f32], a: u32, b: u32) -> Ordering {
+    logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn kept(sampling: Sampling, row: &[f32]) -> Vec<u32> {
+        let mut support = Support::default();
+        sampling.truncate(row, &mut support).unwrap();
+        support.ids
+    }
+
+    #[test]
+    fn truncations() {
+        let row = [0.0, 3.0, f32::NEG_INFINITY, 2.0, 3.0, 1.0];
+        let base = Sampling::default();
+        assert_eq!(kept(base, &row), [0, 1, 3, 4, 5]);
+        assert_eq!(kept(Sampling { top_k: Some(1), ..base }, &row), [1]);
+        assert_eq!(kept(Sampling { top_k: Some(3), ..base }, &row), [1, 3, 4]);
+        assert_eq!(kept(Sampling { temperature: 0.0, ..base }, &row), [1]);
+        // weights e^{0,3,2,3,1} / total: .0206 .413 .152 .413 ..., so 0.8 needs the two 3s, 0.9 the 2 as well
+        assert_eq!(kept(Sampling { top_p: Some(0.8), ..base }, &row), [1, 4]);
+        assert_eq!(kept(Sampling { top_p: Some(0.9), ..base }, &row), [1, 3, 4]);
+        assert_eq!(kept(Sampling { min_p: Some(0.3), ..base }, &row), [1, 3, 4]);
+        assert_eq!(kept(Sampling { min_p: Some(1.0), ..base }, &row), [1, 4]);
+        assert_eq!(kept(Sampling { temperature: 1e-30, top_p: Some(0.9), ..base }, &[1e30, 1e30, 1.0]), [0, 1]);
+    }
+
+    #[test]
+    fn a_large_nucleus_grows_past_the_first_portion() {
+        let row: Vec<f32> = (0..5000).map(|i| -(i as f32) * 1e-6).collect();
+        assert_eq!(kept(Sampling { top_p: Some(0.5), ..Sampling::default() }, &row).len(), 2495);
+    }
+
+    #[test]
+    fn bad_rows_are_errors() {
+        let mut support = Support::default();
+        for row in [&[f32::NAN, 1.0][..], &[1.0, f32::INFINITY], &[f32::NEG_INFINITY; 3], &[]] {
+            let error = Sampling::default().truncate(row, &mut support).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidLogits);
+        }
+    }
+}
