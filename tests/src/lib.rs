@@ -1,0 +1,41 @@
+//! What the suites share: vectors, and the corpora where they are present.
+
+use std::path::PathBuf;
+
+/// Parses a vector file of `tests/vectors`.
+///
+/// # Panics
+/// If it is missing or not JSON: the vectors are part of the repository.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test without its vectors has failed")]
+pub fn vectors(name: &str) -> serde_json::Value {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name);
+    let text = std::fs::read_to_string(&path).expect("vector file");
+    serde_json::from_str(&text).expect("vector JSON")
+}
+
+/// A field of a vector as u32 ids.
+///
+/// # Panics
+/// If it is not an array of them.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a malformed vector fails the test")]
+pub fn ids(value: &serde_json::Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).expect("token ids")
+}
+
+/// A field of a vector as text.
+///
+/// # Panics
+/// If it is not a string.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a malformed vector fails the test")]
+pub fn text(value: &serde_json::Value) -> &str {
+    value.as_str().expect("string")
+}
+
+/// Whether two values agree to a relative error of 1e-9.
+#[must_use]
+pub fn close(got: f64, expected: f64) -> bool {
+    (got - expected).abs() <= 1e-9 * expected.abs()
+}

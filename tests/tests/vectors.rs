@@ -1,0 +1,158 @@
+//! The shared vectors (made by `vectors/oracle.py`) through the public API.
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests")]
+
+use serde_json::Value;
+use watermark_core::detect::{LayerDetector, Tally};
+use watermark_core::distill::closed_test;
+use watermark_core::key::{NodeKey, PrfKey, fresh_keys};
+use watermark_core::prf::ChaCha20V1;
+use watermark_core::scheme::{Greenlist, Gumbel, Scheme, Tournament};
+use watermark_tests::{close, ids, text, vectors};
+
+fn hex(value: &Value) -> Vec<u8> {
+    let digits = text(value);
+    (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect()
+}
+
+fn key(value: &Value) -> PrfKey {
+    PrfKey::from_hex(text(value)).unwrap()
+}
+
+#[test]
+fn derive() {
+    let vector = vectors("derive.json");
+    let root = NodeKey::root(&hex(&vector["master"]));
+    assert_eq!(root.secret().to_vec(), hex(&vector["root"]));
+    let nodes = vector["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 5);
+    for row in nodes {
+        let node = root.descend(&text(&row["path"]).parse().unwrap()).unwrap();
+        assert_eq!(node.secret().to_vec(), hex(&row["node"]));
+        let salt = hex(&row["salt"]).try_into().unwrap();
+        assert_eq!(node.commitment(&salt).to_vec(), hex(&row["commitment"]));
+        for prf in row["prf"].as_array().unwrap() {
+            let width = usize::try_from(prf["width"].as_u64().unwrap()).unwrap();
+            let derived = ChaCha20V1::new(&node.prf_key(text(&prf["scheme"]), width).unwrap(), width).unwrap();
+            let expected = ChaCha20V1::new(&key(&prf["key"]), width).unwrap();
+            // The key itself is not readable, so compare what it does.
+            let context = vec![1; width];
+            assert_eq!(
+                derived.context_words(derived.context(&context).unwrap().unwrap()),
+                expected.context_words(expected.context(&context).unwrap().unwrap())
+            );
+        }
+    }
+}
+
+#[test]
+fn prf_chacha20_v1() {
+    let rows = vectors("prf_chacha20_v1.json");
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 42);
+    for row in rows {
+        let tokens = ids(&row["context"]);
+        let prf = ChaCha20V1::new(&key(&row["key"]), tokens.len()).unwrap();
+        let context = prf.context(&tokens).unwrap().unwrap();
+        let words: Vec<u32> = ids(&row["tokens"]).iter().map(|&t| prf.word(context, t).unwrap()).collect();
+        assert_eq!(words, ids(&row["words"]));
+        let mut bulk = Vec::new();
+        prf.words(ids(&row["tokens"]).into_iter().map(|t| (context, t)), &mut bulk).unwrap();
+        assert_eq!(bulk, words);
+        assert_eq!(prf.context_words(context)[..3], ids(&row["context_words"])[..]);
+    }
+}
+
+#[test]
+fn scores() {
+    let vector = vectors("scores.json");
+    for row in vector["gumbel_q32"].as_array().unwrap() {
+        let word = u32::try_from(row[0].as_u64().unwrap()).unwrap();
+        assert_eq!(Gumbel.score_q32(word), row[1].as_u64().unwrap(), "{word}");
+    }
+    for row in vector["green_threshold"].as_array().unwrap() {
+        let scheme = Greenlist::new(text(&row[0]).parse().unwrap(), 2.0).unwrap();
+        assert_eq!(u64::from(scheme.threshold()), row[1].as_u64().unwrap());
+    }
+    for row in vector["tournament_bits_30"].as_array().unwrap() {
+        let word = u32::try_from(row[0].as_u64().unwrap()).unwrap();
+        for depth in 1..=30u32 {
+            let ones = text(&row[1]).bytes().take(depth as usize).filter(|&b| b == b'1').count() as u64;
+            assert_eq!(Tournament::new(depth).unwrap().score(word), ones);
+        }
+    }
+}
+
+/// The detector of a row of `detect.json`, and where its statistic is.
+fn detector(row: &Value) -> (LayerDetector, &str) {
+    let (scheme, statistic) = match text(&row["scheme"]) {
+        "gumbel" => (Scheme::Gumbel(Gumbel), "sum_q32"),
+        "greenlist" => (Scheme::Greenlist(Greenlist::new(text(&row["gamma"]).parse().unwrap(), 2.0).unwrap()), "green"),
+        _ => {
+            let depth = u32::try_from(row["depth"].as_u64().unwrap()).unwrap();
+            (Scheme::Tournament(Tournament::new(depth).unwrap()), "ones")
+        }
+    };
+    let width = usize::try_from(row["width"].as_u64().unwrap()).unwrap();
+    (LayerDetector::from_prf_key(scheme, width, &key(&row["key"])).unwrap(), statistic)
+}
+
+#[test]
+fn detect() {
+    let rows = vectors("detect.json");
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 8);
+    for row in rows {
+        let (layer, statistic) = detector(row);
+        let mut tally = Tally::default();
+        for doc in row["docs"].as_array().unwrap() {
+            layer.add(&mut tally, &[], &ids(doc)).unwrap();
+        }
+        let finding = layer.finding(&tally).unwrap();
+        assert_eq!(finding.n_scored, row["n"].as_u64().unwrap());
+        let expected = row[statistic].as_str().map_or_else(|| row[statistic].to_string(), str::to_owned);
+        assert_eq!(finding.statistic.to_string(), expected);
+        assert!(close(finding.log10_p, text(&row["log10_p"]).parse().unwrap()));
+        match row.get("ln_e") {
+            Some(ln_e) => assert!(close(finding.ln_e.unwrap(), text(ln_e).parse().unwrap())),
+            None => assert_eq!(finding.ln_e, None),
+        }
+    }
+}
+
+#[test]
+fn resample_keys() {
+    let vector = vectors("resample_keys.json");
+    let expected = vector["keys"].as_array().unwrap();
+    let keys: Vec<PrfKey> = fresh_keys(&hex(&vector["seed"]), 5).collect();
+    assert_eq!(keys.len(), expected.len());
+    for (got, expected) in keys.iter().zip(expected) {
+        let word = |key: &PrfKey| {
+            let prf = ChaCha20V1::new(key, 0).unwrap();
+            prf.context_words(prf.context(&[]).unwrap().unwrap())
+        };
+        assert_eq!(word(got), word(&key(expected)));
+    }
+}
+
+/// The vector excludes pairs of the record's own prompt, so the tally is the plain detector's.
+#[test]
+fn weighted() {
+    for row in vectors("weighted.json").as_array().unwrap() {
+        let scheme = Scheme::Greenlist(Greenlist::new(text(&row["gamma"]).parse().unwrap(), 2.0).unwrap());
+        let layer = LayerDetector::from_prf_key(scheme, 1, &key(&row["key"])).unwrap();
+        let mut tally = Tally::default();
+        for record in row["records"].as_array().unwrap() {
+            layer.add(&mut tally, &ids(&record["prompt_tokens"]), &ids(&record["tokens"])).unwrap();
+        }
+        let totals = &row["totals"];
+        assert_eq!(tally.n_scored(), totals["scored"].as_u64().unwrap());
+        assert_eq!(tally.n_duplicate(), totals["duplicate"].as_u64().unwrap());
+        assert_eq!(tally.n_excluded(), totals["excluded"].as_u64().unwrap());
+        assert_eq!(tally.n_short_context(), totals["short_context"].as_u64().unwrap());
+        let finding = closed_test(&tally, &layer).unwrap();
+        assert_eq!(finding.green, row["green"].as_u64().unwrap());
+        assert_eq!(finding.statistic.to_string(), text(&row["statistic_sqrt"]));
+        assert!(close(finding.log10_p, text(&row["log10_p_sqrt"]).parse().unwrap()));
+        assert!(close(finding.log10_p_distinct, text(&row["log10_p_distinct"]).parse().unwrap()));
+    }
+}
