@@ -47,6 +47,17 @@ pub struct Layer {
     pub per_account: bool,
 }
 
+impl Layer {
+    /// The two layers of an ordinary deployment: `distillation` with a context of one token, which a student model
+    /// inherits, and `provenance` with a context of four, which leaves the distribution of each token as it is. A mark
+    /// with the long context is hardly inherited (2312.04469, 2502.11598), so one layer cannot do both jobs.
+    #[must_use]
+    pub fn defaults(distillation: Scheme, provenance: Scheme) -> Vec<Self> {
+        let layer = |name: &str, scheme, width| Self { name: name.to_owned(), scheme, width, per_account: false };
+        vec![layer("distillation", distillation, 1), layer("provenance", provenance, 4)]
+    }
+}
+
 impl Profile {
     /// Checks what the types cannot: ranges, unique names, order and number of choosing layers.
     ///
