@@ -6,7 +6,7 @@ use super::special::{bernoulli_cumulant, exp_remainder, ln_beta_density, ln_gamm
 const STEP: f64 = 1.0 / 12.0;
 
 /// `e^STEP`.
-const STEP_RATIO: f64 = 1.086_904_049_521_228_9;
+const STEP_RATIO: f64 = 1.086_904_049_521_229;
 
 /// Where the rule starts: below `t = -3.75` the nodes weigh less than `1e-17` together.
 const FIRST_NODE: f64 = 0.023_517_745_856_009_107;

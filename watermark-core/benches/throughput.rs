@@ -1,0 +1,147 @@
+//! PRF words per second (against `rand_chacha` in the same run), one marking step, scored tokens per second.
+#![allow(missing_docs, clippy::unwrap_used, reason = "benchmark")]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use watermark_core::detect::{LayerDetector, Tally};
+use watermark_core::key::{KeyPath, NodeKey};
+use watermark_core::mark::{Marker, Sampling, SessionOptions};
+use watermark_core::prf::ChaCha20V1;
+use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+
+const VOCABULARIES: [u32; 2] = [32_000, 128_256];
+
+fn key() -> NodeKey {
+    NodeKey::root(b"benchmark")
+}
+
+fn prf_words(c: &mut Criterion) {
+    let mut group = c.benchmark_group("prf_words");
+    let prf = ChaCha20V1::new(&key().prf_key("gumbel", 4).unwrap(), 4).unwrap();
+    let context = prf.context(&[1, 2, 3, 4]).unwrap().unwrap();
+    for vocab in VOCABULARIES {
+        let mut words = vec![0u32; vocab as usize];
+        group.throughput(Throughput::Elements(u64::from(vocab)));
+        group.bench_function(BenchmarkId::new("vocabulary", vocab), |b| {
+            b.iter(|| prf.vocabulary_words(context, black_box(&mut words)).unwrap());
+        });
+        let mut bytes = vec![0u8; 4 * vocab as usize];
+        group.bench_function(BenchmarkId::new("rand_chacha_vocabulary", vocab), |b| {
+            b.iter(|| ChaCha20Rng::from_seed([7; 32]).fill_bytes(black_box(&mut bytes)));
+        });
+    }
+    let mut scattered = Vec::new();
+    group.throughput(Throughput::Elements(4096));
+    group.bench_function("scattered", |b| {
+        b.iter(|| prf.words((0..4096u32).map(|t| (context, t * 31)), black_box(&mut scattered)).unwrap());
+    });
+    group.bench_function("rand_chacha_scattered", |b| {
+        let mut rng = ChaCha20Rng::from_seed([7; 32]);
+        b.iter(|| {
+            for t in 0..4096u128 {
+                rng.set_word_pos(t * 31);
+                black_box(rng.next_u32());
+            }
+        });
+    });
+    group.finish();
+}
+
+/// Normal logits (standard deviation 2) with a head of 500 tokens at 16 - 1.3 ln(rank).
+fn logits(vocab: u32) -> Vec<f32> {
+    let mut rng = ChaCha20Rng::from_seed([9; 32]);
+    let mut uniform = || (f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0;
+    let mut row: Vec<f32> = (0..vocab)
+        .map(|_| (2.0 * (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()) as f32)
+        .collect();
+    for rank in 1..=500 {
+        let at = (uniform() * f64::from(vocab)) as usize;
+        row[at] = (16.0 - 1.3 * f64::from(rank).ln()) as f32;
+    }
+    row
+}
+
+fn marking_step(c: &mut Criterion) {
+    let mut group = c.benchmark_group("marking_step");
+    let greenlist = Scheme::Greenlist(Greenlist::new(0.5, 2.0).unwrap());
+    let plain = Sampling { temperature: 0.8, ..Sampling::default() };
+    let cases = [
+        ("both_layers", Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)), plain),
+        (
+            "both_layers_top_p",
+            Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
+            Sampling { top_p: Some(0.95), ..plain },
+        ),
+        (
+            "both_layers_top_k_50",
+            Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
+            Sampling { top_k: Some(50), ..plain },
+        ),
+        ("gumbel", Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)).split_off(1), plain),
+    ];
+    for vocab in VOCABULARIES {
+        let row = logits(vocab);
+        for (name, layers, sampling) in &cases {
+            let profile = Profile {
+                name: "bench".to_owned(),
+                path: KeyPath::root(),
+                tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: vocab, special_token_ids: vec![0] },
+                layers: layers.clone(),
+            };
+            let marker = Marker::new(profile, &key()).unwrap();
+            let options = SessionOptions { marked: true, sampling: *sampling, ..SessionOptions::default() };
+            let mut session = marker.session(&options).unwrap();
+            let mut step = 0;
+            for token in 1..5 {
+                session.accept(token).unwrap();
+            }
+            group.bench_function(BenchmarkId::new(*name, vocab), |b| {
+                b.iter(|| {
+                    // A new context each time, as in generation.
+                    step += 1;
+                    session.rollback(1);
+                    session.accept(1 + step % 30_000).unwrap();
+                    session.sample(black_box(&row)).unwrap()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn scored_tokens(c: &mut Criterion) {
+    let mut group = c.benchmark_group("scored_tokens");
+    let mut rng = ChaCha20Rng::from_seed([3; 32]);
+    // Zipf-like ids: most pairs are new, some repeat
+    let tokens: Vec<u32> = (0..1_000_000)
+        .map(|_| {
+            let range = 128_000 >> (rng.next_u32() % 12);
+            rng.next_u32() % range
+        })
+        .collect();
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(tokens.len() as u64));
+    let schemes = [
+        ("greenlist_width_1", Scheme::Greenlist(Greenlist::new(0.25, 2.0).unwrap()), 1),
+        ("gumbel_width_4", Scheme::Gumbel(Gumbel), 4),
+    ];
+    for (name, scheme, width) in schemes {
+        let prf_key = key().prf_key(scheme.name(), width).unwrap();
+        let layer = LayerDetector::from_prf_key(scheme, width, &prf_key).unwrap();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut tally = Tally::default();
+                layer.add(&mut tally, &[], black_box(&tokens)).unwrap();
+                layer.finding(&tally).unwrap()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, prf_words, marking_step, scored_tokens);
+criterion_main!(benches);
