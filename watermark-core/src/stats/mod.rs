@@ -5,15 +5,16 @@
 //! logarithms, from `-1e9` digits up to values that differ from zero by less than `1e-300`.
 //!
 //! - [`ln_binomial_sf`], [`log10_binomial_sf`], [`ln_binomial_cdf`]: green counts, tournament ones
-//! - [`ln_gamma_sf`], [`log10_gamma_sf`], [`log10_gamma_sf_q32`], [`ln_gamma_cdf`]: sums of exponential scores
+//! - [`ln_gamma_sf`], [`log10_gamma_sf`], [`log10_gamma_sf_q32`], [`ln_gamma_cdf`], [`q32_to_f64`]:
+//!   sums of exponential scores
 //! - [`ln_e_gumbel`], [`ln_e_green`]: e-values of the same two statistics
 //! - [`log10_weighted_green_bound`], [`weight_sqrt`]: green counts weighted by repetition, a bound
 //!
 //! The tail that does not hold the mode is the density at the point (Loader 2000: Stirling error and deviance) times
 //! a smooth integral of order one standard deviation, taken by double-exponential quadrature in the coordinate where
-//! the integrand is log-concave; the other tail is its complement. One method covers every size and distance, at some
-//! sixty evaluations. Uniform expansions (Temme 1979, DLMF 8.12) would serve only near the mean, continued fractions
-//! (DLMF 8.17.22) only away from it.
+//! the integrand is log-concave; the other tail is its complement. One method covers every size and distance, at
+//! about a hundred evaluations. Uniform expansions (Temme 1979, DLMF 8.12) would serve only near the mean, continued
+//! fractions (DLMF 8.17.22) only away from it.
 
 mod binomial;
 mod evalue;
