@@ -39,3 +39,13 @@ pub fn text(value: &serde_json::Value) -> &str {
 pub fn close(got: f64, expected: f64) -> bool {
     (got - expected).abs() <= 1e-9 * expected.abs()
 }
+
+/// The tokenizer of the laboratory models.
+///
+/// # Panics
+/// If the shipped file is broken.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a broken tokenizer fails the test")]
+pub fn tokenizer() -> tokenizers::Tokenizer {
+    tokenizers::Tokenizer::from_bytes(watermark_lab::shipped::tokenizer_json()).expect("tokenizer.json")
+}

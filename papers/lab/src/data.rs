@@ -56,7 +56,8 @@ impl Corpus {
         let bytes = |documents: &[String]| documents.iter().map(String::len).sum::<usize>() as f64;
         let wanted = bytes(&problems) * prose_share / (1.0 - prose_share);
         let keep = (wanted / bytes(&prose)).min(1.0);
-        let prose = prose.into_iter().enumerate().filter(|(i, _)| ((i + 1) as f64 * keep).floor() > (*i as f64 * keep).floor());
+        let prose =
+            prose.into_iter().enumerate().filter(|(i, _)| ((i + 1) as f64 * keep).floor() > (*i as f64 * keep).floor());
         let mut corpus = Self { training: Vec::new(), held_out: Vec::new() };
         for (i, document) in problems.into_iter().chain(prose.map(|(_, piece)| piece)).enumerate() {
             let side = if i % HELD_OUT_EVERY == 0 { &mut corpus.held_out } else { &mut corpus.training };
@@ -114,8 +115,11 @@ fn pieces(text: &str) -> Vec<String> {
 fn jsonl<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Vec<T>> {
     let named = || format!("corpus file {}", path.display());
     let file = File::open(path).with_context(named)?;
-    let reader: Box<dyn Read> =
-        if path.extension().is_some_and(|ext| ext == "gz") { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let reader: Box<dyn Read> = if path.extension().is_some_and(|ext| ext == "gz") {
+        Box::new(MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
     let lines = BufReader::new(reader).lines().enumerate();
     lines
         .map(|(i, line)| {

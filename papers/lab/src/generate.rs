@@ -141,17 +141,15 @@ impl Cache {
             let qkv: Vec<f32> = qkv.flatten_all()?.to_vec1()?;
             let mut attended = vec![0.0; batch * d_model];
             let at = self.length;
-            attended
-                .par_chunks_mut(d_model)
-                .zip(qkv.par_chunks(3 * d_model))
-                .zip(&mut self.sequences)
-                .for_each(|((out, qkv), cache)| {
+            attended.par_chunks_mut(d_model).zip(qkv.par_chunks(3 * d_model)).zip(&mut self.sequences).for_each(
+                |((out, qkv), cache)| {
                     let size = context_len * d_model;
                     let (keys, values) = cache[2 * layer * size..2 * (layer + 1) * size].split_at_mut(size);
                     keys[at * d_model..(at + 1) * d_model].copy_from_slice(&qkv[d_model..2 * d_model]);
                     values[at * d_model..(at + 1) * d_model].copy_from_slice(&qkv[2 * d_model..]);
                     attend(out, &qkv[..d_model], keys, values, at + 1, n_heads);
-                });
+                },
+            );
             add(&mut x, &tensor(attended)?.matmul(&block.attention_out.as_detached_tensor())?)?;
             let hidden = tensor(normalised(&x, d_model))?.matmul(&block.up.as_detached_tensor())?.relu()?.sqr()?;
             add(&mut x, &hidden.matmul(&block.down.as_detached_tensor())?)?;

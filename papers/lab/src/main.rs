@@ -108,9 +108,8 @@ fn main() -> Result<()> {
             };
             let steps = options.steps(examples.len());
             println!("{} parameters, {} tokens an epoch, {steps} steps", model.parameters(), examples.len());
-            let bar = ProgressBar::new(steps as u64).with_style(ProgressStyle::with_template(
-                "[{bar:40}] {pos}/{len} {msg} {elapsed} (ETA {eta})",
-            )?);
+            let bar = ProgressBar::new(steps as u64)
+                .with_style(ProgressStyle::with_template("[{bar:40}] {pos}/{len} {msg} {elapsed} (ETA {eta})")?);
             let start = Instant::now();
             train(&model, &examples, &options, |step| {
                 let rate = (step.done * options.batch_rows * ROW) as f64 / start.elapsed().as_secs_f64();

@@ -75,10 +75,8 @@ impl Config {
     /// Name and shape of every tensor, in file order.
     fn shapes(&self) -> Vec<(String, [usize; 2])> {
         let d = self.d_model;
-        let mut shapes = vec![
-            ("embedding".to_owned(), [self.vocab_size, d]),
-            ("positions".to_owned(), [self.context_len, d]),
-        ];
+        let mut shapes =
+            vec![("embedding".to_owned(), [self.vocab_size, d]), ("positions".to_owned(), [self.context_len, d])];
         for i in 0..self.n_layers {
             shapes.push((format!("block.{i}.qkv"), [d, 3 * d]));
             shapes.push((format!("block.{i}.attention_out"), [d, d]));
@@ -139,7 +137,8 @@ impl Model {
         ensure!(bytes.len() <= MAX_FILE, "model: {} bytes; at most {MAX_FILE} are read", bytes.len());
         let (_, metadata) = SafeTensors::read_metadata(bytes).context("not a safetensors file")?;
         let json = metadata.metadata().as_ref().and_then(|map| map.get(METADATA));
-        let json = json.with_context(|| format!("model: the metadata has no {METADATA:?}; not a model of this laboratory"))?;
+        let json =
+            json.with_context(|| format!("model: the metadata has no {METADATA:?}; not a model of this laboratory"))?;
         let config: Config = serde_json::from_str(json).context("model config")?;
         config.validate()?;
         let file = SafeTensors::deserialize(bytes).context("not a safetensors file")?;
@@ -267,4 +266,48 @@ fn to_f32(view: &TensorView<'_>) -> Result<Vec<f32>> {
 fn normal(rng: &mut ChaCha20Rng) -> f64 {
     let mut uniform = || (f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0;
     (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CONFIG: Config = Config { vocab_size: 16, d_model: 8, n_layers: 1, n_heads: 2, d_ff: 8, context_len: 4 };
+
+    #[test]
+    fn a_file_gives_the_same_model() {
+        let bytes = Model::new(&CONFIG, 1).unwrap().to_safetensors_f16().unwrap();
+        let model = Model::from_safetensors(&bytes).unwrap();
+        assert_eq!(model.config(), &CONFIG);
+        assert_eq!(model.to_safetensors_f16().unwrap(), bytes);
+        assert_eq!(model.duplicate().unwrap().to_safetensors_f16().unwrap(), bytes);
+    }
+
+    #[test]
+    fn ids_and_lengths_out_of_range_are_errors() {
+        let model = Model::new(&CONFIG, 1).unwrap();
+        for (ids, batch) in [(vec![16], 1), (vec![0; 5], 1), (vec![0; 3], 2), (vec![], 1), (vec![0], 0)] {
+            assert!(model.forward(&ids, batch).is_err(), "{ids:?} {batch}");
+        }
+        assert!(Model::new(&Config { n_heads: 3, ..CONFIG }, 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_panic_on_damaged_files(at in 0usize..900, byte in any::<u8>(), length in 0usize..2000) {
+            let mut bytes = Model::new(&CONFIG, 1).unwrap().to_safetensors_f16().unwrap();
+            let n = bytes.len();
+            bytes[at % n] = byte;
+            bytes.truncate(length);
+            let _ = Model::from_safetensors(&bytes);
+        }
+
+        #[test]
+        fn no_panic_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Model::from_safetensors(&bytes);
+        }
+    }
 }

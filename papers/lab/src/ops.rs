@@ -287,8 +287,7 @@ mod tests {
     #[test]
     fn causal_softmax_rows_sum_to_one_and_do_not_look_ahead() {
         let scores = Tensor::rand(-3f32, 3.0, (2, 3, 5, 5), &Device::Cpu).unwrap();
-        let rows: Vec<Vec<f32>> =
-            causal_softmax(&scores, 1.0).unwrap().reshape(((), 5)).unwrap().to_vec2().unwrap();
+        let rows: Vec<Vec<f32>> = causal_softmax(&scores, 1.0).unwrap().reshape(((), 5)).unwrap().to_vec2().unwrap();
         for (i, row) in rows.iter().enumerate() {
             assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
             assert!(row[i % 5 + 1..].iter().all(|&x| x == 0.0));

@@ -10,13 +10,41 @@ const NAMES: &[&str] = &[
 ];
 
 const THINGS: &[&str] = &[
-    "apples", "pencils", "marbles", "stickers", "books", "cookies", "shells", "stamps", "cards", "flowers", "eggs",
-    "candles", "toys", "oranges", "tickets", "buttons", "muffins", "coins", "balloons", "bracelets",
+    "apples",
+    "pencils",
+    "marbles",
+    "stickers",
+    "books",
+    "cookies",
+    "shells",
+    "stamps",
+    "cards",
+    "flowers",
+    "eggs",
+    "candles",
+    "toys",
+    "oranges",
+    "tickets",
+    "buttons",
+    "muffins",
+    "coins",
+    "balloons",
+    "bracelets",
 ];
 
 const PLACES: &[&str] = &[
-    "the market", "school", "the fair", "the library", "the bakery", "the park", "a yard sale", "the beach", "the farm",
-    "the museum", "camp", "the pet shop",
+    "the market",
+    "school",
+    "the fair",
+    "the library",
+    "the bakery",
+    "the park",
+    "a yard sale",
+    "the beach",
+    "the farm",
+    "the museum",
+    "camp",
+    "the pet shop",
 ];
 
 /// `{a}` `{b}` are names, `{t}` `{u}` things, `{p}` a place, `{n}` `{m}` `{k}` numbers.

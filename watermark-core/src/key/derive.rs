@@ -140,7 +140,7 @@ impl fmt::Debug for PrfKey {
 
 /// PRF keys for tests against chance: key i of `seed`, for i in 0..n. A seed that is a digest of what is tested leaves
 /// nobody a choice of keys.
-pub fn fresh_keys(seed: &[u8], n: u32) -> impl Iterator<Item = PrfKey> {
+pub fn fresh_keys(seed: &[u8], n: u32) -> impl Iterator<Item = PrfKey> + use<> {
     let (prk, _) = Hkdf::<Sha256>::extract(Some(LABEL_RESAMPLE), seed);
     let prk: [u8; 32] = prk.into();
     (0..n).map(move |i| PrfKey(expand(&prk, &[&i.to_le_bytes()])))

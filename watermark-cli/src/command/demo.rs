@@ -1,0 +1,91 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use watermark_cli::demo::{self, ALPHA, Outcome, Row};
+
+use super::{claim, print, progress, table};
+
+/// The whole chain on the embedded models: mark, distil, detect, show
+///
+/// A provider makes a key, a two-layer profile and a commitment; a teacher model answers prompts under it; a distiller
+/// trains a student on those answers; held-out prompts are asked; the closed test decides. A control student, trained
+/// on unmarked answers of the same teacher, and 20 fresh keys go through the same procedure.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  watermark demo --quick --out /tmp/demo
+
+Exit codes: 0 = the student is detected, the control and the fresh keys are not; 1 = otherwise; 2 = an error.
+Reproducible from --seed on the same machine and thread count.")]
+pub(crate) struct Args {
+    /// The folder to write; must not exist or be empty
+    #[arg(long, default_value = "watermark-demo", value_name = "DIR")]
+    out: PathBuf,
+    /// Seed of the demo's key, prompts, draws and training
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A smaller run, under 90 seconds on two cores
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let start = Instant::now();
+        let options = demo::Options { out: self.out, seed: self.seed, quick: self.quick };
+        let outcome = demo::run(&options, &progress)?;
+        print_table(&outcome)?;
+        print(&format!(
+            "\nFiles in {}/: profile, key, commitment, tokenizer, answers, result.json, evidence.svg. {} s.",
+            options.out.display(),
+            start.elapsed().as_secs()
+        ))?;
+        Ok(claim(outcome.holds()))
+    }
+}
+
+fn print_table(outcome: &Outcome) -> Result<()> {
+    let mut rows =
+        vec![["whose answers", "key", "pairs", "green", "log10 p", "ln e", "verdict"].map(str::to_owned).to_vec()];
+    let named = [
+        ("teacher", "teacher, marked text", "provider's"),
+        ("student", "student of the marked answers", "provider's"),
+        ("control", "student of unmarked answers", "provider's"),
+    ];
+    for (subject, who, key) in named {
+        rows.extend(outcome.rows().iter().filter(|row| row.subject == subject).map(|row| cells(who, key, row)));
+    }
+    let fresh: Vec<&Row> = outcome.rows().iter().filter(|row| row.subject == "fresh_key").collect();
+    if let Some(lowest) = fresh.iter().min_by(|a, b| a.log10_p.total_cmp(&b.log10_p)) {
+        let key = format!("{} others, lowest", fresh.len());
+        rows.push(cells("student of the marked answers", &key, lowest));
+    }
+    print(table(&rows, 2).trim_end())?;
+    let says = if outcome.holds() {
+        "The student's answers depend on the provider's key; the control's do not, and no other key finds anything."
+    } else {
+        "This run did not show it: the student must be detected, the control and every fresh key must not."
+    };
+    print(&format!(
+        "\n{says}\n\
+         pairs: distinct (previous token, token) pairs in the answers, without those that occur in a prompt. Half are\n\
+         green by chance. log10 p: chance of green repetitions this strong if the answers are independent of the key, a\n\
+         rigorous bound; detected at log10 p <= {:.0}. ln e: evidence that stays valid under optional stopping.\n\
+         A detection does not show direct use of the provider's API, nor intent: marked text may have come another way.",
+        ALPHA.log10()
+    ))
+}
+
+fn cells(who: &str, key: &str, row: &Row) -> Vec<String> {
+    vec![
+        who.to_owned(),
+        key.to_owned(),
+        row.n_scored.to_string(),
+        format!("{:.1} %", 100.0 * row.green as f64 / row.n_scored.max(1) as f64),
+        format!("{:.1}", row.log10_p),
+        format!("{:.1}", row.ln_e),
+        row.verdict.to_owned(),
+    ]
+}

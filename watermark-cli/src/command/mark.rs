@@ -1,0 +1,128 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use watermark_cli::files::{read_key, read_profile, write_new};
+use watermark_cli::generate::{Answering, answer};
+use watermark_cli::read::read_prompts;
+use watermark_cli::tokenizer::Tokenizer;
+use watermark_core::mark::{Marker, Sampling};
+use watermark_lab::model::Model;
+use watermark_lab::shipped;
+
+use super::{print, progress};
+
+/// Answer prompts with the embedded model, marked under a profile
+///
+/// Writes JSONL with `prompt`, `completion`, `prompt_tokens` and `tokens`, so that `detect` can read the file both as
+/// text and with --input-format tokens. The model is a small one for experiments: it shows marking, not answering.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  watermark profile new --out lab.profile.json
+  watermark keygen --out lab.key.json
+  watermark mark --profile lab.profile.json --key lab.key.json --prompts prompts.txt --out marked.jsonl
+  watermark detect --profile lab.profile.json --key lab.key.json marked.jsonl")]
+pub(crate) struct Args {
+    /// A profile made for the model's tokenizer
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// A key at or above the profile's path
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// One prompt a line, or JSONL with `prompt`, `question` or `text`
+    #[arg(long, value_name = "FILE")]
+    prompts: PathBuf,
+    /// The JSONL file to write; never overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Another model in the laboratory's safetensors format, with the same tokenizer
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Longest answer in tokens
+    #[arg(long, default_value_t = 96, value_name = "N")]
+    max_tokens: usize,
+    /// Sampling temperature; 0 is greedy and carries no mark
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f32,
+    /// Sample among the K most likely tokens
+    #[arg(long, default_value_t = 50, value_name = "K")]
+    top_k: usize,
+    /// Sample among the fewest tokens that hold this probability
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Drop tokens below this share of the most likely one's probability
+    #[arg(long, value_name = "P")]
+    min_p: Option<f64>,
+    /// Seed of the draws that no key decides
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The account that asks, for layers with a key per account
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Sample without any mark, for comparison
+    #[arg(long)]
+    unmarked: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    prompt: &'a str,
+    completion: &'a str,
+    prompt_tokens: &'a [u32],
+    tokens: &'a [u32],
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let profile = read_profile(&self.profile)?.profile;
+        let tokenizer = Tokenizer::embedded()?;
+        if tokenizer.info()?.sha256 != profile.tokenizer.sha256 {
+            bail!(
+                "profile {} is for another tokenizer than the embedded model's; make one with: watermark profile new",
+                self.profile.display()
+            );
+        }
+        let key = read_key(&self.key)?;
+        let prompts = read_prompts(&self.prompts)?;
+        let model = match &self.model {
+            None => shipped::teacher()?,
+            Some(path) => {
+                let bytes = std::fs::read(path).with_context(|| format!("model {}", path.display()))?;
+                Model::from_safetensors(&bytes).with_context(|| format!("model {}", path.display()))?
+            }
+        };
+        let marker = Marker::new(profile, &key)?;
+        let how = Answering {
+            max_new_tokens: self.max_tokens,
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: Some(self.top_k),
+                top_p: self.top_p,
+                min_p: self.min_p,
+            },
+            marked: !self.unmarked,
+            account: self.account,
+            seed: self.seed,
+        };
+        if self.out.exists() {
+            bail!("{} exists and is not overwritten; choose another name", self.out.display());
+        }
+        let bar = progress("Answering prompts", (prompts.len() * self.max_tokens) as u64);
+        let answers = answer(&model, &tokenizer, &marker, &prompts, &how, |n| bar.inc(n as u64))?;
+        bar.finish_and_clear();
+        let (mut lines, mut tokens) = (Vec::new(), 0);
+        for (prompt, answer) in prompts.iter().zip(&answers) {
+            tokens += answer.tokens.len();
+            let line =
+                Line { prompt, completion: &answer.text, prompt_tokens: &answer.prompt_tokens, tokens: &answer.tokens };
+            serde_json::to_writer(&mut lines, &line)?;
+            lines.push(b'\n');
+        }
+        write_new(&self.out, &lines)?;
+        let mark = if self.unmarked { "unmarked" } else { "marked" };
+        print(&format!("Wrote {} {mark} answers, {tokens} tokens, to {}", answers.len(), self.out.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,82 @@
+//! One file per command: arguments, then what they do.
+
+pub(crate) mod demo;
+pub(crate) mod detect;
+pub(crate) mod keygen;
+pub(crate) mod mark;
+pub(crate) mod profile;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// The claim does not hold.
+pub(crate) const NOT_HELD: u8 = 1;
+
+/// 0 if the claim holds, else 1.
+pub(crate) fn claim(holds: bool) -> ExitCode {
+    if holds { ExitCode::SUCCESS } else { ExitCode::from(NOT_HELD) }
+}
+
+/// Prints an error and its causes on stderr.
+pub(crate) fn complain(error: &Error) {
+    say(&format!("error: {error:#}"));
+}
+
+/// One line on stderr.
+pub(crate) fn say(line: &str) {
+    // Nothing is left to tell anybody if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// One line on stdout.
+pub(crate) fn print(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+/// One JSON document on a line of stdout.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&serde_json::to_string(value)?)
+}
+
+pub(crate) fn is_broken_pipe(error: &Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// A progress bar with ETA on stderr; silent unless stderr is a terminal.
+pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    let template = "{prefix:<34} [{bar:28}] {human_pos}/{human_len} {msg} {elapsed} (ETA {eta})";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// Text columns: the first `left` are flush left, the others flush right.
+pub(crate) fn table(rows: &[Vec<String>], left: usize) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let pad = " ".repeat(width - cell.chars().count());
+            line += &if column < left { format!("{cell}{pad}  ") } else { format!("{pad}{cell}  ") };
+        }
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}

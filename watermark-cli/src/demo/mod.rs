@@ -1,0 +1,223 @@
+//! The whole chain on the embedded models: mark, distil, detect, show.
+
+mod plot;
+mod result;
+mod school;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use watermark_core::detect::{Detector, LayerDetector};
+use watermark_core::distill::ClosedSample;
+use watermark_core::key::{NodeKey, fresh_keys};
+use watermark_core::mark::{Marker, Sampling};
+use watermark_core::profile::{Layer, Profile};
+use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+use watermark_lab::model::Model;
+use watermark_lab::{prompts, shipped};
+
+pub use result::{Outcome, Row};
+
+use crate::files::{write_key, write_new};
+use crate::generate::{Answer, Answering, answer};
+use crate::tokenizer::{Tokenizer, hex};
+
+/// Level of every verdict of the demo.
+pub const ALPHA: f64 = 1e-6;
+
+/// Other keys under which the student is tested.
+const FRESH_KEYS: u32 = 20;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder to write; must not exist or be empty.
+    pub out: PathBuf,
+    /// Seed of keys, prompts, draws and training.
+    pub seed: u64,
+    /// A smaller run.
+    pub quick: bool,
+}
+
+/// How much of everything.
+struct Size {
+    served_prompts: usize,
+    held_out_prompts: usize,
+    max_new_tokens: usize,
+    epochs: f64,
+}
+
+impl Size {
+    fn of(options: &Options) -> Self {
+        if options.quick {
+            Self { served_prompts: 800, held_out_prompts: 200, max_new_tokens: 80, epochs: 2.0 }
+        } else {
+            Self { served_prompts: 2000, held_out_prompts: 400, max_new_tokens: 96, epochs: 3.0 }
+        }
+    }
+}
+
+/// As the first try in the literature's setting: temperature 0.8, the 50 most likely tokens.
+const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, min_p: None };
+
+#[derive(Serialize)]
+struct Commitment<'a> {
+    commitment: String,
+    path: &'a str,
+    profile_sha256: String,
+    salt: String,
+}
+
+#[derive(Serialize)]
+struct TextRecord<'a> {
+    prompt: &'a str,
+    completion: &'a str,
+}
+
+/// Runs the demo and writes its folder. `stage` makes a progress bar for a step of so many units.
+///
+/// # Errors
+/// If the folder is in use or cannot be written, or a step fails.
+pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Result<Outcome> {
+    let size = Size::of(options);
+    prepare_folder(&options.out)?;
+    let file = |name: &str| options.out.join(name);
+
+    // The provider: key, profile, commitment, all before anything is served.
+    let tokenizer = Tokenizer::embedded()?;
+    write_new(&file("tokenizer.json"), shipped::tokenizer_json())?;
+    let key = demo_key(options.seed);
+    write_key(&file("key.json"), &key)?;
+    let profile = profile(&tokenizer)?;
+    let profile_json = profile.print();
+    write_new(&file("profile.json"), profile_json.as_bytes())?;
+    write_new(&file("commitment.json"), &commitment(&profile, &profile_json, &key, options.seed)?)?;
+    let marker = Marker::new(profile.clone(), &key)?;
+
+    // The teacher answers harvested prompts, and the same prompts unmarked for the control.
+    let mut questions = prompts::word_problems(options.seed, size.served_prompts + size.held_out_prompts);
+    let held_out = questions.split_off(size.served_prompts);
+    let ask = |label: &str, model: &Model, questions: &[String], marked: bool, salt: u64| -> Result<Vec<Answer>> {
+        let bar = stage(label, (questions.len() * size.max_new_tokens) as u64);
+        let how = Answering {
+            max_new_tokens: size.max_new_tokens,
+            sampling: SAMPLING,
+            marked,
+            account: None,
+            // Far apart, so that no two runs share draws.
+            seed: options.seed.wrapping_mul(1 << 32).wrapping_add(salt << 24),
+        };
+        let answers = answer(model, &tokenizer, &marker, questions, &how, |n| bar.inc(n as u64))?;
+        bar.finish_and_clear();
+        Ok(answers)
+    };
+    let teacher = shipped::teacher()?;
+    let marked = ask("Teacher answers, marked", &teacher, &questions, true, 1)?;
+    let unmarked = ask("Teacher answers, unmarked", &teacher, &questions, false, 2)?;
+    write_answers(&file("teacher.jsonl"), &questions, &marked)?;
+
+    let learn = |label: &str, answers: &[Answer]| {
+        school::fine_tune(label, &tokenizer, &questions, answers, size.epochs, options.seed, stage)
+    };
+    // The distiller trains a clean base on the marked answers; the control gets the unmarked ones.
+    let student = learn("Student learns marked answers", &marked)?;
+    let control = learn("Control learns unmarked answers", &unmarked)?;
+
+    // The investigator asks both what neither has seen.
+    let student_answers = ask("Student answers held-out prompts", &student, &held_out, false, 3)?;
+    let control_answers = ask("Control answers held-out prompts", &control, &held_out, false, 4)?;
+    write_answers(&file("student.jsonl"), &held_out, &student_answers)?;
+    write_answers(&file("control.jsonl"), &held_out, &control_answers)?;
+
+    // Everything below sees only the text files, the profile and the key.
+    let detector = Detector::new(&profile, &key, None)?;
+    let layer = &detector.layers()[0];
+    let sample = |questions: &[String], answers: &[Answer]| sample(layer, &tokenizer, questions, answers);
+    let teacher_sample = sample(&questions, &marked)?;
+    let student_sample = sample(&held_out, &student_answers)?;
+    let control_sample = sample(&held_out, &control_answers)?;
+    let seed_of_fresh_keys: [u8; 32] = Sha256::digest(fs::read(file("student.jsonl"))?).into();
+
+    let mut rows = vec![
+        Row::new("teacher", 0, &teacher_sample.test(layer)?),
+        Row::new("student", 0, &student_sample.test(layer)?),
+        Row::new("control", 0, &control_sample.test(layer)?),
+    ];
+    for (index, fresh) in (0..).zip(fresh_keys(&seed_of_fresh_keys, FRESH_KEYS)) {
+        rows.push(Row::new("fresh_key", index, &student_sample.test(&layer.with_prf_key(&fresh)?)?));
+    }
+    let outcome = Outcome::new(options, &profile_json, hex(&seed_of_fresh_keys), rows);
+    write_new(&file("result.json"), outcome.json()?.as_bytes())?;
+    let curves = [
+        ("student (true key)", "#c2410c", student_sample.evidence_curve(layer, 200)?),
+        ("control (true key)", "#64748b", control_sample.evidence_curve(layer, 200)?),
+    ];
+    write_new(&file("evidence.svg"), outcome.svg(&curves).as_bytes())?;
+    Ok(outcome)
+}
+
+fn prepare_folder(out: &Path) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
+    if fs::read_dir(out).with_context(|| format!("reading {}", out.display()))?.next().is_some() {
+        bail!("{} is not empty and is left as it is; remove it, or choose another folder with --out", out.display());
+    }
+    Ok(())
+}
+
+/// A key from the seed, so that the run can be repeated. A real key comes from `watermark keygen`.
+fn demo_key(seed: u64) -> NodeKey {
+    let master = Sha256::new().chain_update(b"watermark-demo-key\0").chain_update(seed.to_le_bytes()).finalize();
+    NodeKey::root(&master)
+}
+
+fn profile(tokenizer: &Tokenizer) -> Result<Profile> {
+    let greenlist = Scheme::Greenlist(Greenlist::new(0.5, 2.0)?);
+    let profile = Profile {
+        name: "demo".to_owned(),
+        path: "epoch/demo".parse()?,
+        tokenizer: tokenizer.info()?,
+        layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
+    };
+    profile.validate()?;
+    Ok(profile)
+}
+
+/// The salt may be public because the node holds 256 bits that nobody can guess.
+fn commitment(profile: &Profile, profile_json: &str, key: &NodeKey, seed: u64) -> Result<Vec<u8>> {
+    let salt: [u8; 32] =
+        Sha256::new().chain_update(b"watermark-demo-salt\0").chain_update(seed.to_le_bytes()).finalize().into();
+    let commitment = Commitment {
+        commitment: hex(&key.descend(&profile.path)?.commitment(&salt)),
+        path: profile.path.as_str(),
+        profile_sha256: hex(&Sha256::digest(profile_json.as_bytes())),
+        salt: hex(&salt),
+    };
+    let mut json = serde_json::to_vec_pretty(&commitment)?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+fn write_answers(path: &Path, questions: &[String], answers: &[Answer]) -> Result<()> {
+    let mut lines = Vec::new();
+    for (prompt, answer) in questions.iter().zip(answers) {
+        serde_json::to_writer(&mut lines, &TextRecord { prompt, completion: &answer.text })?;
+        lines.push(b'\n');
+    }
+    write_new(path, &lines)
+}
+
+/// Counts answers for the closed test from their text, as an investigator would.
+fn sample(
+    layer: &LayerDetector,
+    tokenizer: &Tokenizer,
+    questions: &[String],
+    answers: &[Answer],
+) -> Result<ClosedSample> {
+    let prompts = questions.iter().map(|question| tokenizer.encode(question)).collect::<Result<Vec<_>>>()?;
+    let answers = answers.iter().map(|answer| tokenizer.encode(&answer.text)).collect::<Result<Vec<_>>>()?;
+    Ok(ClosedSample::new(layer, prompts.iter().map(Vec::as_slice), answers.iter().map(Vec::as_slice))?)
+}

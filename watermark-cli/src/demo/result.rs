@@ -1,0 +1,117 @@
+use anyhow::Result;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use watermark_core::detect::{Verdict, decide};
+use watermark_core::distill::ClosedFinding;
+
+use super::plot::{Curve, Strip, evidence_svg};
+use super::{ALPHA, Options};
+use crate::tokenizer::hex;
+
+/// One closed test: a subject's answers under one key.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// `teacher`, `student`, `control`, or `fresh_key` (the student under another key).
+    pub subject: &'static str,
+    /// Number among the rows of this subject.
+    pub index: u32,
+    /// Distinct (context, token) pairs.
+    pub n_scored: u64,
+    /// Green ones among them.
+    pub green: u64,
+    /// Sum of floor(2^16 sqrt(count)) over green pairs.
+    pub statistic: String,
+    /// log10 of the bound on the tail of `statistic`; decides.
+    pub log10_p: f64,
+    /// log10 of the exact binomial tail of `green`.
+    pub log10_p_distinct: f64,
+    /// Natural logarithm of the anytime-valid e-value.
+    pub ln_e: f64,
+    /// At level [`ALPHA`].
+    pub verdict: &'static str,
+}
+
+impl Row {
+    pub(super) fn new(subject: &'static str, index: u32, finding: &ClosedFinding) -> Self {
+        let verdict = decide(&[(finding.n_scored, finding.log10_p)], ALPHA)[0];
+        Self {
+            subject,
+            index,
+            n_scored: finding.n_scored,
+            green: finding.green,
+            statistic: finding.statistic.to_string(),
+            log10_p: finding.log10_p,
+            log10_p_distinct: finding.log10_p_distinct,
+            ln_e: finding.ln_e,
+            verdict: verdict.as_str(),
+        }
+    }
+
+    /// Whether the row's verdict is `detected`.
+    #[must_use]
+    pub fn detected(&self) -> bool {
+        self.verdict == Verdict::Detected.as_str()
+    }
+}
+
+/// What the demo found; `result.json` is this.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    rows: Vec<Row>,
+    alpha: f64,
+    layer: &'static str,
+    weights: &'static str,
+    seed: u64,
+    quick: bool,
+    profile_sha256: String,
+    fresh_keys_seed: String,
+}
+
+impl Outcome {
+    pub(super) fn new(options: &Options, profile_json: &str, fresh_keys_seed: String, rows: Vec<Row>) -> Self {
+        Self {
+            rows,
+            alpha: ALPHA,
+            layer: "distillation",
+            weights: "isqrt(count << 32)",
+            seed: options.seed,
+            quick: options.quick,
+            profile_sha256: hex(&Sha256::digest(profile_json.as_bytes())),
+            fresh_keys_seed,
+        }
+    }
+
+    /// All tests, `fresh_key` rows last.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The student is detected; the control and the fresh keys are not.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.rows.iter().all(|row| match row.subject {
+            "student" => row.detected(),
+            "control" | "fresh_key" => !row.detected(),
+            _ => true,
+        })
+    }
+
+    pub(super) fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    pub(super) fn svg(&self, curves: &[(&str, &str, Vec<(u64, f64)>)]) -> String {
+        let curves: Vec<_> = curves.iter().map(|(label, color, points)| Curve { label, color, points }).collect();
+        let of = |subject: &str| -> Vec<f64> {
+            self.rows.iter().filter(|row| row.subject == subject).map(|row| row.log10_p).collect()
+        };
+        let (student, control, fresh) = (of("student"), of("control"), of("fresh_key"));
+        let strips = [
+            Strip { label: "student", color: "#c2410c", log10_p: &student },
+            Strip { label: "control", color: "#64748b", log10_p: &control },
+            Strip { label: "20 fresh keys", color: "#2563eb", log10_p: &fresh },
+        ];
+        evidence_svg(&curves, &strips, ALPHA)
+    }
+}

@@ -1,0 +1,85 @@
+//! Answers of a laboratory model, marked or not.
+
+use anyhow::{Context, Result};
+use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
+use watermark_lab::generate::{Generate, generate};
+use watermark_lab::model::Model;
+use watermark_lab::{prompts, shipped};
+
+use crate::tokenizer::Tokenizer;
+
+/// How a batch of prompts is answered.
+#[derive(Clone, Debug)]
+pub struct Answering {
+    /// Longest answer in tokens.
+    pub max_new_tokens: usize,
+    /// Temperature and truncation.
+    pub sampling: Sampling,
+    /// Whether the marker's layers apply.
+    pub marked: bool,
+    /// The account that asks, for layers with a key per account.
+    pub account: Option<String>,
+    /// Sequence i draws under seed + i.
+    pub seed: u64,
+}
+
+/// One answered prompt.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Token ids of the whole prompt text given to the model.
+    pub prompt_tokens: Vec<u32>,
+    /// Generated ids, without the end-of-text token.
+    pub tokens: Vec<u32>,
+    /// Their text.
+    pub text: String,
+}
+
+/// Sequences generated side by side.
+const BATCH: usize = 256;
+
+/// The ids that a laboratory model is asked with: end-of-text, then the question in the format it was trained on.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn prompt_ids(tokenizer: &Tokenizer, question: &str) -> Result<Vec<u32>> {
+    let mut ids = vec![shipped::EOS];
+    ids.extend(tokenizer.encode(&prompts::prompt_text(question))?);
+    Ok(ids)
+}
+
+/// Answers `questions` with `model`. Shapes: one answer per question, in order. `progress` is told of new tokens.
+///
+/// # Errors
+/// If a prompt does not fit the model's context, or the model's logits cannot be sampled from.
+pub fn answer(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    marker: &Marker,
+    questions: &[String],
+    how: &Answering,
+    progress: impl FnMut(usize),
+) -> Result<Vec<Answer>> {
+    let prompt_ids = questions.iter().map(|question| prompt_ids(tokenizer, question)).collect::<Result<Vec<_>>>()?;
+    let sessions = (0u64..).take(questions.len()).map(|i| {
+        let options = SessionOptions {
+            account: how.account.clone(),
+            marked: how.marked,
+            seed: how.seed.wrapping_add(i),
+            sampling: how.sampling,
+        };
+        marker.session(&options)
+    });
+    let mut sessions: Vec<Session> = sessions.collect::<Result<_, _>>()?;
+    let options = Generate { max_new_tokens: how.max_new_tokens, batch_size: BATCH, eos_token_id: shipped::EOS };
+    let pick = |session: &mut Session, logits: &[f32]| {
+        let token = session.sample(logits).context("the model's logits cannot be sampled from")?;
+        session.accept(token)?;
+        Ok(token)
+    };
+    let generated = generate(model, &prompt_ids, &mut sessions, &options, pick, progress)?;
+    let answers = prompt_ids.into_iter().zip(generated).map(|(prompt_tokens, tokens)| {
+        let text = tokenizer.decode(&tokens)?;
+        Ok(Answer { prompt_tokens, tokens, text })
+    });
+    answers.collect()
+}

@@ -1,0 +1,11 @@
+//! Files around `watermark-core`: readers of untrusted corpora, key and profile files, tokenizers, detection over
+//! files. The `watermark` binary and, with the feature `demo`, the embedded laboratory models sit on top.
+
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod detect;
+pub mod files;
+#[cfg(feature = "demo")]
+pub mod generate;
+pub mod read;
+pub mod tokenizer;

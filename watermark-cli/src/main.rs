@@ -1,0 +1,51 @@
+//! `watermark`: mark text while it is sampled, detect the mark, show that a model was distilled from marked answers.
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Keyed statistical watermarks for language models: mark, detect, and show distillation.
+///
+/// Exit codes: 0 = ran and the claim holds (a mark was detected, a file is valid); 1 = ran and it does not hold;
+/// 2 = an error, or more bad records than --max-bad-records.
+#[derive(Parser)]
+#[command(name = "watermark", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a master key (mode 0600, never overwritten, no prompt)
+    Keygen(command::keygen::Args),
+    /// Write or check a profile: what a deployment does, without secrets
+    Profile(command::profile::Args),
+    /// Answer prompts with the embedded model, marked under a profile
+    Mark(command::mark::Args),
+    /// Test texts or token ids for marks
+    Detect(command::detect::Args),
+    /// The whole chain on the embedded models: mark, distil, detect, show
+    Demo(command::demo::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Keygen(args) => args.run(),
+        Command::Profile(args) => args.run(),
+        Command::Mark(args) => args.run(),
+        Command::Detect(args) => args.run(),
+        Command::Demo(args) => args.run(),
+    };
+    match result {
+        Ok(code) => code,
+        // The reader of our output has gone away (`| head`): not our failure.
+        Err(error) if command::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            command::complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}

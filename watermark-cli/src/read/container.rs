@@ -1,0 +1,143 @@
+use std::io::{self, Read};
+
+use flate2::read::MultiGzDecoder;
+
+use super::{InputFormat, Limits, ReadError, ReadErrorKind};
+
+const GZIP: &[u8] = b"\x1f\x8b";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The longest entry of [`FOREIGN`].
+const LONGEST_MAGIC: usize = 6;
+
+/// What is recognised and not read: first bytes, name, what to do.
+const FOREIGN: [(&[u8], ReadErrorKind, &str, &str); 9] = {
+    use ReadErrorKind::{UnsupportedContainer, UnsupportedEncoding};
+    const TO_JSONL: &str = "convert it to JSONL, one object per line";
+    const TO_UTF8: &str = "convert it, for example with `iconv -f UTF-16 -t UTF-8`";
+    [
+        (b"\x28\xb5\x2f\xfd", UnsupportedContainer, "zstd", "decompress it with `zstd -d`"),
+        (b"PAR1", UnsupportedContainer, "Parquet", TO_JSONL),
+        (b"ARROW1", UnsupportedContainer, "an Arrow file", TO_JSONL),
+        (b"\xff\xff\xff\xff", UnsupportedContainer, "an Arrow stream", TO_JSONL),
+        (b"\xfd7zXZ\0", UnsupportedContainer, "xz", "decompress it with `xz -d`"),
+        (b"PK\x03\x04", UnsupportedContainer, "a zip archive", "extract it"),
+        (b"\xff\xfe", UnsupportedEncoding, "UTF-16", TO_UTF8),
+        (b"\xfe\xff", UnsupportedEncoding, "UTF-16", TO_UTF8),
+        (GZIP, UnsupportedContainer, "gzip inside gzip", "decompress it once with `gzip -d`"),
+    ]
+};
+
+/// A byte stream whose beginning can be looked at before it is read.
+pub(super) struct Stream {
+    head: Vec<u8>,
+    read: usize,
+    rest: Box<dyn Read + Send>,
+}
+
+/// The decompressed bytes of an input, past any byte order mark; they hold at least one byte that is not white space.
+pub(super) struct Content {
+    pub(super) stream: Stream,
+    pub(super) gzip: bool,
+    /// Bytes of byte order mark before the stream.
+    pub(super) skipped: usize,
+    /// The first byte that is not white space.
+    pub(super) first: u8,
+}
+
+impl Content {
+    pub(super) fn open(
+        source: Box<dyn Read + Send>,
+        name: &str,
+        format: InputFormat,
+        limits: Limits,
+    ) -> Result<Self, ReadError> {
+        let mut stream = Stream::new(source);
+        let gzip = stream.peek(GZIP.len()).map_err(|error| ReadError::from_io(name, false, &error))? == GZIP;
+        if gzip {
+            stream = Stream::new(Box::new(MultiGzDecoder::new(stream)));
+        }
+        let io = |error| ReadError::from_io(name, gzip, &error);
+        let head = stream.peek(LONGEST_MAGIC).map_err(io)?;
+        for (magic, kind, what, remedy) in FOREIGN {
+            // PAR1 and ARROW1 can also be how a text begins, if the user says that it is one.
+            let may_be_text = format == InputFormat::Text && magic.iter().all(u8::is_ascii_graphic);
+            if head.starts_with(magic) && !may_be_text {
+                return Err(ReadError::new(kind, format!("{name}: this is {what}, which is not read yet; {remedy}")));
+            }
+        }
+        let skipped = if head.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        stream.read = skipped;
+        let Some(first) = stream.peek_past_space(limits.max_record_bytes).map_err(io)? else {
+            return Err(if stream.head.len() - skipped > limits.max_record_bytes {
+                ReadError::new(
+                    ReadErrorKind::LeadingSpace,
+                    format!(
+                        "{name}: begins with more than {} bytes of white space; remove it",
+                        limits.max_record_bytes
+                    ),
+                )
+            } else {
+                ReadError::new(ReadErrorKind::Empty, format!("{name}: no records: the input is empty"))
+            });
+        };
+        if first == b'[' && format != InputFormat::Text {
+            return Err(ReadError::new(
+                ReadErrorKind::UnsupportedContainer,
+                format!(
+                    "{name}: this looks like a JSON array, which is not read yet; `jq -c '.[]'` makes JSONL of it \
+                     (pass --input-format text if it is plain text)"
+                ),
+            ));
+        }
+        Ok(Self { stream, gzip, skipped, first })
+    }
+}
+
+impl Stream {
+    fn new(rest: Box<dyn Read + Send>) -> Self {
+        Self { head: Vec::new(), read: 0, rest }
+    }
+
+    /// The first `len` bytes, or all if there are fewer.
+    fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
+        let missing = len.saturating_sub(self.head.len());
+        (&mut self.rest).take(missing as u64).read_to_end(&mut self.head)?;
+        Ok(&self.head)
+    }
+
+    /// The first byte that is not white space; none if the stream ends, or has more than `limit` bytes, before it.
+    fn peek_past_space(&mut self, limit: usize) -> io::Result<Option<u8>> {
+        let mut seen = self.read;
+        loop {
+            if let Some(&first) = self.head[seen..].iter().find(|byte| !byte.is_ascii_whitespace()) {
+                return Ok(Some(first));
+            }
+            seen = self.head.len();
+            if seen - self.read > limit {
+                return Ok(None);
+            }
+            // One read at a time: an error must not take with it what came before.
+            let mut chunk = [0; 4096];
+            match self.rest.read(&mut chunk) {
+                Ok(0) => return Ok(None),
+                Ok(n) => self.head.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = &self.head[self.read..];
+        if left.is_empty() {
+            return self.rest.read(into);
+        }
+        let n = left.len().min(into.len());
+        into[..n].copy_from_slice(&left[..n]);
+        self.read += n;
+        Ok(n)
+    }
+}

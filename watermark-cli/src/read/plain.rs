@@ -1,0 +1,28 @@
+use std::{io::Read, sync::Arc};
+
+use super::{BadRecord, BadRecordKind, Body, Location, ReadError, Record, container::Content, error::Flaw};
+
+/// The whole of `content` as one text.
+pub(super) fn read(content: Content, source: &Arc<str>, limit: usize) -> Result<Result<Record, BadRecord>, ReadError> {
+    let mut bytes = Vec::new();
+    content
+        .stream
+        .take((limit as u64).saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| ReadError::from_io(source, content.gzip, &error))?;
+    let location = Location { source: Arc::clone(source), line: 1 };
+    if bytes.len() > limit {
+        return Ok(Err(Flaw::too_long("the text", limit).at(location)));
+    }
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) => Ok(Record { location, id: None, body: Body::Text { prompt: None, text } }),
+        Err(error) => {
+            let offset = content.skipped + error.utf8_error().valid_up_to();
+            Err(Flaw::new(
+                BadRecordKind::InvalidUtf8,
+                format!("not UTF-8 at byte {offset} (counted from 0); convert it to UTF-8, for example with `iconv`"),
+            )
+            .at(location))
+        }
+    })
+}

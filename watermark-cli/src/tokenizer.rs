@@ -1,0 +1,128 @@
+//! Tokenizers and their fingerprints.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use sha2::{Digest, Sha256};
+use watermark_core::profile::TokenizerInfo;
+
+/// A `tokenizer.json` with the digest of its bytes.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    sha256: [u8; 32],
+    name: String,
+}
+
+impl Tokenizer {
+    /// Parses the bytes of a `tokenizer.json`; `name` is for messages.
+    ///
+    /// # Errors
+    /// If the `tokenizers` crate cannot read it.
+    pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
+        let inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|error| anyhow!("{name} is not a tokenizer.json that can be read: {error}"))?;
+        Ok(Self { inner, sha256: Sha256::digest(bytes).into(), name: name.to_owned() })
+    }
+
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// If it cannot be opened or parsed.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("tokenizer {}", path.display()))?;
+        Self::from_bytes(&bytes, &path.display().to_string())
+    }
+
+    /// The tokenizer embedded with the laboratory models.
+    ///
+    /// # Errors
+    /// Never in a build that passed its tests.
+    #[cfg(feature = "demo")]
+    pub fn embedded() -> Result<Self> {
+        Self::from_bytes(watermark_lab::shipped::tokenizer_json(), "the embedded tokenizer")
+    }
+
+    /// The tokenizer of a profile: the given file, else `tokenizer.json` beside the profile, else the embedded one,
+    /// whichever first has the digest that the profile names. A given file with another digest is an error.
+    ///
+    /// # Errors
+    /// If none matches.
+    pub fn for_profile(given: Option<&Path>, profile_path: &Path, expected: &TokenizerInfo) -> Result<Self> {
+        if let Some(path) = given {
+            let tokenizer = Self::open(path)?;
+            tokenizer.check(expected)?;
+            return Ok(tokenizer);
+        }
+        let beside: PathBuf = profile_path.with_file_name("tokenizer.json");
+        if beside.is_file() {
+            let tokenizer = Self::open(&beside)?;
+            if tokenizer.sha256 == expected.sha256 {
+                return Ok(tokenizer);
+            }
+        }
+        #[cfg(feature = "demo")]
+        {
+            let tokenizer = Self::embedded()?;
+            if tokenizer.sha256 == expected.sha256 {
+                return Ok(tokenizer);
+            }
+        }
+        bail!("no tokenizer with the digest that {} names was found; give it with --tokenizer", profile_path.display())
+    }
+
+    fn check(&self, expected: &TokenizerInfo) -> Result<()> {
+        if self.sha256 != expected.sha256 {
+            bail!(
+                "tokenizer {} has SHA-256 {}, but the profile was made for {}; token ids would not agree. \
+                 Use the tokenizer that the deployment serves with",
+                self.name,
+                hex(&self.sha256),
+                hex(&expected.sha256)
+            );
+        }
+        Ok(())
+    }
+
+    /// The identity that a profile states. `vocab_size` is one past the largest id; special tokens are those that the
+    /// file marks as special.
+    ///
+    /// # Errors
+    /// If the vocabulary is empty or too large.
+    pub fn info(&self) -> Result<TokenizerInfo> {
+        let largest = self.inner.get_vocab(true).into_values().max().context("the tokenizer has no tokens")?;
+        let mut special_token_ids: Vec<u32> = self
+            .inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special)
+            .map(|(id, _)| id)
+            .collect();
+        special_token_ids.sort_unstable();
+        let vocab_size = largest.checked_add(1).context("a token id does not fit 32 bits")?;
+        Ok(TokenizerInfo { sha256: self.sha256, vocab_size, special_token_ids })
+    }
+
+    /// Token ids of `text`, without added special tokens.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode it.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding =
+            self.inner.encode_fast(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of token ids, special tokens left out.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot decode them.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, true).map_err(|error| anyhow!("{} cannot decode: {error}", self.name))
+    }
+}
+
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

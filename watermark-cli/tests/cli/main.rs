@@ -1,0 +1,8 @@
+//! The program as its users run it: files, exit codes, messages.
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod detect;
+mod files;
+mod mark;
+mod support;
