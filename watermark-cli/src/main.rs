@@ -32,6 +32,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    no_core_dumps();
     let result = match Cli::parse().command {
         Command::Keygen(args) => args.run(),
         Command::Profile(args) => args.run(),
@@ -47,5 +48,14 @@ fn main() -> ExitCode {
             command::complain(&error);
             ExitCode::from(2)
         }
+    }
+}
+
+/// A core dump would hold keys. Where the limit cannot be lowered there is nothing more to do.
+fn no_core_dumps() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     }
 }

@@ -235,7 +235,8 @@ fn print_table(report: &Report, alpha: f64) -> Result<()> {
         ["record", "layer", "scheme", "scored", "duplicate", "excluded", "short", "log10 p", "ln e", "verdict"];
     let row = |line: &Line| {
         vec![
-            line.record.clone().unwrap_or_else(|| "(all)".to_owned()),
+            // Ids are somebody else's text: no control sequences to the terminal.
+            line.record.as_deref().map_or_else(|| "(all)".to_owned(), |id| id.escape_debug().to_string()),
             line.layer.clone().unwrap_or_else(|| "-".to_owned()),
             line.scheme.to_owned(),
             line.n_scored.to_string(),

@@ -54,9 +54,9 @@ struct Size {
 impl Size {
     fn of(options: &Options) -> Self {
         if options.quick {
-            Self { served_prompts: 800, held_out_prompts: 200, max_new_tokens: 80, epochs: 2.0 }
+            Self { served_prompts: 800, held_out_prompts: 600, max_new_tokens: 80, epochs: 3.0 }
         } else {
-            Self { served_prompts: 2000, held_out_prompts: 400, max_new_tokens: 96, epochs: 3.0 }
+            Self { served_prompts: 2000, held_out_prompts: 1000, max_new_tokens: 96, epochs: 3.0 }
         }
     }
 }

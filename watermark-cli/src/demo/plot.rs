@@ -72,7 +72,7 @@ fn e_panel(svg: &mut String, curves: &[Curve<'_>], alpha: f64) {
         );
     }
     label(svg, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, TOP + PANEL + 36.0, "middle", "distinct pairs scored");
-    label(svg, LEFT - 44.0, TOP + PANEL / 2.0, "end", "log10 e-value");
+    label(svg, LEFT - 36.0, TOP + PANEL / 2.0, "end", "log10 e-value");
     for (i, curve) in curves.iter().enumerate() {
         let path: Vec<String> =
             curve.points.iter().map(|&(n, ln_e)| format!("{:.1},{:.1}", x(n), y(ln_e / per_decade))).collect();

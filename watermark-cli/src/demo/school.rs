@@ -30,7 +30,7 @@ pub(super) fn fine_tune(
         epochs,
         batch_rows: 12,
         row_len: student.config().context_len,
-        learning_rate: 1.5e-3,
+        learning_rate: 4e-3,
         warmup: 0.05,
         weight_decay: 0.01,
         seed,
