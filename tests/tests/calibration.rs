@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use watermark_core::detect::{LayerDetector, Tally};
+use watermark_core::detect::LayerDetector;
 use watermark_core::distill::closed_test;
 use watermark_core::key::fresh_keys;
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme, Tournament};
@@ -64,7 +64,7 @@ fn texts(path: &Path, fields: &[&str]) -> Vec<Vec<u32>> {
 
 /// log10 p of one text under one key, by the test's name.
 fn log10_p(layer: &LayerDetector, text: &[u32], weighted: bool) -> f64 {
-    let mut tally = Tally::default();
+    let mut tally = layer.tally();
     layer.add(&mut tally, &[], text).unwrap();
     if weighted { closed_test(&tally, layer).unwrap().log10_p } else { layer.finding(&tally).unwrap().log10_p }
 }
@@ -125,7 +125,7 @@ fn without_dedup_the_calibration_fails() {
         let layer = LayerDetector::from_prf_key(scheme, 0, &key).unwrap();
         let mut green = 0;
         for &token in text {
-            let mut one = Tally::default();
+            let mut one = layer.tally();
             layer.add(&mut one, &[], &[token]).unwrap();
             green += u64::try_from(layer.finding(&one).unwrap().statistic).unwrap();
         }

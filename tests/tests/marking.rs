@@ -1,7 +1,7 @@
 //! Marking against theory: distortion-freeness, expected scores, layers that do not disturb each other.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp, reason = "tests")]
 
-use watermark_core::detect::{Detector, Tally};
+use watermark_core::detect::Detector;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
@@ -93,9 +93,10 @@ fn gumbel_expected_score() {
             let mut session = Marker::new(profile.clone(), &key(trial)).unwrap().session(&options(0)).unwrap();
             let token = session.sample(&logits).unwrap();
             let detector = Detector::new(&profile, &key(trial), None).unwrap();
-            let mut tally = Tally::default();
-            detector.layers()[0].add(&mut tally, &[], &[token]).unwrap();
-            sum += stats::q32_to_f64(detector.layers()[0].finding(&tally).unwrap().statistic);
+            let layer = &detector.layers()[0];
+            let mut tally = layer.tally();
+            layer.add(&mut tally, &[], &[token]).unwrap();
+            sum += stats::q32_to_f64(layer.finding(&tally).unwrap().statistic);
         }
         let mean = sum / f64::from(trials);
         assert!((mean - expected).abs() < 5.0 * 1.5 / f64::from(trials).sqrt(), "{mean} {expected}");
@@ -114,7 +115,7 @@ fn two_layers_on_the_same_tokens() {
     let log10_p = |k: u32| -> Vec<f64> {
         let detector = Detector::new(&profile, &key(k), None).unwrap();
         let findings = detector.layers().iter().map(|layer| {
-            let mut tally = Tally::default();
+            let mut tally = layer.tally();
             for text in &texts {
                 layer.add(&mut tally, &[], text).unwrap();
             }
@@ -199,6 +200,20 @@ fn greedy_and_opted_out_sequences_carry_no_mark() {
     assert_ne!(text(1, &options(1)), text(2, &options(1)));
 }
 
+/// A tally of one layer is refused by a layer of another width, where its pairs would not be independent.
+#[test]
+fn tallies_belong_to_a_width() {
+    let profile = profile(vec![layer("d", greenlist(), 1), layer("p", Scheme::Gumbel(Gumbel), 2)], &[]);
+    let detector = Detector::new(&profile, &key(1), None).unwrap();
+    let [narrow, wide] = detector.layers() else { panic!("two layers") };
+    let mut tally = narrow.tally();
+    narrow.add(&mut tally, &[], &[1, 2, 3]).unwrap();
+    assert_eq!(wide.finding(&tally).unwrap_err().kind(), ErrorKind::InvalidParameter);
+    assert_eq!(wide.add(&mut tally, &[], &[1]).unwrap_err().kind(), ErrorKind::InvalidParameter);
+    assert_eq!(tally.merge(wide.tally()).unwrap_err().kind(), ErrorKind::InvalidParameter);
+    assert!(narrow.finding(&tally).is_ok());
+}
+
 #[test]
 fn errors_are_sticky_and_named() {
     let profile = profile(vec![layer("d", greenlist(), 1)], &[]);
@@ -233,8 +248,8 @@ proptest::proptest! {
     ) {
         let profile = profile(vec![layer("d", greenlist(), 1), layer("p", Scheme::Gumbel(Gumbel), 2)], &[3]);
         for layer in Detector::new(&profile, &key(1), None).unwrap().layers() {
-            let mut whole = Tally::default();
-            let mut parts = vec![Tally::default(); 4];
+            let mut whole = layer.tally();
+            let mut parts = vec![layer.tally(); 4];
             for ((prompt, tokens), &shard) in records.iter().zip(&shards) {
                 layer.add(&mut whole, prompt, tokens).unwrap();
                 layer.add(&mut parts[shard], prompt, tokens).unwrap();
@@ -242,9 +257,9 @@ proptest::proptest! {
             if reverse {
                 parts.reverse();
             }
-            let mut merged = Tally::default();
+            let mut merged = layer.tally();
             for part in parts {
-                merged.merge(part);
+                merged.merge(part).unwrap();
             }
             proptest::prop_assert_eq!(merged.to_bytes(), whole.to_bytes());
             proptest::prop_assert_eq!(layer.finding(&merged).unwrap(), layer.finding(&whole).unwrap());

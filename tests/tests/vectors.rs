@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests")]
 
 use serde_json::Value;
-use watermark_core::detect::{LayerDetector, Tally};
+use watermark_core::detect::LayerDetector;
 use watermark_core::distill::closed_test;
 use watermark_core::key::{NodeKey, PrfKey, fresh_keys};
 use watermark_core::prf::ChaCha20V1;
@@ -103,7 +103,7 @@ fn detect() {
     assert_eq!(rows.len(), 8);
     for row in rows {
         let (layer, statistic) = detector(row);
-        let mut tally = Tally::default();
+        let mut tally = layer.tally();
         for doc in row["docs"].as_array().unwrap() {
             layer.add(&mut tally, &[], &ids(doc)).unwrap();
         }
@@ -140,7 +140,7 @@ fn weighted() {
     for row in vectors("weighted.json").as_array().unwrap() {
         let scheme = Scheme::Greenlist(Greenlist::new(text(&row["gamma"]).parse().unwrap(), 2.0).unwrap());
         let layer = LayerDetector::from_prf_key(scheme, 1, &key(&row["key"])).unwrap();
-        let mut tally = Tally::default();
+        let mut tally = layer.tally();
         for record in row["records"].as_array().unwrap() {
             layer.add(&mut tally, &ids(&record["prompt_tokens"]), &ids(&record["tokens"])).unwrap();
         }

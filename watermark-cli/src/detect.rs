@@ -16,13 +16,12 @@ pub struct Run<'a> {
     per_record: bool,
     pooled: Vec<Tally>,
     records: Vec<(String, Vec<Finding>)>,
-    n_records: u64,
 }
 
 /// One line of output: a layer over the whole input, or over one record.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
-    /// The record's id or position; null for the pooled line.
+    /// The record's id, or its file and line; null for the pooled line.
     pub record: Option<String>,
     /// The layer's name; null for a raw PRF key.
     pub layer: Option<String>,
@@ -68,8 +67,8 @@ impl<'a> Run<'a> {
         vocab_size: Option<u32>,
         per_record: bool,
     ) -> Self {
-        let pooled = layers.iter().map(|_| Tally::default()).collect();
-        Self { layers, tokenizer, vocab_size, per_record, pooled, records: Vec::new(), n_records: 0 }
+        let pooled = layers.iter().map(LayerDetector::tally).collect();
+        Self { layers, tokenizer, vocab_size, per_record, pooled, records: Vec::new() }
     }
 
     /// Adds a batch of records, tokenising in parallel. The order of records does not matter for the pooled lines.
@@ -81,7 +80,6 @@ impl<'a> Run<'a> {
         let tokenised: Vec<Result<(Vec<u32>, Vec<u32>)>> = batch.par_iter().map(|record| self.ids(record)).collect();
         let mut results = Vec::with_capacity(batch.len());
         for (record, ids) in batch.iter().zip(tokenised) {
-            self.n_records += 1;
             results.push(match ids {
                 Ok((prompt, tokens)) => {
                     self.count(record, &prompt, &tokens)?;
@@ -117,11 +115,11 @@ impl<'a> Run<'a> {
         }
         if self.per_record {
             let findings = self.layers.iter().map(|layer| {
-                let mut tally = Tally::default();
+                let mut tally = layer.tally();
                 layer.add(&mut tally, prompt, tokens)?;
                 layer.finding(&tally)
             });
-            let id = record.id.clone().unwrap_or_else(|| self.n_records.to_string());
+            let id = record.id.clone().unwrap_or_else(|| record.location.to_string());
             self.records.push((id, findings.collect::<Result<_, _>>()?));
         }
         Ok(())

@@ -101,12 +101,27 @@ pub fn read_profile(path: &Path) -> Result<ProfileFile> {
     Ok(ProfileFile { profile, sha256: Sha256::digest(text.as_bytes()).into() })
 }
 
+/// The bytes of a file of at most `limit` bytes.
+///
+/// # Errors
+/// If it cannot be read or is larger.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    take_bounded(File::open(path)?, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn take_bounded(file: File, limit: u64, bytes: &mut Vec<u8>) -> Result<()> {
+    file.take(limit + 1).read_to_end(bytes)?;
+    if bytes.len() as u64 > limit {
+        bail!("it is larger than {limit} bytes");
+    }
+    Ok(())
+}
+
 fn read_small(file: File) -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(MAX_SMALL_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_SMALL_FILE {
-        bail!("it is larger than {MAX_SMALL_FILE} bytes");
-    }
+    take_bounded(file, MAX_SMALL_FILE, &mut bytes)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => bail!("it is not UTF-8"),

@@ -26,7 +26,7 @@ pub struct Answering {
 /// One answered prompt.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Token ids of the whole prompt text given to the model.
+    /// Token ids of the prompt text given to the model, without the end-of-text token before it.
     pub prompt_tokens: Vec<u32>,
     /// Generated ids, without the end-of-text token.
     pub tokens: Vec<u32>,
@@ -77,7 +77,8 @@ pub fn answer(
         Ok(token)
     };
     let generated = generate(model, &prompt_ids, &mut sessions, &options, pick, progress)?;
-    let answers = prompt_ids.into_iter().zip(generated).map(|(prompt_tokens, tokens)| {
+    let answers = prompt_ids.into_iter().zip(generated).map(|(mut prompt_tokens, tokens)| {
+        prompt_tokens.remove(0);
         let text = tokenizer.decode(&tokens)?;
         Ok(Answer { prompt_tokens, tokens, text })
     });

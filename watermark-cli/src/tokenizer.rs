@@ -6,6 +6,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::profile::TokenizerInfo;
 
+use crate::files::read_bounded;
+
+/// Files of the largest vocabularies in use are below 40 MB.
+const MAX_TOKENIZER: u64 = 256 << 20;
+
 /// A `tokenizer.json` with the digest of its bytes.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -19,8 +24,11 @@ impl Tokenizer {
     /// # Errors
     /// If the `tokenizers` crate cannot read it.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|error| anyhow!("{name} is not a tokenizer.json that can be read: {error}"))?;
+        // A file may ask for both; they would hide text from a test, or add tokens to it.
+        inner.with_truncation(None).map_err(|error| anyhow!("{name}: {error}"))?;
+        inner.with_padding(None);
         Ok(Self { inner, sha256: Sha256::digest(bytes).into(), name: name.to_owned() })
     }
 
@@ -29,7 +37,7 @@ impl Tokenizer {
     /// # Errors
     /// If it cannot be opened or parsed.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("tokenizer {}", path.display()))?;
+        let bytes = read_bounded(path, MAX_TOKENIZER).with_context(|| format!("tokenizer {}", path.display()))?;
         Self::from_bytes(&bytes, &path.display().to_string())
     }
 

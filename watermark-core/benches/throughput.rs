@@ -1,12 +1,12 @@
 //! PRF words per second (against `rand_chacha` in the same run), one marking step, scored tokens per second.
-#![allow(missing_docs, clippy::unwrap_used, reason = "benchmark")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::cast_sign_loss, reason = "benchmark")]
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use watermark_core::detect::{LayerDetector, Tally};
+use watermark_core::detect::LayerDetector;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, SessionOptions};
 use watermark_core::prf::ChaCha20V1;
@@ -134,7 +134,7 @@ fn scored_tokens(c: &mut Criterion) {
         let layer = LayerDetector::from_prf_key(scheme, width, &prf_key).unwrap();
         group.bench_function(name, |b| {
             b.iter(|| {
-                let mut tally = Tally::default();
+                let mut tally = layer.tally();
                 layer.add(&mut tally, &[], black_box(&tokens)).unwrap();
                 layer.finding(&tally).unwrap()
             });

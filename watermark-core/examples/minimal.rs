@@ -1,7 +1,7 @@
 //! Marks a sequence and finds the mark again; needs no model and no download.
 #![allow(clippy::print_stdout, reason = "an example")]
 
-use watermark_core::detect::{Detector, Tally};
+use watermark_core::detect::Detector;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, SessionOptions};
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
@@ -33,7 +33,7 @@ fn main() -> watermark_core::Result<()> {
     }
 
     for layer in Detector::new(&profile, &key, None)?.layers() {
-        let mut tally = Tally::default();
+        let mut tally = layer.tally();
         layer.add(&mut tally, &[], session.generated())?;
         let finding = layer.finding(&tally)?;
         println!("{}: {} pairs scored, log10 p = {:.1}", finding.scheme, finding.n_scored, finding.log10_p);

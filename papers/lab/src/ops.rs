@@ -54,7 +54,7 @@ pub(crate) fn inverse_rms(row: &[f32]) -> f32 {
     1.0 / (sum_of_products(row, row) / row.len() as f32 + NORM_EPSILON).sqrt()
 }
 
-/// exp(x) for x <= 0 to about 1e-6 relative, in arithmetic that vectorises: 2^n times a polynomial in the fraction.
+/// exp(x) for x <= 0 to a relative error below 1e-5 (the reduction is in f32), in arithmetic that vectorises: 2^n times a polynomial in the fraction.
 #[inline]
 pub(crate) fn exp_negative(x: f32) -> f32 {
     let t = x.max(-87.0) * std::f32::consts::LOG2_E;
@@ -280,7 +280,7 @@ mod tests {
         for i in 0..87_000 {
             let x = -(i as f32) / 1000.0;
             let exact = f64::from(x).exp();
-            assert!((f64::from(exp_negative(x)) - exact).abs() <= 2e-6 * exact, "{x}");
+            assert!((f64::from(exp_negative(x)) - exact).abs() <= 1e-5 * exact, "{x}");
         }
     }
 

@@ -94,6 +94,7 @@ impl Examples {
 impl TrainOptions {
     /// Number of steps over so many tokens.
     #[must_use]
+    #[expect(clippy::cast_sign_loss, reason = "a negative number of epochs saturates to no step, and one is taken")]
     pub fn steps(&self, tokens: usize) -> usize {
         ((self.epochs * tokens as f64 / (self.batch_rows * self.row_len) as f64).round() as usize).max(1)
     }

@@ -137,7 +137,7 @@ impl Args {
             }
         };
         let mut run = Run::new(&layers, tokenizer.as_ref(), vocab_size, self.per_record);
-        let bad = self.read_all(&mut run)?;
+        let (bad, unread) = self.read_all(&mut run)?;
         let report = run.report(self.alpha)?;
         if self.json {
             for line in report.pooled.iter().chain(&report.per_record) {
@@ -145,6 +145,10 @@ impl Args {
             }
         } else {
             print_table(&report, self.alpha)?;
+        }
+        if unread > 0 {
+            say(&format!("error: {unread} inputs could not be read to their end; the results are of the rest"));
+            return Ok(ExitCode::from(2));
         }
         if bad > self.max_bad_records {
             say(&format!(
@@ -193,28 +197,40 @@ impl Args {
         Ok(LayerDetector::from_prf_key(scheme, width, &key)?)
     }
 
-    /// Reads every input; returns how many records could not be used.
-    fn read_all(&self, run: &mut Run<'_>) -> Result<u64> {
+    /// Reads every input; returns how many records could not be used and how many inputs not be read to their end.
+    fn read_all(&self, run: &mut Run<'_>) -> Result<(u64, u64)> {
         let bar = progress("Reading records", 0);
-        let (mut bad, mut batch) = (0, Vec::with_capacity(BATCH));
+        let (mut bad, mut unread, mut batch) = (0, 0, Vec::with_capacity(BATCH));
         for path in &self.inputs {
-            for record in read::open(path, self.input_format.into(), Limits::default())? {
-                match record? {
-                    Ok(record) => batch.push(record),
-                    Err(error) => {
+            let reader = match read::open(path, self.input_format.into(), Limits::default()) {
+                Ok(reader) => reader,
+                Err(error) => {
+                    unread += 1;
+                    bar.suspend(|| complain(&error.into()));
+                    continue;
+                }
+            };
+            for record in reader {
+                match record {
+                    Ok(Ok(record)) => batch.push(record),
+                    Ok(Err(error)) => {
                         bad += 1;
+                        bar.suspend(|| complain(&error.into()));
+                    }
+                    Err(error) => {
+                        unread += 1;
                         bar.suspend(|| complain(&error.into()));
                     }
                 }
                 if batch.len() == BATCH {
-                    bad += flush(run, &mut batch)?;
+                    bad += bar.suspend(|| flush(run, &mut batch))?;
                     bar.inc(BATCH as u64);
                 }
             }
         }
         bad += flush(run, &mut batch)?;
         bar.finish_and_clear();
-        Ok(bad)
+        Ok((bad, unread))
     }
 }
 

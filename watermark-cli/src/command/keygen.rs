@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use serde::Serialize;
 use watermark_cli::files;
 use watermark_core::key::{KeyPath, NodeKey};
@@ -36,9 +36,9 @@ impl Args {
         getrandom::fill(master.as_mut_slice()).map_err(|error| anyhow!("no randomness from the system: {error}"))?;
         let key = NodeKey::root(master.as_slice()).descend(&self.path)?;
         files::write_key(&self.out, &key)?;
-        let name = self.out.to_str().context("the file name is not UTF-8")?;
+        let name = self.out.display().to_string();
         if self.json {
-            print_json(&Output { key_file: name, path: self.path.as_str() })?;
+            print_json(&Output { key_file: &name, path: self.path.as_str() })?;
         } else {
             print(&format!(
                 "Wrote {name} (mode 0600). Whoever holds it can mark and forge: keep it off the machines that scan."

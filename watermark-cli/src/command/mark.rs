@@ -3,19 +3,20 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use watermark_cli::files::{read_key, read_profile, write_new};
+use watermark_cli::files::{read_bounded, read_key, read_profile, write_new};
 use watermark_cli::generate::{Answering, answer};
 use watermark_cli::read::read_prompts;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::mark::{Marker, Sampling};
 use watermark_lab::model::Model;
+use watermark_lab::prompts::prompt_text;
 use watermark_lab::shipped;
 
 use super::{print, progress};
 
 /// Answer prompts with the embedded model, marked under a profile
 ///
-/// Writes JSONL with `prompt`, `completion`, `prompt_tokens` and `tokens`, so that `detect` can read the file both as
+/// Writes JSONL with `prompt` (as the model was given it), `completion`, `prompt_tokens` and `tokens`, so that `detect` can read the file both as
 /// text and with --input-format tokens. The model is a small one for experiments: it shows marking, not answering.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -66,6 +67,9 @@ pub(crate) struct Args {
     unmarked: bool,
 }
 
+/// Larger model files are refused.
+const MAX_MODEL: u64 = 256 << 20;
+
 #[derive(Serialize)]
 struct Line<'a> {
     prompt: &'a str,
@@ -89,7 +93,7 @@ impl Args {
         let model = match &self.model {
             None => shipped::teacher()?,
             Some(path) => {
-                let bytes = std::fs::read(path).with_context(|| format!("model {}", path.display()))?;
+                let bytes = read_bounded(path, MAX_MODEL).with_context(|| format!("model {}", path.display()))?;
                 Model::from_safetensors(&bytes).with_context(|| format!("model {}", path.display()))?
             }
         };
@@ -113,10 +117,14 @@ impl Args {
         let answers = answer(&model, &tokenizer, &marker, &prompts, &how, |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         let (mut lines, mut tokens) = (Vec::new(), 0);
-        for (prompt, answer) in prompts.iter().zip(&answers) {
+        for (prompt, answer) in prompts.iter().map(|prompt| prompt_text(prompt)).zip(&answers) {
             tokens += answer.tokens.len();
-            let line =
-                Line { prompt, completion: &answer.text, prompt_tokens: &answer.prompt_tokens, tokens: &answer.tokens };
+            let line = Line {
+                prompt: &prompt,
+                completion: &answer.text,
+                prompt_tokens: &answer.prompt_tokens,
+                tokens: &answer.tokens,
+            };
             serde_json::to_writer(&mut lines, &line)?;
             lines.push(b'\n');
         }

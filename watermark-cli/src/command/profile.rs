@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
 use watermark_cli::files::{read_key, read_profile, write_new};
@@ -91,7 +91,12 @@ impl New {
     fn run(self) -> Result<ExitCode> {
         let tokenizer = self.tokenizer.as_deref().map_or_else(Tokenizer::embedded, Tokenizer::open)?;
         let mut info = tokenizer.info()?;
-        info.vocab_size = self.vocab_size.unwrap_or(info.vocab_size);
+        if let Some(vocab_size) = self.vocab_size {
+            if vocab_size < info.vocab_size {
+                bail!("--vocab-size {vocab_size} is below the tokenizer's {}", info.vocab_size);
+            }
+            info.vocab_size = vocab_size;
+        }
         let greenlist = Scheme::Greenlist(Greenlist::new(self.gamma, self.delta)?);
         let profile = Profile {
             name: self.name,

@@ -20,6 +20,7 @@ use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 
+use plot::Curve;
 pub use result::{Outcome, Row};
 
 use crate::files::{write_key, write_new};
@@ -100,7 +101,8 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
 
     // The teacher answers harvested prompts, and the same prompts unmarked for the control.
     let mut questions = prompts::word_problems(options.seed, size.served_prompts + size.held_out_prompts);
-    let held_out = questions.split_off(size.served_prompts);
+    let mut held_out = questions.split_off(size.served_prompts);
+    held_out.retain(|question| !questions.contains(question));
     let ask = |label: &str, model: &Model, questions: &[String], marked: bool, salt: u64| -> Result<Vec<Answer>> {
         let bar = stage(label, (questions.len() * size.max_new_tokens) as u64);
         let how = Answering {
@@ -152,9 +154,11 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
     }
     let outcome = Outcome::new(options, &profile_json, hex(&seed_of_fresh_keys), rows);
     write_new(&file("result.json"), outcome.json()?.as_bytes())?;
+    let student_curve = student_sample.evidence_curve(layer, 200)?;
+    let control_curve = control_sample.evidence_curve(layer, 200)?;
     let curves = [
-        ("student (true key)", "#c2410c", student_sample.evidence_curve(layer, 200)?),
-        ("control (true key)", "#64748b", control_sample.evidence_curve(layer, 200)?),
+        Curve { label: "student (true key)", color: "#c2410c", points: &student_curve },
+        Curve { label: "control (true key)", color: "#64748b", points: &control_curve },
     ];
     write_new(&file("evidence.svg"), outcome.svg(&curves).as_bytes())?;
     Ok(outcome)
@@ -186,7 +190,8 @@ fn profile(tokenizer: &Tokenizer) -> Result<Profile> {
     Ok(profile)
 }
 
-/// The salt may be public because the node holds 256 bits that nobody can guess.
+/// With a key from `watermark keygen` the salt may be public, because the node then holds 256 bits that nobody can
+/// guess. The demo's key follows from its seed, so here the commitment shows the form only.
 fn commitment(profile: &Profile, profile_json: &str, key: &NodeKey, seed: u64) -> Result<Vec<u8>> {
     let salt: [u8; 32] =
         Sha256::new().chain_update(b"watermark-demo-salt\0").chain_update(seed.to_le_bytes()).finalize().into();
@@ -203,7 +208,8 @@ fn commitment(profile: &Profile, profile_json: &str, key: &NodeKey, seed: u64) -
 
 fn write_answers(path: &Path, questions: &[String], answers: &[Answer]) -> Result<()> {
     let mut lines = Vec::new();
-    for (prompt, answer) in questions.iter().zip(answers) {
+    for (question, answer) in questions.iter().zip(answers) {
+        let prompt = &prompts::prompt_text(question);
         serde_json::to_writer(&mut lines, &TextRecord { prompt, completion: &answer.text })?;
         lines.push(b'\n');
     }
@@ -217,7 +223,8 @@ fn sample(
     questions: &[String],
     answers: &[Answer],
 ) -> Result<ClosedSample> {
-    let prompts = questions.iter().map(|question| tokenizer.encode(question)).collect::<Result<Vec<_>>>()?;
+    let prompts = questions.iter().map(|question| tokenizer.encode(&prompts::prompt_text(question)));
+    let prompts = prompts.collect::<Result<Vec<_>>>()?;
     let answers = answers.iter().map(|answer| tokenizer.encode(&answer.text)).collect::<Result<Vec<_>>>()?;
     Ok(ClosedSample::new(layer, prompts.iter().map(Vec::as_slice), answers.iter().map(Vec::as_slice))?)
 }

@@ -101,8 +101,7 @@ impl Outcome {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    pub(super) fn svg(&self, curves: &[(&str, &str, Vec<(u64, f64)>)]) -> String {
-        let curves: Vec<_> = curves.iter().map(|(label, color, points)| Curve { label, color, points }).collect();
+    pub(super) fn svg(&self, curves: &[Curve<'_>]) -> String {
         let of = |subject: &str| -> Vec<f64> {
             self.rows.iter().filter(|row| row.subject == subject).map(|row| row.log10_p).collect()
         };
@@ -112,6 +111,6 @@ impl Outcome {
             Strip { label: "control", color: "#64748b", log10_p: &control },
             Strip { label: "20 fresh keys", color: "#2563eb", log10_p: &fresh },
         ];
-        evidence_svg(&curves, &strips, ALPHA)
+        evidence_svg(curves, &strips, ALPHA)
     }
 }

@@ -81,7 +81,7 @@ fn per_record_lines_and_prompt_exclusion() {
     assert_eq!(lines.len(), 4);
     assert_eq!(counts(&lines[0]), [4, 0, 2, 2]); // (2,7) (7,1) (1,2) of the second record, (2,9)
     assert_eq!((counts(&lines[1]), &lines[1]["record"]), ([2, 0, 2, 1], &json!("a")));
-    assert_eq!((counts(&lines[2]), &lines[2]["record"]), ([2, 0, 0, 1], &json!("2")));
+    assert_eq!((counts(&lines[2]), &lines[2]["record"]), ([2, 0, 0, 1], &json!("in.jsonl:2")));
     assert_eq!((counts(&lines[3]), &lines[3]["verdict"]), ([0, 0, 0, 0], &json!("inconclusive")));
 }
 
@@ -118,6 +118,10 @@ fn bad_input_is_explained() {
     folder.write("badkey", "xyz");
     folder.line(&format!("{RAW} empty")).fails_with(&["empty", "no records"]);
     folder.line(&format!("{RAW} missing.jsonl")).fails_with(&["missing.jsonl"]);
+    // What could be read is reported all the same.
+    let some = folder.line(&format!("{RAW} ok.jsonl missing.jsonl"));
+    assert_eq!(some.json().len(), 1);
+    some.fails_with(&["missing.jsonl"]);
     let raw = RAW.replace("--input-format tokens", "--tokenizer tok.json");
     folder.write("tok.json", "{}");
     folder.line(&format!("{raw} text.txt")).fails_with(&["tok.json", "tokenizer"]);

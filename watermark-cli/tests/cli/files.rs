@@ -57,7 +57,8 @@ fn profiles_are_checked() {
     assert_eq!(run.json()[0]["layers"], serde_json::json!(["distillation", "provenance"]));
     folder.line("profile new --out p.json").fails_with(&["p.json", "not overwritten"]);
     folder.line("profile new --out q.json --gamma 0").fails_with(&["gamma is 0"]);
-    folder.line("profile new --out q.json --vocab-size 2").expect(0);
+    folder.line("profile new --out q.json --vocab-size 2").fails_with(&["--vocab-size 2", "2048"]);
+    folder.line("profile new --out q.json --vocab-size 4096").expect(0);
     for (from, to, says) in [
         ("profile/1", "profile/2", "watermark-profile/2"),
         ("\"gumbel\"", "\"sparkle\"", "unknown scheme \"sparkle\""),

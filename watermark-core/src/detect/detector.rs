@@ -120,6 +120,12 @@ impl LayerDetector {
         self.prf.width()
     }
 
+    /// An empty tally for this layer.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally::new(self.width())
+    }
+
     /// The rule of `detect` and `scan`: counts one record's generated tokens; pairs of its own prompt are excluded.
     ///
     /// # Errors
@@ -133,8 +139,9 @@ impl LayerDetector {
     /// As [`Self::add`] with any set of excluded pairs.
     ///
     /// # Errors
-    /// [`ErrorKind::TokenOutOfRange`].
+    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a set or tally of another context width.
     pub fn add_excluding(&self, tally: &mut Tally, exclude: &PairSet, tokens: &[u32]) -> Result<()> {
+        tally.check_width(self.width())?;
         tally.add(exclude, &self.special, tokens, |_| ())
     }
 
@@ -152,6 +159,7 @@ impl LayerDetector {
     }
 
     pub(crate) fn scores(&self, tally: &Tally) -> Result<Scores> {
+        tally.check_width(self.width())?;
         let words = self.words(tally.pairs().map(|(pair, _)| pair))?;
         let mut scores = Scores { sum: 0, classes: BTreeMap::new() };
         for ((_, count), word) in tally.pairs().zip(words) {
@@ -167,7 +175,8 @@ impl LayerDetector {
     /// Scores a tally: the plain test with its exact tail.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] if a sum leaves the domain of the tails (beyond 2^64 bits).
+    /// [`ErrorKind::InvalidParameter`] for a tally of another context width, or if a sum leaves the domain of the tails
+    /// (beyond 2^64 bits).
     pub fn finding(&self, tally: &Tally) -> Result<Finding> {
         let statistic = self.scores(tally)?.sum;
         let n_scored = tally.n_scored();

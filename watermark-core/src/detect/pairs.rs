@@ -18,7 +18,7 @@ impl Pair {
 
     /// The context at its width, which the pair itself does not know.
     #[must_use]
-    pub fn context(&self, width: usize) -> &[u32] {
+    pub(crate) fn context(&self, width: usize) -> &[u32] {
         &self.context[..width]
     }
 
@@ -30,7 +30,7 @@ impl Pair {
 }
 
 /// Pairs that must not be scored because they occur in a prompt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PairSet {
     width: usize,
     pairs: HashSet<Pair>,
@@ -58,14 +58,32 @@ impl PairSet {
 /// exactly one of `short_context`, `excluded`, `duplicate` and `scored`.
 ///
 /// Merging is associative and commutative: any split and order of the records gives the same tally.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tally {
+    width: usize,
     counts: HashMap<Pair, u64>,
     short_context: u64,
     excluded: u64,
 }
 
 impl Tally {
+    /// Nothing counted yet, for contexts of `width` tokens.
+    #[must_use]
+    pub fn new(width: usize) -> Self {
+        Self { width, counts: HashMap::new(), short_context: 0, excluded: 0 }
+    }
+
+    /// A tally of other contexts would pass off dependent scores as independent ones.
+    pub(crate) fn check_width(&self, width: usize) -> Result<()> {
+        if self.width == width {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("a tally of contexts of {} tokens was used with contexts of {width}", self.width),
+        ))
+    }
+
     /// Adds the generated tokens of one record. Special tokens are excluded, and so are pairs in `exclude`; contexts
     /// never reach over the start of the record or a special token. `special` is sorted. Calls `first` for every pair
     /// that the tally had not seen, in order.
@@ -77,7 +95,8 @@ impl Tally {
         mut first: impl FnMut(Pair),
     ) -> Result<()> {
         check(tokens)?;
-        let width = exclude.width;
+        let width = self.width;
+        self.check_width(exclude.width)?;
         let mut usable = 0;
         for (i, &token) in tokens.iter().enumerate() {
             if special.binary_search(&token).is_ok() {
@@ -105,12 +124,17 @@ impl Tally {
     }
 
     /// Adds another tally of the same layer.
-    pub fn merge(&mut self, other: Self) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for a tally of another context width.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        self.check_width(other.width)?;
         self.short_context += other.short_context;
         self.excluded += other.excluded;
         for (pair, count) in other.counts {
             *self.counts.entry(pair).or_insert(0) += count;
         }
+        Ok(())
     }
 
     /// Each distinct pair with its count, in no order.
@@ -147,7 +171,8 @@ impl Tally {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut rows: Vec<_> = self.counts.iter().collect();
         rows.sort_unstable();
-        let mut bytes = Vec::with_capacity(16 + rows.len() * 48);
+        let mut bytes = Vec::with_capacity(24 + rows.len() * 48);
+        bytes.extend((self.width as u64).to_le_bytes());
         bytes.extend(self.short_context.to_le_bytes());
         bytes.extend(self.excluded.to_le_bytes());
         for (pair, count) in rows {

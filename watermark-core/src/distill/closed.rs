@@ -55,7 +55,7 @@ impl ClosedSample {
         for prompt in prompts {
             exclude.add_prompt(prompt)?;
         }
-        let mut sample = Self { tally: Tally::default(), order: Vec::new() };
+        let mut sample = Self { tally: layer.tally(), order: Vec::new() };
         for answer in answers {
             sample.tally.add(&exclude, layer.special(), answer, |pair| sample.order.push(pair))?;
         }
@@ -65,7 +65,7 @@ impl ClosedSample {
     /// [`closed_test`] of this sample.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for a scheme other than `greenlist`.
+    /// [`ErrorKind::InvalidParameter`] for a scheme other than `greenlist` or another context width.
     pub fn test(&self, layer: &LayerDetector) -> Result<ClosedFinding> {
         closed_test(&self.tally, layer)
     }
@@ -76,6 +76,7 @@ impl ClosedSample {
     /// As [`Self::test`].
     pub fn evidence_curve(&self, layer: &LayerDetector, points: usize) -> Result<Vec<(u64, f64)>> {
         let gamma = gamma(layer)?;
+        self.tally.check_width(layer.width())?;
         let words = layer.words(&self.order)?;
         let step = words.len().div_ceil(points.max(1)).max(1);
         let mut curve = vec![(0, 0.0)];
@@ -93,7 +94,7 @@ impl ClosedSample {
 /// The count-weighted closed test of a tally under the key of `layer`.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] for a scheme other than `greenlist`.
+/// [`ErrorKind::InvalidParameter`] for a scheme other than `greenlist` or a tally of another context width.
 pub fn closed_test(tally: &Tally, layer: &LayerDetector) -> Result<ClosedFinding> {
     let gamma = gamma(layer)?;
     let scores = layer.scores(tally)?;

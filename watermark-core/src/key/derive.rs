@@ -89,7 +89,12 @@ impl NodeKey {
     /// `SHA-256("watermark-commit-v1\0" || node || salt)`: binding, and hiding as long as the salt is secret.
     #[must_use]
     pub fn commitment(&self, salt: &[u8; 32]) -> [u8; 32] {
-        Sha256::new().chain_update(LABEL_COMMIT).chain_update(*self.secret).chain_update(salt).finalize().into()
+        Sha256::new()
+            .chain_update(LABEL_COMMIT)
+            .chain_update(self.secret.as_slice())
+            .chain_update(salt)
+            .finalize()
+            .into()
     }
 }
 

@@ -53,12 +53,14 @@ pub fn parse_key_file(json: &str) -> Result<NodeKey> {
 #[must_use]
 pub fn print_key_file(node: &NodeKey) -> Zeroizing<String> {
     let hex = Zeroizing::new(base16ct::lower::encode_string(node.secret()));
-    // Both strings are of a restricted alphabet, so no JSON escape can be needed; a serializer would leave copies.
-    Zeroizing::new(format!(
-        "{{\"key\": \"{KEY_FILE_VERSION}\", \"path\": \"{}\", \"node\": \"{}\"}}\n",
-        node.path(),
-        hex.as_str()
-    ))
+    // Both strings are of a restricted alphabet, so no JSON escape can be needed; a serializer, or a string that grows, would leave copies.
+    let mut json = Zeroizing::new(String::with_capacity(128 + node.path().as_str().len()));
+    for part in
+        ["{\"key\": \"", KEY_FILE_VERSION, "\", \"path\": \"", node.path().as_str(), "\", \"node\": \"", &hex, "\"}\n"]
+    {
+        json.push_str(part);
+    }
+    json
 }
 
 #[cfg(test)]

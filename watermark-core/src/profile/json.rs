@@ -73,15 +73,14 @@ impl Profile {
             return Err(invalid(format!("a profile is at most {MAX_PROFILE} bytes; this one has {}", json.len())));
         }
         // The version first, so that a newer profile is named as such and not as one with unknown fields.
-        let version: Version =
-            serde_json::from_str(json).map_err(|error| invalid(format!("not a profile: {error}")))?;
+        let version: Version = serde_json::from_str(json).map_err(|error| invalid(place("not a profile", &error)))?;
         if version.profile != VERSION {
             return Err(Error::new(
                 ErrorKind::UnsupportedVersion,
                 format!("the profile is of version {:?}; this program reads {VERSION:?}", version.profile),
             ));
         }
-        let file: ProfileJson = serde_json::from_str(json).map_err(|error| invalid(format!("profile: {error}")))?;
+        let file: ProfileJson = serde_json::from_str(json).map_err(|error| invalid(place("profile", &error)))?;
         let mut sha256 = [0; 32];
         base16ct::mixed::decode(file.tokenizer.sha256.as_bytes(), &mut sha256)
             .ok()
@@ -121,6 +120,16 @@ impl Profile {
         json.push('\n');
         json
     }
+}
+
+/// Where parsing failed and over which field or type. A message that repeats a value is cut: the file may be a key that
+/// was given in place of a profile.
+fn place(what: &str, error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let repeats_a_value = message.contains("invalid type") || message.contains("invalid value");
+    let why =
+        if repeats_a_value { "a value has the wrong type" } else { message.split(" at line").next().unwrap_or("") };
+    format!("{what}: {why} (line {}, column {})", error.line(), error.column())
 }
 
 impl TryFrom<LayerJson> for Layer {
@@ -205,6 +214,16 @@ mod tests {
             let error = Profile::parse(&GOOD.replace(from, to)).unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_place_of_a_profile_is_not_repeated() {
+        for text in
+            [format!("\"{}\"", "5e".repeat(32)), "5e".repeat(32), format!("{{\"profile\": [\"{}\"]}}", "5e".repeat(32))]
+        {
+            let message = Profile::parse(&text).unwrap_err().to_string();
+            assert!(!message.contains("5e5e"), "{message}");
         }
     }
 
