@@ -172,16 +172,6 @@ impl Model {
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
 
-    /// An independent copy, for fine-tuning.
-    ///
-    /// # Errors
-    /// If memory runs out.
-    pub fn duplicate(&self) -> Result<Self> {
-        let tensors = self.config.shapes().into_iter().zip(self.vars());
-        let tensors = tensors.map(|((name, _), var)| Ok((name, var.as_tensor().copy()?)));
-        Self::from_tensors(self.config, tensors.collect::<Result<_>>()?)
-    }
-
     /// The shape of the model.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -283,7 +273,6 @@ mod tests {
         let model = Model::from_safetensors(&bytes).unwrap();
         assert_eq!(model.config(), &CONFIG);
         assert_eq!(model.to_safetensors_f16().unwrap(), bytes);
-        assert_eq!(model.duplicate().unwrap().to_safetensors_f16().unwrap(), bytes);
     }
 
     #[test]
