@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{D, Device, Tensor, Var};
 use half::f16;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -231,7 +231,7 @@ impl Model {
     pub fn loss(&self, rows: &[Vec<u32>]) -> Result<f64> {
         let (mut sum, mut n) = (0.0, 0usize);
         for row in rows.iter().filter(|row| row.len() > 1) {
-            let logits = self.forward(&row[..row.len() - 1], 1)?.to_dtype(DType::F32)?.detach();
+            let logits = self.forward(&row[..row.len() - 1], 1)?.detach();
             let log_p = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
             let targets = Tensor::from_slice(&row[1..], (row.len() - 1, 1), &Device::Cpu)?;
             sum -= f64::from(log_p.gather(&targets, 1)?.sum_all()?.to_scalar::<f32>()?);

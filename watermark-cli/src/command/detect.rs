@@ -61,8 +61,8 @@ pub(crate) struct Args {
     #[arg(long, requires = "scheme")]
     depth: Option<u32>,
     /// What the input holds
-    #[arg(long, value_enum, default_value_t = Format::Auto)]
-    input_format: Format,
+    #[arg(long, default_value_t, value_name = "auto|text|jsonl|tokens")]
+    input_format: InputFormat,
     /// One more line per record and layer
     #[arg(long)]
     per_record: bool,
@@ -84,25 +84,6 @@ enum SchemeName {
     Tournament,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Auto,
-    Text,
-    Jsonl,
-    Tokens,
-}
-
-impl From<Format> for InputFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Auto => Self::Auto,
-            Format::Text => Self::Text,
-            Format::Jsonl => Self::Jsonl,
-            Format::Tokens => Self::Tokens,
-        }
-    }
-}
-
 /// Records tokenised at a time.
 const BATCH: usize = 256;
 
@@ -114,7 +95,7 @@ impl Args {
         if self.inputs.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
             bail!("standard input (-) is named twice");
         }
-        let ids_given = matches!(self.input_format, Format::Tokens);
+        let ids_given = self.input_format == InputFormat::Tokens;
         let (layers, tokenizer, vocab_size) = match (&self.profile, &self.key) {
             (Some(profile_path), Some(key_path)) => {
                 let file = read_profile(profile_path)?;
@@ -202,7 +183,7 @@ impl Args {
         let bar = progress("Reading records", 0);
         let (mut bad, mut unread, mut batch) = (0, 0, Vec::with_capacity(BATCH));
         for path in &self.inputs {
-            let reader = match read::open(path, self.input_format.into(), Limits::default()) {
+            let reader = match read::open(path, self.input_format, Limits::default()) {
                 Ok(reader) => reader,
                 Err(error) => {
                     unread += 1;
