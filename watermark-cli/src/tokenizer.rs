@@ -8,6 +8,9 @@ use watermark_core::profile::TokenizerInfo;
 
 use crate::files::read_bounded;
 
+/// First byte, and one past the last.
+pub type ByteRange = (usize, usize);
+
 /// Files of the largest vocabularies in use are below 40 MB.
 const MAX_TOKENIZER: u64 = 256 << 20;
 
@@ -118,6 +121,16 @@ impl Tokenizer {
         let encoding =
             self.inner.encode_fast(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As [`Self::encode`], with the bytes of `text` that each token stands for: first, and one past the last.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode it.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<ByteRange>)> {
+        let encoding =
+            self.inner.encode(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
     }
 
     /// The text of token ids, special tokens left out.

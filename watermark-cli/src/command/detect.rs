@@ -1,29 +1,31 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
-use watermark_cli::detect::{Line, Report, Run};
+use watermark_cli::detect::{Exclude, Line, Options, Report, Run, SpanLine};
 use watermark_cli::files::{read_key, read_profile};
 use watermark_cli::read::{self, InputFormat, Limits, Record};
 use watermark_cli::tokenizer::Tokenizer;
-use watermark_core::detect::{Detector, LayerDetector};
-use watermark_core::key::PrfKey;
-use watermark_core::scheme::{Greenlist, Gumbel, Scheme, Tournament};
-use zeroize::Zeroizing;
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Weights};
 
+use super::layer::LayerArgs;
 use super::{claim, complain, print, print_json, progress, say, table};
 
 /// Test texts or token ids for marks
 ///
 /// The null hypothesis is that the text is independent of the key; p is exact for any such text. Every distinct
-/// (context, token) pair counts once over the whole input; pairs of a record's own prompt do not count.
+/// PRF input (for most schemes: context and token) counts once over the whole input; pairs of a record's own prompt do
+/// not count. Beside the exact tail, the same text is scored under fresh keys; a verdict is `inconclusive` if they disagree.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   watermark detect --profile chat.profile.json --key master.key.json answers.jsonl
   watermark detect --profile P --key K --tokenizer tokenizer.json --per-record --json suspect.txt
+  watermark detect --profile P --key K --locate report.txt          # which stretches are marked
   watermark detect --scheme gumbel --context-width 4 --prf-key-hex @key.hex --input-format tokens ids.jsonl
+  watermark detect --engine vllm --engine-key @vllm.key --context-width 4 --tokenizer tokenizer.json answers.jsonl
+  watermark detect --engine hf-kgw-lefthash --engine-key 15485863 --vocab-size 50257 --compare-peer --tokenizer T a.txt
 
 Records: plain text (one record), or JSONL with `text`, `prompt`/`completion` or `question`/`answer`;
 with --input-format tokens {\"id\": …, \"tokens\": […], \"prompt_tokens\": […]}. Any of them may be gzipped.
@@ -34,7 +36,7 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "FILE")]
     inputs: Vec<PathBuf>,
     /// The deployment's profile
-    #[arg(long, value_name = "FILE", requires = "key", conflicts_with_all = ["scheme", "prf_key_hex"])]
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with_all = ["raw", "prf_key_hex", "engine_key"])]
     profile: Option<PathBuf>,
     /// A key at or above the profile's path
     #[arg(long, value_name = "FILE", requires = "profile")]
@@ -45,27 +47,27 @@ pub(crate) struct Args {
     /// tokenizer.json; default: the one beside the profile, else the embedded one, if its digest matches
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Without a profile: the scheme
-    #[arg(long, requires = "prf_key_hex", required_unless_present = "profile")]
-    scheme: Option<SchemeName>,
-    /// Without a profile: the PRF key as 64 hexadecimal digits, or @FILE
-    #[arg(long, value_name = "HEX|@FILE", requires = "scheme")]
-    prf_key_hex: Option<Zeroizing<String>>,
-    /// Without a profile: context width in tokens
-    #[arg(long, value_name = "N", requires = "scheme")]
-    context_width: Option<usize>,
-    /// greenlist: share of green tokens
-    #[arg(long, requires = "scheme")]
-    gamma: Option<f64>,
-    /// tournament: number of layers
-    #[arg(long, requires = "scheme")]
-    depth: Option<u32>,
     /// What the input holds
     #[arg(long, default_value_t, value_name = "auto|text|jsonl|tokens")]
     input_format: InputFormat,
     /// One more line per record and layer
     #[arg(long)]
     per_record: bool,
+    /// Which stretches of each record are marked: overlapping windows, family-wise over all of them
+    #[arg(long)]
+    locate: bool,
+    /// How much a repeated pair counts: once, or by the square root of its count (a rigorous bound instead of the exact tail)
+    #[arg(long, value_enum, default_value = "none")]
+    weights: WeightsArg,
+    /// Whose prompts exclude a pair: the record's own, or any prompt of the run
+    #[arg(long, value_enum, default_value = "record")]
+    exclude: ExcludeArg,
+    /// Fresh keys to score the same text under; 0 for none, below 999 they decide nothing
+    #[arg(long, value_name = "N", default_value_t = RESAMPLING_KEYS)]
+    resample: u32,
+    /// Also show what the engine's own detector would report (never part of a verdict)
+    #[arg(long, requires = "engine")]
+    compare_peer: bool,
     /// Print JSON lines instead of a table
     #[arg(long)]
     json: bool,
@@ -75,13 +77,20 @@ pub(crate) struct Args {
     /// Records that may be unusable before the exit code is 2
     #[arg(long, default_value_t = 0, value_name = "N")]
     max_bad_records: u64,
+    #[command(flatten)]
+    layer: LayerArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum SchemeName {
-    Greenlist,
-    Gumbel,
-    Tournament,
+enum WeightsArg {
+    None,
+    Sqrt,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ExcludeArg {
+    Record,
+    Run,
 }
 
 /// Records tokenised at a time.
@@ -108,24 +117,46 @@ impl Args {
                 (detector.layers().to_vec(), tokenizer, Some(info.vocab_size))
             }
             _ => {
+                let layer = self.layer.detector()?;
                 let tokenizer = self.tokenizer.as_deref().map(Tokenizer::open).transpose()?;
                 if tokenizer.is_none() && !ids_given {
                     bail!(
                         "text needs the tokenizer that the mark was made with: --tokenizer FILE, or --input-format tokens"
                     );
                 }
-                (vec![self.raw_layer()?], tokenizer, None)
+                (vec![layer], tokenizer, None)
             }
         };
-        let mut run = Run::new(&layers, tokenizer.as_ref(), vocab_size, self.per_record);
+        let options = Options {
+            alpha: self.alpha,
+            per_record: self.per_record,
+            weights: match self.weights {
+                WeightsArg::None => Weights::None,
+                WeightsArg::Sqrt => Weights::Sqrt,
+            },
+            exclude: match self.exclude {
+                ExcludeArg::Record => Exclude::Record,
+                ExcludeArg::Run => Exclude::Run,
+            },
+            resample: self.resample,
+            locate: self.locate,
+            compare_peer: self.compare_peer && self.layer.is_engine(),
+        };
+        let mut run = Run::new(&layers, tokenizer.as_ref(), vocab_size, options);
         let (bad, unread) = self.read_all(&mut run)?;
-        let report = run.report(self.alpha)?;
+        let bar = progress("Scoring under fresh keys", run.fresh_keys());
+        let report = run.report(|done| bar.inc(done));
+        bar.finish_and_clear();
+        let report = report?;
         if self.json {
             for line in report.pooled.iter().chain(&report.per_record) {
                 print_json(line)?;
             }
+            for line in &report.spans {
+                print_json(line)?;
+            }
         } else {
-            print_table(&report, self.alpha)?;
+            self.print_tables(&report)?;
         }
         if unread > 0 {
             say(&format!("error: {unread} inputs could not be read to their end; the results are of the rest"));
@@ -139,43 +170,6 @@ impl Args {
             return Ok(ExitCode::from(2));
         }
         Ok(claim(report.detected))
-    }
-
-    fn raw_layer(&self) -> Result<LayerDetector> {
-        let (scheme, hex) = self
-            .scheme
-            .zip(self.prf_key_hex.as_ref())
-            .context("give --profile and --key, or --scheme and --prf-key-hex")?;
-        let width = self.context_width.context("--scheme needs --context-width")?;
-        let unused =
-            |name: &str, given: bool| if given { bail!("--{name} does not apply to this scheme") } else { Ok(()) };
-        let scheme = match scheme {
-            SchemeName::Greenlist => {
-                unused("depth", self.depth.is_some())?;
-                Scheme::Greenlist(Greenlist::new(self.gamma.context("greenlist needs --gamma")?, 0.0)?)
-            }
-            SchemeName::Gumbel => {
-                unused("depth", self.depth.is_some())?;
-                unused("gamma", self.gamma.is_some())?;
-                Scheme::Gumbel(Gumbel)
-            }
-            SchemeName::Tournament => {
-                unused("gamma", self.gamma.is_some())?;
-                Scheme::Tournament(Tournament::new(self.depth.context("tournament needs --depth")?)?)
-            }
-        };
-        let key = match hex.strip_prefix('@') {
-            Some(path) => {
-                let text =
-                    Zeroizing::new(std::fs::read_to_string(path).with_context(|| format!("PRF key file {path}"))?);
-                PrfKey::from_hex(text.trim())?
-            }
-            None => {
-                say("warning: a key on the command line shows in the process list; prefer --prf-key-hex @FILE");
-                PrfKey::from_hex(hex)?
-            }
-        };
-        Ok(LayerDetector::from_prf_key(scheme, width, &key)?)
     }
 
     /// Reads every input; returns how many records could not be used and how many inputs not be read to their end.
@@ -213,6 +207,54 @@ impl Args {
         bar.finish_and_clear();
         Ok((bad, unread))
     }
+
+    fn print_tables(&self, report: &Report) -> Result<()> {
+        let header = [
+            "record",
+            "layer",
+            "scheme",
+            "scored",
+            "duplicate",
+            "excluded",
+            "short",
+            "log10 p",
+            "by fresh keys",
+            "ln e",
+            "verdict",
+        ];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        rows.extend(report.pooled.iter().chain(&report.per_record).map(row));
+        print(table(&rows, 3).trim_end())?;
+        for line in &report.pooled {
+            let name = line.layer.as_deref().unwrap_or(line.scheme);
+            if let Some(effect) = &line.smallest_effect {
+                let what = if effect.of == "mean_score" { "a mean score of" } else { "a share of ones of" };
+                let power = effect.power * 100.0;
+                print(&format!("{name}: {what} {:.4} would have been detected with {power} % power.", effect.value))?;
+            }
+            if let Some(peer) = &line.peer {
+                let p = peer.p_value.map_or_else(|| "none".to_owned(), |p| format!("{p:.3e}"));
+                print(&format!(
+                    "{name}, by its own detector: n {}, statistic {:.4}, p {p} ({}). Not part of the verdict.",
+                    peer.n, peer.statistic, peer.rule
+                ))?;
+            }
+            if line.verdict == "inconclusive" && line.n_scored > 0 {
+                print(&format!(
+                    "{name}: fresh keys do as well far more often than p says, so p is not to be trusted."
+                ))?;
+            }
+        }
+        if self.locate {
+            print_spans(&report.spans)?;
+        }
+        print(&format!(
+            "\nVerdicts at family-wise level {:e} (Holm). p: chance of a score at least this high if the text is \
+             independent of the key.\nA detection says that the text depends on the key. It does not say who copied it, \
+             how, or why.\nThe input was taken as given: its collection is not independently witnessed.",
+            self.alpha
+        ))
+    }
 }
 
 fn flush(run: &mut Run<'_>, batch: &mut Vec<Record>) -> Result<u64> {
@@ -227,30 +269,46 @@ fn flush(run: &mut Run<'_>, batch: &mut Vec<Record>) -> Result<u64> {
     Ok(bad)
 }
 
-fn print_table(report: &Report, alpha: f64) -> Result<()> {
-    let header =
-        ["record", "layer", "scheme", "scored", "duplicate", "excluded", "short", "log10 p", "ln e", "verdict"];
-    let row = |line: &Line| {
-        vec![
-            // Ids are somebody else's text: no control sequences to the terminal.
-            line.record.as_deref().map_or_else(|| "(all)".to_owned(), |id| id.escape_debug().to_string()),
-            line.layer.clone().unwrap_or_else(|| "-".to_owned()),
-            line.scheme.to_owned(),
-            line.n_scored.to_string(),
-            line.n_duplicate.to_string(),
-            line.n_excluded.to_string(),
-            line.n_short_context.to_string(),
-            format!("{:.2}", line.log10_p),
-            line.ln_e.map_or_else(|| "-".to_owned(), |ln_e| format!("{ln_e:.2}")),
-            line.verdict.to_owned(),
-        ]
-    };
+/// Ids are somebody else's text: no control sequences to the terminal.
+fn harmless(id: &str) -> String {
+    id.escape_debug().to_string()
+}
+
+fn row(line: &Line) -> Vec<String> {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    vec![
+        line.record.as_deref().map_or_else(|| "(all)".to_owned(), harmless),
+        line.layer.clone().unwrap_or_else(|| "-".to_owned()),
+        line.scheme.to_owned(),
+        line.n_scored.to_string(),
+        line.n_duplicate.to_string(),
+        line.n_excluded.to_string(),
+        line.n_short_context.to_string(),
+        format!("{:.2}", line.log10_p),
+        number(line.log10_p_resampled),
+        number(line.ln_e),
+        line.verdict.to_owned(),
+    ]
+}
+
+fn print_spans(spans: &[SpanLine]) -> Result<()> {
+    if spans.is_empty() {
+        return print("\nNo stretch of any record is significant after adjustment for all windows.");
+    }
+    let range = |(from, to): (usize, usize)| format!("{from}..{to}");
+    let header = ["record", "layer", "tokens", "bytes", "tested window", "log10 p", "adjusted"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
-    rows.extend(report.pooled.iter().chain(&report.per_record).map(row));
-    print(table(&rows, 3).trim_end())?;
-    print(&format!(
-        "\nVerdicts at family-wise level {alpha:e} (Holm). p: chance of a score at least this high if the text is \
-         independent of the key.\nA detection says that the text depends on the key. It does not say who copied it, \
-         how, or why."
-    ))
+    rows.extend(spans.iter().map(|span| {
+        vec![
+            harmless(&span.record),
+            span.layer.clone().unwrap_or_else(|| span.scheme.to_owned()),
+            range(span.span.tokens),
+            span.span.bytes.map_or_else(|| "-".to_owned(), range),
+            range(span.window.tokens),
+            format!("{:.2}", span.log10_p),
+            format!("{:.2}", span.log10_p_adjusted),
+        ]
+    }));
+    print("\nMarked stretches (estimated ends; p is that of the tested window):")?;
+    print(table(&rows, 2).trim_end())
 }

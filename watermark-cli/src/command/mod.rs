@@ -3,6 +3,7 @@
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod keygen;
+pub(crate) mod layer;
 pub(crate) mod mark;
 pub(crate) mod profile;
 

@@ -1,7 +1,7 @@
 use anyhow::Result;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use watermark_core::detect::{Verdict, decide};
+use watermark_core::detect::{Test, Verdict, decide};
 use watermark_core::distill::ClosedFinding;
 
 use super::plot::{Curve, Strip, evidence_svg};
@@ -33,7 +33,8 @@ pub struct Row {
 
 impl Row {
     pub(super) fn new(subject: &'static str, index: u32, finding: &ClosedFinding) -> Self {
-        let verdict = decide(&[(finding.n_scored, finding.log10_p)], ALPHA)[0];
+        let test = Test { n_scored: finding.n_scored, log10_p: finding.log10_p, disagrees: false };
+        let verdict = decide(&[test], ALPHA)[0];
         Self {
             subject,
             index,

@@ -47,12 +47,46 @@ fn vectors_with_raw_keys() {
         assert!(close(&line["log10_p"], row["log10_p"].as_str().unwrap()), "{line} {row}");
         match row.get("ln_e") {
             Some(ln_e) => assert!(close(&line["ln_e"], ln_e.as_str().unwrap())),
-            None => assert!(line["ln_e"].is_null()),
+            None => assert!(line["ln_e"].is_f64()),
         }
-        assert!(line["log10_p_resampled"].is_null() && line["layer"].is_null());
+        let resampled = line["log10_p_resampled"].as_f64().unwrap();
+        assert!((-3.0..=0.0).contains(&resampled) && line["layer"].is_null());
         let detected = line["log10_p"].as_f64().unwrap() <= -6.0;
         assert_eq!(line["verdict"], if detected { "detected" } else { "not_detected" });
         run.expect(if detected { 0 } else { 1 });
+    }
+}
+
+/// `weighted.json` through the command line: totals, weighted statistic and bound.
+#[test]
+fn weighted_vectors() {
+    let folder = Folder::new();
+    for (i, row) in vector("weighted.json").as_array().unwrap().iter().enumerate() {
+        let lines: Vec<String> = row["records"].as_array().unwrap().iter().map(Value::to_string).collect();
+        let input = folder.write(&format!("{i}.jsonl"), lines.join("\n"));
+        let key = folder.write(&format!("{i}.hex"), row["key"].as_str().unwrap());
+        let arguments = format!(
+            "detect --scheme greenlist --gamma 0.5 --context-width 1 --prf-key-hex @{} --input-format tokens --json \
+             --exclude record --weights sqrt {}",
+            key.display(),
+            input.display()
+        );
+        let run = folder.line(&arguments);
+        let line = &run.json()[0];
+        for (total, field) in [
+            ("scored", "n_scored"),
+            ("duplicate", "n_duplicate"),
+            ("excluded", "n_excluded"),
+            ("short_context", "n_short_context"),
+        ] {
+            assert_eq!(line[field], row["totals"][total], "{field}");
+        }
+        assert_eq!(line["statistic"], row["statistic_sqrt"]);
+        assert!(close(&line["log10_p"], row["log10_p_sqrt"].as_str().unwrap()), "{line}");
+        assert!(line["ln_e"].is_null());
+        let plain = folder.line(&arguments.replace("--weights sqrt", "--weights none"));
+        assert_eq!(plain.json()[0]["statistic"], json!(row["green"].to_string()));
+        assert!(close(&plain.json()[0]["log10_p"], row["log10_p_distinct"].as_str().unwrap()));
     }
 }
 
@@ -83,6 +117,23 @@ fn per_record_lines_and_prompt_exclusion() {
     assert_eq!((counts(&lines[1]), &lines[1]["record"]), ([2, 0, 2, 1], &json!("a")));
     assert_eq!((counts(&lines[2]), &lines[2]["record"]), ([2, 0, 0, 1], &json!("in.jsonl:2")));
     assert_eq!((counts(&lines[3]), &lines[3]["verdict"]), ([0, 0, 0, 0], &json!("inconclusive")));
+}
+
+/// `--exclude run`: a pair of any prompt is out in every record, whatever comes first.
+#[test]
+fn prompts_of_the_whole_run() {
+    let folder = folder_with_key();
+    folder.write("in.jsonl", "{\"tokens\": [1, 2, 1, 2, 9]}\n{\"prompt_tokens\": [1, 2], \"tokens\": [1, 2, 3]}\n");
+    let run = folder.line(&format!("{RAW} --exclude run --per-record in.jsonl")).expect(1);
+    let counts = |line: &Value| {
+        ["n_scored", "n_duplicate", "n_excluded", "n_short_context"].map(|name| line[name].as_u64().unwrap())
+    };
+    let lines = run.json();
+    assert_eq!(counts(&lines[0]), [3, 0, 3, 2]); // (2,1) (2,9) (2,3); (1,2) three times
+    assert_eq!(counts(&lines[1]), [2, 0, 2, 1]);
+    assert_eq!(counts(&lines[2]), [1, 0, 1, 1]);
+    let own = folder.line(&format!("{RAW} in.jsonl")).expect(1);
+    assert_eq!(counts(&own.json()[0]), [4, 1, 1, 2]);
 }
 
 #[test]
@@ -129,10 +180,10 @@ fn bad_input_is_explained() {
     folder.line(&format!("{} ok.jsonl", RAW.replace("@key", "@badkey"))).fails_with(&["64 hexadecimal digits"]);
     folder
         .line(&format!("{} ok.jsonl", RAW.replace("greenlist", "sparkle")))
-        .fails_with(&["sparkle", "greenlist, gumbel, tournament"]);
+        .fails_with(&["sparkle", "greenlist, gumbel, gumbel_dual_key"]);
     folder.line(&format!("{} ok.jsonl", RAW.replace("0.5", "1.5"))).fails_with(&["gamma is 1.5"]);
     folder.line(&format!("{} ok.jsonl", RAW.replace("width 1", "width 9"))).fails_with(&["context width 9"]);
-    folder.line(&format!("{} ok.jsonl", RAW.replace("--gamma 0.5", ""))).fails_with(&["needs --gamma"]);
+    folder.line(&format!("{} ok.jsonl", RAW.replace("--gamma 0.5", ""))).fails_with(&["needs gamma"]);
     folder.line(&format!("{RAW} --alpha 2 ok.jsonl")).fails_with(&["--alpha is 2"]);
     folder.line("detect ok.jsonl").fails_with(&["--scheme"]);
     let profile_new = folder.line("profile new --out lab.profile.json").expect(0);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod detect;
+mod engines;
 mod files;
 mod mark;
 mod support;

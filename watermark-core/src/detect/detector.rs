@@ -1,12 +1,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::effect::{Effect, smallest_effect};
+use super::engine::EnginePrf;
+use super::rule::Rule;
 use super::{Pair, PairSet, Tally};
 use crate::key::{NodeKey, PrfKey};
-use crate::prf::ChaCha20V1;
+use crate::prf::{ChaCha20V1, Context};
 use crate::profile::Profile;
-use crate::scheme::{NullLaw, Scheme};
-use crate::{Error, ErrorKind, Result, stats};
+use crate::scheme::{Engine, EngineKey, NullLaw, Scheme, SecondWord};
+use crate::stats::{self, ExponentialClass, WeightClass};
+use crate::{Error, ErrorKind, Result};
 
 /// Every layer of a profile under one key.
 #[derive(Clone, Debug)]
@@ -28,9 +32,9 @@ impl Detector {
             .layers
             .iter()
             .map(|layer| {
-                let prf = ChaCha20V1::new(&profile.prf_key(layer, key, account)?, layer.width)?;
-                let name = Some(layer.name.clone());
-                Ok(LayerDetector { name, scheme: layer.scheme, prf, special: Arc::clone(&special) })
+                let key = profile.prf_key(layer, key, account)?;
+                let detector = LayerDetector::from_prf_key(layer.scheme, layer.width, &key)?;
+                Ok(LayerDetector { name: Some(layer.name.clone()), special: Arc::clone(&special), ..detector })
             })
             .collect::<Result<_>>()?;
         Ok(Self { layers })
@@ -48,8 +52,26 @@ impl Detector {
 pub struct LayerDetector {
     name: Option<String>,
     scheme: Scheme,
-    prf: ChaCha20V1,
+    prf: LayerPrf,
+    rule: Rule,
     special: Arc<[u32]>,
+}
+
+#[derive(Clone)]
+enum LayerPrf {
+    Own(ChaCha20V1),
+    Engine(EnginePrf),
+}
+
+/// How much a pair counts in the statistic. Fixed before the data are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// Every distinct pair counts once: the exact tail.
+    #[default]
+    None,
+    /// A pair that occurred `count` times has weight `isqrt(count << 32)`, the square root in units of 2^-16. Counts depend
+    /// on the text alone, so the null stays valid; the tail is a rigorous (Chernoff) bound.
+    Sqrt,
 }
 
 /// The scores of a tally under one key, in integers.
@@ -57,11 +79,15 @@ pub struct LayerDetector {
 pub(crate) struct Scores {
     /// Sum over distinct pairs.
     pub(crate) sum: u128,
+    /// Null draws behind the sum: pairs, times bits a pair where they are bits.
+    pub(crate) draws: u64,
     /// count -> (pairs with that count, sum of their scores)
     pub(crate) classes: BTreeMap<u64, (u64, u128)>,
+    /// Ones of each tournament layer; empty for other schemes.
+    pub(crate) layer_ones: Vec<u64>,
 }
 
-/// The plain test of one layer: every distinct pair has weight 1.
+/// The test of one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// The layer's name; `None` for a raw PRF key.
@@ -76,22 +102,46 @@ pub struct Finding {
     pub n_excluded: u64,
     /// Positions without a full context.
     pub n_short_context: u64,
-    /// Green tokens, ones, or the score sum in units of 2^-32.
+    /// Green tokens, ones (weighted where the scheme says so), or the score sum in units of 2^-32; with
+    /// [`Weights::Sqrt`] the sum of weight times score.
     pub statistic: u128,
-    /// log10 P(statistic at least this large) if the text is independent of the key; exact (binomial, Gamma), relative
-    /// error below 1e-9.
+    /// log10 P(statistic at least this large) if the text is independent of the key; exact (binomial, Gamma, dual-key
+    /// mean, tournament lattice) to a relative error of 1e-9 (dual key 1e-6), or a bound with [`Weights::Sqrt`].
     pub log10_p: f64,
-    /// Natural logarithm of the closed-form e-value; `None` where the scheme has none yet.
+    /// Natural logarithm of the e-value of the unweighted scores; `None` with [`Weights::Sqrt`].
     pub ln_e: Option<f64>,
 }
 
+fn too_large() -> Error {
+    Error::new(ErrorKind::InvalidParameter, "more than 2^64 bits were scored")
+}
+
+fn whole(sum: u128) -> Result<u64> {
+    u64::try_from(sum).map_err(|_| too_large())
+}
+
 impl LayerDetector {
-    /// A layer from a raw PRF key, without a profile and without special tokens.
+    /// A layer from a raw PRF key, without a profile and without special tokens. An engine's own key is derived from it
+    /// ([`EngineKey::from_prf_key`]), and its width is the engine's.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a context wider than 8.
     pub fn from_prf_key(scheme: Scheme, width: usize, key: &PrfKey) -> Result<Self> {
-        Ok(Self { name: None, scheme, prf: ChaCha20V1::new(key, width)?, special: Arc::new([]) })
+        if let Scheme::Engine(engine) = scheme {
+            return Self::from_engine(engine, &EngineKey::from_prf_key(&engine, key)?);
+        }
+        let prf = LayerPrf::Own(ChaCha20V1::new(key, width)?);
+        Ok(Self { name: None, scheme, prf, rule: Rule::Generated { width }, special: Arc::new([]) })
+    }
+
+    /// A layer in an engine's format under the engine's own key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for a number of keys that the engine does not take.
+    pub fn from_engine(engine: Engine, key: &EngineKey) -> Result<Self> {
+        let prf = EnginePrf::new(engine, key)?;
+        let rule = prf.rule();
+        Ok(Self { name: None, scheme: Scheme::Engine(engine), prf: LayerPrf::Engine(prf), rule, special: Arc::new([]) })
     }
 
     /// The same layer under another PRF key (fresh keys).
@@ -99,7 +149,15 @@ impl LayerDetector {
     /// # Errors
     /// As [`Self::from_prf_key`].
     pub fn with_prf_key(&self, key: &PrfKey) -> Result<Self> {
-        Ok(Self { prf: ChaCha20V1::new(key, self.prf.width())?, ..self.clone() })
+        let Self { name, special, .. } = self.clone();
+        Ok(Self { name, special, ..Self::from_prf_key(self.scheme, self.rule.width(), key)? })
+    }
+
+    pub(super) fn engine_prf(&self) -> Option<&EnginePrf> {
+        match &self.prf {
+            LayerPrf::Engine(prf) => Some(prf),
+            LayerPrf::Own(_) => None,
+        }
     }
 
     /// The layer's name in its profile.
@@ -117,13 +175,34 @@ impl LayerDetector {
     /// Context width in tokens.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.prf.width()
+        self.rule.width()
+    }
+
+    /// Whether the PRF inputs themselves depend on the key, so that a tally belongs to this key and none can be scored
+    /// under another one.
+    #[must_use]
+    pub fn inputs_depend_on_key(&self) -> bool {
+        matches!(self.rule, Rule::SelfHash { .. })
     }
 
     /// An empty tally for this layer.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        Tally::new(self.width())
+        Tally::new(&self.rule)
+    }
+
+    /// An empty set of excluded pairs for this layer.
+    #[must_use]
+    pub fn pair_set(&self) -> PairSet {
+        PairSet::new(&self.rule)
+    }
+
+    /// Adds every pair inside `prompt` to a set of excluded pairs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a set of another context rule.
+    pub fn add_prompt(&self, exclude: &mut PairSet, prompt: &[u32]) -> Result<()> {
+        exclude.add_prompt(&self.rule, prompt)
     }
 
     /// The rule of `detect` and `scan`: counts one record's generated tokens; pairs of its own prompt are excluded.
@@ -131,43 +210,89 @@ impl LayerDetector {
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`]; the tally is then unchanged.
     pub fn add(&self, tally: &mut Tally, prompt: &[u32], tokens: &[u32]) -> Result<()> {
-        let mut exclude = PairSet::new(self.width());
-        exclude.add_prompt(prompt)?;
-        self.add_excluding(tally, &exclude, tokens)
+        let mut exclude = self.pair_set();
+        self.add_prompt(&mut exclude, prompt)?;
+        self.add_excluding(tally, &exclude, prompt, tokens, |_, _| ())
     }
 
-    /// As [`Self::add`] with any set of excluded pairs.
+    /// As [`Self::add`] with any set of excluded pairs. Only engines whose contexts reach into the prompt look at it.
+    /// Calls `first` with position and pair wherever a pair occurs that the tally had not seen.
     ///
     /// # Errors
-    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a set or tally of another context width.
-    pub fn add_excluding(&self, tally: &mut Tally, exclude: &PairSet, tokens: &[u32]) -> Result<()> {
-        tally.check_width(self.width())?;
-        tally.add(exclude, &self.special, tokens, |_| ())
+    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a set or tally of another context rule.
+    pub fn add_excluding(
+        &self,
+        tally: &mut Tally,
+        exclude: &PairSet,
+        prompt: &[u32],
+        tokens: &[u32],
+        first: impl FnMut(usize, Pair),
+    ) -> Result<()> {
+        tally.add(&self.rule, exclude, &self.special, (prompt, tokens), first)
     }
 
-    pub(crate) fn special(&self) -> &[u32] {
-        &self.special
+    /// Scores of `pairs`, in order, in the scheme's integer units.
+    pub(crate) fn pair_scores(&self, pairs: &[Pair]) -> Result<Vec<u64>> {
+        let prf = match &self.prf {
+            LayerPrf::Engine(prf) => return Ok(prf.scores(pairs)),
+            LayerPrf::Own(prf) => prf,
+        };
+        let (words, seconds) = self.words(prf, pairs)?;
+        let second = |at: usize| seconds.get(at).copied().unwrap_or(0);
+        Ok(words.iter().enumerate().map(|(at, &word)| self.scheme.score(word, second(at))).collect())
     }
 
-    /// Words of `pairs`, in order.
-    pub(crate) fn words<'a>(&self, pairs: impl IntoIterator<Item = &'a Pair>) -> Result<Vec<u32>> {
+    /// Words of `pairs` and, where the scheme needs one, the second word of each.
+    fn words(&self, prf: &ChaCha20V1, pairs: &[Pair]) -> Result<(Vec<u32>, Vec<u32>)> {
         let width = self.width();
-        let mut words = Vec::new();
-        let inputs = pairs.into_iter().map(|pair| (self.prf.context_unchecked(pair.context(width)), pair.token()));
-        self.prf.words(inputs, &mut words)?;
-        Ok(words)
+        let inputs: Vec<(Context, u32)> =
+            pairs.iter().map(|pair| (prf.context_unchecked(pair.context(width)), pair.token())).collect();
+        let (mut words, mut seconds) = (Vec::new(), Vec::new());
+        prf.words(inputs.iter().copied(), &mut words)?;
+        match self.scheme.second_word() {
+            SecondWord::None => {}
+            SecondWord::KeyB => prf.key_b().words(inputs, &mut seconds)?,
+            SecondWord::Context => prf.first_context_words(inputs.iter().map(|&(context, _)| context), &mut seconds),
+        }
+        Ok((words, seconds))
     }
 
     pub(crate) fn scores(&self, tally: &Tally) -> Result<Scores> {
-        tally.check_width(self.width())?;
-        let words = self.words(tally.pairs().map(|(pair, _)| pair))?;
-        let mut scores = Scores { sum: 0, classes: BTreeMap::new() };
-        for ((_, count), word) in tally.pairs().zip(words) {
-            let score = u128::from(self.scheme.score(word));
+        tally.check_rule(&self.rule)?;
+        let (pairs, counts): (Vec<Pair>, Vec<u64>) = tally.pairs().map(|(pair, count)| (*pair, count)).unzip();
+        self.scores_of(&pairs, Some(&counts))
+    }
+
+    /// Scores of distinct pairs; `counts`, aligned with them, makes the classes.
+    pub(crate) fn scores_of(&self, pairs: &[Pair], counts: Option<&[u64]>) -> Result<Scores> {
+        let n = pairs.len() as u64;
+        let mut scores = Scores { sum: 0, draws: n, classes: BTreeMap::new(), layer_ones: Vec::new() };
+        if let NullLaw::Bits { trials, .. } = self.scheme.null_law() {
+            scores.draws = n.checked_mul(trials.into()).ok_or_else(too_large)?;
+        }
+        if let LayerPrf::Engine(prf) = &self.prf
+            && let Some((inputs, ones)) = prf.shared_rounds(pairs.iter())
+        {
+            return Ok(Scores { sum: ones.into(), draws: inputs, ..scores });
+        }
+        if let (LayerPrf::Own(prf), Scheme::Tournament(scheme)) = (&self.prf, self.scheme) {
+            scores.layer_ones = vec![0; scheme.depth() as usize];
+            for word in self.words(prf, pairs)?.0 {
+                for (layer, ones) in scores.layer_ones.iter_mut().enumerate() {
+                    *ones += u64::from(word >> layer & 1);
+                }
+            }
+            let weight = |layer: u32| if scheme.is_weighted() { scheme.weight(layer) } else { 1 };
+            let ones = scores.layer_ones.iter();
+            scores.sum = (0..).zip(ones).map(|(layer, &ones)| u128::from(ones) * u128::from(weight(layer))).sum();
+            return Ok(scores);
+        }
+        let each = self.pair_scores(pairs)?;
+        scores.sum = each.iter().map(|&score| u128::from(score)).sum();
+        for (score, &count) in each.into_iter().zip(counts.unwrap_or_default()) {
             let class = scores.classes.entry(count).or_insert((0, 0));
             class.0 += 1;
-            class.1 += score;
-            scores.sum += score;
+            class.1 += u128::from(score);
         }
         Ok(scores)
     }
@@ -175,22 +300,28 @@ impl LayerDetector {
     /// Scores a tally: the plain test with its exact tail.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for a tally of another context width, or if a sum leaves the domain of the tails
+    /// [`ErrorKind::InvalidParameter`] for a tally of another context rule, or if a sum leaves the domain of the tails
     /// (beyond 2^64 bits).
     pub fn finding(&self, tally: &Tally) -> Result<Finding> {
-        let statistic = self.scores(tally)?.sum;
+        self.finding_with(tally, Weights::None)
+    }
+
+    /// Scores a tally with weights.
+    ///
+    /// # Errors
+    /// As [`Self::finding`]; [`ErrorKind::InvalidParameter`] too for weights where a pair is neither one bit nor one
+    /// exponential score.
+    pub fn finding_with(&self, tally: &Tally, weights: Weights) -> Result<Finding> {
+        let scores = self.scores(tally)?;
         let n_scored = tally.n_scored();
-        let too_large = || Error::new(ErrorKind::InvalidParameter, "more than 2^64 bits were scored");
-        let (log10_p, ln_e) = match self.scheme.null_law() {
-            NullLaw::Bits { gamma, trials } => {
-                let bits = n_scored.checked_mul(u64::from(trials)).ok_or_else(too_large)?;
-                let ones = u64::try_from(statistic).map_err(|_| too_large())?;
-                let ln_e = (trials == 1).then(|| stats::ln_e_green(ones, bits, gamma));
-                (stats::log10_binomial_sf(ones, bits, gamma), ln_e)
+        let (statistic, log10_p, ln_e) = match weights {
+            Weights::None => {
+                let log10_p = self.log10_p(scores.sum, scores.draws, n_scored)?;
+                (scores.sum, log10_p, Some(self.ln_e(&scores, n_scored)?))
             }
-            NullLaw::ExponentialQ32 => {
-                let ln_e = stats::ln_e_gumbel(n_scored, stats::q32_to_f64(statistic));
-                (stats::log10_gamma_sf_q32(n_scored, statistic), Some(ln_e))
+            Weights::Sqrt => {
+                let (statistic, log10_p) = self.weighted_tail(&scores)?;
+                (statistic, log10_p, None)
             }
         };
         Ok(Finding {
@@ -205,6 +336,66 @@ impl LayerDetector {
             ln_e,
         })
     }
+
+    /// log10 of the plain tail of `sum` over `n` pairs with `draws` null draws.
+    pub(crate) fn log10_p(&self, sum: u128, draws: u64, n: u64) -> Result<f64> {
+        Ok(match self.scheme.null_law() {
+            NullLaw::Bits { gamma, .. } => stats::log10_binomial_sf(whole(sum)?, draws, gamma),
+            NullLaw::BitsWithoutReplacement { gamma } => {
+                let ones = whole(sum)?;
+                // Below this the binomial tail is no bound of the true one; nothing there is evidence anyway.
+                let bounded = ones as f64 >= n as f64 * gamma + 1.0;
+                if bounded { stats::log10_binomial_sf(ones, n, gamma) } else { 0.0 }
+            }
+            NullLaw::WeightedBits(scheme) => stats::log10_weighted_tournament_sf(n, whole(sum)?, &scheme.weights()),
+            NullLaw::ExponentialQ32 => stats::log10_gamma_sf_q32(n, sum),
+            NullLaw::DualKeyQ32 { alpha } => stats::log10_dual_key_sf(n, stats::q32_to_f64(sum), alpha),
+        })
+    }
+
+    /// ln of the e-value.
+    fn ln_e(&self, scores: &Scores, n: u64) -> Result<f64> {
+        Ok(match (self.scheme, self.scheme.null_law()) {
+            (Scheme::Tournament(scheme), _) => stats::ln_e_tournament(n, &scores.layer_ones, &scheme.weights()),
+            (_, NullLaw::Bits { gamma, .. } | NullLaw::BitsWithoutReplacement { gamma }) => {
+                stats::ln_e_green(whole(scores.sum)?, scores.draws, gamma)
+            }
+            (_, NullLaw::DualKeyQ32 { alpha }) => stats::ln_e_dual_key(n, stats::q32_to_f64(scores.sum), alpha),
+            _ => stats::ln_e_gumbel(n, stats::q32_to_f64(scores.sum)),
+        })
+    }
+
+    /// The smallest effect that `n` pairs would have shown at level `10^log10_alpha` with probability
+    /// [`super::EFFECT_POWER`]; `None` if no effect could have been, or for a law without a simple one.
+    #[must_use]
+    pub fn smallest_effect(&self, n: u64, log10_alpha: f64) -> Option<Effect> {
+        smallest_effect(self.scheme.null_law(), n, log10_alpha)
+    }
+
+    /// The count-weighted statistic, and log10 of a rigorous upper bound of its tail.
+    pub(crate) fn weighted_tail(&self, scores: &Scores) -> Result<(u128, f64)> {
+        let weighted = || scores.classes.iter().map(|(&count, &(n, sum))| (stats::weight_sqrt(count), n, sum));
+        let statistic = weighted().map(|(weight, _, sum)| u128::from(weight) * sum).sum();
+        let log10_p = match self.scheme.null_law() {
+            NullLaw::Bits { gamma, trials: 1 } => {
+                let class = |(weight, pairs, sum)| Ok(WeightClass { weight, pairs, green: whole(sum)? });
+                let classes = weighted().map(class).collect::<Result<Vec<_>>>()?;
+                stats::log10_weighted_green_bound(&classes, gamma)
+            }
+            NullLaw::ExponentialQ32 => {
+                let class = |(weight, pairs, sum_q32)| ExponentialClass { weight, pairs, sum_q32 };
+                let classes: Vec<ExponentialClass> = weighted().map(class).collect();
+                stats::log10_weighted_exponential_bound(&classes)
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("{} has no test weighted by counts; score it without weights", self.scheme.name()),
+                ));
+            }
+        };
+        Ok((statistic, log10_p))
+    }
 }
 
 impl std::fmt::Debug for LayerDetector {
@@ -212,7 +403,7 @@ impl std::fmt::Debug for LayerDetector {
         f.debug_struct("LayerDetector")
             .field("name", &self.name)
             .field("scheme", &self.scheme)
-            .field("width", &self.prf.width())
+            .field("width", &self.width())
             .finish_non_exhaustive()
     }
 }

@@ -4,9 +4,19 @@
 //! distinct PRF inputs are independent draws of the scheme's null law, and the tails hold for *any* text.
 
 mod detector;
+mod effect;
+mod engine;
+mod locate;
 mod pairs;
+mod peer;
+mod resample;
+mod rule;
 mod verdict;
 
-pub use detector::{Detector, Finding, LayerDetector};
+pub use detector::{Detector, Finding, LayerDetector, Weights};
+pub use effect::{EFFECT_POWER, Effect};
+pub use locate::Span;
 pub use pairs::{Pair, PairSet, Tally};
-pub use verdict::{Verdict, decide};
+pub use peer::{PeerStatistic, PeerTally};
+pub use resample::{RESAMPLING_KEYS, Resampling};
+pub use verdict::{Test, Verdict, decide};

@@ -1,8 +1,10 @@
 use hashbrown::{HashMap, HashSet};
 
+use super::rule::{Position, Rule, RuleId};
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result};
 
-/// A PRF input: the last `width` tokens (oldest first, zero-padded) and the token that followed.
+/// A PRF input: the last `width` tokens (oldest first, zero-padded) and the token that followed. Engines put there what
+/// their own functions depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pair {
     context: [u32; MAX_CONTEXT_WIDTH],
@@ -10,10 +12,14 @@ pub struct Pair {
 }
 
 impl Pair {
-    fn new(context: &[u32], token: u32) -> Self {
+    pub(super) fn new(context: &[u32], token: u32) -> Self {
         let mut padded = [0; MAX_CONTEXT_WIDTH];
         padded[..context.len()].copy_from_slice(context);
         Self { context: padded, token }
+    }
+
+    pub(super) fn without_token(self) -> Self {
+        Self { token: 0, ..self }
     }
 
     /// The context at its width, which the pair itself does not know.
@@ -32,25 +38,39 @@ impl Pair {
 /// Pairs that must not be scored because they occur in a prompt.
 #[derive(Clone, Debug)]
 pub struct PairSet {
-    width: usize,
+    rule: RuleId,
     pairs: HashSet<Pair>,
 }
 
 impl PairSet {
-    /// An empty set for contexts of `width` tokens.
-    #[must_use]
-    pub fn new(width: usize) -> Self {
-        Self { width, pairs: HashSet::new() }
+    pub(super) fn new(rule: &Rule) -> Self {
+        Self { rule: rule.id(), pairs: HashSet::new() }
     }
 
     /// Adds every window inside `prompt`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TokenOutOfRange`] for an id of 2^24 or more.
-    pub fn add_prompt(&mut self, prompt: &[u32]) -> Result<()> {
+    pub(super) fn add_prompt(&mut self, rule: &Rule, prompt: &[u32]) -> Result<()> {
         check(prompt)?;
-        self.pairs.extend(prompt.windows(self.width + 1).map(|w| Pair::new(&w[..self.width], w[self.width])));
+        self.rule.check(rule.id())?;
+        let width = rule.width();
+        self.pairs.extend(prompt.windows(width + 1).filter_map(|w| rule.input(&w[..width], w[width])));
         Ok(())
+    }
+}
+
+impl RuleId {
+    /// Inputs of another rule would pass off dependent scores as independent ones.
+    pub(super) fn check(self, other: Self) -> Result<()> {
+        if self == other {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!(
+                "a tally of contexts of {} tokens was used with another context rule or key, of {} tokens",
+                self.width(),
+                other.width()
+            ),
+        ))
     }
 }
 
@@ -60,65 +80,63 @@ impl PairSet {
 /// Merging is associative and commutative: any split and order of the records gives the same tally.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    width: usize,
+    rule: RuleId,
     counts: HashMap<Pair, u64>,
     short_context: u64,
     excluded: u64,
 }
 
 impl Tally {
-    /// Nothing counted yet, for contexts of `width` tokens.
-    #[must_use]
-    pub fn new(width: usize) -> Self {
-        Self { width, counts: HashMap::new(), short_context: 0, excluded: 0 }
+    pub(super) fn new(rule: &Rule) -> Self {
+        Self { rule: rule.id(), counts: HashMap::new(), short_context: 0, excluded: 0 }
     }
 
-    /// A tally of other contexts would pass off dependent scores as independent ones.
-    pub(crate) fn check_width(&self, width: usize) -> Result<()> {
-        if self.width == width {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::InvalidParameter,
-            format!("a tally of contexts of {} tokens was used with contexts of {width}", self.width),
-        ))
+    pub(super) fn check_rule(&self, rule: &Rule) -> Result<()> {
+        self.rule.check(rule.id())
     }
 
-    /// Adds the generated tokens of one record. Special tokens are excluded, and so are pairs in `exclude`; contexts
-    /// never reach over the start of the record or a special token. `special` is sorted. Calls `first` for every pair
-    /// that the tally had not seen, in order.
-    pub(crate) fn add(
+    /// Adds the generated tokens of one record. Special tokens are excluded, and so are pairs in `exclude`; `special` is
+    /// sorted. Calls `first` with position and pair for every pair that the tally had not seen, in order.
+    pub(super) fn add(
         &mut self,
+        rule: &Rule,
         exclude: &PairSet,
         special: &[u32],
-        tokens: &[u32],
-        mut first: impl FnMut(Pair),
+        record: (&[u32], &[u32]),
+        mut first: impl FnMut(usize, Pair),
     ) -> Result<()> {
+        let (prompt, tokens) = record;
+        check(prompt)?;
         check(tokens)?;
-        let width = self.width;
-        self.check_width(exclude.width)?;
-        let mut usable = 0;
-        for (i, &token) in tokens.iter().enumerate() {
-            if special.binary_search(&token).is_ok() {
-                self.excluded += 1;
-                usable = 0;
-                continue;
-            }
-            if usable < width {
-                self.short_context += 1;
-            } else {
-                let pair = Pair::new(&tokens[i - width..i], token);
-                if exclude.pairs.contains(&pair) {
-                    self.excluded += 1;
-                } else {
+        self.check_rule(rule)?;
+        self.rule.check(exclude.rule)?;
+        let mut at = 0;
+        rule.positions(prompt, special, tokens, |position| {
+            match position {
+                Position::ShortContext => self.short_context += 1,
+                Position::Excluded => self.excluded += 1,
+                Position::Input(pair) if exclude.pairs.contains(&pair) => self.excluded += 1,
+                Position::Input(pair) => {
                     let count = self.counts.entry(pair).or_insert(0);
                     if *count == 0 {
-                        first(pair);
+                        first(at, pair);
                     }
                     *count += 1;
                 }
             }
-            usable += 1;
+            at += 1;
+        });
+        Ok(())
+    }
+
+    /// Excludes every position of these pairs after the fact: the same as having known them from the start.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for a set of another context rule.
+    pub fn exclude(&mut self, exclude: &PairSet) -> Result<()> {
+        self.rule.check(exclude.rule)?;
+        for pair in &exclude.pairs {
+            self.excluded += self.counts.remove(pair).unwrap_or(0);
         }
         Ok(())
     }
@@ -126,9 +144,9 @@ impl Tally {
     /// Adds another tally of the same layer.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for a tally of another context width.
+    /// [`ErrorKind::InvalidParameter`] for a tally of another context rule.
     pub fn merge(&mut self, other: Self) -> Result<()> {
-        self.check_width(other.width)?;
+        self.rule.check(other.rule)?;
         self.short_context += other.short_context;
         self.excluded += other.excluded;
         for (pair, count) in other.counts {
@@ -172,7 +190,7 @@ impl Tally {
         let mut rows: Vec<_> = self.counts.iter().collect();
         rows.sort_unstable();
         let mut bytes = Vec::with_capacity(24 + rows.len() * 48);
-        bytes.extend((self.width as u64).to_le_bytes());
+        bytes.extend((self.rule.width() as u64 | u64::from(self.rule.kind()) << 56).to_le_bytes());
         bytes.extend(self.short_context.to_le_bytes());
         bytes.extend(self.excluded.to_le_bytes());
         for (pair, count) in rows {

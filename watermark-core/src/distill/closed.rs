@@ -1,6 +1,6 @@
-use crate::detect::{LayerDetector, Pair, PairSet, Tally};
-use crate::scheme::{NullLaw, Scheme};
-use crate::stats::{self, WeightClass};
+use crate::detect::{LayerDetector, Pair, Tally};
+use crate::scheme::NullLaw;
+use crate::stats;
 use crate::{Error, ErrorKind, Result};
 
 /// The answers of a suspect model, counted for the closed test (answers only, 2402.14904).
@@ -51,13 +51,13 @@ impl ClosedSample {
         prompts: impl IntoIterator<Item = &'a [u32]>,
         answers: impl IntoIterator<Item = &'a [u32]>,
     ) -> Result<Self> {
-        let mut exclude = PairSet::new(layer.width());
+        let mut exclude = layer.pair_set();
         for prompt in prompts {
-            exclude.add_prompt(prompt)?;
+            layer.add_prompt(&mut exclude, prompt)?;
         }
         let mut sample = Self { tally: layer.tally(), order: Vec::new() };
         for answer in answers {
-            sample.tally.add(&exclude, layer.special(), answer, |pair| sample.order.push(pair))?;
+            layer.add_excluding(&mut sample.tally, &exclude, &[], answer, |_, pair| sample.order.push(pair))?;
         }
         Ok(sample)
     }
@@ -65,7 +65,7 @@ impl ClosedSample {
     /// [`closed_test`] of this sample.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for a scheme other than `greenlist` or another context width.
+    /// [`ErrorKind::InvalidParameter`] for a scheme whose score is not one bit, or another context rule.
     pub fn test(&self, layer: &LayerDetector) -> Result<ClosedFinding> {
         closed_test(&self.tally, layer)
     }
@@ -76,14 +76,13 @@ impl ClosedSample {
     /// As [`Self::test`].
     pub fn evidence_curve(&self, layer: &LayerDetector, points: usize) -> Result<Vec<(u64, f64)>> {
         let gamma = gamma(layer)?;
-        self.tally.check_width(layer.width())?;
-        let words = layer.words(&self.order)?;
-        let step = words.len().div_ceil(points.max(1)).max(1);
+        let scores = layer.pair_scores(&self.order)?;
+        let step = scores.len().div_ceil(points.max(1)).max(1);
         let mut curve = vec![(0, 0.0)];
         let mut green = 0;
-        for (n, &word) in (1u64..).zip(&words) {
-            green += layer.scheme().score(word);
-            if n % step as u64 == 0 || n == words.len() as u64 {
+        for (n, &score) in (1u64..).zip(&scores) {
+            green += score;
+            if n % step as u64 == 0 || n == scores.len() as u64 {
                 curve.push((n, stats::ln_e_green(green, n, gamma)));
             }
         }
@@ -94,20 +93,13 @@ impl ClosedSample {
 /// The count-weighted closed test of a tally under the key of `layer`.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidParameter`] for a scheme other than `greenlist` or a tally of another context width.
+/// [`ErrorKind::InvalidParameter`] for a scheme whose score is not one bit, or a tally of another context rule.
 pub fn closed_test(tally: &Tally, layer: &LayerDetector) -> Result<ClosedFinding> {
     let gamma = gamma(layer)?;
     let scores = layer.scores(tally)?;
-    let count = |sum: u128| u64::try_from(sum).map_err(|_| Error::new(ErrorKind::InvalidParameter, "too many pairs"));
-    let mut classes = Vec::with_capacity(scores.classes.len());
-    let mut statistic = 0;
-    for (&occurrences, &(pairs, green)) in &scores.classes {
-        let weight = stats::weight_sqrt(occurrences);
-        statistic += u128::from(weight) * green;
-        classes.push(WeightClass { weight, pairs, green: count(green)? });
-    }
+    let (statistic, log10_p) = layer.weighted_tail(&scores)?;
     let n_scored = tally.n_scored();
-    let green = count(scores.sum)?;
+    let green = u64::try_from(scores.sum).map_err(|_| Error::new(ErrorKind::InvalidParameter, "too many pairs"))?;
     Ok(ClosedFinding {
         n_scored,
         n_duplicate: tally.n_duplicate(),
@@ -115,18 +107,18 @@ pub fn closed_test(tally: &Tally, layer: &LayerDetector) -> Result<ClosedFinding
         n_short_context: tally.n_short_context(),
         green,
         statistic,
-        log10_p: stats::log10_weighted_green_bound(&classes, gamma),
+        log10_p,
         log10_p_distinct: stats::log10_binomial_sf(green, n_scored, gamma),
         ln_e: stats::ln_e_green(green, n_scored, gamma),
     })
 }
 
 fn gamma(layer: &LayerDetector) -> Result<f64> {
-    match (layer.scheme(), layer.scheme().null_law()) {
-        (Scheme::Greenlist(_), NullLaw::Bits { gamma, .. }) => Ok(gamma),
-        (other, _) => Err(Error::new(
+    match layer.scheme().null_law() {
+        NullLaw::Bits { gamma, trials: 1 } => Ok(gamma),
+        _ => Err(Error::new(
             ErrorKind::InvalidParameter,
-            format!("the closed test knows greenlist layers; this one is {}", other.name()),
+            format!("the closed test needs one bit a pair; {} has more than that", layer.scheme().name()),
         )),
     }
 }

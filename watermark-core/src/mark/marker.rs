@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use super::choosing::Choosing;
 use super::{Sampling, Session};
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::ChaCha20V1;
-use crate::profile::Profile;
+use crate::profile::{Layer, Profile};
+use crate::scheme::{EngineKey, Scheme};
 use crate::{Error, ErrorKind, Result};
 
 /// A profile with its key: makes sessions. `Send + Sync`, cheap to clone.
@@ -15,7 +17,25 @@ struct Shared {
     key: NodeKey,
     special: Arc<[u32]>,
     /// Layers with a key for everyone, derived once.
-    prfs: Vec<Option<ChaCha20V1>>,
+    keyed: Vec<Option<Keyed>>,
+}
+
+/// A layer under its key.
+#[derive(Clone)]
+enum Keyed {
+    Reweighting(Scheme, ChaCha20V1),
+    Choosing(Choosing),
+}
+
+impl Keyed {
+    fn new(layer: &Layer, key: &PrfKey) -> Result<Self> {
+        let scheme = layer.scheme;
+        if let Scheme::Engine(engine) = scheme {
+            return Choosing::engine(&engine, &EngineKey::from_prf_key(&engine, key)?).map(Self::Choosing);
+        }
+        let prf = ChaCha20V1::new(key, layer.width)?;
+        Ok(Choosing::new(scheme, &prf).map_or(Self::Reweighting(scheme, prf), Self::Choosing))
+    }
 }
 
 /// How one sequence is sampled.
@@ -40,19 +60,19 @@ impl Marker {
         profile.validate()?;
         // Keep only the profile's subtree: the master key is not needed again.
         let key = key.descend(&profile.path)?;
-        let prfs = profile
+        let keyed = profile
             .layers
             .iter()
             .map(|layer| {
                 if layer.per_account {
                     return Ok(None);
                 }
-                ChaCha20V1::new(&profile.prf_key(layer, &key, None)?, layer.width).map(Some)
+                Keyed::new(layer, &profile.prf_key(layer, &key, None)?).map(Some)
             })
             .collect::<Result<_>>()?;
         let mut special = profile.tokenizer.special_token_ids.clone();
         special.sort_unstable();
-        Ok(Self(Arc::new(Shared { special: special.into(), profile, key, prfs })))
+        Ok(Self(Arc::new(Shared { special: special.into(), profile, key, keyed })))
     }
 
     /// Starts a sequence with no generated tokens.
@@ -62,23 +82,26 @@ impl Marker {
     pub fn session(&self, options: &SessionOptions) -> Result<Session> {
         options.sampling.validate()?;
         let shared = &self.0;
-        let mut layers = Vec::new();
+        let (mut reweighting, mut choosing) = (Vec::new(), None);
         if options.marked {
-            for (layer, prepared) in shared.profile.layers.iter().zip(&shared.prfs) {
-                let prf = match prepared {
-                    Some(prf) => prf.clone(),
+            for (layer, prepared) in shared.profile.layers.iter().zip(&shared.keyed) {
+                let keyed = match prepared {
+                    Some(keyed) => keyed.clone(),
                     None => {
                         let key = shared.profile.prf_key(layer, &shared.key, options.account.as_deref())?;
-                        ChaCha20V1::new(&key, layer.width)?
+                        Keyed::new(layer, &key)?
                     }
                 };
-                layers.push((layer.scheme, prf));
+                match keyed {
+                    Keyed::Reweighting(scheme, prf) => reweighting.push((scheme, prf)),
+                    Keyed::Choosing(layer) => choosing = Some(layer),
+                }
             }
         }
         let draws = ChaCha20V1::new(&draw_key(options.seed), 0)?;
         let vocab_size = usize::try_from(shared.profile.tokenizer.vocab_size)
             .map_err(|_| Error::new(ErrorKind::InvalidProfile, "vocab_size exceeds the address space"))?;
-        Ok(Session::new(layers, draws, options.sampling, vocab_size, Arc::clone(&shared.special)))
+        Ok(Session::new(reweighting, choosing, draws, options.sampling, vocab_size, Arc::clone(&shared.special)))
     }
 
     /// The profile.

@@ -45,6 +45,10 @@ impl Sampling {
         checked.map_err(|message| Error::new(ErrorKind::InvalidParameter, message))
     }
 
+    pub(super) fn is_greedy(&self) -> bool {
+        self.temperature <= 0.0
+    }
+
     /// Checks a row of logits [vocab_size] and truncates it. -inf entries are unavailable tokens.
     pub(super) fn truncate(&self, row: &[f32], support: &mut Support) -> Result<()> {
         support.ids.clear();
@@ -99,6 +103,17 @@ impl Support {
     pub(super) fn most_likely(&self) -> u32 {
         let first = (0u32, f32::NEG_INFINITY);
         (0u32..).zip(&self.logits).fold(first, |best, (i, &l)| if l > best.1 { (i, l) } else { best }).0
+    }
+
+    /// Whether the most likely entry has at least the given probability.
+    pub(super) fn is_certain(&self, share: f64) -> bool {
+        let max = f64::from(self.logits[self.most_likely() as usize]);
+        let mut total = 0.0;
+        // Stops early: a row with two plausible tokens needs few terms.
+        self.logits.iter().all(|&logit| {
+            total += libm::exp(f64::from(logit) - max);
+            total * share <= 1.0
+        })
     }
 
     /// Fills `order` with all positions, the `k` most likely ones first (in no order); ties go to lower ids.

@@ -2,10 +2,32 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::choosing::{Choosing, ContextKey, Words, usable_context};
 use super::sampling::{Sampling, Support};
 use crate::prf::{ChaCha20V1, Context};
-use crate::scheme::{Greenlist, Gumbel, Scheme};
-use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
+use crate::scheme::{Gumbel, Scheme};
+use crate::{Error, ErrorKind, Result};
+
+/// Above this probability of one token, a mark has no room left that a 32-bit float could show.
+const CERTAIN: f64 = 1.0 - f32::EPSILON as f64;
+
+/// What the last [`Session::sample`] or [`Session::process`] could carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MarkState {
+    /// At least one layer acted on the distribution or on the draw.
+    Marked,
+    /// The session was opened unmarked, or has not sampled yet.
+    Off,
+    /// Temperature 0: the most likely token, whatever the key.
+    Greedy,
+    /// One token holds (nearly) all the probability, so no key could have changed it.
+    Certain,
+    /// No layer has a context here: too few generated tokens, or a special one among them.
+    NoContext,
+    /// The only layer with a context is the choosing one, and it has used this context before.
+    Repeated,
+}
 
 /// One sequence being sampled.
 ///
@@ -13,40 +35,36 @@ use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
 /// the token that was really emitted. After an error every call returns it again until [`Session::reset`].
 ///
 /// A position is marked by a layer when `width` generated tokens precede it and none of them is special. Prompt tokens
-/// are never context, so the session does not need them.
+/// are never context, so the session does not need them. Layers of engine formats follow the engine's own rule.
 #[derive(Clone)]
 pub struct Session {
-    reweighting: Vec<(Greenlist, ChaCha20V1)>,
-    choosing: Option<ChaCha20V1>,
+    reweighting: Vec<(Scheme, ChaCha20V1)>,
+    choosing: Option<Choosing>,
     draws: ChaCha20V1,
     sampling: Sampling,
     vocab_size: usize,
     special: Arc<[u32]>,
     generated: Vec<u32>,
     /// Contexts of the choosing layer at accepted positions, with how many positions each.
-    used: HashMap<[u32; MAX_CONTEXT_WIDTH], u32>,
+    used: HashMap<ContextKey, u32>,
     error: Option<Error>,
+    state: MarkState,
     support: Support,
-    words: Vec<u32>,
-    vocabulary: Vec<u32>,
+    words: Words,
+    probabilities: Vec<f64>,
+    masses: Vec<f64>,
+    order: Vec<u32>,
 }
 
 impl Session {
     pub(super) fn new(
-        layers: impl IntoIterator<Item = (Scheme, ChaCha20V1)>,
+        reweighting: Vec<(Scheme, ChaCha20V1)>,
+        choosing: Option<Choosing>,
         draws: ChaCha20V1,
         sampling: Sampling,
         vocab_size: usize,
         special: Arc<[u32]>,
     ) -> Self {
-        let (mut reweighting, mut choosing) = (Vec::new(), None);
-        for (scheme, prf) in layers {
-            match scheme {
-                Scheme::Greenlist(scheme) => reweighting.push((scheme, prf)),
-                Scheme::Gumbel(_) => choosing = Some(prf),
-                Scheme::Tournament(_) => {} // refused by `Profile::validate`
-            }
-        }
         Self {
             reweighting,
             choosing,
@@ -57,9 +75,12 @@ impl Session {
             generated: Vec::new(),
             used: HashMap::new(),
             error: None,
+            state: MarkState::Off,
             support: Support::default(),
-            words: Vec::new(),
-            vocabulary: Vec::new(),
+            words: Words::default(),
+            probabilities: Vec::new(),
+            masses: Vec::new(),
+            order: Vec::new(),
         }
     }
 
@@ -69,6 +90,12 @@ impl Session {
         &self.generated
     }
 
+    /// Whether the position last sampled or processed carries a mark, and if not, why.
+    #[must_use]
+    pub fn mark_state(&self) -> MarkState {
+        self.state
+    }
+
     /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place; tokens
     /// outside the truncation become -inf. For engines that draw the token themselves: a choosing layer has no part.
     ///
@@ -76,6 +103,7 @@ impl Session {
     /// [`ErrorKind::InvalidLogits`] for NaN, +inf, no finite entry or a wrong length; sticky.
     pub fn process(&mut self, logits: &mut [f32]) -> Result<()> {
         self.guarded(|session| {
+            session.state = MarkState::Off;
             session.distribution(logits)?;
             logits.fill(f32::NEG_INFINITY);
             for (&id, &logit) in session.support.ids.iter().zip(&session.support.logits) {
@@ -92,6 +120,7 @@ impl Session {
     /// As [`Self::process`].
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
         self.guarded(|session| {
+            session.state = MarkState::Off;
             session.distribution(logits)?;
             session.choose()
         })
@@ -144,6 +173,7 @@ impl Session {
         self.generated.clear();
         self.used.clear();
         self.error = None;
+        self.state = MarkState::Off;
     }
 
     fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
@@ -166,47 +196,117 @@ impl Session {
             ));
         }
         self.sampling.truncate(logits, &mut self.support)?;
-        if self.support.ids.len() == 1 {
+        if let Some(fixed) = self.fixed() {
+            self.state = fixed;
             return Ok(());
         }
+        if !self.reweighting.is_empty() {
+            self.state = MarkState::NoContext;
+        }
         for (scheme, prf) in &self.reweighting {
-            if let Some(context) = usable_context(prf, &self.generated, &self.special) {
-                words(prf, prf.context_unchecked(context), &self.support.ids, &mut self.words, &mut self.vocabulary)?;
-                // Special tokens are never green: the largest word is red for every gamma.
-                for &special in self.special.iter() {
-                    if let Ok(at) = self.support.ids.binary_search(&special) {
-                        self.words[at] = u32::MAX;
+            let Some(context) = usable_context(prf.width(), &self.generated, &self.special) else { continue };
+            let context = prf.context_unchecked(context);
+            self.words.fill(prf, context, &self.support.ids)?;
+            let words = &mut self.words.words;
+            let logits = &mut self.support.logits;
+            match scheme {
+                Scheme::Greenlist(scheme) => {
+                    // Special tokens are never favoured.
+                    for &special in self.special.iter() {
+                        if let Ok(at) = self.support.ids.binary_search(&special) {
+                            words[at] = scheme.red_word();
+                        }
                     }
+                    scheme.reweight(logits, words);
                 }
-                scheme.reweight(&mut self.support.logits, &self.words);
+                Scheme::Tournament(scheme) => {
+                    softmax(logits, &mut self.probabilities);
+                    scheme.reweight(&mut self.probabilities, words);
+                    logarithms(&self.probabilities, logits);
+                }
+                Scheme::Mcmark(scheme) => {
+                    softmax(logits, &mut self.probabilities);
+                    let favoured = prf.context_words(context)[0];
+                    scheme.reweight(&mut self.probabilities, words, favoured, &mut self.masses);
+                    logarithms(&self.probabilities, logits);
+                }
+                Scheme::Dipmark(scheme) => {
+                    softmax(logits, &mut self.probabilities);
+                    scheme.reweight(&mut self.probabilities, words, &mut self.order);
+                    logarithms(&self.probabilities, logits);
+                }
+                Scheme::Gumbel(_) | Scheme::GumbelDualKey(_) | Scheme::PermuteAndFlip(_) | Scheme::Engine(_) => {
+                    continue;
+                }
             }
+            self.state = MarkState::Marked;
         }
         Ok(())
+    }
+
+    /// Why no layer could change anything about the truncated distribution.
+    fn fixed(&self) -> Option<MarkState> {
+        if self.reweighting.is_empty() && self.choosing.is_none() {
+            return Some(MarkState::Off);
+        }
+        if self.sampling.is_greedy() {
+            return Some(MarkState::Greedy);
+        }
+        self.support.is_certain(CERTAIN).then_some(MarkState::Certain)
     }
 
     fn choose(&mut self) -> Result<u32> {
         if let [only] = self.support.ids[..] {
             return Ok(only);
         }
-        let repeated = self.choosing_context_key().is_some_and(|key| self.used.contains_key(&key));
-        let keyed = self.choosing.as_ref().filter(|_| !repeated).and_then(|prf| {
-            let tokens = usable_context(prf, &self.generated, &self.special)?;
-            Some((prf, prf.context_unchecked(tokens)))
+        let position = Context::from_number(self.generated.len() as u64);
+        let keyed = self.choosing.as_ref().and_then(|layer| {
+            let known = layer.context(&self.generated, &self.special);
+            let key = known.filter(|key| !self.used.contains_key(key) && self.used.len() < layer.max_contexts());
+            if !matches!(self.state, MarkState::Certain | MarkState::Marked) {
+                self.state = match (known, key) {
+                    (_, Some(_)) => MarkState::Marked,
+                    (Some(_), None) => MarkState::Repeated,
+                    (None, None) => MarkState::NoContext,
+                };
+            }
+            Some((layer, key?))
         });
-        // An ordinary draw is the same Gumbel-max under public randomness that belongs to the position.
-        let (prf, context) = keyed.unwrap_or((&self.draws, Context::from_number(self.generated.len() as u64)));
-        words(prf, context, &self.support.ids, &mut self.words, &mut self.vocabulary)?;
-        Gumbel::choose(&self.support.logits, &self.words)
+        let chosen = if let Some((layer, key)) = keyed {
+            let coin = self.draws.context_words(position)[0];
+            layer.words(&key, coin, &self.support.ids, &mut self.words)?;
+            layer.choose(&self.support.logits, &self.words.words)
+        } else {
+            // An ordinary draw is the same Gumbel-max under public randomness that belongs to the position.
+            self.words.fill(&self.draws, position, &self.support.ids)?;
+            Gumbel::choose(&self.support.logits, &self.words.words)
+        };
+        chosen
             .map(|at| self.support.ids[at])
             .ok_or_else(|| Error::new(ErrorKind::InvalidLogits, "no token can be drawn"))
     }
 
     /// The choosing layer's context at the next position, if it has one there.
-    fn choosing_context_key(&self) -> Option<[u32; MAX_CONTEXT_WIDTH]> {
-        let tokens = usable_context(self.choosing.as_ref()?, &self.generated, &self.special)?;
-        let mut key = [0; MAX_CONTEXT_WIDTH];
-        key[..tokens.len()].copy_from_slice(tokens);
-        Some(key)
+    fn choosing_context_key(&self) -> Option<ContextKey> {
+        self.choosing.as_ref()?.context(&self.generated, &self.special)
+    }
+}
+
+/// Probabilities of unnormalised log-probabilities. Shapes: both [n].
+fn softmax(logits: &[f32], probabilities: &mut Vec<f64>) {
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    probabilities.clear();
+    probabilities.extend(logits.iter().map(|&logit| libm::exp(f64::from(logit) - max)));
+    let total: f64 = probabilities.iter().sum();
+    probabilities.iter_mut().for_each(|p| *p /= total);
+}
+
+/// Back to logits; a token without probability becomes -inf.
+fn logarithms(probabilities: &[f64], logits: &mut [f32]) {
+    for (logit, &p) in logits.iter_mut().zip(probabilities) {
+        #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
+        let log = if p > 0.0 { libm::log(p) as f32 } else { f32::NEG_INFINITY };
+        *logit = log;
     }
 }
 
@@ -214,24 +314,4 @@ impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("generated", &self.generated.len()).finish_non_exhaustive()
     }
-}
-
-/// The last `width` generated tokens, unless there are fewer or one of them is special.
-fn usable_context<'a>(prf: &ChaCha20V1, generated: &'a [u32], special: &[u32]) -> Option<&'a [u32]> {
-    let tokens = &generated[generated.len().checked_sub(prf.width())?..];
-    (!tokens.iter().any(|token| special.binary_search(token).is_ok())).then_some(tokens)
-}
-
-/// The words of `ids` (ascending) into `out`. A block serves 16 neighbouring tokens, so a dense support is cheaper
-/// to read out of the whole vocabulary's stream.
-fn words(prf: &ChaCha20V1, context: Context, ids: &[u32], out: &mut Vec<u32>, vocabulary: &mut Vec<u32>) -> Result<()> {
-    let end = ids.last().map_or(0, |&id| id as usize + 1);
-    if ids.len() < end / 16 {
-        return prf.words(ids.iter().map(|&id| (context, id)), out);
-    }
-    vocabulary.resize(end, 0);
-    prf.vocabulary_words(context, vocabulary)?;
-    out.clear();
-    out.extend(ids.iter().map(|&id| vocabulary[id as usize]));
-    Ok(())
 }

@@ -9,6 +9,9 @@ use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result};
 /// Counter of the words that belong to the context alone: the first block past the tokens.
 const CONTEXT_COUNTER: u32 = (MAX_TOKEN_ID >> 4) + 1;
 
+/// Counter of the second key's token 0: the first bit above those two ranges.
+const KEY_B_COUNTER: u32 = CONTEXT_COUNTER << 1;
+
 /// Contexts up to this width fit the 96-bit nonce at three bytes a token; wider ones are hashed.
 const NONCE_TOKENS: usize = 4;
 
@@ -22,6 +25,8 @@ pub struct ChaCha20V1 {
     key: Zeroizing<[u32; 8]>,
     context_key: Option<Zeroizing<[u8; 32]>>,
     width: usize,
+    /// Added to the counter of every token.
+    stream: u32,
 }
 
 /// The nonce of one context under one PRF; valid for that PRF only.
@@ -53,7 +58,14 @@ impl ChaCha20V1 {
         for (word, bytes) in words.iter_mut().zip(key.bytes().as_chunks::<4>().0) {
             *word = u32::from_le_bytes(*bytes);
         }
-        Ok(Self { key: words, context_key: (width > NONCE_TOKENS).then(|| key.context_key()), width })
+        Ok(Self { key: words, context_key: (width > NONCE_TOKENS).then(|| key.context_key()), width, stream: 0 })
+    }
+
+    /// A second, independent word for every (context, token) under the same key: those at counter
+    /// `0x00200000 | token >> 4`. Contexts of `self` serve both.
+    #[must_use]
+    pub fn key_b(&self) -> Self {
+        Self { stream: KEY_B_COUNTER, ..self.clone() }
     }
 
     /// Context width in tokens.
@@ -107,13 +119,32 @@ impl ChaCha20V1 {
     /// [`ErrorKind::TokenOutOfRange`] for an id of 2^24 or more.
     pub fn word(&self, context: Context, token: u32) -> Result<u32> {
         check_token(token)?;
-        Ok(self.block(context, token >> 4)[lane(token)])
+        Ok(self.block(context, self.stream | token >> 4)[lane(token)])
     }
 
     /// The 16 words that belong to the context alone.
     #[must_use]
     pub fn context_words(&self, context: Context) -> [u32; 16] {
         self.block(context, CONTEXT_COUNTER)
+    }
+
+    #[cfg(feature = "detect")]
+    /// Word 0 of each context, in bulk: `out` is cleared and filled in order.
+    pub(crate) fn first_context_words(&self, contexts: impl IntoIterator<Item = Context>, out: &mut Vec<u32>) {
+        out.clear();
+        let mut contexts = contexts.into_iter();
+        loop {
+            let mut jobs = [Block { counter: CONTEXT_COUNTER, nonce: [0; 3] }; LANES];
+            let mut n = 0;
+            for (job, context) in jobs.iter_mut().zip(&mut contexts) {
+                job.nonce = context.0;
+                n += 1;
+            }
+            if n == 0 {
+                return;
+            }
+            out.extend_from_slice(&lanes::blocks(&self.key, &jobs)[0][..n]);
+        }
     }
 
     fn block(&self, context: Context, counter: u32) -> [u32; 16] {
@@ -128,7 +159,7 @@ impl ChaCha20V1 {
         if let Some(last) = out.len().checked_sub(1) {
             check_token(u32::try_from(last).unwrap_or(u32::MAX))?;
         }
-        let mut counter = 0;
+        let mut counter = self.stream;
         for chunk in out.chunks_mut(16 * LANES) {
             let mut jobs = [Block { counter, nonce: context.0 }; LANES];
             for job in &mut jobs {
@@ -156,7 +187,7 @@ impl ChaCha20V1 {
             let mut n = 0;
             for ((job, slot), (context, token)) in jobs.iter_mut().zip(&mut tokens).zip(&mut pairs) {
                 check_token(token)?;
-                *job = Block { counter: token >> 4, nonce: context.0 };
+                *job = Block { counter: self.stream | token >> 4, nonce: context.0 };
                 *slot = token;
                 n += 1;
             }

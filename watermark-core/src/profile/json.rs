@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Layer, Profile, TokenizerInfo};
-use crate::scheme::{Greenlist, Gumbel, Scheme};
+use crate::scheme::{Engine, EngineOptions, EngineScore, Scheme, SchemeOptions};
 use crate::{Error, ErrorKind, Result};
 
 const VERSION: &str = "watermark-profile/1";
@@ -32,21 +32,40 @@ struct TokenizerJson {
     special_token_ids: Vec<u32>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// Either our own scheme (`scheme`, `width`, `prf`) or an engine's format (`engine`, `algorithm`, `context_width`).
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LayerJson {
     name: String,
-    scheme: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheme: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     gamma: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     delta: Option<f64>,
-    width: usize,
-    prf: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    hard: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depth: Option<u32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    weighted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpha: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_width: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prf: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     per: Option<Per>,
 }
-
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Repeats {
@@ -137,39 +156,91 @@ impl TryFrom<LayerJson> for Layer {
 
     fn try_from(json: LayerJson) -> Result<Self> {
         let invalid = |why: String| Error::new(ErrorKind::InvalidProfile, format!("layer {:?}: {why}", json.name));
-        if json.prf != PRF {
-            return Err(invalid(format!("unknown prf {:?}; this program knows {PRF:?}", json.prf)));
+        let (scheme, width) = match (&json.scheme, &json.engine) {
+            (Some(name), None) => json.own(name),
+            (None, Some(name)) => json.engine(name),
+            _ => Err("a layer has either a scheme or an engine".to_owned()),
         }
-        let scheme = match (json.scheme.as_str(), json.gamma, json.delta) {
-            ("greenlist", Some(gamma), Some(delta)) => {
-                let scheme = Greenlist::new(gamma, delta).map_err(|error| invalid(error.to_string()))?;
-                Scheme::Greenlist(scheme)
-            }
-            ("greenlist", ..) => return Err(invalid("greenlist needs gamma and delta".to_owned())),
-            ("gumbel", None, None) => Scheme::Gumbel(Gumbel),
-            ("gumbel", ..) => return Err(invalid("gumbel takes neither gamma nor delta".to_owned())),
-            (other, ..) => {
-                return Err(invalid(format!("unknown scheme {other:?}; this program marks with greenlist and gumbel")));
-            }
+        .map_err(invalid)?;
+        Ok(Self { scheme, width, per_account: json.per.is_some(), name: json.name })
+    }
+}
+
+impl LayerJson {
+    fn own(&self, name: &str) -> std::result::Result<(Scheme, usize), String> {
+        let prf = self.prf.as_deref().unwrap_or("");
+        if prf != PRF {
+            return Err(format!("unknown prf {prf:?}; this program knows {PRF:?}"));
+        }
+        if self.algorithm.is_some() || self.context_width.is_some() {
+            return Err("algorithm and context_width belong to an engine; a scheme has a width".to_owned());
+        }
+        if name == "greenlist" && self.delta.is_none() && !self.hard {
+            return Err("greenlist needs gamma, and delta or \"hard\": true".to_owned());
+        }
+        let options = SchemeOptions {
+            gamma: self.gamma,
+            delta: self.delta,
+            hard: self.hard,
+            block: self.block,
+            depth: self.depth,
+            weighted: self.weighted,
+            alpha: self.alpha,
         };
-        Ok(Self { scheme, width: json.width, per_account: json.per.is_some(), name: json.name })
+        let scheme = Scheme::from_name(name, &options).map_err(|error| error.to_string())?;
+        Ok((scheme, self.width.ok_or("it needs a width")?))
+    }
+
+    fn engine(&self, name: &str) -> std::result::Result<(Scheme, usize), String> {
+        let foreign = self.delta.is_some() || self.hard || self.block.is_some() || self.weighted;
+        if foreign || self.width.is_some() || self.prf.is_some() {
+            return Err("an engine has engine, algorithm, context_width, gamma, depth and alpha only".to_owned());
+        }
+        // Profiles name vLLM's two algorithms as vLLM does; the command line has one name for each.
+        let dual = name == "vllm" && matches!(self.algorithm.as_deref(), Some("dual_key_gumbel" | "gumbel_dual_key"));
+        let options = EngineOptions {
+            context_width: self.context_width,
+            algorithm: self.algorithm.clone().filter(|_| !dual),
+            gamma: self.gamma,
+            depth: self.depth,
+            alpha: self.alpha,
+            vocab_size: None,
+        };
+        let engine = Engine::new(if dual { "vllm-dual" } else { name }, &options).map_err(|error| error.to_string())?;
+        Ok((Scheme::Engine(engine), engine.context_width()))
     }
 }
 
 impl From<&Layer> for LayerJson {
     fn from(layer: &Layer) -> Self {
-        let (gamma, delta) = match layer.scheme {
-            Scheme::Greenlist(scheme) => (Some(scheme.gamma()), Some(scheme.delta())),
-            Scheme::Gumbel(_) | Scheme::Tournament(_) => (None, None),
-        };
+        let named =
+            Self { name: layer.name.clone(), per: layer.per_account.then_some(Per::Account), ..Self::default() };
+        if let Scheme::Engine(engine) = layer.scheme {
+            let (algorithm, alpha) = match engine.score() {
+                EngineScore::DualKey(scheme) => ("gumbel_dual_key", Some(scheme.alpha())),
+                _ => ("gumbel", None), // the only others that profiles may hold
+            };
+            return Self {
+                engine: Some(engine.name().trim_end_matches("-dual").to_owned()),
+                algorithm: Some(algorithm.to_owned()),
+                alpha,
+                context_width: Some(engine.context_width()),
+                ..named
+            };
+        }
+        let SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha } = layer.scheme.options();
         Self {
-            name: layer.name.clone(),
-            scheme: layer.scheme.name().to_owned(),
+            scheme: Some(layer.scheme.name().to_owned()),
             gamma,
             delta,
-            width: layer.width,
-            prf: PRF.to_owned(),
-            per: layer.per_account.then_some(Per::Account),
+            hard,
+            block,
+            depth,
+            weighted,
+            alpha,
+            width: Some(layer.width),
+            prf: Some(PRF.to_owned()),
+            ..named
         }
     }
 }

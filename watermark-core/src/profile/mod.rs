@@ -86,15 +86,16 @@ impl Profile {
             if layer.width > MAX_CONTEXT_WIDTH {
                 return invalid(format!("layer {name:?}: width {} is above {MAX_CONTEXT_WIDTH}", layer.width));
             }
-            match layer.scheme {
-                Scheme::Greenlist(_) => {}
-                Scheme::Gumbel(_) if i + 1 == self.layers.len() => {}
-                Scheme::Gumbel(_) => {
-                    return invalid(format!("layer {name:?} chooses the token, so it must be the last layer"));
+            if let Scheme::Engine(engine) = layer.scheme {
+                if !engine.can_mark() {
+                    return invalid(format!("layer {name:?}: {} can be detected but not marked with", engine.name()));
                 }
-                Scheme::Tournament(_) => {
-                    return invalid(format!("layer {name:?}: tournament can be scored but not yet marked with"));
+                if layer.width != engine.context_width() {
+                    return invalid(format!("layer {name:?}: width {} is not the engine's", layer.width));
                 }
+            }
+            if layer.scheme.chooses() && i + 1 < self.layers.len() {
+                return invalid(format!("layer {name:?} chooses the token, so it must be the last layer"));
             }
         }
         Ok(())

@@ -1,6 +1,4 @@
-use super::NullLaw;
-
-const TWO_32: f64 = 4_294_967_296.0;
+use super::{NullLaw, TWO_32, choose_by};
 
 /// Gumbel-max (Aaronson 2022; 2404.01245): the token is `argmax_v ln p_v - ln(-ln u_v)`, u = (word + 1/2) / 2^32.
 ///
@@ -13,24 +11,17 @@ impl Gumbel {
     /// Marking half: index of the chosen entry. Shapes: `logits` and `words` [n], aligned; the lower index wins a tie.
     /// `logits` are unnormalised log-probabilities (finite or -inf); `None` if none is finite.
     pub(crate) fn choose(logits: &[f32], words: &[u32]) -> Option<usize> {
-        let mut best = f64::NEG_INFINITY;
-        let mut chosen = None;
-        for (i, (&logit, &word)) in logits.iter().zip(words).enumerate() {
-            let logit = f64::from(logit);
-            // k leading ones mean 1 - u > 2^-(k+1), and -ln u >= 1 - u, so the noise is below (k + 1) ln 2:
-            // nearly all tokens are ruled out without a logarithm.
-            let bound = f64::from(word.leading_ones() + 1) * std::f64::consts::LN_2;
-            if logit + bound <= best {
-                continue;
-            }
-            let u = (f64::from(word) + 0.5) / TWO_32;
-            let value = logit - libm::log(-libm::log(u));
-            if value > best {
-                best = value;
-                chosen = Some(i);
-            }
-        }
-        chosen
+        choose_by(logits, words, |word| Self::noise((f64::from(word) + 0.5) / TWO_32))
+    }
+
+    /// vLLM's choice: its u has 24 bits and single precision.
+    pub(crate) fn choose_vllm(logits: &[f32], words: &[u32]) -> Option<usize> {
+        choose_by(logits, words, |word| Self::noise(f64::from(vllm_uniform(word))))
+    }
+
+    /// The Gumbel variable of a uniform one in (0, 1).
+    pub(crate) fn noise(u: f64) -> f64 {
+        -libm::log(-libm::log(u))
     }
 
     /// Scoring half: `floor(2^32 * -ln(1 - word / 2^32))`, exact. Never above the true score, so Gamma tails stay valid.
@@ -51,6 +42,13 @@ impl Gumbel {
     pub fn null_law(&self) -> NullLaw {
         NullLaw::ExponentialQ32
     }
+}
+
+/// vLLM's uniform variable, `((word >> 8) + 1) / (2^24 + 1)` rounded to single precision.
+pub(crate) fn vllm_uniform(word: u32) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "as the peer does")]
+    let u = (f64::from((word >> 8) + 1) / 16_777_217.0) as f32;
+    u
 }
 
 /// Bits after the point in the fixed-point logarithm below.

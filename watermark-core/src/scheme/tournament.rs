@@ -1,27 +1,39 @@
 use super::NullLaw;
 use crate::{Error, ErrorKind, Result};
 
-/// Tournament bits (SynthID-Text, Nature 634, 2024) on our PRF: layer l's bit is `(word >> l) & 1`.
+/// Most layers a tournament can have: the bits of one word, two of them left over.
+pub(crate) const MAX_DEPTH: u32 = 30;
+
+/// Tournament sampling with two leaves (SynthID-Text, Nature 634, 2024) on our PRF: layer l's bit is `(word >> l) & 1`.
 ///
-/// The scoring half only: a profile layer with this scheme is refused until its marking half exists.
+/// Each layer turns p into `p (1 + g - sum p g)`. Distortion-free per token. The expected bit of layer one is
+/// `1/2 + (1 - sum p^2) / 4` (.625 for two equal tokens); later layers see a narrower distribution, so they carry less.
+/// The weighted score counts layer l with weight [`Tournament::weight`], ten times as much at the top as at the bottom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tournament {
     depth: u32,
+    weighted: bool,
 }
 
 impl Tournament {
-    /// `depth` in 1..=30 layers.
+    /// `depth` in 1..=30 layers, scored by the number of ones.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] outside it.
     pub fn new(depth: u32) -> Result<Self> {
-        if !(1..=30).contains(&depth) {
+        if !(1..=MAX_DEPTH).contains(&depth) {
             return Err(Error::new(
                 ErrorKind::InvalidParameter,
-                format!("tournament depth is {depth}; it must be between 1 and 30"),
+                format!("tournament depth is {depth}; it must be between 1 and {MAX_DEPTH}"),
             ));
         }
-        Ok(Self { depth })
+        Ok(Self { depth, weighted: false })
+    }
+
+    /// The same marking, scored by the weighted number of ones.
+    #[must_use]
+    pub fn weighted(self) -> Self {
+        Self { weighted: true, ..self }
     }
 
     /// Number of layers.
@@ -30,15 +42,49 @@ impl Tournament {
         self.depth
     }
 
-    /// The number of ones among the `depth` low bits (unweighted score).
+    /// Whether the score is weighted.
+    #[must_use]
+    pub fn is_weighted(&self) -> bool {
+        self.weighted
+    }
+
+    /// Weight of a layer's bit in the weighted score: from 10 down to 1 in equal steps, rounded to whole numbers, so that
+    /// the score stays on a small lattice whose tail is exact.
+    #[must_use]
+    pub fn weight(&self, layer: u32) -> u32 {
+        let steps = (self.depth - 1).max(1);
+        10 - (18 * layer.min(steps) + steps) / (2 * steps)
+    }
+
+    /// The weights of all layers.
+    #[must_use]
+    pub fn weights(&self) -> Vec<u32> {
+        (0..self.depth).map(|layer| self.weight(layer)).collect()
+    }
+
+    /// Marking half: changes `p` in place, layer after layer. Shapes: `p` (sums to 1) and `words` [n], aligned.
+    pub(crate) fn reweight(&self, p: &mut [f64], words: &[u32]) {
+        for layer in 0..self.depth {
+            let bit = |word: u32| f64::from((word >> layer) & 1);
+            let mean: f64 = p.iter().zip(words).map(|(p, &word)| p * bit(word)).sum();
+            for (p, &word) in p.iter_mut().zip(words) {
+                *p *= 1.0 + bit(word) - mean;
+            }
+        }
+    }
+
+    /// Scoring half: ones among the `depth` low bits, or their weights.
     #[must_use]
     pub fn score(&self, word: u32) -> u64 {
-        u64::from((word & ((1 << self.depth) - 1)).count_ones())
+        if !self.weighted {
+            return u64::from((word & ((1 << self.depth) - 1)).count_ones());
+        }
+        (0..self.depth).filter(|layer| (word >> layer) & 1 == 1).map(|layer| u64::from(self.weight(layer))).sum()
     }
 
     /// `depth` fair coins a pair.
     #[must_use]
     pub fn null_law(&self) -> NullLaw {
-        NullLaw::Bits { gamma: 0.5, trials: self.depth }
+        if self.weighted { NullLaw::WeightedBits(*self) } else { NullLaw::Bits { gamma: 0.5, trials: self.depth } }
     }
 }

@@ -7,23 +7,45 @@
 //! - [`ln_binomial_sf`], [`log10_binomial_sf`], [`ln_binomial_cdf`]: green counts, tournament ones
 //! - [`ln_gamma_sf`], [`log10_gamma_sf`], [`log10_gamma_sf_q32`], [`ln_gamma_cdf`], [`q32_to_f64`]:
 //!   sums of exponential scores
-//! - [`ln_e_gumbel`], [`ln_e_green`]: e-values of the same two statistics
-//! - [`log10_weighted_green_bound`], [`weight_sqrt`]: green counts weighted by repetition, a bound
+//! - [`ln_e_gumbel`], [`ln_e_green`], [`ln_e_dual_key`], [`ln_e_tournament`]: e-values of these statistics
+//! - [`GumbelEvidence`], [`GreenEvidence`], [`DualKeyEvidence`], [`TournamentEvidence`] (mergeable), [`BoundedBetting`]
+//!   (ordered): the same as running evidence
+//! - [`log10_dual_key_sf`]: exponential scores of two keys, weighted
+//! - [`log10_weighted_tournament_sf`], [`tournament_weights`]: tournament ones weighted by layer
+//! - [`log10_weighted_green_bound`], [`log10_weighted_exponential_bound`], [`weight_sqrt`]: green counts and exponential
+//!   scores weighted by repetition, bounds; [`log10_weighted_green_saddlepoint`],
+//!   [`log10_weighted_exponential_saddlepoint`]: the same approximated, for planning only
+//! - [`holm`], [`benjamini_yekutieli`], [`e_bh`], [`ln_mean_e`]: many tests at once
+//! - [`clopper_pearson`]: confidence bounds of a rate
 //!
 //! The tail that does not hold the mode is the density at the point (Loader 2000: Stirling error and deviance) times
 //! a smooth integral of order one standard deviation, taken by double-exponential quadrature in the coordinate where
 //! the integrand is log-concave; the other tail is its complement. One method covers every size and distance, at
 //! about a hundred evaluations. Uniform expansions (Temme 1979, DLMF 8.12) would serve only near the mean, continued
-//! fractions (DLMF 8.17.22) only away from it.
+//! fractions (DLMF 8.17.22) only away from it. The sums of unequal laws, dual-key scores and weighted tournament ones,
+//! have no such density: their tails are contour integrals through the saddle point, at a similar cost.
 
 mod binomial;
+mod dual_key;
+mod eprocess;
 mod evalue;
 mod gamma;
+mod lattice;
+mod multiple;
+mod saddlepoint;
 mod special;
 mod tail;
+mod tournament;
 mod weighted;
+mod weighted_exponential;
 
 pub use binomial::{ln_binomial_cdf, ln_binomial_sf, log10_binomial_sf};
-pub use evalue::{ln_e_green, ln_e_gumbel};
+pub use dual_key::log10_dual_key_sf;
+pub use eprocess::{BoundedBetting, DualKeyEvidence, GreenEvidence, GumbelEvidence, TournamentEvidence};
+pub use evalue::{ln_e_dual_key, ln_e_green, ln_e_gumbel, ln_e_tournament};
 pub use gamma::{ln_gamma_cdf, ln_gamma_sf, log10_gamma_sf, log10_gamma_sf_q32, q32_to_f64};
+pub use multiple::{benjamini_yekutieli, clopper_pearson, e_bh, holm, ln_mean_e};
+pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
+pub use tournament::{log10_weighted_tournament_sf, tournament_weights};
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_sqrt};
+pub use weighted_exponential::{ExponentialClass, log10_weighted_exponential_bound};

@@ -6,7 +6,7 @@ use super::binomial::is_probability;
 use super::special::{bernoulli_cumulant, bernoulli_cumulant_slope};
 
 /// The bound is raised by this fraction of its terms, many times their rounding error.
-const ROUNDING: f64 = 1e-13;
+pub(super) const ROUNDING: f64 = 1e-13;
 
 /// Halvings of the bracket of theta; an error of `2^-40` in theta moves the bound by its square.
 const HALVINGS: u32 = 40;
@@ -42,23 +42,21 @@ pub fn weight_sqrt(count: u64) -> u64 {
 /// theta to infinity, `pairs log10 gamma`. `gamma` outside `(0, 1)` gives 0 (no evidence).
 /// The cost is that of a few hundred exponentials per class.
 pub fn log10_weighted_green_bound(classes: &[WeightClass], gamma: f64) -> f64 {
-    let heaviest = classes.iter().filter(|c| c.pairs > 0).map(|c| c.weight).max().unwrap_or(0);
-    if heaviest == 0 || !is_probability(gamma) {
+    let Some(sum) = GreenSum::new(classes, gamma) else { return 0.0 };
+    if sum.excess() <= 0.0 {
         return 0.0;
     }
-    let terms: Vec<Term> =
-        classes.iter().filter(|c| c.pairs > 0 && c.weight > 0).map(|c| Term::new(c, heaviest, gamma)).collect();
-    let excess: f64 = terms.iter().map(|t| t.weight * t.excess).sum();
-    if excess <= 0.0 {
-        return 0.0;
-    }
-    let ln_bound = if terms.iter().all(|t| t.green >= t.pairs) {
-        let pairs: f64 = terms.iter().map(|t| t.pairs).sum();
-        pairs * libm::log(gamma) * (1.0 - ROUNDING)
-    } else {
-        chernoff(&terms, gamma, minimiser(&terms, gamma, excess))
+    let ln_bound = match sum.ln_all_green() {
+        Some(ln) => ln * (1.0 - ROUNDING),
+        None => sum.chernoff(sum.minimiser()),
     };
     ln_bound.min(0.0) / LN_10 + 0.0
+}
+
+/// The weighted sum of green pairs under the null hypothesis, and its observed value.
+pub(super) struct GreenSum {
+    terms: Vec<Term>,
+    gamma: f64,
 }
 
 /// A class with its weight scaled to `(0, 1]` and its green count measured from the mean.
@@ -83,66 +81,107 @@ impl Term {
     }
 }
 
-/// Logarithm of the bound at `theta`, rounded upwards.
-fn chernoff(terms: &[Term], gamma: f64, theta: f64) -> f64 {
-    let (mut value, mut size) = (0.0, 0.0);
-    for t in terms {
-        let y = theta * t.weight;
-        let tilt = libm::exp(-y);
-        let (log_mean, shift) = if near_all_green(tilt, gamma) {
-            (libm::log(gamma + (1.0 - gamma) * tilt), y * (t.pairs - t.green))
-        } else {
-            (bernoulli_cumulant(gamma, y), -y * t.excess)
-        };
-        value += t.pairs * log_mean + shift;
-        size += (t.pairs * log_mean).abs() + shift.abs();
+impl GreenSum {
+    /// `None` where no class counts or `gamma` states no null hypothesis.
+    pub(super) fn new(classes: &[WeightClass], gamma: f64) -> Option<Self> {
+        let heaviest = classes.iter().filter(|c| c.pairs > 0).map(|c| c.weight).max().unwrap_or(0);
+        if heaviest == 0 || !is_probability(gamma) {
+            return None;
+        }
+        let counted = classes.iter().filter(|c| c.pairs > 0 && c.weight > 0);
+        Some(Self { terms: counted.map(|c| Term::new(c, heaviest, gamma)).collect(), gamma })
     }
-    value + ROUNDING * size
-}
 
-/// Derivative of the exponent in `theta`: it rises from minus the excess.
-fn slope(terms: &[Term], gamma: f64, theta: f64) -> f64 {
-    let of = |t: &Term| {
-        let tilt = libm::exp(-theta * t.weight);
-        let green = if near_all_green(tilt, gamma) {
-            let missing = (1.0 - gamma) * tilt / (gamma + (1.0 - gamma) * tilt);
-            (t.pairs - t.green) - t.pairs * missing
-        } else {
-            t.pairs * bernoulli_cumulant_slope(gamma, theta * t.weight) - t.excess
+    /// Observed sum minus its mean.
+    pub(super) fn excess(&self) -> f64 {
+        self.terms.iter().map(|t| t.weight * t.excess).sum()
+    }
+
+    /// Log-probability that every pair is green, if every pair is.
+    pub(super) fn ln_all_green(&self) -> Option<f64> {
+        let pairs: f64 = self.terms.iter().map(|t| t.pairs).sum();
+        self.terms.iter().all(|t| t.green >= t.pairs).then(|| pairs * libm::log(self.gamma))
+    }
+
+    /// Logarithm of the bound at `theta`, rounded upwards.
+    pub(super) fn chernoff(&self, theta: f64) -> f64 {
+        let gamma = self.gamma;
+        let (mut value, mut size) = (0.0, 0.0);
+        for t in &self.terms {
+            let y = theta * t.weight;
+            let tilt = libm::exp(-y);
+            let (log_mean, shift) = if near_all_green(tilt, gamma) {
+                (libm::log(gamma + (1.0 - gamma) * tilt), y * (t.pairs - t.green))
+            } else {
+                (bernoulli_cumulant(gamma, y), -y * t.excess)
+            };
+            value += t.pairs * log_mean + shift;
+            size += (t.pairs * log_mean).abs() + shift.abs();
+        }
+        value + ROUNDING * size
+    }
+
+    /// Derivative of the exponent in `theta`: it rises from minus the excess.
+    fn slope(&self, theta: f64) -> f64 {
+        let gamma = self.gamma;
+        let of = |t: &Term| {
+            let tilt = libm::exp(-theta * t.weight);
+            let green = if near_all_green(tilt, gamma) {
+                let missing = (1.0 - gamma) * tilt / (gamma + (1.0 - gamma) * tilt);
+                (t.pairs - t.green) - t.pairs * missing
+            } else {
+                t.pairs * bernoulli_cumulant_slope(gamma, theta * t.weight) - t.excess
+            };
+            t.weight * green
         };
-        t.weight * green
-    };
-    terms.iter().map(of).sum()
+        self.terms.iter().map(of).sum()
+    }
+
+    /// Variance under the law tilted by `theta`: the second derivative of the exponent.
+    pub(super) fn variance(&self, theta: f64) -> f64 {
+        let of = |t: &Term| {
+            let tilt = libm::exp(-theta * t.weight);
+            let odds = (1.0 - self.gamma) * tilt;
+            t.pairs * t.weight * t.weight * self.gamma * odds / ((self.gamma + odds) * (self.gamma + odds))
+        };
+        self.terms.iter().map(of).sum()
+    }
+
+    /// Third cumulant under the null hypothesis.
+    pub(super) fn third_cumulant(&self) -> f64 {
+        let of = |t: &Term| t.pairs * t.weight * t.weight * t.weight;
+        let per_trial = self.gamma * (1.0 - self.gamma) * (1.0 - 2.0 * self.gamma);
+        per_trial * self.terms.iter().map(of).sum::<f64>()
+    }
+
+    /// Where the convex exponent is smallest, for a positive excess: bisection on its derivative. The Gaussian guess
+    /// is the scale of the root where that is below 1, whatever `gamma`; above, doubling finds it.
+    pub(super) fn minimiser(&self) -> f64 {
+        let mut high = (self.excess() / self.variance(0.0)).min(1.0);
+        let mut low = 0.0;
+        for _ in 0..DOUBLINGS {
+            if self.slope(high) > 0.0 {
+                break;
+            }
+            low = high;
+            high *= 2.0;
+        }
+        for _ in 0..HALVINGS {
+            let middle = 0.5 * (low + high);
+            if self.slope(middle) > 0.0 {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        0.5 * (low + high)
+    }
 }
 
 /// Whether a class is better measured from all green than from its mean: a heavy class can be settled, to more
 /// digits than a sum has, where a light one decides the minimum.
 fn near_all_green(tilt: f64, gamma: f64) -> bool {
     tilt < gamma.min(0.5)
-}
-
-/// Where the convex exponent is smallest: bisection on its derivative. The Gaussian guess is the scale of the root
-/// where that is below 1, whatever `gamma`; above, doubling finds it.
-fn minimiser(terms: &[Term], gamma: f64, excess: f64) -> f64 {
-    let spread: f64 = terms.iter().map(|t| t.pairs * t.weight * t.weight).sum();
-    let mut high = (excess / (spread * gamma * (1.0 - gamma))).min(1.0);
-    let mut low = 0.0;
-    for _ in 0..DOUBLINGS {
-        if slope(terms, gamma, high) > 0.0 {
-            break;
-        }
-        low = high;
-        high *= 2.0;
-    }
-    for _ in 0..HALVINGS {
-        let middle = 0.5 * (low + high);
-        if slope(terms, gamma, middle) > 0.0 {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    0.5 * (low + high)
 }
 
 #[cfg(test)]

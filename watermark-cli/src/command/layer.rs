@@ -1,0 +1,142 @@
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use watermark_core::detect::LayerDetector;
+use watermark_core::key::PrfKey;
+use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
+use zeroize::Zeroizing;
+
+use super::say;
+
+/// One layer without a profile: our own scheme under a raw PRF key, or what another engine serves.
+#[derive(clap::Args)]
+#[command(next_help_heading = "One layer without a profile")]
+pub(crate) struct LayerArgs {
+    /// Our scheme: greenlist, gumbel, gumbel_dual_key, permute_and_flip, tournament, mcmark, dipmark
+    #[arg(long, value_name = "NAME", requires = "prf_key_hex", group = "raw")]
+    scheme: Option<String>,
+    /// PRF key of --scheme: 64 hexadecimal digits, or @FILE
+    #[arg(long, value_name = "HEX|@FILE", requires = "scheme")]
+    prf_key_hex: Option<Zeroizing<String>>,
+    /// Another engine's mark: vllm, vllm-dual, sglang, textseal@2025-12, textseal@2026, synthid-deepmind, hf-synthid,
+    /// hf-kgw-lefthash, hf-kgw-selfhash, three-bricks
+    #[arg(long, value_name = "NAME", requires = "engine_key", group = "raw")]
+    engine: Option<String>,
+    /// Key of --engine as its configuration has it (sglang: hexadecimal; synthid: integers with commas; else a decimal
+    /// integer), or @FILE
+    #[arg(long, value_name = "KEY|@FILE", requires = "engine", allow_hyphen_values = true)]
+    engine_key: Option<Zeroizing<String>>,
+    /// Where the engine's random generator ran; a mark made with a CUDA generator cannot be detected
+    #[arg(long, value_name = "cpu|cuda", requires = "engine", default_value = "cpu")]
+    engine_device: Device,
+    /// Context width in tokens (engines: their default)
+    #[arg(long, value_name = "N", requires = "raw")]
+    context_width: Option<usize>,
+    /// Which of an engine's algorithms: gumbel, gumbel_dual_key, greenlist, tournament
+    #[arg(long, value_name = "NAME", requires = "engine")]
+    algorithm: Option<String>,
+    /// Share of green tokens; mcmark: of a block; dipmark: where the upper part begins
+    #[arg(long, requires = "raw")]
+    gamma: Option<f64>,
+    /// greenlist: the favoured block of 1/gamma, if not the first
+    #[arg(long, value_name = "N", requires = "scheme")]
+    block: Option<u32>,
+    /// tournament: number of layers
+    #[arg(long, requires = "raw")]
+    depth: Option<u32>,
+    /// tournament: count upper layers up to ten times as much
+    #[arg(long, requires = "scheme")]
+    weighted: bool,
+    /// Two keys: share of key B
+    #[arg(long, value_name = "SHARE", requires = "raw")]
+    key_b_share: Option<f64>,
+    /// hf-kgw-*, three-bricks: length of the logits row at generation
+    #[arg(long, value_name = "N", requires = "engine")]
+    vocab_size: Option<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Device {
+    Cpu,
+    Cuda,
+}
+
+impl LayerArgs {
+    /// The layer's detector.
+    pub(crate) fn detector(&self) -> Result<LayerDetector> {
+        if let Some((name, key)) = self.scheme.as_ref().zip(self.prf_key_hex.as_ref()) {
+            return self.own(name, key);
+        }
+        let (name, key) = self
+            .engine
+            .as_ref()
+            .zip(self.engine_key.as_ref())
+            .context("give --profile and --key, or --scheme and --prf-key-hex, or --engine and --engine-key")?;
+        self.peer(name, key)
+    }
+
+    /// Whether an engine is named.
+    pub(crate) fn is_engine(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    fn own(&self, name: &str, key: &Zeroizing<String>) -> Result<LayerDetector> {
+        let width = self.context_width.context("--scheme needs --context-width")?;
+        let options = SchemeOptions {
+            gamma: self.gamma,
+            block: self.block,
+            depth: self.depth,
+            weighted: self.weighted,
+            alpha: self.key_b_share,
+            ..SchemeOptions::default()
+        };
+        let scheme = Scheme::from_name(name, &options).context("--scheme")?;
+        let key = PrfKey::from_hex(secret(key, "--prf-key-hex")?.trim())?;
+        Ok(LayerDetector::from_prf_key(scheme, width, &key)?)
+    }
+
+    fn peer(&self, name: &str, key: &Zeroizing<String>) -> Result<LayerDetector> {
+        let key = secret(key, "--engine-key")?;
+        let mut options = EngineOptions {
+            context_width: self.context_width,
+            algorithm: self.algorithm.clone(),
+            gamma: self.gamma,
+            depth: self.depth,
+            alpha: self.key_b_share,
+            vocab_size: self.vocab_size,
+        };
+        if name.contains("synthid") && options.depth.is_none() {
+            // One key a layer.
+            options.depth = u32::try_from(key.split(',').count()).ok();
+        }
+        let engine = Engine::new(name, &options).context("--engine")?;
+        if self.engine_device == Device::Cuda && engine.uses_torch_generator() {
+            bail!(
+                "a {name} mark made with a CUDA generator cannot be detected: torch's CUDA generator assigns its draws to \
+                 tokens by the launch grid, so the lists depend on the GPU model that made them, and no seed alone \
+                 gives them back; only marks made with the CPU generator (MT19937) can be checked"
+            );
+        }
+        if engine.uses_torch_generator() {
+            say(&format!(
+                "note: {name} draws from torch's generator; this tests for marks made with the CPU generator. Marks made on \
+                 a GPU cannot be checked (see --engine-device)"
+            ));
+        }
+        let key = EngineKey::parse(&engine, &key).context("--engine-key")?;
+        Ok(LayerDetector::from_engine(engine, &key)?)
+    }
+}
+
+/// A secret given on the command line, or in a file.
+fn secret(given: &Zeroizing<String>, option: &str) -> Result<Zeroizing<String>> {
+    match given.strip_prefix('@') {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("key file {path}"))?;
+            Ok(Zeroizing::new(text))
+        }
+        None => {
+            say(&format!("warning: a key on the command line shows in the process list; prefer {option} @FILE"));
+            Ok(given.clone())
+        }
+    }
+}

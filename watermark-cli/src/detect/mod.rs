@@ -1,0 +1,263 @@
+//! Detection over records from files.
+
+mod line;
+mod spans;
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampling, Tally, Weights};
+
+pub use line::{Effect, Line, Peer, Report};
+use line::{Tested, lines};
+use spans::Kept;
+pub use spans::SpanLine;
+
+use crate::read::{Body, Record};
+use crate::tokenizer::Tokenizer;
+
+/// Which prompts exclude a pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exclude {
+    /// The record's own.
+    #[default]
+    Record,
+    /// Any prompt of the run.
+    Run,
+}
+
+/// How records are tested.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Family-wise level of the pooled lines and, separately, of the per-record lines and of the spans.
+    pub alpha: f64,
+    /// One more line per record and layer.
+    pub per_record: bool,
+    /// How much a pair counts.
+    pub weights: Weights,
+    /// Which prompts exclude a pair.
+    pub exclude: Exclude,
+    /// Fresh keys to compare with; 0 for none.
+    pub resample: u32,
+    /// Which stretches of each record are marked.
+    pub locate: bool,
+    /// The engines' own statistics beside ours.
+    pub compare_peer: bool,
+}
+
+/// Fresh keys below this number are printed but decide nothing.
+const KEYS_FOR_A_VERDICT: u64 = watermark_core::detect::RESAMPLING_KEYS as u64;
+
+/// Fresh keys that one thread takes at a time.
+const KEYS_AT_A_TIME: u32 = 16;
+
+/// Counts records into one tally per layer, and into one per record and layer where asked.
+pub struct Run<'a> {
+    layers: &'a [LayerDetector],
+    tokenizer: Option<&'a Tokenizer>,
+    vocab_size: Option<u32>,
+    options: Options,
+    pooled: Vec<Tally>,
+    prompts: Vec<PairSet>,
+    peers: Vec<Option<PeerTally>>,
+    records: Vec<(String, Vec<Tally>)>,
+    findings: Vec<(String, Vec<Finding>)>,
+    kept: Vec<Kept>,
+}
+
+/// Ids of a record, and where each generated one stands in its text.
+struct Ids {
+    prompt: Vec<u32>,
+    tokens: Vec<u32>,
+    offsets: Option<Vec<(usize, usize)>>,
+}
+
+impl<'a> Run<'a> {
+    /// Starts with nothing counted. `tokenizer` is needed for text; ids at or above `vocab_size` are refused.
+    #[must_use]
+    pub fn new(
+        layers: &'a [LayerDetector],
+        tokenizer: Option<&'a Tokenizer>,
+        vocab_size: Option<u32>,
+        options: Options,
+    ) -> Self {
+        Self {
+            layers,
+            tokenizer,
+            vocab_size,
+            options,
+            pooled: layers.iter().map(LayerDetector::tally).collect(),
+            prompts: layers.iter().map(LayerDetector::pair_set).collect(),
+            peers: layers.iter().map(|layer| layer.peer_tally().filter(|_| options.compare_peer)).collect(),
+            records: Vec::new(),
+            findings: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Adds a batch of records, tokenising in parallel. The order of records does not matter for the pooled lines.
+    /// One result per record: an error is a record that could not be used, and it left nothing behind.
+    ///
+    /// # Errors
+    /// If scoring fails, which no record can cause.
+    pub fn add(&mut self, batch: &[Record]) -> Result<Vec<Result<()>>> {
+        let tokenised: Vec<Result<Ids>> = batch.par_iter().map(|record| self.ids(record)).collect();
+        let mut results = Vec::with_capacity(batch.len());
+        for (record, ids) in batch.iter().zip(tokenised) {
+            results.push(match ids {
+                Ok(ids) => {
+                    self.count(record, ids)?;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            });
+        }
+        Ok(results)
+    }
+
+    fn ids(&self, record: &Record) -> Result<Ids> {
+        let ids = match &record.body {
+            Body::Tokens { prompt_tokens, tokens } => {
+                Ids { prompt: prompt_tokens.clone(), tokens: tokens.clone(), offsets: None }
+            }
+            Body::Text { prompt, text } => {
+                let tokenizer = self.tokenizer.context("text needs a tokenizer; give one with --tokenizer")?;
+                let prompt = tokenizer.encode(prompt.as_deref().unwrap_or(""))?;
+                if self.options.locate {
+                    let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
+                    Ids { prompt, tokens, offsets: Some(offsets) }
+                } else {
+                    Ids { prompt, tokens: tokenizer.encode(text)?, offsets: None }
+                }
+            }
+        };
+        if let Some(vocab_size) = self.vocab_size {
+            for (side, ids) in [("prompt_tokens", &ids.prompt), ("tokens", &ids.tokens)] {
+                if let Some(at) = ids.iter().position(|&id| id >= vocab_size) {
+                    bail!("{side}[{at}] is {}, not below the profile's vocab_size {vocab_size}", ids[at]);
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    fn count(&mut self, record: &Record, ids: Ids) -> Result<()> {
+        let Ids { prompt, tokens, offsets } = ids;
+        let id = || record.id.clone().unwrap_or_else(|| record.location.to_string());
+        for (layer, tally) in self.layers.iter().zip(&mut self.pooled) {
+            count_one(layer, tally, self.options.exclude, &prompt, &tokens)?;
+        }
+        for peer in self.peers.iter_mut().flatten() {
+            peer.add(&prompt, &tokens);
+        }
+        if self.options.exclude == Exclude::Run {
+            for (layer, prompts) in self.layers.iter().zip(&mut self.prompts) {
+                layer.add_prompt(prompts, &prompt)?;
+            }
+        }
+        if self.options.per_record {
+            let tallies = self.layers.iter().map(|layer| {
+                let mut tally = layer.tally();
+                count_one(layer, &mut tally, self.options.exclude, &prompt, &tokens)?;
+                Ok(tally)
+            });
+            let tallies: Vec<Tally> = tallies.collect::<Result<_>>()?;
+            match self.options.exclude {
+                // Nothing that is still to come changes this record.
+                Exclude::Record => self.findings.push((id(), self.score(&tallies)?)),
+                Exclude::Run => self.records.push((id(), tallies)),
+            }
+        }
+        if self.options.locate {
+            self.kept.push(Kept { id: id(), prompt, tokens, offsets });
+        }
+        Ok(())
+    }
+
+    fn score(&self, tallies: &[Tally]) -> Result<Vec<Finding>> {
+        let findings =
+            self.layers.iter().zip(tallies).map(|(layer, tally)| Ok(layer.finding_with(tally, self.options.weights)?));
+        findings.collect()
+    }
+
+    /// Number of fresh keys that [`Run::report`] will draw, for a progress bar.
+    #[must_use]
+    pub fn fresh_keys(&self) -> u64 {
+        let layers = self.layers.iter().filter(|layer| !layer.inputs_depend_on_key()).count() as u64;
+        layers * u64::from(self.options.resample)
+    }
+
+    /// Scores what was counted. Calls `progress` with the number of fresh keys done, from several threads.
+    ///
+    /// # Errors
+    /// If a statistic leaves the domain of the exact tails, or the layers have no test with these weights.
+    pub fn report(mut self, progress: impl Fn(u64) + Sync) -> Result<Report> {
+        if self.options.exclude == Exclude::Run {
+            let prompts = &self.prompts;
+            let records = self.records.iter_mut().map(|(_, tallies)| tallies).chain([&mut self.pooled]);
+            for tallies in records {
+                for (tally, prompts) in tallies.iter_mut().zip(prompts) {
+                    tally.exclude(prompts)?;
+                }
+            }
+        }
+        let mut pooled = Vec::new();
+        for ((layer, tally), peer) in self.layers.iter().zip(&self.pooled).zip(&self.peers) {
+            let finding = layer.finding_with(tally, self.options.weights)?;
+            let resampling = self.resample(layer, tally, &finding, &progress)?;
+            let peer = peer.as_ref().map(|peer| Peer::from(peer.statistic()));
+            pooled.push(Tested { record: None, layer, finding, resampling, peer });
+        }
+        let mut per_record = Vec::new();
+        let late = self.records.iter().map(|(id, tallies)| Ok((id.clone(), self.score(tallies)?)));
+        let late = late.collect::<Result<Vec<_>>>()?;
+        for (id, findings) in self.findings.iter().cloned().chain(late) {
+            for (layer, finding) in self.layers.iter().zip(findings) {
+                let resampling = Resampling::default();
+                per_record.push(Tested { record: Some(id.clone()), layer, finding, resampling, peer: None });
+            }
+        }
+        let layers = self.layers.len();
+        let alpha = self.options.alpha;
+        let records = per_record.len() / layers.max(1);
+        let (pooled, detected) = lines(pooled, alpha, &format!("1 key x {layers} layers, the input as a whole"));
+        let family = format!("1 key x {layers} layers x {records} records");
+        let (per_record, _) = lines(per_record, alpha, &family);
+        let spans = spans::locate(self.layers, &self.kept, alpha)?;
+        Ok(Report { pooled, per_record, spans, detected })
+    }
+
+    fn resample(
+        &self,
+        layer: &LayerDetector,
+        tally: &Tally,
+        finding: &Finding,
+        progress: &(impl Fn(u64) + Sync),
+    ) -> Result<Resampling> {
+        let keys = self.options.resample;
+        if keys == 0 || layer.inputs_depend_on_key() || finding.n_scored == 0 {
+            return Ok(Resampling::default());
+        }
+        let seed = Resampling::seed(&[], &Sha256::digest(tally.to_bytes()));
+        let starts: Vec<u32> = (0..keys).step_by(KEYS_AT_A_TIME as usize).collect();
+        starts
+            .into_par_iter()
+            .map(|start| {
+                let range = start..(start + KEYS_AT_A_TIME).min(keys);
+                let done = u64::from(range.end - range.start);
+                let part = layer.resample(tally, self.options.weights, finding.log10_p, &seed, range)?;
+                progress(done);
+                Ok(part)
+            })
+            .try_reduce(Resampling::default, |a, b| Ok(a.merge(b)))
+    }
+}
+
+fn count_one(layer: &LayerDetector, tally: &mut Tally, exclude: Exclude, prompt: &[u32], tokens: &[u32]) -> Result<()> {
+    match exclude {
+        Exclude::Record => layer.add(tally, prompt, tokens)?,
+        // All prompts are taken out at the end.
+        Exclude::Run => layer.add_excluding(tally, &layer.pair_set(), prompt, tokens, |_, _| ())?,
+    }
+    Ok(())
+}

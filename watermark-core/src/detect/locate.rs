@@ -1,0 +1,194 @@
+use super::{LayerDetector, Pair};
+use crate::scheme::{NullLaw, TWO_32};
+use crate::{Error, ErrorKind, Result};
+
+/// A stretch of a record that depends on the key.
+///
+/// What is tested, at a family-wise level over all windows of the record, is `window`. `tokens` is an estimate of where the
+/// mark begins and ends: the stretch around the window where the likelihood ratio gains most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// Estimated first token, and one past the last.
+    pub tokens: (usize, usize),
+    /// First token of the significant window, and one past its last.
+    pub window: (usize, usize),
+    /// Distinct pairs in the window.
+    pub n_scored: u64,
+    /// log10 p of the window alone: exact, before adjustment.
+    pub log10_p: f64,
+    /// log10 of p times the number of windows, at most 0 (Bonferroni).
+    pub log10_p_adjusted: f64,
+}
+
+/// Shortest window, in scored pairs.
+const SHORTEST: usize = 32;
+/// Windows of a length start this part of it apart, so any stretch holds a window of at least 4/9 of its length: dyadic
+/// lengths alone would be a factor 2 apart, aligned blocks a factor 4 (2410.03600).
+const OVERLAP: usize = 4;
+
+impl LayerDetector {
+    /// How many windows [`Self::locate`] tests in a record, for the size of a family over several records.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenOutOfRange`].
+    pub fn count_windows(&self, prompt: &[u32], tokens: &[u32]) -> Result<u64> {
+        Ok(windows(self.first_occurrences(prompt, tokens)?.0.len()).len() as u64)
+    }
+
+    /// Positions of pairs that occur for the first time in the record and not in its prompt, and the pairs.
+    fn first_occurrences(&self, prompt: &[u32], tokens: &[u32]) -> Result<(Vec<usize>, Vec<Pair>)> {
+        let mut exclude = self.pair_set();
+        self.add_prompt(&mut exclude, prompt)?;
+        let mut tally = self.tally();
+        let (mut places, mut pairs) = (Vec::new(), Vec::new());
+        self.add_excluding(&mut tally, &exclude, prompt, tokens, |at, pair| {
+            places.push(at);
+            pairs.push(pair);
+        })?;
+        Ok((places, pairs))
+    }
+
+    /// Which stretches of one record are marked, at family-wise level `alpha` over `family_size` windows: those of this
+    /// record and of whatever else belongs to the question.
+    ///
+    /// Pairs count at their first occurrence in the record, outside its own prompt. Windows of 32, 64, 128, … pairs overlap
+    /// by three quarters; each has its exact tail, adjusted by Bonferroni. Null hypothesis of a window: its tokens
+    /// are independent of the key. Spans are disjoint and in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for scores whose windows have no exact tail: the
+    /// weighted tournament's and an engine's tournament.
+    pub fn locate(&self, prompt: &[u32], tokens: &[u32], family_size: u64, alpha: f64) -> Result<Vec<Span>> {
+        let draws_per_pair: u64 = match self.scheme().null_law() {
+            NullLaw::Bits { trials, .. } if trials > 1 && self.engine_prf().is_some() => {
+                return Err(Error::new(
+                    ErrorKind::InvalidParameter,
+                    "an engine's tournament is detected as a whole; windows of it are not independent enough",
+                ));
+            }
+            NullLaw::Bits { trials, .. } => trials.into(),
+            NullLaw::WeightedBits(_) => {
+                return Err(Error::new(
+                    ErrorKind::InvalidParameter,
+                    "the weighted tournament score has no cheap tail for windows; locate with the unweighted one",
+                ));
+            }
+            _ => 1,
+        };
+        let (places, pairs) = self.first_occurrences(prompt, tokens)?;
+        let scores = self.pair_scores(&pairs)?;
+        let mut sums = vec![0u128];
+        for &score in &scores {
+            sums.push(sums[sums.len() - 1] + u128::from(score));
+        }
+        let windows = windows(scores.len());
+        let penalty = libm::log10(family_size.max(windows.len() as u64).max(1) as f64);
+        let mut tested = Vec::new();
+        for (from, to) in windows {
+            let n = (to - from) as u64;
+            let log10_p = self.log10_p(sums[to] - sums[from], n * draws_per_pair, n)?;
+            if log10_p + penalty <= libm::log10(alpha) {
+                tested.push((log10_p, from, to));
+            }
+        }
+        tested.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        let mut found: Vec<(usize, usize, Span)> = Vec::new();
+        for (log10_p, from, to) in tested {
+            // A window that touches a stretch already found says nothing new.
+            if found.iter().any(|&(start, end, _)| from < end && start < to) {
+                continue;
+            }
+            let low = found.iter().map(|&(_, end, _)| end).filter(|&end| end <= from).max().unwrap_or(0);
+            let high =
+                found.iter().map(|&(start, ..)| start).filter(|&start| start >= to).min().unwrap_or(scores.len());
+            let (start, end) = self.refine(&scores, &sums, (low, high), (from, to));
+            let range = |from: usize, to: usize| (places[from], places[to - 1] + 1);
+            let span = Span {
+                tokens: range(start, end),
+                window: range(from, to),
+                n_scored: (to - from) as u64,
+                log10_p,
+                log10_p_adjusted: (log10_p + penalty).min(0.0),
+            };
+            found.push((start.min(from), end.max(to), span));
+        }
+        found.sort_by_key(|&(start, ..)| start);
+        Ok(found.into_iter().map(|(.., span)| span).collect())
+    }
+
+    /// The stretch inside `bounds` and around the window where the log-likelihood ratio is largest, with the marked law
+    /// estimated from the window: exponential scores of its mean, or ones of its share.
+    fn refine(&self, scores: &[u64], sums: &[u128], bounds: (usize, usize), window: (usize, usize)) -> (usize, usize) {
+        let n = (window.1 - window.0) as f64;
+        let sum = (sums[window.1] - sums[window.0]) as f64;
+        let gain: Box<dyn Fn(u64) -> f64> = match self.scheme().null_law() {
+            NullLaw::Bits { gamma, trials } => bit_gain(gamma, trials, sum / n),
+            NullLaw::BitsWithoutReplacement { gamma } => bit_gain(gamma, 1, sum / n),
+            _ => {
+                let mean = (sum / n / TWO_32).max(1.0 + 1e-9);
+                Box::new(move |score| score as f64 / TWO_32 * (1.0 - 1.0 / mean) - libm::log(mean))
+            }
+        };
+        let middle = usize::midpoint(window.0, window.1);
+        // Best end to either side of the window's middle: sums from there outwards.
+        let best = |positions: &mut dyn Iterator<Item = usize>| {
+            let (mut total, mut best, mut length, mut steps) = (0.0, 0.0, 0, 0);
+            for at in positions {
+                total += gain(scores[at]);
+                steps += 1;
+                if total > best {
+                    (best, length) = (total, steps);
+                }
+            }
+            length
+        };
+        let right = best(&mut (middle..bounds.1));
+        let left = best(&mut (bounds.0..middle).rev());
+        let (start, end) = (middle - left, middle + right);
+        if start < end { (start, end) } else { window }
+    }
+}
+
+/// Log-likelihood ratio of a score of `trials` bits whose mean in the window is `mean`, against bits of share `gamma`.
+fn bit_gain(gamma: f64, trials: u32, mean: f64) -> Box<dyn Fn(u64) -> f64> {
+    let trials = f64::from(trials);
+    let share = (mean / trials).clamp(gamma, 1.0 - 1e-3);
+    let (one, zero) = (libm::log(share / gamma), libm::log((1.0 - share) / (1.0 - gamma)));
+    Box::new(move |ones| ones as f64 * one + (trials - ones as f64) * zero)
+}
+
+/// Overlapping windows over `n` pairs: lengths 32, 64, …, the last start of each length at the very end.
+fn windows(n: usize) -> Vec<(usize, usize)> {
+    let mut windows = Vec::new();
+    let mut length = SHORTEST;
+    while length <= n {
+        let step = length / OVERLAP;
+        let last = n - length;
+        windows.extend((0..=last).step_by(step).map(|from| (from, from + length)));
+        if !last.is_multiple_of(step) {
+            windows.push((last, n));
+        }
+        length *= 2;
+    }
+    windows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_and_overlap() {
+        assert_eq!(windows(31), []);
+        assert_eq!(windows(32), [(0, 32)]);
+        assert_eq!(windows(45), [(0, 32), (8, 40), (13, 45)]);
+        let all = windows(4000);
+        assert!(all.len() < 1100, "{}", all.len());
+        // any stretch of 400 holds a window of at least 4/9 of it
+        for start in 0..3600 {
+            let inside =
+                all.iter().filter(|&&(from, to)| from >= start && to <= start + 400).map(|(from, to)| to - from);
+            assert!(inside.max().unwrap_or(0) >= 178, "{start}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use super::{LayerDetector, Tally, Weights};
+use crate::key::fresh_keys;
+use crate::{Error, ErrorKind, Result, stats};
+
+/// Where a statistic stands among the same statistic under fresh keys, on the same pairs (Barnard 1963).
+///
+/// Exact for *any* statistic if text, prompts, filters and stopping do not depend on the key: the true key is then one of
+/// `keys + 1` exchangeable ones. It checks the analytic tail and does not replace it: p is at least `1 / (keys + 1)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resampling {
+    /// Fresh keys drawn.
+    pub keys: u64,
+    /// Those whose log10 p is at most the true key's (ties count).
+    pub at_least: u64,
+}
+
+/// Fresh keys of an ordinary run: a verdict needs at least this many.
+pub const RESAMPLING_KEYS: u32 = 999;
+
+/// Error of the one-sided bound that decides whether two tests disagree.
+const LOG10_DISAGREEMENT: f64 = -3.0;
+
+impl Resampling {
+    /// log10 of `(1 + at_least) / (keys + 1)`; `None` without keys.
+    #[must_use]
+    pub fn log10_p(&self) -> Option<f64> {
+        let p = (self.at_least as f64 + 1.0) / (self.keys as f64 + 1.0);
+        (self.keys > 0).then(|| libm::log10(p) + 0.0)
+    }
+
+    /// Whether the analytic p lies below the one-sided 99.9 % Clopper-Pearson lower bound of the exceedance rate: so many
+    /// fresh keys do as well that the analytic tail cannot be right. No exceedance agrees with every p.
+    #[must_use]
+    pub fn disagrees_with(&self, log10_p: f64) -> bool {
+        // The bound is the rate at which this many exceedances have chance 1e-3, so nothing has to be solved for.
+        let p = libm::pow(10.0, log10_p).max(f64::MIN_POSITIVE);
+        self.at_least > 0 && stats::log10_binomial_sf(self.at_least, self.keys, p) < LOG10_DISAGREEMENT
+    }
+
+    /// Counts of disjoint ranges of keys add up.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self { keys: self.keys + other.keys, at_least: self.at_least + other.at_least }
+    }
+
+    /// The seed of the fresh keys, `SHA-256(registration || data_root)`, so that nobody picks a flattering set;
+    /// what does not exist is empty.
+    #[must_use]
+    pub fn seed(registration: &[u8], data_root: &[u8]) -> [u8; 32] {
+        Sha256::new().chain_update(registration).chain_update(data_root).finalize().into()
+    }
+}
+
+impl LayerDetector {
+    /// Scores `tally` under fresh keys number `keys` of `seed`. Ranges are independent: run them on as many threads as
+    /// there are and [`Resampling::merge`] the results. `log10_p` is the true key's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] where PRF inputs depend on the key, so that a tally cannot be scored under another,
+    /// and as [`LayerDetector::finding_with`].
+    pub fn resample(
+        &self,
+        tally: &Tally,
+        weights: Weights,
+        log10_p: f64,
+        seed: &[u8; 32],
+        keys: Range<u32>,
+    ) -> Result<Resampling> {
+        if self.inputs_depend_on_key() {
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                format!(
+                    "{} counts other positions under every key; fresh keys need the text again",
+                    self.scheme().name()
+                ),
+            ));
+        }
+        let mut result = Resampling::default();
+        for key in fresh_keys(seed, keys.end).skip(keys.start as usize) {
+            let fresh = self.with_prf_key(&key)?.finding_with(tally, weights)?;
+            result.keys += 1;
+            result.at_least += u64::from(fresh.log10_p <= log10_p);
+        }
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p_and_disagreement() {
+        let none = Resampling { keys: 999, at_least: 0 };
+        assert_eq!(none.log10_p(), Some(-3.0));
+        assert!(!none.disagrees_with(-1e9) && !Resampling::default().disagrees_with(-5.0));
+        assert_eq!(Resampling::default().log10_p(), None);
+        // 10 of 999 at least as good: the lower bound of the rate is .0031 (P(Bin(999, .0031) >= 10) = 1e-3)
+        let ten = Resampling { keys: 999, at_least: 10 };
+        assert!(ten.disagrees_with(-2.6) && !ten.disagrees_with(-2.4));
+        assert!(Resampling { keys: 999, at_least: 1 }.disagrees_with(-400.0));
+    }
+}

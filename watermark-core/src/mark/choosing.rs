@@ -1,0 +1,144 @@
+use crate::prf::{ChaCha20V1, Context, SglangMurmur, VllmPhilox, sglang_context_hash, vllm_dual_keys};
+use crate::scheme::{Engine, EngineKey, EngineScore, Gumbel, GumbelDualKey, PermuteAndFlip, Scheme};
+use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
+
+/// The layer that draws the token, under its key.
+#[derive(Clone)]
+pub(super) enum Choosing {
+    Gumbel(ChaCha20V1),
+    PermuteAndFlip(ChaCha20V1),
+    DualKey { scheme: GumbelDualKey, a: ChaCha20V1, b: ChaCha20V1 },
+    Vllm { width: usize, a: VllmPhilox, b: Option<(GumbelDualKey, VllmPhilox)> },
+    Sglang { width: usize, prf: SglangMurmur },
+}
+
+/// A context of the choosing layer, zero-padded; SGLang's is its hash.
+pub(super) type ContextKey = [u32; MAX_CONTEXT_WIDTH];
+
+/// vLLM writes -1 for a context token that does not exist yet.
+const VLLM_PAD: u32 = u32::MAX;
+
+/// SGLang marks this many different contexts in a sequence and no more.
+const SGLANG_CONTEXTS: usize = 4096;
+
+impl Choosing {
+    /// The choosing layer of `scheme` on our PRF; `None` for a scheme that does not choose.
+    pub(super) fn new(scheme: Scheme, prf: &ChaCha20V1) -> Option<Self> {
+        match scheme {
+            Scheme::Gumbel(_) => Some(Self::Gumbel(prf.clone())),
+            Scheme::PermuteAndFlip(_) => Some(Self::PermuteAndFlip(prf.clone())),
+            Scheme::GumbelDualKey(scheme) => Some(Self::DualKey { scheme, a: prf.clone(), b: prf.key_b() }),
+            Scheme::Greenlist(_)
+            | Scheme::Tournament(_)
+            | Scheme::Mcmark(_)
+            | Scheme::Dipmark(_)
+            | Scheme::Engine(_) => None,
+        }
+    }
+
+    /// The choosing layer in an engine's format.
+    pub(super) fn engine(engine: &Engine, key: &EngineKey) -> Result<Self> {
+        let (width, key) = (engine.context_width(), key.first());
+        match (engine.name(), engine.score()) {
+            ("vllm-dual", EngineScore::DualKey(scheme)) => {
+                let (a, b) = vllm_dual_keys(key);
+                Ok(Self::Vllm { width, a: VllmPhilox::new(a), b: Some((scheme, VllmPhilox::new(b))) })
+            }
+            ("vllm", _) => Ok(Self::Vllm { width, a: VllmPhilox::new(key), b: None }),
+            ("sglang", _) => Ok(Self::Sglang { width, prf: SglangMurmur::new(key) }),
+            (name, _) => {
+                Err(Error::new(ErrorKind::InvalidProfile, format!("{name} can be detected but not marked with")))
+            }
+        }
+    }
+
+    /// How many different contexts of a sequence are marked.
+    pub(super) fn max_contexts(&self) -> usize {
+        if matches!(self, Self::Sglang { .. }) { SGLANG_CONTEXTS } else { usize::MAX }
+    }
+
+    /// The context at the next position, if the layer has one there.
+    pub(super) fn context(&self, generated: &[u32], special: &[u32]) -> Option<ContextKey> {
+        let mut key = [0; MAX_CONTEXT_WIDTH];
+        match self {
+            Self::Gumbel(prf) | Self::PermuteAndFlip(prf) | Self::DualKey { a: prf, .. } => {
+                let tokens = usable_context(prf.width(), generated, special)?;
+                key[..tokens.len()].copy_from_slice(tokens);
+            }
+            Self::Vllm { width, .. } => {
+                let known = generated.len().min(*width);
+                key[..*width].fill(VLLM_PAD);
+                key[width - known..*width].copy_from_slice(&generated[generated.len() - known..]);
+            }
+            Self::Sglang { width, .. } => {
+                // Prompt tokens are context too, but the session does not see them: marks begin `width` tokens later.
+                let start = generated.len().checked_sub(*width)?;
+                key[0] = sglang_context_hash(&generated[start..]);
+            }
+        }
+        Some(key)
+    }
+
+    /// Words of `ids` in a context; `coin` is a public uniform word that decides between two keys.
+    pub(super) fn words(&self, key: &ContextKey, coin: u32, ids: &[u32], buffers: &mut Words) -> Result<()> {
+        match self {
+            Self::Gumbel(prf) | Self::PermuteAndFlip(prf) => {
+                buffers.fill(prf, prf.context_unchecked(&key[..prf.width()]), ids)
+            }
+            Self::DualKey { scheme, a, b } => {
+                let prf = if scheme.uses_b(coin) { b } else { a };
+                buffers.fill(prf, a.context_unchecked(&key[..a.width()]), ids)
+            }
+            Self::Vllm { width, a, b } => {
+                let prf = b.as_ref().filter(|(scheme, _)| scheme.uses_b(coin)).map_or(a, |(_, b)| b);
+                let state = prf.state(&key[..*width]);
+                buffers.words.clear();
+                buffers.words.extend(ids.iter().map(|&id| prf.word_at(state, id)));
+                Ok(())
+            }
+            Self::Sglang { prf, .. } => {
+                buffers.words.clear();
+                buffers.words.extend(ids.iter().map(|&id| prf.word(key[0], id)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Index of the drawn entry. Shapes: both [n], aligned.
+    pub(super) fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
+        match self {
+            Self::PermuteAndFlip(_) => PermuteAndFlip::choose(logits, words),
+            Self::Vllm { .. } => Gumbel::choose_vllm(logits, words),
+            Self::Gumbel(_) | Self::DualKey { .. } | Self::Sglang { .. } => Gumbel::choose(logits, words),
+        }
+    }
+}
+
+/// Words of a support, and the stream they are read out of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Words {
+    pub(super) words: Vec<u32>,
+    vocabulary: Vec<u32>,
+}
+
+impl Words {
+    /// The words of `ids` (ascending). A block serves 16 neighbouring tokens, so a dense support is cheaper to read out of
+    /// the whole vocabulary's stream.
+    pub(super) fn fill(&mut self, prf: &ChaCha20V1, context: Context, ids: &[u32]) -> Result<()> {
+        let end = ids.last().map_or(0, |&id| id as usize + 1);
+        if ids.len() < end / 16 {
+            return prf.words(ids.iter().map(|&id| (context, id)), &mut self.words);
+        }
+        self.vocabulary.resize(end, 0);
+        prf.vocabulary_words(context, &mut self.vocabulary)?;
+        self.words.clear();
+        self.words.extend(ids.iter().map(|&id| self.vocabulary[id as usize]));
+        Ok(())
+    }
+}
+
+/// The last `width` generated tokens, unless there are fewer or one of them is special.
+pub(super) fn usable_context<'a>(width: usize, generated: &'a [u32], special: &[u32]) -> Option<&'a [u32]> {
+    let tokens = &generated[generated.len().checked_sub(width)?..];
+    (!tokens.iter().any(|token| special.binary_search(token).is_ok())).then_some(tokens)
+}
