@@ -1,6 +1,7 @@
 //! Files around `watermark-core`: readers of untrusted corpora, key and profile files, tokenizers, detection over
 //! files. The `watermark` binary and, with the feature `demo`, the embedded laboratory models sit on top.
 
+pub mod calibrate;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod detect;

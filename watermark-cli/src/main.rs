@@ -27,6 +27,8 @@ enum Command {
     Mark(command::mark::Args),
     /// Test texts or token ids for marks
     Detect(command::detect::Args),
+    /// False-positive rates on your own unmarked text, with fresh keys
+    Calibrate(command::calibrate::Args),
     /// The whole chain on the embedded models: mark, distil, detect, show
     Demo(command::demo::Args),
 }
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Profile(args) => args.run(),
         Command::Mark(args) => args.run(),
         Command::Detect(args) => args.run(),
+        Command::Calibrate(args) => args.run(),
         Command::Demo(args) => args.run(),
     };
     match result {

@@ -1,5 +1,6 @@
 //! One file per command: arguments, then what they do.
 
+pub(crate) mod calibrate;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod keygen;

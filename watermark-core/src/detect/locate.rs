@@ -20,6 +20,15 @@ pub struct Span {
     pub log10_p_adjusted: f64,
 }
 
+/// The scored pairs of a record in order.
+struct Sequence {
+    /// Position of each in the record.
+    places: Vec<usize>,
+    scores: Vec<u64>,
+    /// Sums of the scores before each, and of all.
+    sums: Vec<u128>,
+}
+
 /// Shortest window, in scored pairs.
 const SHORTEST: usize = 32;
 /// Windows of a length start this part of it apart, so any stretch holds a window of at least 4/9 of its length: dyadic
@@ -59,38 +68,11 @@ impl LayerDetector {
     /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for scores whose windows have no exact tail: the
     /// weighted tournament's and an engine's tournament.
     pub fn locate(&self, prompt: &[u32], tokens: &[u32], family_size: u64, alpha: f64) -> Result<Vec<Span>> {
-        let draws_per_pair: u64 = match self.scheme().null_law() {
-            NullLaw::Bits { trials, .. } if trials > 1 && self.engine_prf().is_some() => {
-                return Err(Error::new(
-                    ErrorKind::InvalidParameter,
-                    "an engine's tournament is detected as a whole; windows of it are not independent enough",
-                ));
-            }
-            NullLaw::Bits { trials, .. } => trials.into(),
-            NullLaw::WeightedBits(_) => {
-                return Err(Error::new(
-                    ErrorKind::InvalidParameter,
-                    "the weighted tournament score has no cheap tail for windows; locate with the unweighted one",
-                ));
-            }
-            _ => 1,
-        };
-        let (places, pairs) = self.first_occurrences(prompt, tokens)?;
-        let scores = self.pair_scores(&pairs)?;
-        let mut sums = vec![0u128];
-        for &score in &scores {
-            sums.push(sums[sums.len() - 1] + u128::from(score));
-        }
-        let windows = windows(scores.len());
-        let penalty = libm::log10(family_size.max(windows.len() as u64).max(1) as f64);
-        let mut tested = Vec::new();
-        for (from, to) in windows {
-            let n = (to - from) as u64;
-            let log10_p = self.log10_p(sums[to] - sums[from], n * draws_per_pair, n)?;
-            if log10_p + penalty <= libm::log10(alpha) {
-                tested.push((log10_p, from, to));
-            }
-        }
+        let sequence = self.sequence(prompt, tokens)?;
+        let Sequence { places, scores, .. } = &sequence;
+        let mut tested = self.window_log10_p(&sequence)?;
+        let penalty = libm::log10(family_size.max(tested.len() as u64).max(1) as f64);
+        tested.retain(|&(log10_p, ..)| log10_p + penalty <= libm::log10(alpha));
         tested.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         let mut found: Vec<(usize, usize, Span)> = Vec::new();
         for (log10_p, from, to) in tested {
@@ -101,7 +83,7 @@ impl LayerDetector {
             let low = found.iter().map(|&(_, end, _)| end).filter(|&end| end <= from).max().unwrap_or(0);
             let high =
                 found.iter().map(|&(start, ..)| start).filter(|&start| start >= to).min().unwrap_or(scores.len());
-            let (start, end) = self.refine(&scores, &sums, (low, high), (from, to));
+            let (start, end) = self.refine(&sequence, (low, high), (from, to));
             let range = |from: usize, to: usize| (places[from], places[to - 1] + 1);
             let span = Span {
                 tokens: range(start, end),
@@ -116,9 +98,51 @@ impl LayerDetector {
         Ok(found.into_iter().map(|(.., span)| span).collect())
     }
 
+    /// The smallest p of [`Self::locate`]'s windows times their number, as log10 and at most 0: what calibration looks at.
+    ///
+    /// # Errors
+    /// As [`Self::locate`].
+    pub fn smallest_window_log10_p(&self, prompt: &[u32], tokens: &[u32]) -> Result<f64> {
+        let tested = self.window_log10_p(&self.sequence(prompt, tokens)?)?;
+        let smallest = tested.iter().fold(0.0, |low: f64, &(log10_p, ..)| low.min(log10_p));
+        Ok((smallest + libm::log10(tested.len().max(1) as f64)).min(0.0) + 0.0)
+    }
+
+    fn sequence(&self, prompt: &[u32], tokens: &[u32]) -> Result<Sequence> {
+        let (places, pairs) = self.first_occurrences(prompt, tokens)?;
+        let scores = self.pair_scores(&pairs)?;
+        let mut sums = vec![0u128];
+        for &score in &scores {
+            sums.push(sums[sums.len() - 1] + u128::from(score));
+        }
+        Ok(Sequence { places, scores, sums })
+    }
+
+    /// log10 p, start and end of every window.
+    fn window_log10_p(&self, sequence: &Sequence) -> Result<Vec<(f64, usize, usize)>> {
+        let impossible = |why: &str| Err(Error::new(ErrorKind::InvalidParameter, why));
+        let draws_per_pair: u64 = match self.scheme().null_law() {
+            NullLaw::Bits { trials, .. } if trials > 1 && self.engine_prf().is_some() => {
+                return impossible("an engine's tournament is detected as a whole; its windows share draws");
+            }
+            NullLaw::WeightedBits(_) => {
+                return impossible("the weighted tournament score is not located; use the unweighted one");
+            }
+            NullLaw::Bits { trials, .. } => trials.into(),
+            _ => 1,
+        };
+        let tested = windows(sequence.scores.len()).into_iter().map(|(from, to)| {
+            let n = (to - from) as u64;
+            let sum = sequence.sums[to] - sequence.sums[from];
+            Ok((self.log10_p(sum, n * draws_per_pair, n)?, from, to))
+        });
+        tested.collect()
+    }
+
     /// The stretch inside `bounds` and around the window where the log-likelihood ratio is largest, with the marked law
     /// estimated from the window: exponential scores of its mean, or ones of its share.
-    fn refine(&self, scores: &[u64], sums: &[u128], bounds: (usize, usize), window: (usize, usize)) -> (usize, usize) {
+    fn refine(&self, sequence: &Sequence, bounds: (usize, usize), window: (usize, usize)) -> (usize, usize) {
+        let Sequence { scores, sums, .. } = sequence;
         let n = (window.1 - window.0) as f64;
         let sum = (sums[window.1] - sums[window.0]) as f64;
         let gain: Box<dyn Fn(u64) -> f64> = match self.scheme().null_law() {

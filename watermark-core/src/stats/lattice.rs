@@ -11,6 +11,9 @@ const POLE_DISTANCE: f64 = 2.0;
 const ALIAS_TILT: f64 = 8.0;
 const ALIAS: f64 = 40.0;
 
+/// Exponents stay below this.
+const LARGEST_EXPONENT: f64 = 300.0;
+
 /// Share of the result that a skipped part of the sum may amount to.
 const SKIPPED: f64 = 1e-16;
 
@@ -165,14 +168,20 @@ impl<'a> Tail<'a> {
     }
 
     /// An odd number of steps such that the aliases on either side are below `e^-ALIAS`: those `m M` off weigh at
-    /// most `e^(-lambda m M)` times `E[e^((theta -+ lambda)(T - k))]`, for any `lambda`, on the left up to `theta`.
+    /// most `e^(-lambda m M) E_theta[e^(-+ lambda (T - k))]`, for any `lambda`, on the left up to `theta`.
     #[expect(clippy::cast_sign_loss, reason = "a positive number")]
     fn steps(&self, theta: f64) -> u64 {
-        let here = self.exponent(theta);
-        let far = ALIAS_TILT / self.deviation(theta);
-        let left = far.min(theta);
-        let of = |lambda: f64, to: f64| (ALIAS + (self.exponent(to) - here).max(0.0)) / lambda;
-        of(left, theta - left).max(of(far, theta + far)) as u64 | 1
+        let heaviest = self.layers.iter().map(|l| l.weight as f64).fold(1.0, f64::max);
+        let lambda = (ALIAS_TILT / self.deviation(theta)).min(LARGEST_EXPONENT / heaviest);
+        let of = |signed: f64| {
+            let of_layers = |l: &Layers| {
+                let w = l.weight as f64;
+                l.trials * bernoulli_cumulant(1.0 / (1.0 + libm::exp(theta * w)), signed * w)
+            };
+            let ln_mean = self.layers.iter().map(of_layers).sum::<f64>() - signed * self.slope(theta);
+            (ALIAS + ln_mean.max(0.0)) / signed.abs()
+        };
+        of(lambda.min(theta)).max(of(-lambda)) as u64 | 1
     }
 
     /// The mean over the steps. Ranges of nodes are halved until what they can hold is negligible.
