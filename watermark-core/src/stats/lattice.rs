@@ -168,7 +168,8 @@ impl<'a> Tail<'a> {
     }
 
     /// An odd number of steps such that the aliases on either side are below `e^-ALIAS`: those `m M` off weigh at
-    /// most `e^(-lambda m M) E_theta[e^(-+ lambda (T - k))]`, for any `lambda`, on the left up to `theta`.
+    /// most `e^(-lambda m M) E_theta[e^(-+ lambda (T - k))]`, for any `lambda`, on the left up to `theta`. The Gaussian
+    /// choice of `lambda` is halved as long as that pays, which it does where few ones are missing.
     #[expect(clippy::cast_sign_loss, reason = "a positive number")]
     fn steps(&self, theta: f64) -> u64 {
         let heaviest = self.layers.iter().map(|l| l.weight as f64).fold(1.0, f64::max);
@@ -181,7 +182,18 @@ impl<'a> Tail<'a> {
             let ln_mean = self.layers.iter().map(of_layers).sum::<f64>() - signed * self.slope(theta);
             (ALIAS + ln_mean.max(0.0)) / signed.abs()
         };
-        of(lambda.min(theta)).max(of(-lambda)) as u64 | 1
+        let least = |mut signed: f64| {
+            let mut least = of(signed);
+            loop {
+                signed *= 0.5;
+                let next = of(signed);
+                if next.is_nan() || next >= least {
+                    return least;
+                }
+                least = next;
+            }
+        };
+        least(lambda.min(theta)).max(least(-lambda)) as u64 | 1
     }
 
     /// The mean over the steps. Ranges of nodes are halved until what they can hold is negligible.
