@@ -83,7 +83,8 @@ fn marked_stretches_are_found_where_they_are() {
     let mut sessions: Vec<Session> = (0..200).map(|i| session(&plain, 0, 1_000_000 + i, false)).collect();
     let pool = answers(&model, &mut sessions, 1).concat();
     assert!(pool.len() > 2 * DOCUMENT, "{}", pool.len());
-    for (name, scheme, width) in [("gumbel, width 4", Scheme::Gumbel(Gumbel), 4), ("greenlist, gamma .5, delta 2", greenlist, 1)]
+    for (name, scheme, width) in
+        [("gumbel, width 4", Scheme::Gumbel(Gumbel), 4), ("greenlist, gamma .5, delta 2", greenlist, 1)]
     {
         let profile = profile(scheme, width);
         let mut sessions: Vec<Session> = (0..n * ANSWERS).map(|i| session(&profile, i / ANSWERS, i, true)).collect();

@@ -59,11 +59,19 @@ fn refuse_shared(_: &File, _: &Path) -> Result<()> {
 /// # Errors
 /// If the file exists or cannot be written.
 pub fn write_key(path: &Path, key: &NodeKey) -> Result<()> {
+    write_secret(path, print_key_file(key).as_bytes())
+}
+
+/// Writes a new file that only its owner may read; never overwrites.
+///
+/// # Errors
+/// If the file exists or cannot be written.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    create(path, options, print_key_file(key).as_bytes())
+    create(path, options, bytes)
 }
 
 /// Writes a new file; never overwrites.

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use watermark_cli::files::{read_key, read_profile, write_new};
+use watermark_cli::files::{read_key, read_profile, write_new, write_secret};
 use watermark_cli::tokenizer::{Tokenizer, hex};
 use watermark_core::detect::Detector;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::{Layer, Profile};
-use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
 
 use super::{print, print_json};
 
@@ -23,8 +23,20 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Action {
     /// Write a profile with two layers: distillation (greenlist, width 1) and provenance (gumbel, width 4)
-    #[command(after_help = "Example:\n  watermark profile new --tokenizer tokenizer.json --out chat.profile.json")]
+    #[command(after_help = "\
+Examples:
+  watermark profile new --tokenizer tokenizer.json --out chat.profile.json
+  watermark profile new --tokenizer tokenizer.json --distillation mcmark --gamma 0.125 --out unbiased.profile.json
+  watermark profile new --tokenizer tokenizer.json --provenance vllm --out fleet.profile.json")]
     New(New),
+    /// Write the integer key that the server of an engine layer (vllm, sglang) is configured with
+    #[command(after_help = "\
+Example:
+  watermark profile engine-key fleet.profile.json --key master.key.json --out vllm.key
+
+The file holds the key as the engine's configuration writes it, mode 0600, never overwritten. Whoever has it can mark, detect
+and forge in that layer, and in no other.")]
+    EngineKey(EngineKeyArgs),
     /// Check a profile, and that a key and a tokenizer belong to it
     #[command(after_help = "Example:\n  watermark profile check chat.profile.json --key master.key.json")]
     Check(Check),
@@ -44,12 +56,25 @@ struct New {
     /// Key path below which the layer keys lie, one per epoch
     #[arg(long, default_value = "epoch/1", value_name = "PATH")]
     path: KeyPath,
-    /// Share of green tokens of the distillation layer
+    /// Scheme of the distillation layer (width 1): greenlist, mcmark, dipmark, tournament, or none
+    #[arg(long, default_value = "greenlist", value_name = "SCHEME")]
+    distillation: String,
+    /// Scheme of the provenance layer (width 4): gumbel, gumbel_dual_key, permute_and_flip, tournament, mcmark, dipmark; an
+    /// engine's format: vllm, vllm-dual, sglang; or none
+    #[arg(long, default_value = "gumbel", value_name = "SCHEME")]
+    provenance: String,
+    /// Share of green tokens of a greenlist, of a block of mcmark
     #[arg(long, default_value_t = 0.5)]
     gamma: f64,
     /// Logit boost of green tokens in nats
     #[arg(long, default_value_t = 2.0)]
     delta: f64,
+    /// Layers of a tournament
+    #[arg(long, default_value_t = 30)]
+    depth: u32,
+    /// Share of key B of gumbel_dual_key
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    key_b_share: f64,
     /// Length of a logits row where it exceeds the tokenizer's vocabulary (padding)
     #[arg(long, value_name = "N")]
     vocab_size: Option<u32>,
@@ -70,6 +95,24 @@ struct Check {
     json: bool,
 }
 
+#[derive(clap::Args)]
+struct EngineKeyArgs {
+    /// The profile
+    profile: PathBuf,
+    /// A key at or above the profile's path
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The layer, if more than one is an engine's
+    #[arg(long, value_name = "NAME")]
+    layer: Option<String>,
+    /// The account, for a layer with a key per account
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// The key file to write; never overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 #[derive(Serialize)]
 struct Checked<'a> {
     profile: &'a str,
@@ -83,6 +126,7 @@ impl Args {
         match self.action {
             Action::New(args) => args.run(),
             Action::Check(args) => args.run(),
+            Action::EngineKey(args) => args.run(),
         }
     }
 }
@@ -97,16 +141,62 @@ impl New {
             }
             info.vocab_size = vocab_size;
         }
-        let greenlist = Scheme::Greenlist(Greenlist::new(self.gamma, self.delta)?);
-        let profile = Profile {
-            name: self.name,
-            path: self.path,
-            tokenizer: info,
-            layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
-        };
+        let mut layers = Vec::new();
+        for (name, scheme, width) in [("distillation", &self.distillation, 1), ("provenance", &self.provenance, 4)] {
+            if scheme != "none" {
+                let scheme = self.scheme(scheme).with_context(|| format!("--{name}"))?;
+                layers.push(Layer { name: name.to_owned(), scheme, width, per_account: false });
+            }
+        }
+        let profile = Profile { name: self.name, path: self.path, tokenizer: info, layers };
         profile.validate()?;
         write_new(&self.out, profile.print().as_bytes())?;
         print(&format!("Wrote {}. It holds no secret; commit to its key before use.", self.out.display()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl New {
+    fn scheme(&self, name: &str) -> Result<Scheme> {
+        let none = SchemeOptions::default();
+        let gamma = Some(self.gamma);
+        let options = match name {
+            "greenlist" => SchemeOptions { gamma, delta: Some(self.delta), ..none },
+            "mcmark" | "dipmark" => SchemeOptions { gamma, ..none },
+            "tournament" => SchemeOptions { depth: Some(self.depth), ..none },
+            "gumbel_dual_key" => SchemeOptions { alpha: Some(self.key_b_share), ..none },
+            "vllm" | "vllm-dual" | "sglang" => {
+                return Ok(Scheme::Engine(Engine::new(name, &EngineOptions::default())?));
+            }
+            _ => none,
+        };
+        Ok(Scheme::from_name(name, &options)?)
+    }
+}
+
+impl EngineKeyArgs {
+    fn run(self) -> Result<ExitCode> {
+        let profile = read_profile(&self.profile)?.profile;
+        let key = read_key(&self.key)?;
+        let mut engines = profile.layers.iter().filter_map(|layer| match layer.scheme {
+            Scheme::Engine(engine) if self.layer.as_ref().is_none_or(|name| *name == layer.name) => {
+                Some((layer, engine))
+            }
+            _ => None,
+        });
+        let (layer, engine) = match (engines.next(), engines.next()) {
+            (Some(only), None) => only,
+            (Some(_), Some(_)) => bail!("several layers are in an engine's format; choose one with --layer"),
+            (None, _) => bail!("no such layer of {} is in an engine's format", self.profile.display()),
+        };
+        let key = EngineKey::from_prf_key(&engine, &profile.prf_key(layer, &key, self.account.as_deref())?)?;
+        write_secret(&self.out, key.print(&engine).as_bytes())?;
+        print(&format!(
+            "Wrote {}: the key of {} (layer {:?}). Keep it as secret as the key file.",
+            self.out.display(),
+            engine.name(),
+            layer.name
+        ))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod calibrate;
 mod detect;
 mod engines;
 mod files;

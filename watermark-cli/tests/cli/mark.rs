@@ -90,3 +90,102 @@ fn models_and_prompts_that_cannot_be_used() {
     folder.line(&format!("{mark} --prompts prompts.txt --top-p 0")).fails_with(&["top_p"]);
     assert!(!folder.path("out.jsonl").exists(), "a failed run leaves no output file");
 }
+
+/// A layer in an engine's format is marked by us, found with the profile and, as the engine's own users would, with the
+/// integer key alone; the two agree to the last unit.
+#[test]
+fn a_fleet_shares_one_key_tree() {
+    let folder = Folder::new();
+    folder.line("keygen --out k.json").expect(0);
+    folder.write("prompts.txt", word_problems(77, 20).join("\n"));
+    for engine in ["vllm", "vllm-dual", "sglang"] {
+        folder.line(&format!("profile new --distillation none --provenance {engine} --out {engine}.json")).expect(0);
+        folder
+            .line(&format!(
+                "mark --profile {engine}.json --key k.json --prompts prompts.txt --max-tokens 60 --out {engine}.jsonl"
+            ))
+            .expect(0);
+        let detect = format!("detect --input-format tokens --json --resample 99 {engine}.jsonl");
+        let by_profile = folder.line(&format!("{detect} --profile {engine}.json --key k.json")).expect(0).json();
+        folder.line(&format!("profile engine-key {engine}.json --key k.json --out {engine}.key")).expect(0);
+        let by_key =
+            folder.line(&format!("{detect} --engine {engine} --engine-key @{engine}.key --compare-peer")).expect(0);
+        let by_key = by_key.json();
+        assert_eq!(by_profile[0]["scheme"], *engine);
+        // The profile knows special tokens, the bare engine does not; the embedded tokenizer's is not generated.
+        assert_eq!(by_profile[0]["statistic"], by_key[0]["statistic"], "{engine}");
+        assert!(by_key[0]["peer"]["p_value"].as_f64().unwrap() < 1e-6, "{by_key:?}");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(folder.path(&format!("{engine}.key"))).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        folder
+            .line(&format!("profile engine-key {engine}.json --key k.json --out {engine}.key"))
+            .fails_with(&["not overwritten"]);
+    }
+    folder.line("profile new --out own.json").expect(0);
+    folder.line("profile engine-key own.json --key k.json --out x.key").fails_with(&["engine's format"]);
+    folder.line("profile new --provenance hf-synthid --out bad.json").fails_with(&["--provenance", "hf-synthid"]);
+}
+
+/// Other schemes through profile, mark and detect.
+#[test]
+fn other_schemes_from_profile_to_verdict() {
+    let folder = Folder::new();
+    folder.line("keygen --out k.json").expect(0);
+    folder.write("prompts.txt", word_problems(78, 20).join("\n"));
+    for (distillation, provenance) in
+        [("mcmark", "tournament"), ("dipmark", "permute_and_flip"), ("tournament", "gumbel_dual_key")]
+    {
+        let profile = format!("{distillation}.json");
+        let new = format!("profile new --distillation {distillation} --provenance {provenance} --out {profile}");
+        folder.line(&new).expect(0);
+        folder.line(&format!("profile check {profile} --key k.json")).expect(0);
+        folder
+            .line(&format!(
+                "mark --profile {profile} --key k.json --prompts prompts.txt --max-tokens 60 --out {profile}l"
+            ))
+            .expect(0);
+        let lines = folder.line(&format!("detect --profile {profile} --key k.json --json {profile}l")).expect(0).json();
+        assert_eq!(verdicts(&lines), ["detected", "detected"], "{lines:?}");
+        assert_eq!([&lines[0]["scheme"], &lines[1]["scheme"]], [distillation, provenance]);
+    }
+}
+
+/// `--locate` names the marked answer inside a longer text, in tokens and in bytes.
+#[test]
+fn a_marked_stretch_is_located() {
+    let folder = setup();
+    let mark = "mark --profile p.json --key k.json --prompts prompts.txt --max-tokens 120 --seed 5";
+    folder.line(&format!("{mark} --out marked.jsonl")).expect(0);
+    folder.line(&format!("{mark} --out plain.jsonl --unmarked")).expect(0);
+    let texts = |name: &str| -> Vec<String> {
+        let text = |line: &str| serde_json::from_str::<Value>(line).unwrap()["completion"].as_str().unwrap().to_owned();
+        folder.read(name).lines().map(text).collect()
+    };
+    let (marked, plain) = (texts("marked.jsonl"), texts("plain.jsonl"));
+    let before = plain[..10].join("\n");
+    let inside = marked[..5].join("\n");
+    folder.write("mixed.txt", format!("{before}\n{inside}\n{}", plain[10..20].join("\n")));
+    let run = folder.line("detect --profile p.json --key k.json --locate --json --alpha 1e-3 mixed.txt");
+    let spans: Vec<Value> = run.json().into_iter().filter(|line| line.get("span").is_some()).collect();
+    assert!(spans.iter().any(|span| span["layer"] == "provenance"), "{run:?}");
+    for span in &spans {
+        let bytes: Vec<usize> = serde_json::from_value(span["span"]["bytes"].clone()).unwrap();
+        let (from, to) = (before.len(), before.len() + inside.len() + 2);
+        assert!(bytes[0].abs_diff(from) < 400 && bytes[1].abs_diff(to) < 400, "{span} {from}..{to}");
+        assert!(span["log10_p_adjusted"].as_f64().unwrap() <= -3.0 && span["family_size"].as_u64().unwrap() > 50);
+    }
+    let table = folder.line("detect --profile p.json --key k.json --locate --alpha 1e-3 mixed.txt");
+    assert!(
+        table.stdout.contains("Marked stretches") && table.stdout.contains("not independently witnessed"),
+        "{table:?}"
+    );
+    let clean = folder.line("detect --profile p.json --key k.json --locate plain.jsonl").expect(1);
+    assert!(
+        clean.stdout.contains("No stretch of any record") && clean.stdout.contains("would have been detected"),
+        "{clean:?}"
+    );
+}

@@ -1,0 +1,202 @@
+//! Anything at the public entry points: no panic, no NaN, no -0.0, and every position counted once.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use proptest::prelude::*;
+use watermark_core::detect::{LayerDetector, Resampling, Test, Weights, decide};
+use watermark_core::key::PrfKey;
+use watermark_core::profile::Profile;
+use watermark_core::scheme::{Engine, EngineKey, EngineOptions, NullLaw, Scheme, SchemeOptions};
+
+fn key() -> PrfKey {
+    PrfKey::from_hex(&"5a".repeat(32)).unwrap()
+}
+
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        any::<f64>(),
+        -1.0..2.0f64,
+        prop::sample::select(vec![0.0, 0.5, 0.25, 1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, 5e-324])
+    ]
+}
+
+fn well_formed(log10_p: f64) -> bool {
+    log10_p <= 0.0 && (log10_p < 0.0 || log10_p.is_sign_positive())
+}
+
+/// Every scheme and engine at some parameters.
+fn layers() -> Vec<LayerDetector> {
+    let options =
+        |gamma, depth, weighted, alpha| SchemeOptions { gamma, depth, weighted, alpha, ..SchemeOptions::default() };
+    let own = [
+        ("greenlist", options(Some(0.3), None, false, None), 0),
+        ("greenlist", options(Some(0.5), None, false, None), 8),
+        ("gumbel", options(None, None, false, None), 2),
+        ("gumbel_dual_key", options(None, None, false, Some(0.2)), 1),
+        ("permute_and_flip", options(None, None, false, None), 1),
+        ("tournament", options(None, Some(7), false, None), 1),
+        ("tournament", options(None, Some(30), true, None), 1),
+        ("mcmark", options(Some(0.25), None, false, None), 1),
+        ("dipmark", options(Some(0.5), None, false, None), 1),
+    ];
+    let own = own.into_iter().map(|(name, options, width)| {
+        LayerDetector::from_prf_key(Scheme::from_name(name, &options).unwrap(), width, &key()).unwrap()
+    });
+    let engines = [
+        ("vllm", None),
+        ("vllm-dual", None),
+        ("sglang", None),
+        ("textseal@2025-12", Some("tournament")),
+        ("textseal@2026", None),
+        ("synthid-deepmind", None),
+        ("hf-synthid", None),
+        ("hf-kgw-lefthash", None),
+        ("three-bricks", Some("greenlist")),
+    ];
+    let engines = engines.into_iter().map(|(name, algorithm)| {
+        let permutes = name.starts_with("hf-kgw") || algorithm == Some("greenlist");
+        let options = EngineOptions {
+            algorithm: algorithm.map(str::to_owned),
+            vocab_size: permutes.then_some(50),
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(name, &options).unwrap();
+        LayerDetector::from_engine(engine, &EngineKey::from_prf_key(&engine, &key()).unwrap()).unwrap()
+    });
+    own.chain(engines).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_tokens(
+        records in prop::collection::vec(
+            (prop::collection::vec(0u32..40, 0..20), prop::collection::vec(prop_oneof![0u32..40, any::<u32>()], 0..120)), 0..4),
+    ) {
+        for layer in layers() {
+            let (mut tally, mut peer) = (layer.tally(), layer.peer_tally());
+            let mut positions = 0;
+            for (prompt, tokens) in &records {
+                let small: Vec<u32> = tokens.iter().map(|&id| id % 60).collect();
+                for tokens in [tokens, &small] {
+                    if layer.add(&mut tally, prompt, tokens).is_ok() {
+                        positions += tokens.len() as u64;
+                        if let Some(peer) = &mut peer {
+                            peer.add(prompt, tokens);
+                        }
+                    } else {
+                        prop_assert!(tokens.iter().any(|&id| id >= 1 << 24));
+                    }
+                    let Ok(windows) = layer.count_windows(prompt, tokens) else { continue };
+                    if let Ok(spans) = layer.locate(prompt, tokens, windows, 0.5) {
+                        for span in spans {
+                            prop_assert!(span.tokens.0 < span.tokens.1 && span.tokens.1 <= tokens.len());
+                            prop_assert!(span.window.0 < span.window.1 && span.window.1 <= tokens.len());
+                            prop_assert!(well_formed(span.log10_p) && well_formed(span.log10_p_adjusted));
+                        }
+                    }
+                }
+            }
+            let counted = tally.n_scored() + tally.n_duplicate() + tally.n_excluded() + tally.n_short_context();
+            prop_assert_eq!(counted, positions);
+            let finding = layer.finding(&tally).unwrap();
+            prop_assert!(well_formed(finding.log10_p), "{:?}", finding);
+            prop_assert!(finding.ln_e.unwrap().is_finite());
+            prop_assert!(!(finding.ln_e.unwrap() == 0.0 && finding.ln_e.unwrap().is_sign_negative()));
+            if let Ok(weighted) = layer.finding_with(&tally, Weights::Sqrt) {
+                prop_assert!(well_formed(weighted.log10_p), "{:?}", weighted);
+            }
+            if let Some(peer) = peer {
+                let statistic = peer.statistic();
+                prop_assert!(!statistic.statistic.is_nan() && statistic.p_value.is_none_or(|p| (0.0..=1.0).contains(&p)), "{statistic:?}");
+            }
+            if !layer.inputs_depend_on_key() {
+                let resampled = layer.resample(&tally, Weights::None, finding.log10_p, &[1; 32], 0..3).unwrap();
+                prop_assert!(resampled.keys == 3 && resampled.at_least <= 3);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_scheme_parameters(
+        name in prop::sample::select(Scheme::NAMES.to_vec()),
+        gamma in prop::option::of(number()),
+        delta in prop::option::of(number()),
+        hard in any::<bool>(),
+        block in prop::option::of(any::<u32>()),
+        depth in prop::option::of(0u32..40),
+        weighted in any::<bool>(),
+        alpha in prop::option::of(number()),
+    ) {
+        let options = SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha };
+        if let Ok(scheme) = Scheme::from_name(name, &options) {
+            prop_assert_eq!(Scheme::from_name(name, &scheme.options()).unwrap(), scheme);
+            if let NullLaw::Bits { gamma, .. } = scheme.null_law() {
+                prop_assert!(gamma > 0.0 && gamma < 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn any_engine_and_key(
+        name in prop_oneof![prop::sample::select(Engine::names().map(str::to_owned).collect::<Vec<_>>()), ".{0,12}"],
+        width in prop::option::of(0usize..70),
+        algorithm in prop::option::of(prop::sample::select(vec!["gumbel", "greenlist", "tournament", "gumbel_dual_key", "x"])),
+        gamma in prop::option::of(number()),
+        depth in prop::option::of(0u32..40),
+        alpha in prop::option::of(number()),
+        vocab_size in prop::option::of(any::<u32>()),
+        text in prop_oneof![".{0,30}", "-?[0-9]{1,21}(,-?[0-9]{1,20}){0,31}", "[0-9a-f]{1,17}"],
+    ) {
+        let algorithm = algorithm.map(str::to_owned);
+        let options = EngineOptions { context_width: width, algorithm, gamma, depth, alpha, vocab_size };
+        if let Ok(engine) = Engine::new(&name, &options) {
+            prop_assert_eq!(engine.name(), name);
+            match EngineKey::parse(&engine, &text) {
+                Ok(key) => {
+                    let shown = format!("{key:?}");
+                    prop_assert_eq!(shown, "EngineKey(..)");
+                    let printed = key.print(&engine);
+                    let again = EngineKey::parse(&engine, &printed).unwrap();
+                    prop_assert_eq!(&*again.print(&engine), &*printed);
+                }
+                Err(error) => prop_assert!(text.len() < 4 || !error.to_string().contains(&text)),
+            }
+        }
+    }
+
+    /// A profile of any bytes, or of a good one with a value replaced.
+    #[test]
+    fn any_profile(text in ".{0,200}", at in 0usize..24, value in prop_oneof![
+        "-?[0-9]{1,25}", "\"[a-z0-9@_-]{0,20}\"", Just("null".to_owned()), Just("1e999".to_owned()), Just("[]".to_owned()),
+        Just("true".to_owned()), Just("{}".to_owned()), Just("0.5".to_owned()), Just("\"vllm\"".to_owned()),
+    ]) {
+        let _ = Profile::parse(&text);
+        let good = r#"{"profile": "watermark-profile/1", "name": "x", "path": "a", "tokenizer": {"sha256":
+            "0000000000000000000000000000000000000000000000000000000000000000", "vocab_size": 32000, "special_token_ids": [0]},
+            "layers": [{"name": "d", "scheme": "greenlist", "gamma": 0.25, "delta": 2.0, "block": 3, "width": 1, "prf": "chacha20-v1"},
+            {"name": "t", "scheme": "tournament", "depth": 30, "weighted": true, "width": 2, "prf": "chacha20-v1"},
+            {"name": "p", "engine": "vllm", "algorithm": "gumbel", "context_width": 4}], "repeats": "unmarked"}"#;
+        prop_assert!(Profile::parse(good).is_ok());
+        // Replace the value after the colon number `at`.
+        let mut parts: Vec<String> = good.split(": ").map(str::to_owned).collect();
+        let at = 1 + at % (parts.len() - 1);
+        let end = parts[at].find([',', '}', '\n']).unwrap_or(parts[at].len());
+        parts[at].replace_range(..end, &value);
+        if let Ok(profile) = Profile::parse(&parts.join(": ")) {
+            prop_assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
+        }
+    }
+
+    #[test]
+    fn any_family(tests in prop::collection::vec((0u64..3, number(), any::<bool>()), 0..12), alpha in number()) {
+        let tests: Vec<Test> =
+            tests.into_iter().map(|(n_scored, log10_p, disagrees)| Test { n_scored, log10_p, disagrees }).collect();
+        prop_assert_eq!(decide(&tests, alpha).len(), tests.len());
+        for test in tests {
+            let _ = Resampling { keys: 999, at_least: test.n_scored }.disagrees_with(test.log10_p);
+        }
+    }
+}
