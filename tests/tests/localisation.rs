@@ -1,7 +1,7 @@
 //! Localisation: documents of 4,000 tokens of the laboratory teacher's unmarked text with 400 marked tokens inside, each
 //! document under its own key, family-wise level 1e-3. 20 documents a scheme here; `WATERMARK_DOCUMENTS=300` is the run in
 //! `papers/calibration`.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use watermark_core::detect::{Detector, LayerDetector, Span};
 use watermark_core::key::{KeyPath, NodeKey};

@@ -1,5 +1,5 @@
 //! Every scheme against its theory: the mean over keys, the expected score, the power, and what happens at the edges.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use watermark_core::detect::{Detector, Weights};
 use watermark_core::key::{KeyPath, NodeKey};

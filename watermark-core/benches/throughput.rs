@@ -1,4 +1,4 @@
-//! PRF words per second (against `rand_chacha` in the same run), one marking step, scored tokens per second.
+//! PRF words per second (against `rand_chacha` in the same run), one marking step.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_sign_loss, reason = "benchmark")]
 
 use std::hint::black_box;
@@ -6,12 +6,11 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use watermark_core::detect::LayerDetector;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, SessionOptions};
 use watermark_core::prf::ChaCha20V1;
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
-use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+use watermark_core::scheme::{Dipmark, Engine, EngineOptions, Greenlist, Gumbel, Mcmark, Scheme, Tournament};
 
 const VOCABULARIES: [u32; 2] = [32_000, 128_256];
 
@@ -83,6 +82,18 @@ fn marking_step(c: &mut Criterion) {
         ),
         ("gumbel", Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)).split_off(1), plain),
     ];
+    let others = [
+        ("tournament_30_top_k_50", Scheme::Tournament(Tournament::new(30).unwrap()), 4),
+        ("mcmark_top_k_50", Scheme::Mcmark(Mcmark::new(0.0625).unwrap()), 2),
+        ("dipmark_top_k_50", Scheme::Dipmark(Dipmark::new(0.45, 0.5).unwrap()), 2),
+        ("vllm", Scheme::Engine(Engine::new("vllm", &EngineOptions::default()).unwrap()), 4),
+    ];
+    let other = |&(name, scheme, width): &(&'static str, Scheme, usize)| {
+        let layer = Layer { name: "layer".to_owned(), scheme, width, per_account: false };
+        let top_k = name.ends_with("top_k_50").then_some(50);
+        (name, vec![layer], Sampling { top_k, ..plain })
+    };
+    let cases: Vec<_> = cases.into_iter().chain(others.iter().map(other)).collect();
     for vocab in VOCABULARIES {
         let row = logits(vocab);
         for (name, layers, sampling) in &cases {
@@ -113,35 +124,5 @@ fn marking_step(c: &mut Criterion) {
     group.finish();
 }
 
-fn scored_tokens(c: &mut Criterion) {
-    let mut group = c.benchmark_group("scored_tokens");
-    let mut rng = ChaCha20Rng::from_seed([3; 32]);
-    // Zipf-like ids: most pairs are new, some repeat
-    let tokens: Vec<u32> = (0..1_000_000)
-        .map(|_| {
-            let range = 128_000 >> (rng.next_u32() % 12);
-            rng.next_u32() % range
-        })
-        .collect();
-    group.sample_size(10);
-    group.throughput(Throughput::Elements(tokens.len() as u64));
-    let schemes = [
-        ("greenlist_width_1", Scheme::Greenlist(Greenlist::new(0.25, 2.0).unwrap()), 1),
-        ("gumbel_width_4", Scheme::Gumbel(Gumbel), 4),
-    ];
-    for (name, scheme, width) in schemes {
-        let prf_key = key().prf_key(scheme.name(), width).unwrap();
-        let layer = LayerDetector::from_prf_key(scheme, width, &prf_key).unwrap();
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                let mut tally = layer.tally();
-                layer.add(&mut tally, &[], black_box(&tokens)).unwrap();
-                layer.finding(&tally).unwrap()
-            });
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, prf_words, marking_step, scored_tokens);
+criterion_group!(benches, prf_words, marking_step);
 criterion_main!(benches);

@@ -166,10 +166,12 @@ fn tally(layer: &LayerDetector, text: &[u32]) -> Result<Tally> {
 /// Quantiles of sorted values at shares spaced evenly in logarithm, from one trial up to all.
 fn quantiles(values: &[f64]) -> Vec<(f64, f64)> {
     let n = values.len();
-    let mut ranks: Vec<usize> = (0..=QUANTILES)
-        .map(|i| (n as f64).powf(i as f64 / QUANTILES as f64).round() as usize)
-        .map(|rank| rank.clamp(1, n.max(1)))
-        .collect();
+    let spaced = |i: usize| (n as f64).powf(i as f64 / QUANTILES as f64).round();
+    let mut ranks: Vec<usize> = Vec::new();
+    for i in 0..=QUANTILES {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and n")]
+        ranks.push((spaced(i) as usize).clamp(1, n.max(1)));
+    }
     ranks.dedup();
     ranks.into_iter().filter_map(|rank| Some(((rank as f64 / n as f64).log10(), *values.get(rank - 1)?))).collect()
 }
