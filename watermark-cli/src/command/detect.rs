@@ -143,6 +143,7 @@ impl Args {
             compare_peer: self.compare_peer && self.layer.is_engine(),
         };
         let mut run = Run::new(&layers, tokenizer.as_ref(), vocab_size, options);
+        run.check()?;
         let (bad, unread) = self.read_all(&mut run)?;
         let bar = progress("Scoring under fresh keys", run.fresh_keys());
         let report = run.report(|done| bar.inc(done));

@@ -95,6 +95,20 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether every layer has the tests that are asked for: to be known before a long input is read.
+    ///
+    /// # Errors
+    /// If a layer has no test with these weights, or cannot be located.
+    pub fn check(&self) -> Result<()> {
+        for layer in self.layers {
+            layer.finding_with(&layer.tally(), self.options.weights).context("--weights")?;
+            if self.options.locate {
+                layer.locate(&[], &[], 0, self.options.alpha).context("--locate")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a batch of records, tokenising in parallel. The order of records does not matter for the pooled lines.
     /// One result per record: an error is a record that could not be used, and it left nothing behind.
     ///

@@ -156,4 +156,6 @@ fn what_cannot_be_done_is_explained() {
     detect("--engine vllm --engine-key 1 --gamma 0.5").fails_with(&["gamma does not apply"]);
     detect("--engine vllm --engine-key 1 --context-width 9").fails_with(&["context_width 9"]);
     detect("--engine sglang --engine-key 1 --context-width 64").expect(1);
+    detect("--engine synthid-deepmind --engine-key 1,2 --weights sqrt").fails_with(&["--weights", "synthid-deepmind"]);
+    detect("--engine hf-synthid --engine-key 1,2 --locate").fails_with(&["--locate", "tournament"]);
 }

@@ -31,8 +31,8 @@ struct Sequence {
 
 /// Shortest window, in scored pairs.
 const SHORTEST: usize = 32;
-/// Windows of a length start this part of it apart, so any stretch holds a window of at least 4/9 of its length: dyadic
-/// lengths alone would be a factor 2 apart, aligned blocks a factor 4 (2410.03600).
+/// Windows of a length start a quarter of it apart. So any stretch of at least 40 pairs holds a window of 2/5 of its length:
+/// the largest dyadic length whose five quarters fit. (Aligned dyadic blocks, 2410.03600, guarantee one quarter.)
 const OVERLAP: usize = 4;
 
 impl LayerDetector {
@@ -208,11 +208,13 @@ mod tests {
         assert_eq!(windows(45), [(0, 32), (8, 40), (13, 45)]);
         let all = windows(4000);
         assert!(all.len() < 1100, "{}", all.len());
-        // any stretch of 400 holds a window of at least 4/9 of it
-        for start in 0..3600 {
-            let inside =
-                all.iter().filter(|&&(from, to)| from >= start && to <= start + 400).map(|(from, to)| to - from);
-            assert!(inside.max().unwrap_or(0) >= 178, "{start}");
+        // any stretch holds a window of at least 2/5 of it
+        for stretch in (40..1000).step_by(7) {
+            for start in (0..4000 - stretch).step_by(3) {
+                let inside = all.iter().filter(|&&(from, to)| from >= start && to <= start + stretch);
+                let longest = inside.map(|(from, to)| to - from).max().unwrap_or(0);
+                assert!(5 * longest >= 2 * stretch, "{start} {stretch}: {longest}");
+            }
         }
     }
 }
