@@ -65,7 +65,7 @@ fn scale(log10_p: f64) -> f64 {
 }
 
 fn frame(svg: &mut String, x: f64, y: f64, test: &str) {
-    let _ = writeln!(svg, "<text x=\"{x}\" y=\"{:.1}\" font-weight=\"600\">{}</text>", y - 8.0, escape(test));
+    let _ = writeln!(svg, "<text x=\"{x}\" y=\"{:.1}\" font-size=\"10\">{}</text>", y - 8.0, escape(test));
     let _ = writeln!(
         svg,
         "<rect x=\"{x}\" y=\"{y}\" width=\"{PANEL}\" height=\"{PANEL}\" fill=\"none\" stroke=\"#bbb\"/>\n\
