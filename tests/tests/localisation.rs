@@ -18,7 +18,7 @@ const DOCUMENT: usize = 4000;
 const MARKED: usize = 400;
 const ALPHA: f64 = 1e-3;
 /// Answers that make up a marked stretch.
-const ANSWERS: usize = 9;
+const ANSWERS: usize = 12;
 
 fn documents() -> usize {
     std::env::var("WATERMARK_DOCUMENTS").map_or(20, |documents| documents.parse().unwrap())

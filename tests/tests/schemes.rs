@@ -316,6 +316,18 @@ fn rows_at_the_edge() {
     }
     let token = s.sample(&only_red).unwrap();
     assert!(red[..3].contains(&(token as usize)));
+    // Special tokens stay possible, and are not forced where nothing else is green.
+    let mut with_end = hard.clone();
+    with_end.tokenizer.special_token_ids = vec![red[0] as u32, green[0] as u32];
+    let mut s = session(&with_end, 1, &options(1));
+    let mut logits = vec![0.0; VOCAB as usize];
+    s.process(&mut logits).unwrap();
+    assert!(logits[red[0]] == 0.0 && logits[green[0]] == 0.0 && logits[red[1]] == f32::NEG_INFINITY);
+    let mut no_green = vec![f32::NEG_INFINITY; VOCAB as usize];
+    (no_green[red[0]], no_green[red[1]]) = (0.0, 1.0);
+    let before = no_green.clone();
+    s.process(&mut no_green).unwrap();
+    assert_eq!(no_green, before);
     for scheme in [
         Scheme::Tournament(Tournament::new(30).unwrap()),
         Scheme::Mcmark(Mcmark::new(0.5f64.powi(16)).unwrap()),

@@ -17,7 +17,8 @@ const CERTAIN: f64 = 1.0 - f32::EPSILON as f64;
 pub enum MarkState {
     /// At least one layer acted on the distribution or on the draw.
     Marked,
-    /// The session was opened unmarked, or has not sampled yet.
+    /// The session was opened unmarked, or has not sampled yet, or only its choosing layer could mark and `process` left the
+    /// draw to the caller.
     Off,
     /// Temperature 0: the most likely token, whatever the key.
     Greedy,
@@ -54,6 +55,8 @@ pub struct Session {
     probabilities: Vec<f64>,
     masses: Vec<f64>,
     order: Vec<u32>,
+    /// Places and logits of special tokens in the support.
+    specials: Vec<(usize, f32)>,
 }
 
 impl Session {
@@ -81,6 +84,7 @@ impl Session {
             probabilities: Vec::new(),
             masses: Vec::new(),
             order: Vec::new(),
+            specials: Vec::new(),
         }
     }
 
@@ -211,13 +215,18 @@ impl Session {
             let logits = &mut self.support.logits;
             match scheme {
                 Scheme::Greenlist(scheme) => {
-                    // Special tokens are never favoured.
+                    // Special tokens are never favoured, nor does a hard list forbid them: a text must be able to end.
+                    self.specials.clear();
                     for &special in self.special.iter() {
                         if let Ok(at) = self.support.ids.binary_search(&special) {
                             words[at] = scheme.red_word();
+                            self.specials.push((at, logits[at]));
                         }
                     }
                     scheme.reweight(logits, words);
+                    for &(at, logit) in &self.specials {
+                        logits[at] = logit;
+                    }
                 }
                 Scheme::Tournament(scheme) => {
                     softmax(logits, &mut self.probabilities);

@@ -10,10 +10,10 @@ const MAX_WEIGHT: u64 = 64;
 
 /// Integer weights of the layers of a tournament, falling linearly from 10 to 1 (the weighted mean of Dathathri et
 /// al. 2024, "Scalable watermarking for identifying large language model outputs"), rounded to the nearest integer,
-/// halves upwards. One layer has weight 1.
+/// halves downwards. One layer has weight 1.
 pub fn tournament_weights(depth: u32) -> Vec<u32> {
     let steps = u64::from(depth.saturating_sub(1));
-    let weight = |layer: u64| ((20 * steps - 18 * layer + steps) / (2 * steps)) as u32;
+    let weight = |layer: u64| 10 - ((18 * layer + steps) / (2 * steps)) as u32;
     if depth == 1 { vec![1] } else { (0..u64::from(depth)).map(weight).collect() }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         assert!(tournament_weights(0).is_empty());
         assert_eq!(tournament_weights(1), [1]);
         assert_eq!(tournament_weights(2), [10, 1]);
-        assert_eq!(tournament_weights(3), [10, 6, 1]); // 5.5
+        assert_eq!(tournament_weights(3), [10, 5, 1]); // 5.5
         assert_eq!(tournament_weights(10), [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
         let deepest = tournament_weights(30);
         assert_eq!((deepest[0], deepest[29], deepest.iter().sum::<u32>()), (10, 1, 165));
