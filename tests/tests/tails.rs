@@ -6,11 +6,12 @@
 
 use proptest::prelude::*;
 use serde_json::Value;
+use watermark_core::scheme::Tournament;
 use watermark_core::stats::{
     ExponentialClass, WeightClass, benjamini_yekutieli, clopper_pearson, e_bh, holm, ln_binomial_cdf, ln_binomial_sf,
     ln_e_green, ln_e_gumbel, ln_gamma_cdf, ln_gamma_sf, ln_mean_e, log10_binomial_sf, log10_dual_key_sf,
     log10_gamma_sf, log10_gamma_sf_q32, log10_weighted_exponential_bound, log10_weighted_exponential_saddlepoint,
-    log10_weighted_green_bound, log10_weighted_green_saddlepoint, log10_weighted_tournament_sf, tournament_weights,
+    log10_weighted_green_bound, log10_weighted_green_saddlepoint, log10_weighted_tournament_sf,
 };
 
 /// Below this size a value may round to zero: it is past the smallest normal number.
@@ -109,7 +110,7 @@ fn dual_key_vectors() {
 fn exact_tails_stay_below_the_bounds() {
     let mut last = 0.0;
     for k in (16_500..33_000).step_by(97) {
-        let exact = log10_weighted_tournament_sf(200, k, &tournament_weights(30));
+        let exact = log10_weighted_tournament_sf(200, k, &Tournament::new(30).unwrap().weights());
         assert!(exact < last);
         last = exact;
     }
@@ -231,7 +232,7 @@ proptest! {
     #[test]
     fn tournament_falls(
         n in count(), a in count(), b in count(), gain in 0..500u64,
-        weights in prop_oneof![prop::collection::vec(0..=12u32, 0..31), prop::collection::vec(0..=64u32, 0..4), (1..31u32).prop_map(tournament_weights), prop::collection::vec(any::<u32>(), 0..31)],
+        weights in prop_oneof![prop::collection::vec(0..=12u32, 0..31), prop::collection::vec(0..=64u32, 0..4), (1..31u32).prop_map(|depth| Tournament::new(depth).unwrap().weights()), prop::collection::vec(any::<u32>(), 0..31)],
     ) {
         let sum: u64 = weights.iter().map(|&w| u64::from(w)).sum();
         let n = n.min(u64::MAX / sum.max(1));

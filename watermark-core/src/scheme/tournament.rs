@@ -88,3 +88,23 @@ impl Tournament {
         if self.weighted { NullLaw::WeightedBits(*self) } else { NullLaw::Bits { gamma: 0.5, trials: self.depth } }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn weights_fall_from_ten_to_one() {
+        let weights = |depth| Tournament::new(depth).unwrap().weights();
+        assert_eq!(weights(1), [10]);
+        assert_eq!(weights(2), [10, 1]);
+        assert_eq!(weights(3), [10, 5, 1]); // 5.5
+        assert_eq!(weights(10), [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+        let deepest = weights(30);
+        assert_eq!((deepest[0], deepest[29], deepest.iter().sum::<u32>()), (10, 1, 165));
+        assert!(deepest.is_sorted_by(|a, b| a >= b));
+        let all_ones = Tournament::new(30).unwrap().weighted().score(u32::MAX);
+        assert_eq!(all_ones, 165);
+    }
+}

@@ -11,7 +11,7 @@
 //! - [`GumbelEvidence`], [`GreenEvidence`], [`DualKeyEvidence`], [`TournamentEvidence`] (mergeable), [`BoundedBetting`]
 //!   (ordered): the same as running evidence
 //! - [`log10_dual_key_sf`]: exponential scores of two keys, weighted
-//! - [`log10_weighted_tournament_sf`], [`tournament_weights`]: tournament ones weighted by layer
+//! - [`log10_weighted_tournament_sf`]: tournament ones weighted by layer
 //! - [`log10_weighted_green_bound`], [`log10_weighted_exponential_bound`], [`weight_sqrt`]: green counts and exponential
 //!   scores weighted by repetition, bounds; [`log10_weighted_green_saddlepoint`],
 //!   [`log10_weighted_exponential_saddlepoint`]: the same approximated, for planning only
@@ -46,6 +46,6 @@ pub use evalue::{ln_e_dual_key, ln_e_green, ln_e_gumbel, ln_e_tournament};
 pub use gamma::{ln_gamma_cdf, ln_gamma_sf, log10_gamma_sf, log10_gamma_sf_q32, q32_to_f64};
 pub use multiple::{benjamini_yekutieli, clopper_pearson, e_bh, holm, ln_mean_e};
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
-pub use tournament::{log10_weighted_tournament_sf, tournament_weights};
+pub use tournament::log10_weighted_tournament_sf;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_sqrt};
 pub use weighted_exponential::{ExponentialClass, log10_weighted_exponential_bound};
