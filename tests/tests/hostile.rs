@@ -20,7 +20,7 @@ fn number() -> impl Strategy<Value = f64> {
 }
 
 fn well_formed(log10_p: f64) -> bool {
-    log10_p <= 0.0 && (log10_p < 0.0 || log10_p.is_sign_positive())
+    log10_p.is_finite() && log10_p <= 0.0 && (log10_p < 0.0 || log10_p.is_sign_positive())
 }
 
 /// Every scheme and engine at some parameters.
@@ -87,11 +87,15 @@ proptest! {
                     } else {
                         prop_assert!(tokens.iter().any(|&id| id >= 1 << 24));
                     }
-                    let Ok(windows) = layer.count_windows(prompt, tokens) else { continue };
-                    if let Ok(spans) = layer.locate(prompt, tokens, windows, 0.5) {
+                    let mut exclude = layer.pair_set();
+                    layer.add_prompt(&mut exclude, prompt).unwrap();
+                    let Ok(windows) = layer.count_windows(&exclude, prompt, tokens) else { continue };
+                    if let Ok(spans) = layer.locate(&exclude, prompt, tokens, windows, 0.5) {
                         for span in spans {
                             prop_assert!(span.tokens.0 < span.tokens.1 && span.tokens.1 <= tokens.len());
                             prop_assert!(span.window.0 < span.window.1 && span.window.1 <= tokens.len());
+                            let tally = layer.window_tally(&exclude, prompt, tokens, &span).unwrap();
+                            prop_assert_eq!(tally.n_scored(), span.n_scored);
                             prop_assert!(well_formed(span.log10_p) && well_formed(span.log10_p_adjusted));
                         }
                     }

@@ -163,6 +163,10 @@ fn expected_scores() {
     // Permute-and-flip with two equal tokens: the larger of two exponentials.
     let flip = Scheme::PermuteAndFlip(PermuteAndFlip);
     near("permute_and_flip", mean_score(flip, &two, trials) / 4_294_967_296.0, 1.5, 1.5);
+    // dipmark at alpha .45 gives the upper of two equal tokens .95; upper part: a word of at least 1/2, which the larger of
+    // two words is with probability 3/4, the smaller with 1/4.
+    let dipmark = Scheme::Dipmark(Dipmark::new(0.45, 0.5).unwrap());
+    near("dipmark", mean_score(dipmark, &two, trials), 0.95 * 0.75 + 0.05 * 0.25, 0.5);
     let vllm = engine("vllm", 1);
     // vLLM scores the first token too, which did not depend on the key.
     near("vllm", mean_score(vllm, &two, trials) / 4_294_967_296.0, 1.0 + 1.5, 2.0);
@@ -317,7 +321,7 @@ fn rows_at_the_edge() {
     let token = s.sample(&only_red).unwrap();
     assert!(red[..3].contains(&(token as usize)));
     // Special tokens stay possible, and are not forced where nothing else is green.
-    let mut with_end = hard.clone();
+    let mut with_end = hard;
     with_end.tokenizer.special_token_ids = vec![red[0] as u32, green[0] as u32];
     let mut s = session(&with_end, 1, &options(1));
     let mut logits = vec![0.0; VOCAB as usize];

@@ -34,6 +34,16 @@ pub fn read_key(path: &Path) -> Result<NodeKey> {
     parse_key_file(&text).with_context(named)
 }
 
+/// Reads a small secret in somebody else's form, and says whether others can read the file too.
+///
+/// # Errors
+/// If it is missing, large or not UTF-8.
+pub fn read_secret(path: &Path) -> Result<(Zeroizing<String>, bool)> {
+    let file = File::open(path)?;
+    let shared = refuse_shared(&file, path).is_err();
+    Ok((read_small(file)?, shared))
+}
+
 #[cfg(unix)]
 fn refuse_shared(file: &File, path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

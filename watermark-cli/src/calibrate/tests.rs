@@ -39,7 +39,7 @@ impl Test {
                 let ln_e = layer.finding(tally)?.ln_e.context("an e-value")?;
                 (-ln_e / std::f64::consts::LN_10).min(0.0)
             }
-            Statistic::Located => layer.smallest_window_log10_p(&[], text)?,
+            Statistic::Located => layer.smallest_window_log10_p(text)?,
         })
     }
 

@@ -14,9 +14,10 @@ use super::{claim, complain, print, print_json, progress, say, table};
 
 /// Test texts or token ids for marks
 ///
-/// The null hypothesis is that the text is independent of the key; p is exact for any such text. Every distinct
+/// The null hypothesis is that the text is independent of the key; with our PRF, p is exact for any such text (engines' hash
+/// functions have to be taken as ideal ones). Every distinct
 /// PRF input (for most schemes: context and token) counts once over the whole input; pairs of a record's own prompt do
-/// not count. Beside the exact tail, the same text is scored under fresh keys; a verdict is `inconclusive` if they disagree.
+/// not count. Beside the tail, the same text is scored under fresh keys; a verdict is `inconclusive` if they disagree.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     /// The account whose keys are tested, for layers with a key per account
     #[arg(long, value_name = "ID", requires = "profile")]
     account: Option<String>,
-    /// tokenizer.json; default: the one beside the profile, else the embedded one, if its digest matches
+    /// tokenizer.json (special tokens are left out with a profile only); default: the one beside the profile, else the embedded one, if its digest matches
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// What the input holds
@@ -62,7 +63,7 @@ pub(crate) struct Args {
     /// Whose prompts exclude a pair: the record's own, or any prompt of the run
     #[arg(long, value_enum, default_value = "record")]
     exclude: ExcludeArg,
-    /// Fresh keys to score the same text under; 0 for none, below 999 they decide nothing
+    /// Fresh keys to score the same text under; below 999 they decide nothing, and with 0 a verdict rests on the tail alone
     #[arg(long, value_name = "N", default_value_t = RESAMPLING_KEYS)]
     resample: u32,
     /// Also show what the engine's own detector would report (never part of a verdict)
@@ -124,7 +125,7 @@ impl Args {
                         "text needs the tokenizer that the mark was made with: --tokenizer FILE, or --input-format tokens"
                     );
                 }
-                (vec![layer], tokenizer, None)
+                (vec![layer], tokenizer, self.layer.vocab_size())
             }
         };
         let options = Options {
@@ -160,7 +161,7 @@ impl Args {
             self.print_tables(&report)?;
         }
         if unread > 0 {
-            say(&format!("error: {unread} inputs could not be read to their end; the results are of the rest"));
+            say(&format!("error: inputs not read to their end: {unread}; the results are of the rest"));
             return Ok(ExitCode::from(2));
         }
         if bad > self.max_bad_records {
@@ -236,7 +237,7 @@ impl Args {
             if let Some(peer) = &line.peer {
                 let p = peer.p_value.map_or_else(|| "none".to_owned(), |p| format!("{p:.3e}"));
                 print(&format!(
-                    "{name}, by its own detector: n {}, statistic {:.4}, p {p} ({}). Not part of the verdict.",
+                    "{name}, by its own detector over the whole input: n {}, statistic {:.4}, p {p} ({}). Not part of the verdict.",
                     peer.n, peer.statistic, peer.rule
                 ))?;
             }
@@ -297,7 +298,7 @@ fn print_spans(spans: &[SpanLine]) -> Result<()> {
         return print("\nNo stretch of any record is significant after adjustment for all windows.");
     }
     let range = |(from, to): (usize, usize)| format!("{from}..{to}");
-    let header = ["record", "layer", "tokens", "bytes", "tested window", "log10 p", "adjusted"];
+    let header = ["record", "layer", "tokens", "bytes", "tested window", "log10 p", "adjusted", "verdict"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(spans.iter().map(|span| {
         vec![
@@ -308,6 +309,7 @@ fn print_spans(spans: &[SpanLine]) -> Result<()> {
             range(span.window.tokens),
             format!("{:.2}", span.log10_p),
             format!("{:.2}", span.log10_p_adjusted),
+            span.verdict.to_owned(),
         ]
     }));
     print("\nMarked stretches (estimated ends; p is that of the tested window):")?;

@@ -1,5 +1,6 @@
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use watermark_cli::files::read_secret;
 use watermark_core::detect::LayerDetector;
 use watermark_core::key::PrfKey;
 use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
@@ -74,6 +75,11 @@ impl LayerArgs {
         self.peer(name, key)
     }
 
+    /// Length of the logits row, where the layer knows it.
+    pub(crate) fn vocab_size(&self) -> Option<u32> {
+        self.vocab_size
+    }
+
     /// Whether an engine is named.
     pub(crate) fn is_engine(&self) -> bool {
         self.engine.is_some()
@@ -131,8 +137,11 @@ impl LayerArgs {
 fn secret(given: &Zeroizing<String>, option: &str) -> Result<Zeroizing<String>> {
     match given.strip_prefix('@') {
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("key file {path}"))?;
-            Ok(Zeroizing::new(text))
+            let (text, shared) = read_secret(path.as_ref()).with_context(|| format!("key file {path}"))?;
+            if shared {
+                say(&format!("warning: others can read {path}; run: chmod 600 {path}"));
+            }
+            Ok(text)
         }
         None => {
             say(&format!("warning: a key on the command line shows in the process list; prefer {option} @FILE"));

@@ -60,9 +60,15 @@ pub struct Run<'a> {
     pooled: Vec<Tally>,
     prompts: Vec<PairSet>,
     peers: Vec<Option<PeerTally>>,
-    records: Vec<(String, Vec<Tally>)>,
-    findings: Vec<(String, Vec<Finding>)>,
+    records: Vec<Counted>,
     kept: Vec<Kept>,
+}
+
+/// A record's tallies until all prompts are known; after that its findings, and the tallies of those that could be detected.
+struct Counted {
+    id: String,
+    tallies: Vec<Option<Tally>>,
+    findings: Vec<Finding>,
 }
 
 /// Ids of a record, and where each generated one stands in its text.
@@ -90,7 +96,6 @@ impl<'a> Run<'a> {
             prompts: layers.iter().map(LayerDetector::pair_set).collect(),
             peers: layers.iter().map(|layer| layer.peer_tally().filter(|_| options.compare_peer)).collect(),
             records: Vec::new(),
-            findings: Vec::new(),
             kept: Vec::new(),
         }
     }
@@ -103,8 +108,11 @@ impl<'a> Run<'a> {
         for layer in self.layers {
             layer.finding_with(&layer.tally(), self.options.weights).context("--weights")?;
             if self.options.locate {
-                layer.locate(&[], &[], 0, self.options.alpha).context("--locate")?;
+                layer.locate(&layer.pair_set(), &[], &[], 0, self.options.alpha).context("--locate")?;
             }
+        }
+        if self.options.locate && self.options.weights != Weights::None {
+            bail!("--locate scores every pair once; leave --weights out");
         }
         Ok(())
     }
@@ -148,7 +156,7 @@ impl<'a> Run<'a> {
         if let Some(vocab_size) = self.vocab_size {
             for (side, ids) in [("prompt_tokens", &ids.prompt), ("tokens", &ids.tokens)] {
                 if let Some(at) = ids.iter().position(|&id| id >= vocab_size) {
-                    bail!("{side}[{at}] is {}, not below the profile's vocab_size {vocab_size}", ids[at]);
+                    bail!("{side}[{at}] is {}, not below vocab_size {vocab_size}", ids[at]);
                 }
             }
         }
@@ -175,12 +183,13 @@ impl<'a> Run<'a> {
                 count_one(layer, &mut tally, self.options.exclude, &prompt, &tokens)?;
                 Ok(tally)
             });
-            let tallies: Vec<Tally> = tallies.collect::<Result<_>>()?;
-            match self.options.exclude {
+            let tallies = tallies.map(|tally| tally.map(Some)).collect::<Result<_>>()?;
+            let mut counted = Counted { id: id(), tallies, findings: Vec::new() };
+            if self.options.exclude == Exclude::Record {
                 // Nothing that is still to come changes this record.
-                Exclude::Record => self.findings.push((id(), self.score(&tallies)?)),
-                Exclude::Run => self.records.push((id(), tallies)),
+                self.score(&mut counted)?;
             }
+            self.records.push(counted);
         }
         if self.options.locate {
             self.kept.push(Kept { id: id(), prompt, tokens, offsets });
@@ -188,10 +197,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn score(&self, tallies: &[Tally]) -> Result<Vec<Finding>> {
-        let findings =
-            self.layers.iter().zip(tallies).map(|(layer, tally)| Ok(layer.finding_with(tally, self.options.weights)?));
-        findings.collect()
+    /// Findings of a record; only tallies that a verdict may rest on are kept.
+    fn score(&self, counted: &mut Counted) -> Result<()> {
+        for (layer, slot) in self.layers.iter().zip(&mut counted.tallies) {
+            let Some(tally) = slot else { continue };
+            let finding = layer.finding_with(tally, self.options.weights)?;
+            if finding.log10_p > self.options.alpha.log10() {
+                *slot = None;
+            }
+            counted.findings.push(finding);
+        }
+        Ok(())
     }
 
     /// Number of fresh keys that [`Run::report`] will draw, for a progress bar.
@@ -207,37 +223,42 @@ impl<'a> Run<'a> {
     /// If a statistic leaves the domain of the exact tails, or the layers have no test with these weights.
     pub fn report(mut self, progress: impl Fn(u64) + Sync) -> Result<Report> {
         if self.options.exclude == Exclude::Run {
-            let prompts = &self.prompts;
-            let records = self.records.iter_mut().map(|(_, tallies)| tallies).chain([&mut self.pooled]);
-            for tallies in records {
-                for (tally, prompts) in tallies.iter_mut().zip(prompts) {
+            for (tally, prompts) in self.pooled.iter_mut().zip(&self.prompts) {
+                tally.exclude(prompts)?;
+            }
+            let mut records = std::mem::take(&mut self.records);
+            for counted in &mut records {
+                for (tally, prompts) in counted.tallies.iter_mut().flatten().zip(&self.prompts) {
                     tally.exclude(prompts)?;
                 }
+                self.score(counted)?;
             }
+            self.records = records;
         }
         let mut pooled = Vec::new();
         for ((layer, tally), peer) in self.layers.iter().zip(&self.pooled).zip(&self.peers) {
             let finding = layer.finding_with(tally, self.options.weights)?;
-            let resampling = self.resample(layer, tally, &finding, &progress)?;
+            let resampling = self.resample(layer, tally, finding.log10_p, &progress)?;
             let peer = peer.as_ref().map(|peer| Peer::from(peer.statistic()));
             pooled.push(Tested { record: None, layer, finding, resampling, peer });
         }
         let mut per_record = Vec::new();
-        let late = self.records.iter().map(|(id, tallies)| Ok((id.clone(), self.score(tallies)?)));
-        let late = late.collect::<Result<Vec<_>>>()?;
-        for (id, findings) in self.findings.iter().cloned().chain(late) {
-            for (layer, finding) in self.layers.iter().zip(findings) {
-                let resampling = Resampling::default();
-                per_record.push(Tested { record: Some(id.clone()), layer, finding, resampling, peer: None });
+        for Counted { id, tallies, findings } in &self.records {
+            for ((layer, tally), finding) in self.layers.iter().zip(tallies).zip(findings) {
+                let resampling = match tally {
+                    Some(tally) => self.resample(layer, tally, finding.log10_p, &|_| ())?,
+                    None => Resampling::default(),
+                };
+                let (record, finding) = (Some(id.clone()), finding.clone());
+                per_record.push(Tested { record, layer, finding, resampling, peer: None });
             }
         }
-        let layers = self.layers.len();
         let alpha = self.options.alpha;
-        let records = per_record.len() / layers.max(1);
-        let (pooled, detected) = lines(pooled, alpha, &format!("1 key x {layers} layers, the input as a whole"));
-        let family = format!("1 key x {layers} layers x {records} records");
-        let (per_record, _) = lines(per_record, alpha, &family);
-        let spans = spans::locate(self.layers, &self.kept, alpha)?;
+        let layers = plural(self.layers.len(), "layer");
+        let records = plural(self.records.len(), "record");
+        let (pooled, detected) = lines(pooled, alpha, &format!("1 key x {layers}, the input as a whole"));
+        let (per_record, _) = lines(per_record, alpha, &format!("1 key x {layers} x {records}"));
+        let spans = self.spans()?;
         Ok(Report { pooled, per_record, spans, detected })
     }
 
@@ -245,11 +266,11 @@ impl<'a> Run<'a> {
         &self,
         layer: &LayerDetector,
         tally: &Tally,
-        finding: &Finding,
+        log10_p: f64,
         progress: &(impl Fn(u64) + Sync),
     ) -> Result<Resampling> {
         let keys = self.options.resample;
-        if keys == 0 || layer.inputs_depend_on_key() || finding.n_scored == 0 {
+        if keys == 0 || layer.inputs_depend_on_key() || tally.n_scored() == 0 {
             return Ok(Resampling::default());
         }
         let seed = Resampling::seed(&[], &Sha256::digest(tally.to_bytes()));
@@ -259,12 +280,17 @@ impl<'a> Run<'a> {
             .map(|start| {
                 let range = start..(start + KEYS_AT_A_TIME).min(keys);
                 let done = u64::from(range.end - range.start);
-                let part = layer.resample(tally, self.options.weights, finding.log10_p, &seed, range)?;
+                let part = layer.resample(tally, self.options.weights, log10_p, &seed, range)?;
                 progress(done);
                 Ok(part)
             })
             .try_reduce(Resampling::default, |a, b| Ok(a.merge(b)))
     }
+}
+
+/// A number with its noun.
+fn plural(n: usize, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 fn count_one(layer: &LayerDetector, tally: &mut Tally, exclude: Exclude, prompt: &[u32], tokens: &[u32]) -> Result<()> {

@@ -1,7 +1,9 @@
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::Serialize;
-use watermark_core::detect::{LayerDetector, Span};
+use watermark_core::detect::{LayerDetector, PairSet, Resampling, Span, Verdict};
+
+use super::{Exclude, KEYS_FOR_A_VERDICT, Run, plural};
 
 /// A record kept until the size of the family is known.
 pub(super) struct Kept {
@@ -30,7 +32,9 @@ pub struct SpanLine {
     pub log10_p: f64,
     /// log10 p adjusted for every window of every record and layer (Bonferroni).
     pub log10_p_adjusted: f64,
-    /// Always `detected`: other windows are not printed.
+    /// log10 p of the window's pairs by fresh keys.
+    pub log10_p_resampled: Option<f64>,
+    /// `detected`, or `inconclusive` where fresh keys contradict the tail; other windows are not printed.
     pub verdict: &'static str,
     /// What the family consists of.
     pub family: String,
@@ -47,25 +51,55 @@ pub struct Stretch {
     pub bytes: Option<(usize, usize)>,
 }
 
-/// Stretches of all records at family-wise level `alpha` over all their windows.
-pub(super) fn locate(layers: &[LayerDetector], kept: &[Kept], alpha: f64) -> Result<Vec<SpanLine>> {
-    let windows = |layer: &LayerDetector, record: &Kept| layer.count_windows(&record.prompt, &record.tokens);
-    let counts =
-        kept.par_iter().map(|record| layers.iter().map(|layer| Ok(windows(layer, record)?)).sum::<Result<u64>>());
-    let family_size: u64 = counts.sum::<Result<u64>>()?;
-    let family = format!("1 key x {} layers x {} records x their windows", layers.len(), kept.len());
-    let lines = kept.par_iter().map(|record| {
+impl Run<'_> {
+    /// Stretches of all records, at the family-wise level over all their windows.
+    pub(super) fn spans(&self) -> Result<Vec<SpanLine>> {
+        let each = |record: &Kept| -> Result<u64> {
+            let windows = self.layers.iter().enumerate().map(|(at, layer)| {
+                let exclude = self.excluded(at, record)?;
+                Ok(layer.count_windows(&exclude, &record.prompt, &record.tokens)?)
+            });
+            windows.sum()
+        };
+        let family_size = self.kept.par_iter().map(each).sum::<Result<u64>>()?;
+        let (layers, records) = (plural(self.layers.len(), "layer"), plural(self.kept.len(), "record"));
+        let family = format!("1 key x {layers} x {records} x their windows");
         let mut lines = Vec::new();
-        for layer in layers {
-            let spans = layer.locate(&record.prompt, &record.tokens, family_size, alpha)?;
-            lines.extend(spans.into_iter().map(|span| line(layer, record, span, &family, family_size)));
+        for record in &self.kept {
+            for (at, layer) in self.layers.iter().enumerate() {
+                let exclude = self.excluded(at, record)?;
+                let spans = layer.locate(&exclude, &record.prompt, &record.tokens, family_size, self.options.alpha)?;
+                for span in spans {
+                    let tally = layer.window_tally(&exclude, &record.prompt, &record.tokens, &span)?;
+                    let resampling = self.resample(layer, &tally, span.log10_p, &|_| ())?;
+                    lines.push(line(layer, record, span, resampling, &family, family_size));
+                }
+            }
         }
         Ok(lines)
-    });
-    Ok(lines.collect::<Result<Vec<Vec<SpanLine>>>>()?.concat())
+    }
+
+    /// Pairs that do not count in a record.
+    fn excluded(&self, layer: usize, record: &Kept) -> Result<PairSet> {
+        if self.options.exclude == Exclude::Run {
+            return Ok(self.prompts[layer].clone());
+        }
+        let mut own = self.layers[layer].pair_set();
+        self.layers[layer].add_prompt(&mut own, &record.prompt)?;
+        Ok(own)
+    }
 }
 
-fn line(layer: &LayerDetector, record: &Kept, span: Span, family: &str, family_size: u64) -> SpanLine {
+fn line(
+    layer: &LayerDetector,
+    record: &Kept,
+    span: Span,
+    resampling: Resampling,
+    family: &str,
+    family_size: u64,
+) -> SpanLine {
+    let contradicted = resampling.keys >= KEYS_FOR_A_VERDICT && resampling.disagrees_with(span.log10_p);
+    let verdict = if contradicted { Verdict::Inconclusive } else { Verdict::Detected };
     let stretch = |tokens: (usize, usize)| {
         let bytes = record.offsets.as_ref().and_then(|offsets| {
             let (first, last) = (offsets.get(tokens.0)?, offsets.get(tokens.1.checked_sub(1)?)?);
@@ -82,7 +116,8 @@ fn line(layer: &LayerDetector, record: &Kept, span: Span, family: &str, family_s
         n_scored: span.n_scored,
         log10_p: span.log10_p,
         log10_p_adjusted: span.log10_p_adjusted,
-        verdict: "detected",
+        log10_p_resampled: resampling.log10_p(),
+        verdict: verdict.as_str(),
         family: family.to_owned(),
         family_size,
     }

@@ -159,3 +159,41 @@ fn what_cannot_be_done_is_explained() {
     detect("--engine synthid-deepmind --engine-key 1,2 --weights sqrt").fails_with(&["--weights", "synthid-deepmind"]);
     detect("--engine hf-synthid --engine-key 1,2 --locate").fails_with(&["--locate", "tournament"]);
 }
+
+/// One line of detection over records of token ids.
+fn statistic(engine: &str, records: &[&[u32]]) -> (serde_json::Value, serde_json::Value, serde_json::Value) {
+    let folder = Folder::new();
+    let lines: Vec<String> = records.iter().map(|tokens| json!({ "tokens": tokens }).to_string()).collect();
+    folder.write("in.jsonl", lines.join("\n"));
+    let run = folder.line(&format!("detect --json --input-format tokens --resample 0 {engine} in.jsonl"));
+    let line = run.json()[0].clone();
+    (line["n_scored"].clone(), line["statistic"].clone(), line["log10_p"].clone())
+}
+
+/// What is one draw under the engine's function counts once, however it is written: equal sums of ids and repeated layer
+/// keys of SynthID, contexts that a bad key sends to one seed. Otherwise text could be written that frames nearly any key.
+#[test]
+fn draws_that_are_copies_count_once() {
+    let flat: &[u32] = &[10_000; 5];
+    // A short vector of the lattice of id changes that leave the 64-bit hash as it is.
+    let moved: &[u32] = &[10_000 - 1104, 10_000 + 2190, 10_000 + 1987, 10_000 + 4546, 10_000 + 5333];
+    let engine = "--engine synthid-deepmind --engine-key 654,400,836,123";
+    assert_eq!(statistic(engine, &[flat, moved]).0, 1);
+    assert_eq!(statistic(engine, &[flat, moved]), statistic(engine, &[flat]));
+    let tokens: Vec<u32> = TOKENS.collect();
+    let hf = |key: &str| statistic(&format!("--engine hf-synthid --engine-key {key}"), &[&tokens]);
+    assert_eq!(hf("1,65537,2,131073,2"), hf("1,2"));
+    // DeepMind's start depends on all keys, so only the number of layers can be compared.
+    let thirty = ["77"; 30].join(",");
+    let (n, ones, _) = statistic(&format!("--engine synthid-deepmind --engine-key {thirty}"), &[&tokens]);
+    assert!(ones.as_str().unwrap().parse::<u64>().unwrap() <= n.as_u64().unwrap());
+    // Key 2^32 leaves the last id alone in the seed's low half.
+    let engine = "--engine three-bricks --engine-key 4294967296";
+    let (_, one, p) = statistic(engine, &[&[1, 2, 3, 4, 9]]);
+    assert_eq!(statistic(engine, &[&[1, 2, 3, 4, 9], &[5, 6, 7, 4, 9]]), (json!(2), one, p));
+    detect("--engine synthid-deepmind --depth 2 --engine-key 11,22,33,44")
+        .fails_with(&["one key a layer", "4 keys for depth 2"]);
+    detect("--engine hf-synthid --depth 7 --engine-key 11,22").fails_with(&["2 keys for depth 7"]);
+    detect("--engine hf-kgw-lefthash --engine-key 5 --vocab-size 150")
+        .fails_with(&["tokens[50] is 150", "vocab_size 150"]);
+}

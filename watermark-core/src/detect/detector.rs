@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::effect::{Effect, smallest_effect};
 use super::engine::EnginePrf;
 use super::rule::Rule;
@@ -74,6 +76,9 @@ pub enum Weights {
     Sqrt,
 }
 
+/// Seed of torch's generator, and token.
+type DrawInput = (u32, u32);
+
 /// The scores of a tally under one key, in integers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scores {
@@ -141,7 +146,9 @@ impl LayerDetector {
     pub fn from_engine(engine: Engine, key: &EngineKey) -> Result<Self> {
         let prf = EnginePrf::new(engine, key)?;
         let rule = prf.rule();
-        Ok(Self { name: None, scheme: Scheme::Engine(engine), prf: LayerPrf::Engine(prf), rule, special: Arc::new([]) })
+        // Layers of a tournament with a repeated key are not counted.
+        let scheme = Scheme::Engine(*prf.engine());
+        Ok(Self { name: None, scheme, prf: LayerPrf::Engine(prf), rule, special: Arc::new([]) })
     }
 
     /// The same layer under another PRF key (fresh keys).
@@ -288,13 +295,31 @@ impl LayerDetector {
             return Ok(scores);
         }
         let each = self.pair_scores(pairs)?;
-        scores.sum = each.iter().map(|&score| u128::from(score)).sum();
-        for (score, &count) in each.into_iter().zip(counts.unwrap_or_default()) {
+        let count = |at: usize| counts.and_then(|counts| counts.get(at)).copied().unwrap_or(1);
+        let mut add = |score: u64, count: u64| {
+            scores.sum += u128::from(score);
             let class = scores.classes.entry(count).or_insert((0, 0));
             class.0 += 1;
             class.1 += u128::from(score);
+        };
+        match self.draw_inputs(pairs) {
+            None => each.into_iter().enumerate().for_each(|(at, score)| add(score, count(at))),
+            Some(inputs) => {
+                let mut draws: HashMap<DrawInput, (u64, u64)> = HashMap::new();
+                for (at, (input, score)) in inputs.into_iter().zip(each).enumerate() {
+                    draws.entry(input).or_insert((score, 0)).1 += count(at);
+                }
+                scores.draws = draws.len() as u64;
+                draws.into_values().for_each(|(score, count)| add(score, count));
+            }
         }
         Ok(scores)
+    }
+
+    /// What counts once under this key, where that is less than the pair.
+    pub(super) fn draw_inputs(&self, pairs: &[Pair]) -> Option<Vec<DrawInput>> {
+        let prf = self.engine_prf()?;
+        pairs.iter().map(|pair| Some((prf.generator_seed(pair)?, pair.token()))).collect()
     }
 
     /// Scores a tally: the plain test with its exact tail.
@@ -316,7 +341,7 @@ impl LayerDetector {
         let n_scored = tally.n_scored();
         let (statistic, log10_p, ln_e) = match weights {
             Weights::None => {
-                let log10_p = self.log10_p(scores.sum, scores.draws, n_scored)?;
+                let log10_p = self.log10_p(scores.sum, scores.draws)?;
                 (scores.sum, log10_p, Some(self.ln_e(&scores, n_scored)?))
             }
             Weights::Sqrt => {
@@ -337,19 +362,26 @@ impl LayerDetector {
         })
     }
 
-    /// log10 of the plain tail of `sum` over `n` pairs with `draws` null draws.
-    pub(crate) fn log10_p(&self, sum: u128, draws: u64, n: u64) -> Result<f64> {
-        Ok(match self.scheme.null_law() {
-            NullLaw::Bits { gamma, .. } => stats::log10_binomial_sf(whole(sum)?, draws, gamma),
-            NullLaw::BitsWithoutReplacement { gamma } => {
-                let ones = whole(sum)?;
-                // Below this the binomial tail is no bound of the true one; nothing there is evidence anyway.
-                let bounded = ones as f64 >= n as f64 * gamma + 1.0;
-                if bounded { stats::log10_binomial_sf(ones, n, gamma) } else { 0.0 }
+    /// log10 of the plain tail of `sum` over `draws` null draws: bits, or scores where they are not bits.
+    pub(crate) fn log10_p(&self, sum: u128, draws: u64) -> Result<f64> {
+        let ones = || {
+            let ones = whole(sum)?;
+            if ones > draws {
+                return Err(Error::new(ErrorKind::InvalidParameter, format!("{ones} ones among {draws} bits")));
             }
-            NullLaw::WeightedBits(scheme) => stats::log10_weighted_tournament_sf(n, whole(sum)?, &scheme.weights()),
-            NullLaw::ExponentialQ32 => stats::log10_gamma_sf_q32(n, sum),
-            NullLaw::DualKeyQ32 { alpha } => stats::log10_dual_key_sf(n, stats::q32_to_f64(sum), alpha),
+            Ok(ones)
+        };
+        Ok(match self.scheme.null_law() {
+            NullLaw::Bits { gamma, .. } => stats::log10_binomial_sf(ones()?, draws, gamma),
+            NullLaw::BitsWithoutReplacement { gamma } => {
+                let ones = ones()?;
+                // Below this the binomial tail is no bound of the true one; nothing there is evidence anyway.
+                let bounded = ones as f64 >= draws as f64 * gamma + 1.0;
+                if bounded { stats::log10_binomial_sf(ones, draws, gamma) } else { 0.0 }
+            }
+            NullLaw::WeightedBits(scheme) => stats::log10_weighted_tournament_sf(draws, whole(sum)?, &scheme.weights()),
+            NullLaw::ExponentialQ32 => stats::log10_gamma_sf_q32(draws, sum),
+            NullLaw::DualKeyQ32 { alpha } => stats::log10_dual_key_sf(draws, stats::q32_to_f64(sum), alpha),
         })
     }
 
@@ -360,8 +392,10 @@ impl LayerDetector {
             (_, NullLaw::Bits { gamma, .. } | NullLaw::BitsWithoutReplacement { gamma }) => {
                 stats::ln_e_green(whole(scores.sum)?, scores.draws, gamma)
             }
-            (_, NullLaw::DualKeyQ32 { alpha }) => stats::ln_e_dual_key(n, stats::q32_to_f64(scores.sum), alpha),
-            _ => stats::ln_e_gumbel(n, stats::q32_to_f64(scores.sum)),
+            (_, NullLaw::DualKeyQ32 { alpha }) => {
+                stats::ln_e_dual_key(scores.draws, stats::q32_to_f64(scores.sum), alpha)
+            }
+            _ => stats::ln_e_gumbel(scores.draws, stats::q32_to_f64(scores.sum)),
         })
     }
 

@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use zeroize::Zeroizing;
 
 use super::Pair;
 use super::rule::Rule;
-use crate::Result;
 use crate::prf::{
     HfSelfHash, SglangMurmur, SynthIdDeepMind, SynthIdHf, VllmPhilox, hf_left_hash_seed, textseal_input,
     textseal_residue, three_bricks_seed, torch_in_prefix, torch_rand24, vllm_dual_keys,
 };
 use crate::scheme::{Engine, EngineKey, EngineScore, Gumbel, Peer, TEXTSEAL_MODULUS, TWO_32, vllm_uniform};
+use crate::{Error, ErrorKind, Result};
 
 /// TextSeal's second key, from its configuration class.
 const TEXTSEAL_KEY_B: i64 = 12_345;
@@ -21,6 +22,8 @@ const TEXTSEAL_STRIDE_2026: u64 = 659_101;
 pub(crate) struct EnginePrf {
     engine: Engine,
     keyed: Keyed,
+    /// Tournament layers that count: those whose key no earlier one has.
+    layers: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -37,7 +40,21 @@ enum Keyed {
 
 impl EnginePrf {
     pub(crate) fn new(engine: Engine, key: &EngineKey) -> Result<Self> {
-        let signed = || key.values().iter().map(|key| key.cast_signed()).collect::<Vec<_>>();
+        let mut engine = engine;
+        let signed = || Zeroizing::new(key.values().iter().map(|key| key.cast_signed()).collect::<Vec<_>>());
+        let mut layers = u32::MAX;
+        if let (Peer::SynthIdDeepMind | Peer::HfSynthId, EngineScore::Tournament { depth }) =
+            (engine.peer, engine.score)
+        {
+            if key.values().len() != depth as usize {
+                return Err(Error::new(
+                    ErrorKind::InvalidParameter,
+                    format!("{} has one key a layer: {} keys for depth {depth}", engine.name(), key.values().len()),
+                ));
+            }
+            layers = distinct_layers(engine.peer, key.values());
+            engine.score = EngineScore::Tournament { depth: layers.count_ones() };
+        }
         let keyed = match engine.peer {
             Peer::Vllm if matches!(engine.score, EngineScore::DualKey(_)) => {
                 let (a, b) = vllm_dual_keys(key.first());
@@ -46,13 +63,13 @@ impl EnginePrf {
             Peer::Vllm => Keyed::Vllm { a: VllmPhilox::new(key.first()), b: None },
             Peer::Sglang => Keyed::Sglang(SglangMurmur::new(key.first())),
             Peer::TextSeal2025 | Peer::TextSeal2026 => Keyed::TextSeal(key.clone()),
-            Peer::SynthIdDeepMind => Keyed::DeepMind(SynthIdDeepMind::new(&zeroize::Zeroizing::new(signed()))?),
-            Peer::HfSynthId => Keyed::Hf(Arc::new(SynthIdHf::new(&zeroize::Zeroizing::new(signed()))?)),
+            Peer::SynthIdDeepMind => Keyed::DeepMind(SynthIdDeepMind::new(&signed())?),
+            Peer::HfSynthId => Keyed::Hf(Arc::new(SynthIdHf::new(&signed())?)),
             Peer::HfKgwLeftHash => Keyed::LeftHash(key.clone()),
             Peer::HfKgwSelfHash => Keyed::SelfHash(Arc::new(HfSelfHash::new(key.first()))),
             Peer::ThreeBricks => Keyed::ThreeBricks(key.clone()),
         };
-        Ok(Self { engine, keyed })
+        Ok(Self { engine, keyed, layers })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -65,7 +82,8 @@ impl EnginePrf {
             Keyed::Vllm { .. } => Rule::Padded { width },
             Keyed::Sglang(_) => Rule::PromptHash { width },
             Keyed::TextSeal(_) => Rule::Sum { width },
-            Keyed::DeepMind(_) | Keyed::ThreeBricks(_) => Rule::Generated { width },
+            Keyed::DeepMind(_) => Rule::LinearHash { width },
+            Keyed::ThreeBricks(_) => Rule::Generated { width },
             Keyed::Hf(prf) => Rule::TableIndex { width, prf: Arc::clone(prf) },
             Keyed::LeftHash(_) => Rule::LastToken,
             // The window counts the candidate.
@@ -92,17 +110,15 @@ impl EnginePrf {
             }
             Keyed::TextSeal(key) => pairs.iter().map(|pair| self.textseal(key, joined(pair))).collect(),
             Keyed::DeepMind(prf) => {
-                pairs.iter().map(|pair| ones(prf.bits(pair.context(width), pair.token()))).collect()
+                pairs.iter().map(|pair| ones(prf.bits_at(joined(pair), width) & self.layers)).collect()
             }
             Keyed::Hf(prf) => {
                 // The rule keeps indices of 16 bits.
                 #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
                 let index = |pair: &Pair| pair.token() as u16;
-                pairs.iter().map(|pair| ones(prf.bits_at(index(pair)))).collect()
+                pairs.iter().map(|pair| ones(prf.bits_at(index(pair)) & self.layers)).collect()
             }
-            Keyed::LeftHash(key) => self.permuted(pairs, |pair| hf_left_hash_seed(key.first(), pair.context(1)[0])),
-            Keyed::SelfHash(_) => self.permuted(pairs, |pair| HfSelfHash::generator_seed(joined(pair).cast_signed())),
-            Keyed::ThreeBricks(key) => self.permuted(pairs, |pair| three_bricks_seed(key.first(), pair.context(width))),
+            Keyed::LeftHash(_) | Keyed::SelfHash(_) | Keyed::ThreeBricks(_) => self.permuted(pairs),
         }
     }
 
@@ -131,10 +147,10 @@ impl EnginePrf {
     }
 
     /// Schemes on torch's CPU generator: all tokens of one seed are looked up in one pass over its stream.
-    fn permuted(&self, pairs: &[Pair], seed: impl Fn(&Pair) -> u32) -> Vec<u64> {
+    fn permuted(&self, pairs: &[Pair]) -> Vec<u64> {
         let mut by_seed: HashMap<u32, Vec<usize>> = HashMap::new();
         for (at, pair) in pairs.iter().enumerate() {
-            by_seed.entry(seed(pair)).or_default().push(at);
+            by_seed.entry(self.generator_seed(pair).unwrap_or(0)).or_default().push(at);
         }
         let (vocab_size, green) = (self.engine.vocab_size, self.engine.green_tokens());
         let mut scores = vec![0; pairs.len()];
@@ -151,6 +167,17 @@ impl EnginePrf {
             }
         }
         scores
+    }
+
+    /// The seed of torch's generator, for schemes on it. Some keys (those with many factors of two) give different contexts
+    /// the same seed, so what counts once under a key is (seed, token).
+    pub(crate) fn generator_seed(&self, pair: &Pair) -> Option<u32> {
+        match &self.keyed {
+            Keyed::LeftHash(key) => Some(hf_left_hash_seed(key.first(), pair.context(1)[0])),
+            Keyed::SelfHash(_) => Some(pair.context(1)[0]),
+            Keyed::ThreeBricks(key) => Some(three_bricks_seed(key.first(), pair.context(self.engine.width))),
+            _ => None,
+        }
     }
 
     fn textseal(&self, key: &EngineKey, input: u64) -> u64 {
@@ -189,6 +216,15 @@ fn textseal_rounds(peer: Peer, input: u64, depth: u32) -> impl Iterator<Item = u
     // The sum is linear in the token.
     let step = textseal_input(&[], 1).wrapping_mul(stride);
     (0..depth).map(move |round| input.wrapping_add(step.wrapping_mul(round.into())))
+}
+
+/// Layers with a key of their own: a repeated key (Hugging Face's count modulo 2^16) repeats its layer's bits, which are
+/// then no further draws.
+fn distinct_layers(peer: Peer, keys: &[u64]) -> u32 {
+    let relevant = if peer == Peer::HfSynthId { 0xffff } else { u64::MAX };
+    let mut seen = HashSet::new();
+    let layers = (0u32..).zip(keys).filter(|&(_, key)| seen.insert(key & relevant));
+    layers.fold(0, |mask, (layer, _)| mask | 1 << layer)
 }
 
 /// vLLM's u has 24 bits: with m = word >> 8 uniform, P(m' >= m) = 1 - m / 2^24 exactly, so this score is never above an

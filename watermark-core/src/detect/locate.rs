@@ -1,4 +1,6 @@
-use super::{LayerDetector, Pair};
+use hashbrown::HashSet;
+
+use super::{LayerDetector, Pair, PairSet, Tally};
 use crate::scheme::{NullLaw, TWO_32};
 use crate::{Error, ErrorKind, Result};
 
@@ -39,36 +41,61 @@ impl LayerDetector {
     /// How many windows [`Self::locate`] tests in a record, for the size of a family over several records.
     ///
     /// # Errors
-    /// [`ErrorKind::TokenOutOfRange`].
-    pub fn count_windows(&self, prompt: &[u32], tokens: &[u32]) -> Result<u64> {
-        Ok(windows(self.first_occurrences(prompt, tokens)?.0.len()).len() as u64)
+    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a set of another context rule.
+    pub fn count_windows(&self, exclude: &PairSet, prompt: &[u32], tokens: &[u32]) -> Result<u64> {
+        Ok(windows(self.first_occurrences(exclude, prompt, tokens)?.0.len()).len() as u64)
     }
 
-    /// Positions of pairs that occur for the first time in the record and not in its prompt, and the pairs.
-    fn first_occurrences(&self, prompt: &[u32], tokens: &[u32]) -> Result<(Vec<usize>, Vec<Pair>)> {
-        let mut exclude = self.pair_set();
-        self.add_prompt(&mut exclude, prompt)?;
+    /// The pairs of a span's window as a tally of their own: to be scored under fresh keys.
+    ///
+    /// # Errors
+    /// As [`Self::locate`].
+    pub fn window_tally(&self, exclude: &PairSet, prompt: &[u32], tokens: &[u32], span: &Span) -> Result<Tally> {
+        let (places, pairs) = self.first_occurrences(exclude, prompt, tokens)?;
+        let (from, to) = span.window;
+        let inside = places.iter().zip(pairs).filter(|&(&at, _)| (from..to).contains(&at));
+        let mut tally = self.tally();
+        inside.for_each(|(_, pair)| tally.add_pair(pair));
+        Ok(tally)
+    }
+
+    /// Positions of pairs that occur for the first time in the record and are not excluded, and the pairs.
+    fn first_occurrences(&self, exclude: &PairSet, prompt: &[u32], tokens: &[u32]) -> Result<(Vec<usize>, Vec<Pair>)> {
         let mut tally = self.tally();
         let (mut places, mut pairs) = (Vec::new(), Vec::new());
-        self.add_excluding(&mut tally, &exclude, prompt, tokens, |at, pair| {
+        self.add_excluding(&mut tally, exclude, prompt, tokens, |at, pair| {
             places.push(at);
             pairs.push(pair);
         })?;
+        if let Some(inputs) = self.draw_inputs(&pairs) {
+            let mut seen = HashSet::new();
+            let kept: Vec<bool> = inputs.into_iter().map(|input| seen.insert(input)).collect();
+            let (mut a, mut b) = (kept.iter(), kept.iter());
+            places.retain(|_| a.next() == Some(&true));
+            pairs.retain(|_| b.next() == Some(&true));
+        }
         Ok((places, pairs))
     }
 
     /// Which stretches of one record are marked, at family-wise level `alpha` over `family_size` windows: those of this
     /// record and of whatever else belongs to the question.
     ///
-    /// Pairs count at their first occurrence in the record, outside its own prompt. Windows of 32, 64, 128, … pairs overlap
+    /// Pairs count at their first occurrence in the record, outside `exclude`. Windows of 32, 64, 128, … pairs overlap
     /// by three quarters; each has its exact tail, adjusted by Bonferroni. Null hypothesis of a window: its tokens
     /// are independent of the key. Spans are disjoint and in order.
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for scores whose windows have no exact tail: the
     /// weighted tournament's and an engine's tournament.
-    pub fn locate(&self, prompt: &[u32], tokens: &[u32], family_size: u64, alpha: f64) -> Result<Vec<Span>> {
-        let sequence = self.sequence(prompt, tokens)?;
+    pub fn locate(
+        &self,
+        exclude: &PairSet,
+        prompt: &[u32],
+        tokens: &[u32],
+        family_size: u64,
+        alpha: f64,
+    ) -> Result<Vec<Span>> {
+        let sequence = self.sequence(exclude, prompt, tokens)?;
         let Sequence { places, scores, .. } = &sequence;
         let mut tested = self.window_log10_p(&sequence)?;
         let penalty = libm::log10(family_size.max(tested.len() as u64).max(1) as f64);
@@ -102,14 +129,14 @@ impl LayerDetector {
     ///
     /// # Errors
     /// As [`Self::locate`].
-    pub fn smallest_window_log10_p(&self, prompt: &[u32], tokens: &[u32]) -> Result<f64> {
-        let tested = self.window_log10_p(&self.sequence(prompt, tokens)?)?;
+    pub fn smallest_window_log10_p(&self, tokens: &[u32]) -> Result<f64> {
+        let tested = self.window_log10_p(&self.sequence(&self.pair_set(), &[], tokens)?)?;
         let smallest = tested.iter().fold(0.0, |low: f64, &(log10_p, ..)| low.min(log10_p));
         Ok((smallest + libm::log10(tested.len().max(1) as f64)).min(0.0) + 0.0)
     }
 
-    fn sequence(&self, prompt: &[u32], tokens: &[u32]) -> Result<Sequence> {
-        let (places, pairs) = self.first_occurrences(prompt, tokens)?;
+    fn sequence(&self, exclude: &PairSet, prompt: &[u32], tokens: &[u32]) -> Result<Sequence> {
+        let (places, pairs) = self.first_occurrences(exclude, prompt, tokens)?;
         let scores = self.pair_scores(&pairs)?;
         let mut sums = vec![0u128];
         for &score in &scores {
@@ -134,7 +161,7 @@ impl LayerDetector {
         let tested = windows(sequence.scores.len()).into_iter().map(|(from, to)| {
             let n = (to - from) as u64;
             let sum = sequence.sums[to] - sequence.sums[from];
-            Ok((self.log10_p(sum, n * draws_per_pair, n)?, from, to))
+            Ok((self.log10_p(sum, n * draws_per_pair)?, from, to))
         });
         tested.collect()
     }

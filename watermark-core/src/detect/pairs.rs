@@ -129,6 +129,10 @@ impl Tally {
         Ok(())
     }
 
+    pub(super) fn add_pair(&mut self, pair: Pair) {
+        *self.counts.entry(pair).or_insert(0) += 1;
+    }
+
     /// Excludes every position of these pairs after the fact: the same as having known them from the start.
     ///
     /// # Errors

@@ -22,7 +22,8 @@ pub struct PeerStatistic {
     pub rule: &'static str,
 }
 
-/// Sums a peer's scores over records; repeats are remembered over the whole input.
+/// Sums a peer's scores over records; repeats are remembered over the whole input, in the order of the records (a peer
+/// itself looks at one text).
 #[derive(Clone, Debug)]
 pub struct PeerTally {
     prf: EnginePrf,
@@ -108,7 +109,11 @@ impl PeerTally {
             (_, EngineScore::DualKey(scheme)) => {
                 let alpha = scheme.alpha();
                 let v = (1.0 - alpha) * (1.0 - alpha) + alpha * alpha;
-                (sum, Some(gamma_q(n / v, sum / v)), "each context once; Gamma law matched in two moments, not exact")
+                let rule = match self.once() {
+                    Once::ContextAndToken => "each window and token once; Gamma law matched in two moments, not exact",
+                    _ => "each context once; Gamma law matched in two moments, not exact",
+                };
+                (sum, Some(gamma_q(n / v, sum / v)), rule)
             }
             (Peer::TextSeal2025 | Peer::TextSeal2026, EngineScore::Gumbel) => {
                 (sum, Some(gamma_q(n, sum)), "each window and token once; Gamma(n, 1)")

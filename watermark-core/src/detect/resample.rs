@@ -3,7 +3,7 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use super::{LayerDetector, Tally, Weights};
-use crate::key::fresh_keys;
+use crate::key::fresh_keys_in;
 use crate::{Error, ErrorKind, Result, stats};
 
 /// Where a statistic stands among the same statistic under fresh keys, on the same pairs (Barnard 1963).
@@ -80,7 +80,7 @@ impl LayerDetector {
             ));
         }
         let mut result = Resampling::default();
-        for key in fresh_keys(seed, keys.end).skip(keys.start as usize) {
+        for key in fresh_keys_in(seed, keys) {
             let fresh = self.with_prf_key(&key)?.finding_with(tally, weights)?;
             result.keys += 1;
             result.at_least += u64::from(fresh.log10_p <= log10_p);

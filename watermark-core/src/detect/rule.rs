@@ -4,7 +4,7 @@ use hashbrown::HashSet;
 
 use super::Pair;
 use crate::MAX_CONTEXT_WIDTH;
-use crate::prf::{HfSelfHash, SynthIdHf, sglang_context_hash, textseal_input};
+use crate::prf::{HfSelfHash, SynthIdDeepMind, SynthIdHf, sglang_context_hash, textseal_input};
 
 /// How positions of a record become PRF inputs.
 #[derive(Clone, Debug)]
@@ -19,9 +19,11 @@ pub(crate) enum Rule {
     Sum { width: usize },
     /// As Hugging Face's SynthID: 16 bits of a hash are all that the values depend on.
     TableIndex { width: usize, prf: Arc<SynthIdHf> },
+    /// As DeepMind's SynthID: pairs of the same 64-bit sum have the same values under every key.
+    LinearHash { width: usize },
     /// As Hugging Face's KGW, `lefthash`: the last token; token 0 gives a list that does not depend on the key.
     LastToken,
-    /// As Hugging Face's KGW, `selfhash`: the seed, which depends on the key, and the token.
+    /// As Hugging Face's KGW, `selfhash`: the generator's seed, which depends on the key, and the token.
     SelfHash { width: usize, seeds: Arc<HfSelfHash> },
 }
 
@@ -66,6 +68,7 @@ impl Rule {
             Self::TableIndex { .. } => (4, 0),
             Self::LastToken => (5, 0),
             Self::SelfHash { seeds, .. } => (6, seeds.seed(&[1, 2, 3])),
+            Self::LinearHash { .. } => (7, 0),
         };
         RuleId { kind, width: self.width(), key_tag }
     }
@@ -77,6 +80,7 @@ impl Rule {
             | Self::Padded { width }
             | Self::PromptHash { width }
             | Self::Sum { width }
+            | Self::LinearHash { width }
             | Self::TableIndex { width, .. }
             | Self::SelfHash { width, .. } => *width,
             Self::LastToken => 1,
@@ -89,6 +93,7 @@ impl Rule {
             Self::Generated { .. } | Self::Padded { .. } => Pair::new(window, token),
             Self::PromptHash { .. } => Pair::new(&[sglang_context_hash(window)], token),
             Self::Sum { .. } => Pair::new(&halves(textseal_input(window, token)), 0),
+            Self::LinearHash { .. } => Pair::new(&halves(SynthIdDeepMind::input(window, token)), 0),
             Self::TableIndex { prf, .. } => Pair::new(&[], u32::from(prf.input(window, token))),
             Self::LastToken => {
                 if window == [0] {
@@ -101,7 +106,7 @@ impl Rule {
                 with_candidate[..window.len()].copy_from_slice(window);
                 with_candidate[window.len()] = token;
                 let seed = seeds.seed(&with_candidate[..=window.len()]);
-                Pair::new(&halves(seed.cast_unsigned()), token)
+                Pair::new(&[HfSelfHash::generator_seed(seed)], token)
             }
         })
     }

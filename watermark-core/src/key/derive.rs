@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::Range;
 
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
@@ -146,9 +147,14 @@ impl fmt::Debug for PrfKey {
 /// PRF keys for tests against chance: key i of `seed`, for i in 0..n. A seed that is a digest of what is tested leaves
 /// nobody a choice of keys.
 pub fn fresh_keys(seed: &[u8], n: u32) -> impl Iterator<Item = PrfKey> + use<> {
+    fresh_keys_in(seed, 0..n)
+}
+
+/// Keys of a part of the sequence, without computing those before it.
+pub(crate) fn fresh_keys_in(seed: &[u8], range: Range<u32>) -> impl Iterator<Item = PrfKey> + use<> {
     let (prk, _) = Hkdf::<Sha256>::extract(Some(LABEL_RESAMPLE), seed);
     let prk: [u8; 32] = prk.into();
-    (0..n).map(move |i| PrfKey(expand(&prk, &[&i.to_le_bytes()])))
+    range.map(move |i| PrfKey(expand(&prk, &[&i.to_le_bytes()])))
 }
 
 fn expand(parent: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; 32]> {

@@ -8,6 +8,8 @@ mod derive;
 mod file;
 mod path;
 
+#[cfg(feature = "detect")]
+pub(crate) use derive::fresh_keys_in;
 pub use derive::{NodeKey, PrfKey, fresh_keys};
 #[cfg(feature = "profile")]
 pub use file::{KEY_FILE_VERSION, parse_key_file, print_key_file};

@@ -6,6 +6,9 @@ use zeroize::Zeroizing;
 use super::Mt19937;
 use crate::{Error, ErrorKind, Result};
 
+/// Multiplier of the linear congruential hash (Knuth's MMIX).
+const MULTIPLIER: i64 = 6_364_136_223_846_793_005;
+
 /// Entries of Hugging Face's sampling table.
 const TABLE: u32 = 1 << 16;
 
@@ -36,10 +39,24 @@ impl SynthIdDeepMind {
         Ok(Self { keys: Zeroizing::new(keys.to_vec()), start: Zeroizing::new(start.cast_signed()) })
     }
 
+    /// The PRF input of `token` after `context`, oldest id first: the hash is linear in its start and its ids modulo 2^64, so
+    /// what the ids add to it is all that it knows of them, and pairs of the same sum have the same g-values under every key.
+    #[must_use]
+    pub fn input(context: &[u32], token: u32) -> u64 {
+        absorb_ids(0, context, token).cast_unsigned()
+    }
+
     /// The g-values of `token` after `context`, oldest id first: bit `l` is layer `l`.
     #[must_use]
     pub fn bits(&self, context: &[u32], token: u32) -> u32 {
-        let hash = absorb_ids(*self.start, context, token);
+        self.bits_at(Self::input(context, token), context.len())
+    }
+
+    /// The g-values of an input that came from `width` context ids.
+    #[must_use]
+    pub fn bits_at(&self, input: u64, width: usize) -> u32 {
+        let start = (0..=width).fold(*self.start, |start, _| start.wrapping_mul(MULTIPLIER));
+        let hash = start.wrapping_add(input.cast_signed());
         let mut hashes = [0; 32];
         for (hash_of_layer, &key) in hashes.iter_mut().zip(self.keys.iter()) {
             *hash_of_layer = absorb(hash, key);
@@ -129,7 +146,7 @@ fn check_layers(keys: &[i64]) -> Result<()> {
 
 /// One step of the linear congruential hash.
 fn absorb(hash: i64, datum: i64) -> i64 {
-    hash.wrapping_add(datum).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1)
+    hash.wrapping_add(datum).wrapping_mul(MULTIPLIER).wrapping_add(1)
 }
 
 fn absorb_ids(start: i64, context: &[u32], token: u32) -> i64 {

@@ -28,7 +28,7 @@ pub fn ln_binomial_sf(k: u64, n: u64, p: f64) -> f64 {
 
 /// `log10 P(Bin(n, p) >= k)`: [`ln_binomial_sf`] in decimal digits, same domain and precision.
 pub fn log10_binomial_sf(k: u64, n: u64, p: f64) -> f64 {
-    ln_binomial_sf(k, n, p) / LN_10
+    ln_binomial_sf(k, n, p) / LN_10 + 0.0 // the smallest -5e-324 rounds to -0.0
 }
 
 /// `ln P(Bin(n, p) <= k)`, natural logarithm: the lower tail, for counts that are too small.

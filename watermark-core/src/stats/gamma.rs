@@ -31,7 +31,7 @@ pub fn ln_gamma_sf(n: u64, x: f64) -> f64 {
 
 /// `log10 P(Gamma(n, 1) >= x)`: [`ln_gamma_sf`] in decimal digits, same domain and precision.
 pub fn log10_gamma_sf(n: u64, x: f64) -> f64 {
-    ln_gamma_sf(n, x) / LN_10
+    ln_gamma_sf(n, x) / LN_10 + 0.0 // the smallest -5e-324 rounds to -0.0
 }
 
 /// `log10 P(Gamma(n, 1) >= sum_q32 / 2^32)` for a sum of scores in units of `2^-32`.
@@ -45,7 +45,7 @@ pub fn log10_gamma_sf_q32(n: u64, sum_q32: u128) -> f64 {
     }
     let sum = i128::try_from(sum_q32).unwrap_or(i128::MAX);
     let excess = floor_q32(sum - (i128::from(n) << 32));
-    Tail::gamma(n as f64, x, excess).ln_upper() / LN_10
+    Tail::gamma(n as f64, x, excess).ln_upper() / LN_10 + 0.0
 }
 
 /// `ln P(Gamma(n, 1) <= x)`, natural logarithm: the lower tail, for sums that are too small.

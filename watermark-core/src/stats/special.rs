@@ -48,7 +48,7 @@ pub(super) fn log_remainder(z: f64) -> f64 {
 /// (`bd0` of Loader 2000).
 pub(super) fn deviance(x: f64, m: f64, difference: f64) -> f64 {
     let z = -difference / x;
-    if z.abs() < SERIES_BELOW { -x * log_remainder(z) } else { x * libm::log(x / m) - difference }
+    if z.abs() < SERIES_BELOW { -x * log_remainder(z) } else { x * (libm::log(x) - libm::log(m)) - difference }
 }
 
 /// Error of Stirling's formula, `ln n! - ln(sqrt(2 pi n) (n/e)^n)`, for whole `n >= 1` (DLMF 5.11.1).
