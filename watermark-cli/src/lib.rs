@@ -5,8 +5,11 @@ pub mod calibrate;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod detect;
+pub mod distill;
 pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;
 pub mod read;
+#[cfg(feature = "demo")]
+pub mod school;
 pub mod tokenizer;

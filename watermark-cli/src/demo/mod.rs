@@ -2,7 +2,6 @@
 
 mod plot;
 mod result;
-mod school;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector};
-use watermark_core::distill::ClosedSample;
+use watermark_core::distill::{ModelSample, Round};
 use watermark_core::key::{NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling};
 use watermark_core::profile::{Layer, Profile};
@@ -25,6 +24,7 @@ pub use result::{Outcome, Row};
 
 use crate::files::{write_key, write_new};
 use crate::generate::{Answer, Answering, answer};
+use crate::school::{Lesson, teach};
 use crate::tokenizer::{Tokenizer, hex};
 
 /// Level of every verdict of the demo.
@@ -123,7 +123,16 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
     write_answers(&file("teacher.jsonl"), &questions, &marked)?;
 
     let learn = |label: &str, answers: &[Answer]| {
-        school::fine_tune(label, &tokenizer, &questions, answers, size.epochs, options.seed, stage)
+        let lesson = Lesson { epochs: size.epochs, ..Lesson::fine_tuning(options.seed) };
+        let student = shipped::base()?;
+        let bar = stage(label, 1);
+        teach(&student, &tokenizer, &questions, answers, &lesson, |step| {
+            bar.set_length(step.of as u64);
+            bar.set_position(step.done as u64);
+            bar.set_message(format!("loss {:.2}", step.loss));
+        })?;
+        bar.finish_and_clear();
+        Ok::<Model, anyhow::Error>(student)
     };
     // The distiller trains a clean base on the marked answers; the control gets the unmarked ones.
     let student = learn("Student learns marked answers", &marked)?;
@@ -222,9 +231,12 @@ fn sample(
     tokenizer: &Tokenizer,
     questions: &[String],
     answers: &[Answer],
-) -> Result<ClosedSample> {
+) -> Result<ModelSample> {
     let prompts = questions.iter().map(|question| tokenizer.encode(&prompts::prompt_text(question)));
     let prompts = prompts.collect::<Result<Vec<_>>>()?;
     let answers = answers.iter().map(|answer| tokenizer.encode(&answer.text)).collect::<Result<Vec<_>>>()?;
-    Ok(ClosedSample::new(layer, prompts.iter().map(Vec::as_slice), answers.iter().map(Vec::as_slice))?)
+    let mut sample = ModelSample::of_answers(layer);
+    let (prompts, answers) = (prompts.iter().map(Vec::as_slice).collect(), answers.iter().map(Vec::as_slice).collect());
+    sample.add_round(layer, &Round { prompts, answers, choices: Vec::new() })?;
+    Ok(sample)
 }

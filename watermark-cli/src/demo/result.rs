@@ -2,7 +2,7 @@ use anyhow::Result;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Test, Verdict, decide};
-use watermark_core::distill::ClosedFinding;
+use watermark_core::distill::ModelFinding;
 
 use super::plot::{Curve, Strip, evidence_svg};
 use super::{ALPHA, Options};
@@ -18,7 +18,7 @@ pub struct Row {
     /// Distinct (context, token) pairs.
     pub n_scored: u64,
     /// Green ones among them.
-    pub green: u64,
+    pub green: u128,
     /// Sum of floor(2^16 sqrt(count)) over green pairs.
     pub statistic: String,
     /// log10 of the bound on the tail of `statistic`; decides.
@@ -32,14 +32,14 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn new(subject: &'static str, index: u32, finding: &ClosedFinding) -> Self {
+    pub(super) fn new(subject: &'static str, index: u32, finding: &ModelFinding) -> Self {
         let test = Test { n_scored: finding.n_scored, log10_p: finding.log10_p, disagrees: false };
         let verdict = decide(&[test], ALPHA)[0];
         Self {
             subject,
             index,
             n_scored: finding.n_scored,
-            green: finding.green,
+            green: finding.score,
             statistic: finding.statistic.to_string(),
             log10_p: finding.log10_p,
             log10_p_distinct: finding.log10_p_distinct,

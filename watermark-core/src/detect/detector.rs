@@ -6,12 +6,12 @@ use hashbrown::HashMap;
 use super::effect::{Effect, smallest_effect};
 use super::engine::EnginePrf;
 use super::rule::Rule;
-use super::{Pair, PairSet, Tally};
+use super::{Pair, PairSet, Tally, Weights};
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::{ChaCha20V1, Context};
 use crate::profile::Profile;
 use crate::scheme::{Engine, EngineKey, NullLaw, Scheme, SecondWord};
-use crate::stats::{self, ExponentialClass, WeightClass};
+use crate::stats;
 use crate::{Error, ErrorKind, Result};
 
 /// Every layer of a profile under one key.
@@ -55,25 +55,14 @@ pub struct LayerDetector {
     name: Option<String>,
     scheme: Scheme,
     prf: LayerPrf,
-    rule: Rule,
-    special: Arc<[u32]>,
+    pub(super) rule: Rule,
+    pub(super) special: Arc<[u32]>,
 }
 
 #[derive(Clone)]
 enum LayerPrf {
     Own(ChaCha20V1),
     Engine(EnginePrf),
-}
-
-/// How much a pair counts in the statistic. Fixed before the data are seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Weights {
-    /// Every distinct pair counts once: the exact tail.
-    #[default]
-    None,
-    /// A pair that occurred `count` times has weight `isqrt(count << 32)`, the square root in units of 2^-16. Counts depend
-    /// on the text alone, so the null stays valid; the tail is a rigorous (Chernoff) bound.
-    Sqrt,
 }
 
 /// Seed of torch's generator, and token.
@@ -121,7 +110,7 @@ fn too_large() -> Error {
     Error::new(ErrorKind::InvalidParameter, "more than 2^64 bits were scored")
 }
 
-fn whole(sum: u128) -> Result<u64> {
+pub(super) fn whole(sum: u128) -> Result<u64> {
     u64::try_from(sum).map_err(|_| too_large())
 }
 
@@ -344,8 +333,8 @@ impl LayerDetector {
                 let log10_p = self.log10_p(scores.sum, scores.draws)?;
                 (scores.sum, log10_p, Some(self.ln_e(&scores, n_scored)?))
             }
-            Weights::Sqrt => {
-                let (statistic, log10_p) = self.weighted_tail(&scores)?;
+            Weights::Sqrt | Weights::Expected => {
+                let (statistic, log10_p) = self.weighted_tail(&scores, weights)?;
                 (statistic, log10_p, None)
             }
         };
@@ -385,6 +374,11 @@ impl LayerDetector {
         })
     }
 
+    /// ln of the e-value of the sum of `n` pairs, where that does not need more than the sum.
+    pub(crate) fn unweighted_ln_e(&self, sum: u128, n: u64) -> Result<f64> {
+        self.ln_e(&Scores { sum, draws: n, classes: BTreeMap::new(), layer_ones: Vec::new() }, n)
+    }
+
     /// ln of the e-value.
     fn ln_e(&self, scores: &Scores, n: u64) -> Result<f64> {
         Ok(match (self.scheme, self.scheme.null_law()) {
@@ -404,31 +398,6 @@ impl LayerDetector {
     #[must_use]
     pub fn smallest_effect(&self, n: u64, log10_alpha: f64) -> Option<Effect> {
         smallest_effect(self.scheme.null_law(), n, log10_alpha)
-    }
-
-    /// The count-weighted statistic, and log10 of a rigorous upper bound of its tail.
-    pub(crate) fn weighted_tail(&self, scores: &Scores) -> Result<(u128, f64)> {
-        let weighted = || scores.classes.iter().map(|(&count, &(n, sum))| (stats::weight_sqrt(count), n, sum));
-        let statistic = weighted().map(|(weight, _, sum)| u128::from(weight) * sum).sum();
-        let log10_p = match self.scheme.null_law() {
-            NullLaw::Bits { gamma, trials: 1 } => {
-                let class = |(weight, pairs, sum)| Ok(WeightClass { weight, pairs, green: whole(sum)? });
-                let classes = weighted().map(class).collect::<Result<Vec<_>>>()?;
-                stats::log10_weighted_green_bound(&classes, gamma)
-            }
-            NullLaw::ExponentialQ32 => {
-                let class = |(weight, pairs, sum_q32)| ExponentialClass { weight, pairs, sum_q32 };
-                let classes: Vec<ExponentialClass> = weighted().map(class).collect();
-                stats::log10_weighted_exponential_bound(&classes)
-            }
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::InvalidParameter,
-                    format!("{} has no test weighted by counts; score it without weights", self.scheme.name()),
-                ));
-            }
-        };
-        Ok((statistic, log10_p))
     }
 }
 

@@ -55,7 +55,7 @@ impl LayerDetector {
         let (from, to) = span.window;
         let inside = places.iter().zip(pairs).filter(|&(&at, _)| (from..to).contains(&at));
         let mut tally = self.tally();
-        inside.for_each(|(_, pair)| tally.add_pair(pair));
+        inside.for_each(|(_, pair)| tally.add_pair(pair, 1));
         Ok(tally)
     }
 

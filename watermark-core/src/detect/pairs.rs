@@ -1,3 +1,4 @@
+use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
 use super::rule::{Position, Rule, RuleId};
@@ -19,7 +20,11 @@ impl Pair {
     }
 
     pub(super) fn without_token(self) -> Self {
-        Self { token: 0, ..self }
+        self.with_token(0)
+    }
+
+    pub(super) fn with_token(self, token: u32) -> Self {
+        Self { token, ..self }
     }
 
     /// The context at its width, which the pair itself does not know.
@@ -45,6 +50,10 @@ pub struct PairSet {
 impl PairSet {
     pub(super) fn new(rule: &Rule) -> Self {
         Self { rule: rule.id(), pairs: HashSet::new() }
+    }
+
+    pub(super) fn contains(&self, pair: &Pair) -> bool {
+        self.pairs.contains(pair)
     }
 
     /// Adds every window inside `prompt`.
@@ -115,7 +124,7 @@ impl Tally {
             match position {
                 Position::ShortContext => self.short_context += 1,
                 Position::Excluded => self.excluded += 1,
-                Position::Input(pair) if exclude.pairs.contains(&pair) => self.excluded += 1,
+                Position::Input(pair) if exclude.contains(&pair) => self.excluded += 1,
                 Position::Input(pair) => {
                     let count = self.counts.entry(pair).or_insert(0);
                     if *count == 0 {
@@ -129,8 +138,38 @@ impl Tally {
         Ok(())
     }
 
-    pub(super) fn add_pair(&mut self, pair: Pair) {
-        *self.counts.entry(pair).or_insert(0) += 1;
+    pub(super) fn add_pair(&mut self, pair: Pair, count: u64) {
+        let counted = self.counts.entry(pair).or_insert(0);
+        *counted = counted.saturating_add(count);
+    }
+
+    pub(super) fn count_excluded(&mut self) {
+        self.excluded += 1;
+    }
+
+    pub(super) fn count_short_context(&mut self) {
+        self.short_context += 1;
+    }
+
+    /// Takes over what a later round shows of pairs that this tally does not hold; returns how many occurrences of the
+    /// others there were. So a pair keeps the count of the round that showed it first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for a tally of another context rule.
+    pub(crate) fn add_round(&mut self, round: Self) -> Result<u64> {
+        self.rule.check(round.rule)?;
+        self.short_context += round.short_context;
+        self.excluded += round.excluded;
+        let mut spent: u64 = 0;
+        for (pair, count) in round.counts {
+            match self.counts.entry(pair) {
+                Entry::Occupied(_) => spent = spent.saturating_add(count),
+                Entry::Vacant(free) => {
+                    free.insert(count);
+                }
+            }
+        }
+        Ok(spent)
     }
 
     /// Excludes every position of these pairs after the fact: the same as having known them from the start.
@@ -159,6 +198,11 @@ impl Tally {
         Ok(())
     }
 
+    /// How often a pair occurred.
+    pub(crate) fn count(&self, pair: &Pair) -> u64 {
+        self.counts.get(pair).copied().unwrap_or(0)
+    }
+
     /// Each distinct pair with its count, in no order.
     pub fn pairs(&self) -> impl Iterator<Item = (&Pair, u64)> {
         self.counts.iter().map(|(pair, &count)| (pair, count))
@@ -173,7 +217,7 @@ impl Tally {
     /// Positions whose pair had occurred before.
     #[must_use]
     pub fn n_duplicate(&self) -> u64 {
-        self.counts.values().sum::<u64>() - self.n_scored()
+        self.counts.values().fold(0, |sum: u64, &count| sum.saturating_add(count)).saturating_sub(self.n_scored())
     }
 
     /// Positions with a special token or a pair from a prompt.
@@ -205,7 +249,7 @@ impl Tally {
     }
 }
 
-fn check(tokens: &[u32]) -> Result<()> {
+pub(super) fn check(tokens: &[u32]) -> Result<()> {
     match tokens.iter().position(|&id| id > MAX_TOKEN_ID) {
         None => Ok(()),
         Some(at) => Err(Error::new(

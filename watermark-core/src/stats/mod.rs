@@ -12,8 +12,9 @@
 //!   (ordered): the same as running evidence
 //! - [`log10_dual_key_sf`]: exponential scores of two keys, weighted
 //! - [`log10_weighted_tournament_sf`]: tournament ones weighted by layer
-//! - [`log10_weighted_green_bound`], [`log10_weighted_exponential_bound`], [`weight_sqrt`]: green counts and exponential
-//!   scores weighted by repetition, bounds; [`log10_weighted_green_saddlepoint`],
+//! - [`log10_weighted_green_bound`], [`log10_weighted_exponential_bound`], [`weight_sqrt`], [`weight_expected`]: green
+//!   counts and exponential scores weighted by repetition or probability, bounds; [`ln_e_weighted_green`],
+//!   [`ln_e_weighted_exponential`]: their e-values; [`log10_weighted_green_saddlepoint`],
 //!   [`log10_weighted_exponential_saddlepoint`]: the same approximated, for planning only
 //! - [`holm`], [`benjamini_yekutieli`], [`e_bh`], [`ln_mean_e`]: many tests at once
 //! - [`clopper_pearson`]: confidence bounds of a rate
@@ -37,6 +38,7 @@ mod special;
 mod tail;
 mod tournament;
 mod weighted;
+mod weighted_evidence;
 mod weighted_exponential;
 
 pub use binomial::{ln_binomial_cdf, ln_binomial_sf, log10_binomial_sf};
@@ -47,5 +49,6 @@ pub use gamma::{ln_gamma_cdf, ln_gamma_sf, log10_gamma_sf, log10_gamma_sf_q32, q
 pub use multiple::{benjamini_yekutieli, clopper_pearson, e_bh, holm, ln_mean_e};
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
 pub use tournament::log10_weighted_tournament_sf;
-pub use weighted::{WeightClass, log10_weighted_green_bound, weight_sqrt};
+pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};
+pub use weighted_evidence::{ln_e_weighted_exponential, ln_e_weighted_green};
 pub use weighted_exponential::{ExponentialClass, log10_weighted_exponential_bound};

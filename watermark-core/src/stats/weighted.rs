@@ -31,6 +31,14 @@ pub fn weight_sqrt(count: u64) -> u64 {
     (u128::from(count) << 32).isqrt() as u64
 }
 
+/// Weight of a pair with an expected count in units of `2^-16` (a sum of next-token probabilities): `floor(2^16 sqrt(expected
+/// count))`, cut to its eight leading bits so that there are few classes. Integer, so the same everywhere.
+pub fn weight_expected(expected: u64) -> u64 {
+    let root = (u128::from(expected) << 16).isqrt() as u64;
+    let low_bits = (u64::BITS - root.leading_zeros()).saturating_sub(8);
+    root >> low_bits << low_bits
+}
+
 /// Upper bound on `log10 P(S' >= S)`, where `S` is the sum of weight times green over the classes.
 ///
 /// Null hypothesis: each of the distinct pairs is green independently with probability `gamma`, whatever its weight.
@@ -198,6 +206,10 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4].map(weight_sqrt), [0, 65_536, 92_681, 113_511, 131_072]);
         assert_eq!(weight_sqrt(1_000_000_000_000), 65_536_000_000);
         assert_eq!(weight_sqrt(u64::MAX), (1 << 48) - 1);
+        // expected counts of 0, 2^-16, 1/4, 1, 2 and 4
+        let expected = [0, 1, 1 << 14, 1 << 16, 2 << 16, 4 << 16].map(weight_expected);
+        assert_eq!(expected, [0, 256, 32_768, 65_536, 92_672, 131_072]);
+        assert_eq!(weight_expected(u64::MAX), 255 << 32);
     }
 
     #[test]

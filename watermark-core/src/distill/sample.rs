@@ -1,0 +1,232 @@
+use crate::Result;
+use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
+
+/// What a suspect model showed of its preferences, in rounds.
+///
+/// A pair that occurs in a prompt of its round or an earlier one is excluded: prompts may carry the mark, and a model repeats
+/// them. Every other pair is looked at once, with the weight of the round that showed it first: by then the weight is fixed,
+/// and no earlier look has revealed its score. So after every round the e-value is a fair bet, whatever was decided between
+/// the rounds; weighing old pairs again as their counts grow would not be. A fixed sample is one round.
+///
+/// The sample depends on text and probabilities alone, so one sample can be tested under the true key and under fresh keys.
+#[derive(Clone, Debug)]
+pub struct ModelSample {
+    tally: Tally,
+    prompts: PairSet,
+    weights: Weights,
+    /// Occurrences of pairs that an earlier round had shown.
+    spent: u64,
+    rounds: u64,
+    /// Pairs of answers in order of first occurrence.
+    order: Vec<Pair>,
+}
+
+/// One round of answers of a suspect model.
+#[derive(Clone, Debug, Default)]
+pub struct Round<'a> {
+    /// The prompts of the round.
+    pub prompts: Vec<&'a [u32]>,
+    /// Generated tokens, one slice an answer.
+    pub answers: Vec<&'a [u32]>,
+    /// With next-token probabilities: for each answer a row of choices per token. Empty for answers only.
+    pub choices: Vec<&'a [Vec<Choice>]>,
+}
+
+/// The test of one sample under one key.
+///
+/// Null hypothesis: answers and probabilities are independent of the key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelFinding {
+    /// Distinct pairs.
+    pub n_scored: u64,
+    /// Further occurrences of scored pairs; 0 for probabilities.
+    pub n_duplicate: u64,
+    /// Special tokens, pairs in a prompt, and in reading mode contexts that the input had shown.
+    pub n_excluded: u64,
+    /// Positions without a full context.
+    pub n_short_context: u64,
+    /// Unweighted sum of scores: green pairs, or units of 2^-32.
+    pub score: u128,
+    /// Sum of weight times score; weights in units of 2^-16.
+    pub statistic: u128,
+    /// log10 of a rigorous (Chernoff) upper bound of P(statistic at least this large) for a sample fixed in advance.
+    pub log10_p: f64,
+    /// log10 of the exact tail of `score`, every pair of weight 1, for comparison.
+    pub log10_p_distinct: f64,
+    /// Natural logarithm of the anytime-valid e-value after the last round.
+    pub ln_e: f64,
+}
+
+impl ModelSample {
+    /// Nothing seen yet. Answers only: a pair's weight is the square root of its count in its round.
+    #[must_use]
+    pub fn of_answers(layer: &LayerDetector) -> Self {
+        Self::new(layer, Weights::Sqrt)
+    }
+
+    /// Nothing seen yet. Next-token probabilities: a pair's weight is the square root of its expected count in its round.
+    #[must_use]
+    pub fn of_probabilities(layer: &LayerDetector) -> Self {
+        Self::new(layer, Weights::Expected)
+    }
+
+    fn new(layer: &LayerDetector, weights: Weights) -> Self {
+        let (tally, prompts) = (layer.tally(), layer.pair_set());
+        Self { tally, prompts, weights, spent: 0, rounds: 0, order: Vec::new() }
+    }
+
+    /// Adds a round of answers. Only context rule and special tokens of `layer` matter, not its key.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::TokenOutOfRange`]; as [`LayerDetector::add_preferences`] with probabilities.
+    pub fn add_round(&mut self, layer: &LayerDetector, round: &Round<'_>) -> Result<()> {
+        for prompt in &round.prompts {
+            layer.add_prompt(&mut self.prompts, prompt)?;
+        }
+        let mut tally = layer.tally();
+        if self.weights == Weights::Expected {
+            for (answer, choices) in round.answers.iter().zip(&round.choices) {
+                layer.add_preferences(&mut tally, &self.prompts, answer, choices)?;
+            }
+        } else {
+            let mut order = std::mem::take(&mut self.order);
+            for answer in &round.answers {
+                layer.add_excluding(&mut tally, &self.prompts, &[], answer, |_, pair| {
+                    if self.tally.count(&pair) == 0 {
+                        order.push(pair);
+                    }
+                })?;
+            }
+            self.order = order;
+        }
+        self.close(tally)
+    }
+
+    /// Adds a round of reading mode: a tally of [`LayerDetector::add_reading`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidParameter`] for a tally of another context rule.
+    pub fn add_reading(&mut self, tally: Tally) -> Result<()> {
+        self.close(tally)
+    }
+
+    fn close(&mut self, round: Tally) -> Result<()> {
+        let spent = self.tally.add_round(round)?;
+        self.spent = self.spent.saturating_add(spent);
+        self.rounds += 1;
+        Ok(())
+    }
+
+    /// Rounds so far.
+    #[must_use]
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// The pairs that are scored, each with its (expected) count in the round that showed it first.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// How pairs are weighted.
+    #[must_use]
+    pub fn weights(&self) -> Weights {
+        self.weights
+    }
+
+    /// Tests the sample under the key of `layer`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidParameter`] for a scheme whose pair is neither one bit nor one exponential score, or another
+    /// context rule.
+    pub fn test(&self, layer: &LayerDetector) -> Result<ModelFinding> {
+        let scores = layer.scores(&self.tally)?;
+        let (statistic, log10_p) = layer.weighted_tail(&scores, self.weights)?;
+        let counted = self.weights == Weights::Sqrt;
+        Ok(ModelFinding {
+            n_scored: self.tally.n_scored(),
+            n_duplicate: if counted { self.tally.n_duplicate().saturating_add(self.spent) } else { 0 },
+            n_excluded: self.tally.n_excluded(),
+            n_short_context: self.tally.n_short_context(),
+            score: scores.sum,
+            statistic,
+            log10_p,
+            log10_p_distinct: layer.log10_p(scores.sum, scores.draws)?,
+            ln_e: layer.weighted_ln_e(&scores, self.weights)?,
+        })
+    }
+
+    /// The e-value of answers as distinct pairs arrive, each of weight 1: (pairs so far, ln e) at about `points` places, the
+    /// last one included. Anytime-valid too, and usually weaker than [`ModelFinding::ln_e`].
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn evidence_curve(&self, layer: &LayerDetector, points: usize) -> Result<Vec<(u64, f64)>> {
+        let scores = layer.pair_scores(&self.order)?;
+        let step = scores.len().div_ceil(points.max(1)).max(1);
+        let mut curve = vec![(0, 0.0)];
+        let mut sum = 0;
+        for (n, &score) in (1u64..).zip(&scores) {
+            sum += u128::from(score);
+            if n % step as u64 == 0 || n == scores.len() as u64 {
+                curve.push((n, layer.unweighted_ln_e(sum, n)?));
+            }
+        }
+        Ok(curve)
+    }
+}
+
+/// Whether a verdict may stand beside its controls: none of `m` controls, unrelated models under the same procedure, may have
+/// p below `0.01 / m`. With one that has, the procedure is not calibrated and nothing can be said.
+#[must_use]
+pub fn controls_agree(log10_p: &[f64]) -> bool {
+    let limit = -2.0 - libm::log10(log10_p.len().max(1) as f64);
+    log10_p.iter().all(|&p| p >= limit)
+}
+
+/// log10 of the p-value `1 / e` of an e-process (Ville 1939): valid at every time at once.
+#[must_use]
+pub fn log10_p_anytime(ln_e: f64) -> f64 {
+    (-ln_e / std::f64::consts::LN_10).min(0.0) + 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::key::fresh_keys;
+    use crate::scheme::{Greenlist, Scheme};
+
+    fn layer() -> LayerDetector {
+        let scheme = Scheme::Greenlist(Greenlist::new(0.5, 2.0).unwrap());
+        LayerDetector::from_prf_key(scheme, 1, &fresh_keys(b"sample", 1).next().unwrap()).unwrap()
+    }
+
+    fn round<'a>(prompt: &'a [u32], answer: &'a [u32]) -> Round<'a> {
+        Round { prompts: vec![prompt], answers: vec![answer], choices: Vec::new() }
+    }
+
+    #[test]
+    fn a_pair_keeps_the_count_of_its_first_round() {
+        let layer = layer();
+        let mut sample = ModelSample::of_answers(&layer);
+        sample.add_round(&layer, &round(&[8, 9], &[1, 2, 1, 2, 3])).unwrap();
+        sample.add_round(&layer, &round(&[3, 4], &[1, 2, 1, 2, 1, 2, 3, 4, 5, 8, 9])).unwrap();
+        let mut counts: Vec<(u32, u32, u64)> =
+            sample.tally().pairs().map(|(pair, count)| (pair.context(1)[0], pair.token(), count)).collect();
+        counts.sort_unstable();
+        // (3, 4) is in the second prompt, (8, 9) in the first; both rounds know them
+        assert_eq!(counts, [(1, 2, 2), (2, 1, 1), (2, 3, 1), (4, 5, 1), (5, 8, 1)]);
+        let finding = sample.test(&layer).unwrap();
+        assert_eq!((finding.n_scored, finding.n_duplicate, finding.n_excluded, finding.n_short_context), (5, 7, 2, 2));
+        assert_eq!(sample.evidence_curve(&layer, 100).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn controls() {
+        assert!(controls_agree(&[]) && controls_agree(&[-1.9]) && !controls_agree(&[-2.1]));
+        assert!(controls_agree(&[-2.1, -0.3]) && !controls_agree(&[-0.3, -2.4]));
+        assert!((log10_p_anytime(std::f64::consts::LN_10) + 1.0).abs() < 1e-12 && log10_p_anytime(-3.0).abs() < 1e-300);
+    }
+}
