@@ -69,6 +69,9 @@ struct New {
     /// Logit boost of green tokens in nats
     #[arg(long, default_value_t = 2.0)]
     delta: f64,
+    /// Strength of adfp; the server then hands in a proxy's probabilities at every step
+    #[arg(long, default_value_t = 40.0)]
+    lambda: f64,
     /// Layers of a tournament
     #[arg(long, default_value_t = 30)]
     depth: u32,
@@ -162,6 +165,7 @@ impl New {
         let gamma = Some(self.gamma);
         let options = match name {
             "greenlist" => SchemeOptions { gamma, delta: Some(self.delta), ..none },
+            "adfp" => SchemeOptions { gamma, lambda: Some(self.lambda), ..none },
             "mcmark" | "dipmark" => SchemeOptions { gamma, ..none },
             "tournament" => SchemeOptions { depth: Some(self.depth), ..none },
             "gumbel_dual_key" => SchemeOptions { alpha: Some(self.key_b_share), ..none },

@@ -32,6 +32,7 @@ impl Choosing {
             | Scheme::Tournament(_)
             | Scheme::Mcmark(_)
             | Scheme::Dipmark(_)
+            | Scheme::Adfp(_)
             | Scheme::Engine(_) => None,
         }
     }

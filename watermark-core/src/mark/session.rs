@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use super::choosing::{Choosing, ContextKey, Words, usable_context};
 use super::sampling::{Sampling, Support};
 use crate::prf::{ChaCha20V1, Context};
-use crate::scheme::{Gumbel, Scheme};
+use crate::scheme::{Adfp, Gumbel, Scheme};
 use crate::{Error, ErrorKind, Result};
 
 /// Above this probability of one token, a mark has no room left that a 32-bit float could show.
@@ -57,6 +57,15 @@ pub struct Session {
     order: Vec<u32>,
     /// Places and logits of special tokens in the support.
     specials: Vec<(usize, f32)>,
+    proxy: Proxy,
+}
+
+/// A proxy's probabilities at the next position: tokens that have any, ascending.
+#[derive(Clone, Default)]
+struct Proxy {
+    ids: Vec<u32>,
+    probabilities: Vec<f64>,
+    words: Words,
 }
 
 impl Session {
@@ -85,6 +94,7 @@ impl Session {
             masses: Vec::new(),
             order: Vec::new(),
             specials: Vec::new(),
+            proxy: Proxy::default(),
         }
     }
 
@@ -98,6 +108,34 @@ impl Session {
     #[must_use]
     pub fn mark_state(&self) -> MarkState {
         self.state
+    }
+
+    /// Hands in a proxy's next-token probabilities [vocab_size] for the next position, as layers of scheme `adfp` need them
+    /// before every [`Session::sample`] or [`Session::process`]. Forgotten when the sequence moves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidLogits`] for a wrong length, a value that is not a probability, or a sum away from 1; sticky.
+    pub fn set_proxy(&mut self, probabilities: &[f32]) -> Result<()> {
+        self.guarded(|session| {
+            let invalid = |message: String| Err(Error::new(ErrorKind::InvalidLogits, message));
+            let (n, vocab_size) = (probabilities.len(), session.vocab_size);
+            if n != vocab_size {
+                return invalid(format!("{n} probabilities of a proxy for a vocabulary of {vocab_size}"));
+            }
+            if let Some(id) = probabilities.iter().position(|q| !(0.0..=1.0).contains(q)) {
+                return invalid(format!("the proxy's probability of token {id} is {}", probabilities[id]));
+            }
+            let sum: f64 = probabilities.iter().map(|&q| f64::from(q)).sum();
+            if (sum - 1.0).abs() > 1e-2 {
+                return invalid(format!("the proxy's probabilities add up to {sum}"));
+            }
+            session.proxy.clear();
+            for (id, &q) in (0u32..).zip(probabilities).filter(|&(_, &q)| q > 0.0) {
+                session.proxy.ids.push(id);
+                session.proxy.probabilities.push(q.into());
+            }
+            Ok(())
+        })
     }
 
     /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place; tokens
@@ -146,12 +184,14 @@ impl Session {
                 *session.used.entry(key).or_insert(0) += 1;
             }
             session.generated.push(token);
+            session.proxy.clear();
             Ok(())
         })
     }
 
     /// Takes back the last `n` accepted tokens (speculative decoding), or all if there are fewer.
     pub fn rollback(&mut self, n: usize) {
+        self.proxy.clear();
         for _ in 0..n.min(self.generated.len()) {
             self.generated.pop();
             if let Some(key) = self.choosing_context_key()
@@ -176,6 +216,7 @@ impl Session {
     pub fn reset(&mut self) {
         self.generated.clear();
         self.used.clear();
+        self.proxy.clear();
         self.error = None;
         self.state = MarkState::Off;
     }
@@ -244,6 +285,7 @@ impl Session {
                     scheme.reweight(&mut self.probabilities, words, &mut self.order);
                     logarithms(&self.probabilities, logits);
                 }
+                Scheme::Adfp(scheme) => self.proxy.add_bonus(scheme, prf, context, &self.special, &mut self.support)?,
                 Scheme::Gumbel(_) | Scheme::GumbelDualKey(_) | Scheme::PermuteAndFlip(_) | Scheme::Engine(_) => {
                     continue;
                 }
@@ -298,6 +340,42 @@ impl Session {
     /// The choosing layer's context at the next position, if it has one there.
     fn choosing_context_key(&self) -> Option<ContextKey> {
         self.choosing.as_ref()?.context(&self.generated, &self.special)
+    }
+}
+
+impl Proxy {
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.probabilities.clear();
+    }
+
+    fn add_bonus(
+        &mut self,
+        scheme: &Adfp,
+        prf: &ChaCha20V1,
+        context: Context,
+        special: &[u32],
+        support: &mut Support,
+    ) -> Result<()> {
+        if self.ids.is_empty() {
+            return Err(Error::new(
+                ErrorKind::MissingInput,
+                "a layer of scheme adfp needs the proxy's probabilities; call set_proxy before every step",
+            ));
+        }
+        self.words.fill(prf, context, &self.ids)?;
+        let green = scheme.green_mass(&self.probabilities, &self.words.words);
+        let mut proxy = self.ids.iter().zip(&self.probabilities).zip(&self.words.words).peekable();
+        for (&id, logit) in support.ids.iter().zip(&mut support.logits) {
+            while proxy.next_if(|((other, _), _)| **other < id).is_some() {}
+            let Some(((_, &q), &word)) = proxy.next_if(|((other, _), _)| **other == id) else { continue };
+            if special.binary_search(&id).is_err() {
+                #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
+                let bonus = scheme.bonus(q, word, green) as f32;
+                *logit += bonus;
+            }
+        }
+        Ok(())
     }
 }
 

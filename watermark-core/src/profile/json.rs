@@ -58,6 +58,8 @@ struct LayerJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     alpha: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    lambda: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     width: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context_width: Option<usize>,
@@ -175,6 +177,9 @@ impl LayerJson {
         if self.algorithm.is_some() || self.context_width.is_some() {
             return Err("algorithm and context_width belong to an engine; a scheme has a width".to_owned());
         }
+        if name == "adfp" && self.lambda.is_none() {
+            return Err("adfp needs gamma and lambda".to_owned());
+        }
         if name == "greenlist" && self.delta.is_none() && !self.hard {
             return Err("greenlist needs gamma, and delta or \"hard\": true".to_owned());
         }
@@ -186,13 +191,15 @@ impl LayerJson {
             depth: self.depth,
             weighted: self.weighted,
             alpha: self.alpha,
+            lambda: self.lambda,
         };
         let scheme = Scheme::from_name(name, &options).map_err(|error| error.to_string())?;
         Ok((scheme, self.width.ok_or("it needs a width")?))
     }
 
     fn engine(&self, name: &str) -> std::result::Result<(Scheme, usize), String> {
-        let foreign = self.delta.is_some() || self.hard || self.block.is_some() || self.weighted;
+        let foreign =
+            self.delta.is_some() || self.hard || self.block.is_some() || self.weighted || self.lambda.is_some();
         if foreign || self.width.is_some() || self.prf.is_some() {
             return Err("an engine has engine, algorithm, context_width, gamma, depth and alpha only".to_owned());
         }
@@ -228,7 +235,7 @@ impl From<&Layer> for LayerJson {
                 ..named
             };
         }
-        let SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha } = layer.scheme.options();
+        let SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha, lambda } = layer.scheme.options();
         Self {
             scheme: Some(layer.scheme.name().to_owned()),
             gamma,
@@ -238,6 +245,7 @@ impl From<&Layer> for LayerJson {
             depth,
             weighted,
             alpha,
+            lambda,
             width: Some(layer.width),
             prf: Some(PRF.to_owned()),
             ..named

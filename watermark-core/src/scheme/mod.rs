@@ -2,6 +2,7 @@
 //!
 //! For all of these the PRF input is (context, token), so a pair's score is drawn once, however often it occurs.
 
+mod adfp;
 mod blocks;
 mod dipmark;
 mod engine;
@@ -13,6 +14,7 @@ mod options;
 mod permute_and_flip;
 mod tournament;
 
+pub use adfp::Adfp;
 pub use blocks::Blocks;
 pub use dipmark::Dipmark;
 pub use engine::{Engine, EngineKey, EngineOptions, EngineScore};
@@ -48,6 +50,8 @@ pub enum Scheme {
     Mcmark(Mcmark),
     /// `DiPmark` (2310.07710), reweighting.
     Dipmark(Dipmark),
+    /// Antidistillation fingerprinting (2602.03812), reweighting with a proxy's probabilities.
+    Adfp(Adfp),
     /// What another engine or library serves, bit for bit.
     Engine(Engine),
 }
@@ -103,6 +107,7 @@ impl Scheme {
             Self::Tournament(_) => "tournament",
             Self::Mcmark(_) => "mcmark",
             Self::Dipmark(_) => "dipmark",
+            Self::Adfp(_) => "adfp",
             Self::Engine(engine) => engine.name(),
         }
     }
@@ -112,7 +117,7 @@ impl Scheme {
     pub fn chooses(&self) -> bool {
         match self {
             Self::Gumbel(_) | Self::GumbelDualKey(_) | Self::PermuteAndFlip(_) | Self::Engine(_) => true,
-            Self::Greenlist(_) | Self::Tournament(_) | Self::Mcmark(_) | Self::Dipmark(_) => false,
+            Self::Greenlist(_) | Self::Tournament(_) | Self::Mcmark(_) | Self::Dipmark(_) | Self::Adfp(_) => false,
         }
     }
 
@@ -127,6 +132,7 @@ impl Scheme {
             Self::Tournament(scheme) => scheme.null_law(),
             Self::Mcmark(scheme) => scheme.null_law(),
             Self::Dipmark(scheme) => scheme.null_law(),
+            Self::Adfp(scheme) => scheme.null_law(),
             Self::Engine(engine) => engine.null_law(),
         }
     }
@@ -151,6 +157,7 @@ impl Scheme {
             Self::Tournament(scheme) => scheme.score(word),
             Self::Mcmark(scheme) => scheme.score(word, second),
             Self::Dipmark(scheme) => scheme.score(word),
+            Self::Adfp(scheme) => scheme.score(word),
             Self::Engine(_) => 0, // engines score with their own PRFs
         }
     }

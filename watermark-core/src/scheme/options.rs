@@ -1,10 +1,10 @@
-use super::{Dipmark, Greenlist, Gumbel, GumbelDualKey, Mcmark, PermuteAndFlip, Scheme, Tournament};
+use super::{Adfp, Dipmark, Greenlist, Gumbel, GumbelDualKey, Mcmark, PermuteAndFlip, Scheme, Tournament};
 use crate::{Error, ErrorKind, Result};
 
 /// Parameters of a scheme by name, as profiles and command lines give them. `None` where a scheme does not take one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SchemeOptions {
-    /// Share of green tokens (`greenlist`), of a block (`mcmark`), or where the upper part begins (`dipmark`).
+    /// Share of green tokens (`greenlist`, `adfp`), of a block (`mcmark`), or where the upper part begins (`dipmark`).
     pub gamma: Option<f64>,
     /// `greenlist`: logit boost in nats; scoring does not need it (then 0).
     pub delta: Option<f64>,
@@ -18,13 +18,15 @@ pub struct SchemeOptions {
     pub weighted: bool,
     /// `gumbel_dual_key`: share of key B; `dipmark`: strength.
     pub alpha: Option<f64>,
+    /// `adfp`: strength; scoring does not need it (then 0).
+    pub lambda: Option<f64>,
 }
 
 /// `DiPmark`'s usual strength; scoring does not depend on it.
 const DIPMARK_ALPHA: f64 = 0.45;
 
 impl SchemeOptions {
-    fn given(&self) -> [(&'static str, bool); 7] {
+    fn given(&self) -> [(&'static str, bool); 8] {
         [
             ("gamma", self.gamma.is_some()),
             ("delta", self.delta.is_some()),
@@ -33,14 +35,15 @@ impl SchemeOptions {
             ("depth", self.depth.is_some()),
             ("weighted", self.weighted),
             ("alpha", self.alpha.is_some()),
+            ("lambda", self.lambda.is_some()),
         ]
     }
 }
 
 impl Scheme {
     /// The names of [`Scheme::from_name`].
-    pub const NAMES: [&'static str; 7] =
-        ["greenlist", "gumbel", "gumbel_dual_key", "permute_and_flip", "tournament", "mcmark", "dipmark"];
+    pub const NAMES: [&'static str; 8] =
+        ["greenlist", "gumbel", "gumbel_dual_key", "permute_and_flip", "tournament", "mcmark", "dipmark", "adfp"];
 
     /// A scheme on our PRF by its name.
     ///
@@ -56,6 +59,7 @@ impl Scheme {
             "tournament" => &["depth", "weighted"],
             "mcmark" => &["gamma"],
             "dipmark" => &["gamma", "alpha"],
+            "adfp" => &["gamma", "lambda"],
             _ => return Err(invalid(format!("unknown scheme {name:?}; known are {}", Self::NAMES.join(", ")))),
         };
         if let Some((option, _)) =
@@ -84,6 +88,7 @@ impl Scheme {
                 Self::Tournament(if options.weighted { scheme.weighted() } else { scheme })
             }
             "mcmark" => Self::Mcmark(Mcmark::new(gamma()?)?),
+            "adfp" => Self::Adfp(Adfp::new(gamma()?, options.lambda.unwrap_or(0.0))?),
             _ => Self::Dipmark(Dipmark::new(options.alpha.unwrap_or(DIPMARK_ALPHA), gamma()?)?),
         })
     }
@@ -106,6 +111,7 @@ impl Scheme {
             }
             Self::Mcmark(scheme) => SchemeOptions { gamma: Some(scheme.blocks().gamma()), ..none },
             Self::Dipmark(scheme) => SchemeOptions { gamma: Some(scheme.gamma()), alpha: Some(scheme.alpha()), ..none },
+            Self::Adfp(scheme) => SchemeOptions { gamma: Some(scheme.gamma()), lambda: Some(scheme.lambda()), ..none },
             Self::Gumbel(_) | Self::PermuteAndFlip(_) | Self::Engine(_) => none,
         }
     }
