@@ -27,6 +27,8 @@ enum Command {
     Mark(command::mark::Args),
     /// Test texts or token ids for marks
     Detect(command::detect::Args),
+    /// Test a suspect model's answers: was it trained on marked ones?
+    Distill(command::distill::Args),
     /// False-positive rates on your own unmarked text, with fresh keys
     Calibrate(command::calibrate::Args),
     /// The whole chain on the embedded models: mark, distil, detect, show
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Profile(args) => args.run(),
         Command::Mark(args) => args.run(),
         Command::Detect(args) => args.run(),
+        Command::Distill(args) => args.run(),
         Command::Calibrate(args) => args.run(),
         Command::Demo(args) => args.run(),
     };

@@ -133,6 +133,17 @@ impl Tokenizer {
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
     }
 
+    /// The id of a piece of text that is one token by itself; `None` if it is none or several.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot encode it.
+    pub fn single_token(&self, piece: &str) -> Result<Option<u32>> {
+        Ok(match self.encode(piece)?[..] {
+            [id] if self.decode(&[id])? == piece => Some(id),
+            _ => None,
+        })
+    }
+
     /// The text of token ids, special tokens left out.
     ///
     /// # Errors

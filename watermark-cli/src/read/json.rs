@@ -18,8 +18,20 @@ const NAMES: [&str; 8] = ["id", "completion", "prompt", "answer", "question", "t
 const TEXT_SHAPES: [(&str, Option<&str>); 3] =
     [("completion", Some("prompt")), ("answer", Some("question")), ("text", None)];
 
-/// Reads one line; `terminated` says whether a newline stood at its end.
-pub(super) fn parse(line: &str, terminated: bool, tokens: bool) -> Result<(Option<String>, Body), Flaw> {
+/// A record's own id, and what it carries.
+pub(super) type Parsed = (Option<String>, Body);
+
+/// Reads one line of text fields; `terminated` says whether a newline stood at its end.
+pub(super) fn parse_text(line: &str, terminated: bool) -> Result<Parsed, Flaw> {
+    parse(line, terminated, false)
+}
+
+/// As [`parse_text`], for arrays of token ids.
+pub(super) fn parse_tokens(line: &str, terminated: bool) -> Result<Parsed, Flaw> {
+    parse(line, terminated, true)
+}
+
+fn parse(line: &str, terminated: bool, tokens: bool) -> Result<Parsed, Flaw> {
     // The first byte is checked here because serde's own message on a type that it did not expect repeats the value.
     if !line.trim_ascii_start().starts_with('{') {
         return Err(Flaw::new(BadRecordKind::InvalidJson, "not a JSON object; every line must be one"));
@@ -43,7 +55,7 @@ pub(super) fn truncated() -> Flaw {
     )
 }
 
-fn invalid(error: &serde_json::Error) -> Flaw {
+pub(super) fn invalid(error: &serde_json::Error) -> Flaw {
     let message = if error.is_eof() {
         "the line ends inside its JSON object; every line must be one whole object (`jq -c .` writes them so)"
             .to_owned()

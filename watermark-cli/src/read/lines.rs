@@ -4,17 +4,20 @@ use std::{
 };
 
 use super::{
-    BadRecord, BadRecordKind, Body, InputFormat, Location, ReadError, Record,
+    BadRecord, BadRecordKind, Location, ReadError,
     container::{Content, Stream},
     error::Flaw,
     json,
 };
 
 /// Records of one JSON object per line, in bounded memory.
-pub(super) struct Lines {
+pub(super) struct Lines<T> {
     input: BufReader<Stream>,
     gzip: bool,
-    format: InputFormat,
+    /// Reads one line; the flag says whether a newline stood at its end.
+    parse: fn(&str, bool) -> Result<T, Flaw>,
+    /// What to say if the first line is not JSON.
+    hint: Option<&'static str>,
     limit: usize,
     /// Of the line in `line`; also the count of lines begun.
     location: Location,
@@ -25,12 +28,19 @@ pub(super) struct Lines {
     first: bool,
 }
 
-impl Lines {
-    pub(super) fn new(content: Content, source: &Arc<str>, format: InputFormat, limit: usize) -> Self {
+impl<T> Lines<T> {
+    pub(super) fn new(
+        content: Content,
+        source: &Arc<str>,
+        limit: usize,
+        parse: fn(&str, bool) -> Result<T, Flaw>,
+        hint: Option<&'static str>,
+    ) -> Self {
         Self {
             input: BufReader::with_capacity(1 << 16, content.stream),
             gzip: content.gzip,
-            format,
+            parse,
+            hint,
             limit,
             location: Location { source: Arc::clone(source), line: 0 },
             line: Vec::new(),
@@ -39,7 +49,7 @@ impl Lines {
         }
     }
 
-    pub(super) fn next_record(&mut self) -> Option<Result<Result<Record, BadRecord>, ReadError>> {
+    pub(super) fn next_record(&mut self) -> Option<Result<Result<(Location, T), BadRecord>, ReadError>> {
         loop {
             match self.next_line() {
                 Ok(true) if !self.cut && self.line.trim_ascii().is_empty() => {}
@@ -50,15 +60,13 @@ impl Lines {
         }
         let record = self.parse().map_err(|mut flaw| {
             let json = matches!(flaw.kind(), BadRecordKind::InvalidJson | BadRecordKind::Truncated);
-            if self.first && json && self.format == InputFormat::Auto {
-                flaw.push_hint(
-                    "taken for JSONL because it begins with `{`: pass --input-format text if it is plain text",
-                );
+            if let Some(hint) = self.hint.filter(|_| self.first && json) {
+                flaw.push_hint(hint);
             }
             flaw.at(self.location.clone())
         });
         self.first = false;
-        Some(Ok(record.map(|(id, body)| Record { location: self.location.clone(), id, body })))
+        Some(Ok(record.map(|record| (self.location.clone(), record))))
     }
 
     /// Reads the next line into `line`, or its first bytes if it is too long.
@@ -74,7 +82,7 @@ impl Lines {
         Ok(n > 0)
     }
 
-    fn parse(&self) -> Result<(Option<String>, Body), Flaw> {
+    fn parse(&self) -> Result<T, Flaw> {
         if self.cut {
             return Err(Flaw::too_long("the line", self.limit));
         }
@@ -90,6 +98,6 @@ impl Lines {
                 )
             }
         })?;
-        json::parse(text, text.ends_with('\n'), self.format == InputFormat::Tokens)
+        (self.parse)(text, text.ends_with('\n'))
     }
 }

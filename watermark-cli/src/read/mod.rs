@@ -34,6 +34,7 @@
 //! # Ok::<(), watermark_cli::read::ReadError>(())
 //! ```
 
+mod choices;
 mod container;
 mod error;
 mod json;
@@ -47,6 +48,7 @@ mod value;
 
 use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
 
+pub use choices::{ChoiceRecord, Choices, Predicted, read_choices};
 pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
 pub use prompts::read_prompts;
 pub use record::{Body, InputFormat, Limits, Location, Record};
@@ -85,7 +87,10 @@ pub fn from_reader(
         InputFormat::Text => State::Plain(content),
         InputFormat::Auto if content.first != b'{' => State::Plain(content),
         InputFormat::Auto | InputFormat::Jsonl | InputFormat::Tokens => {
-            State::Lines(Lines::new(content, &source, format, limits.max_record_bytes))
+            let parse = if format == InputFormat::Tokens { json::parse_tokens } else { json::parse_text };
+            let hint = "taken for JSONL because it begins with `{`: pass --input-format text if it is plain text";
+            let hint = (format == InputFormat::Auto).then_some(hint);
+            State::Lines(Lines::new(content, &source, limits.max_record_bytes, parse, hint))
         }
     };
     Ok(Reader { source, limits, state })
@@ -102,7 +107,7 @@ pub struct Reader {
 
 enum State {
     Plain(Content),
-    Lines(Lines),
+    Lines(Lines<json::Parsed>),
     Done,
 }
 
@@ -123,7 +128,7 @@ impl Iterator for Reader {
                 if item.is_ok() {
                     self.state = State::Lines(lines);
                 }
-                Some(item)
+                Some(item.map(|record| record.map(|(location, (id, body))| Record { location, id, body })))
             }
             State::Done => None,
         }

@@ -1,0 +1,204 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use watermark_cli::distill::{Access, Line, Material, Options, Source, Tested, judge};
+use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::read::InputFormat;
+use watermark_cli::tokenizer::Tokenizer;
+use watermark_core::detect::{Detector, RESAMPLING_KEYS};
+
+use super::{claim, complain, print, print_json, progress, say, table};
+
+/// Test a suspect model: was it trained on marked answers?
+///
+/// The null hypothesis is that the model is independent of the key. Every pair of (context, token) counts once, weighted by
+/// how strongly the model prefers it: the square root of how often it chose it, or of the sum of its probabilities. Pairs in
+/// any prompt of the run do not count. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and
+/// the same procedure on unrelated models (--controls), which can make the verdict `inconclusive`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  watermark distill --profile P --key K --answers suspect.jsonl --controls llama.jsonl --controls qwen.jsonl
+  watermark distill --profile P --key K --logprobs suspect.jsonl      # answers with next-token log-probabilities
+  watermark distill --profile P --key K --reading read.jsonl          # the suspect's choices in our marked texts
+  watermark distill --profile P --reserved honeypot.json --key K --answers suspect.jsonl
+
+Answers: as for `watermark detect`. Log-probabilities and reading, one JSON object a line, natural logarithms:
+  {\"prompt\": …, \"text\": …, \"positions\": [{\"at\": BYTE, \"top\": [[\"piece\", LN_P], …]}, …]}   any tokenizer
+  {\"prompt_tokens\": […], \"tokens\": […], \"choices\": [[[ID, LN_P], …], …]}            the mark's tokenizer
+With --logprobs the text is the suspect's answer; with --reading it is a marked answer of ours that the suspect read.
+
+Filter or choose nothing by served answers, and no texts by their scores: both accuse innocent models.
+
+Exit codes: 0 = some layer is detected, 1 = none, 2 = an error or too many bad records.")]
+pub(crate) struct Args {
+    /// The deployment's profile
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// Profile of another path whose keys only ever served quarantined or honeypot accounts (repeatable)
+    #[arg(long, value_name = "FILE")]
+    reserved: Vec<PathBuf>,
+    /// A key at or above the profiles' paths
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The account whose keys are tested, for layers with a key per account
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Test this layer only (repeatable); fewer layers, a smaller family
+    #[arg(long = "layer", value_name = "NAME")]
+    layers: Vec<String>,
+    /// tokenizer.json of the mark; default: as for `watermark detect`
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// The suspect's answers (repeatable)
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["logprobs", "reading"])]
+    answers: Vec<PathBuf>,
+    /// The suspect's answers with next-token log-probabilities (repeatable)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["answers", "reading"])]
+    logprobs: Vec<PathBuf>,
+    /// The suspect's choices while it read our marked texts (repeatable)
+    #[arg(long, value_name = "FILE", conflicts_with = "answers")]
+    reading: Vec<PathBuf>,
+    /// The same of an unrelated model, one file a model (repeatable)
+    #[arg(long, value_name = "FILE")]
+    controls: Vec<PathBuf>,
+    /// What answers hold
+    #[arg(long, default_value_t, value_name = "auto|text|jsonl|tokens")]
+    input_format: InputFormat,
+    /// Fresh keys to score the same material under; below 999 they decide nothing
+    #[arg(long, value_name = "N", default_value_t = RESAMPLING_KEYS)]
+    resample: u32,
+    /// Family-wise level of a verdict
+    #[arg(long, default_value_t = 1e-6)]
+    alpha: f64,
+    /// Print one JSON line per layer instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Records that may be unusable before the exit code is 2
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    max_bad_records: u64,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+            bail!("--alpha is {}; it must be between 0 and 1", self.alpha);
+        }
+        let file = read_profile(&self.profile)?;
+        let info = &file.profile.tokenizer;
+        let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;
+        let key = read_key(&self.key)?;
+        let mut tested = Vec::new();
+        for (path, reserved) in
+            std::iter::once((&self.profile, false)).chain(self.reserved.iter().map(|path| (path, true)))
+        {
+            let profile = read_profile(path)?.profile;
+            if profile.tokenizer != *info {
+                bail!("{} names another tokenizer than {}", path.display(), self.profile.display());
+            }
+            if reserved && profile.path == file.profile.path {
+                bail!(
+                    "{} has the same key path as {}; reserved keys need their own",
+                    path.display(),
+                    self.profile.display()
+                );
+            }
+            let detector = Detector::new(&profile, &key, self.account.as_deref())?;
+            let wanted = |name: Option<&str>| {
+                self.layers.is_empty() || self.layers.iter().any(|layer| Some(layer.as_str()) == name)
+            };
+            let layers = detector.layers().iter().filter(|layer| wanted(layer.name()));
+            tested.extend(layers.map(|layer| Tested { layer: layer.clone(), reserved }));
+        }
+        if tested.is_empty() {
+            bail!("no layer of {} is named so; see `watermark profile check`", self.profile.display());
+        }
+        let (access, paths) = match (&self.answers[..], &self.logprobs[..]) {
+            ([], []) => (Access::Reading, &self.reading),
+            ([], _) => (Access::Logprobs, &self.logprobs),
+            _ => (Access::Answers, &self.answers),
+        };
+        let source = Source {
+            tokenizer: &tokenizer,
+            vocab_size: info.vocab_size,
+            input_format: self.input_format,
+            complain: &complain,
+        };
+        let suspect = Material::read(paths, access, &source)?;
+        let controls = self.controls.iter().map(|path| Material::read(std::slice::from_ref(path), access, &source));
+        let controls = controls.collect::<Result<Vec<_>>>()?;
+        let options = Options { access, alpha: self.alpha, resample: self.resample };
+        let bar = progress("Fresh keys", u64::from(self.resample) * tested.len() as u64);
+        let (lines, detected) = judge(&tested, &suspect, &controls, &options, |done| bar.inc(done))?;
+        bar.finish_and_clear();
+        if self.json {
+            lines.iter().try_for_each(print_json)?;
+        } else {
+            print_lines(&lines, self.alpha)?;
+        }
+        let bad = suspect.bad + controls.iter().map(|control| control.bad).sum::<u64>();
+        if bad > self.max_bad_records {
+            say(&format!("error: {bad} records could not be used (--max-bad-records {})", self.max_bad_records));
+            return Ok(ExitCode::from(2));
+        }
+        Ok(claim(detected))
+    }
+}
+
+/// The table of a model test, and what it does not show.
+pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
+    let header = ["layer", "keys", "scheme", "texts", "tokens", "pairs", "log10 p", "by fresh keys", "ln e", "verdict"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for line in lines {
+        rows.push(vec![
+            line.layer.clone().unwrap_or_else(|| "-".to_owned()),
+            line.keys.to_owned(),
+            line.scheme.to_owned(),
+            line.texts.to_string(),
+            line.tokens.to_string(),
+            line.n_scored.to_string(),
+            format!("{:.2}", line.log10_p),
+            line.log10_p_resampled.map_or_else(|| "-".to_owned(), |p| format!("{p:.2}")),
+            format!("{:.2}", line.ln_e),
+            line.verdict.to_owned(),
+        ]);
+        rows.extend(line.controls.iter().map(|control| {
+            let blank = String::new;
+            let name = format!("  control {}", control.name.escape_debug());
+            let (n, p, e) =
+                (control.n_scored.to_string(), format!("{:.2}", control.log10_p), format!("{:.2}", control.ln_e));
+            vec![name, blank(), blank(), blank(), blank(), n, p, blank(), e, blank()]
+        }));
+    }
+    print(table(&rows, 3).trim_end())?;
+    let Some(first) = lines.first() else { return Ok(()) };
+    for line in lines.iter().filter(|line| !line.controls_agree) {
+        let name = line.layer.as_deref().unwrap_or(line.scheme);
+        print(&format!(
+            "{name}: a control has p below 0.01 / {}, so the procedure is not calibrated here.",
+            line.controls.len()
+        ))?;
+    }
+    if first.controls.is_empty() {
+        print("No controls: name answers of unrelated models to the same prompts with --controls.")?;
+    }
+    if lines.iter().any(|line| line.keys == "reserved") {
+        print(
+            "Reserved keys served quarantined or honeypot accounts only: a signal there cannot come from answers that other \
+             customers published; one under shared keys alone can.",
+        )?;
+    }
+    let by = if first.decided_by == "ln_e" {
+        "the e-value: the collection was stopped by looking at it, so p of the fixed sample decides nothing"
+    } else {
+        "p, a bound for a sample fixed in advance"
+    };
+    print(&format!(
+        "\nVerdicts at family-wise level {alpha:e} (Holm), decided by {by}.\nA detection says that the model depends on the key. \
+         It does not say that anybody used the API directly or meant to: marked answers may have been published, bought or \
+         proxied, a distilled model may stand in between, or somebody with a stolen list may have framed the accused.\n\
+         Collection: {}.",
+        first.collection
+    ))
+}

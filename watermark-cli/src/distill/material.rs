@@ -1,0 +1,209 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result, bail};
+use rayon::prelude::*;
+use watermark_core::detect::Choice;
+
+use super::Access;
+use crate::read::{self, Body, Choices, InputFormat, Limits, Predicted};
+use crate::tokenizer::Tokenizer;
+
+/// Who collected what a model showed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Collection {
+    /// Whoever runs the test, as far as the input can tell.
+    #[default]
+    NotWitnessed,
+    /// A second party, before it knew the key.
+    Replicate,
+}
+
+impl Collection {
+    /// The words in output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotWitnessed => "not independently witnessed",
+            Self::Replicate => "replicated without the key",
+        }
+    }
+}
+
+/// What a model showed, in ids of the mark's tokenizer: rounds of texts. Files are one round.
+#[derive(Clone, Debug, Default)]
+pub struct Material {
+    /// Names for people.
+    pub name: String,
+    /// Rounds in order.
+    pub rounds: Vec<Vec<Item>>,
+    /// Whether the collection was stopped by looking at the evidence, so that only the e-value may decide.
+    pub stopped: bool,
+    /// Who collected it.
+    pub collection: Collection,
+    /// Records that could not be used.
+    pub bad: u64,
+}
+
+/// One text of a model, or of ours that it read.
+#[derive(Clone, Debug, Default)]
+pub struct Item {
+    /// Ids of what stood before the text.
+    pub prompt: Vec<u32>,
+    /// Ids of the text.
+    pub tokens: Vec<u32>,
+    /// [tokens], or empty for answers only: what the model could choose at each position.
+    pub choices: Vec<Vec<Choice>>,
+}
+
+/// How files are read.
+pub struct Source<'a> {
+    /// The mark's own tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Ids at or above it are refused.
+    pub vocab_size: u32,
+    /// Layout of answers.
+    pub input_format: InputFormat,
+    /// Told of every record that could not be used.
+    pub complain: &'a (dyn Fn(&Error) + Sync),
+}
+
+impl Material {
+    /// Reads files as one round.
+    ///
+    /// # Errors
+    /// If a file cannot be opened, or not read to its end.
+    pub fn read(paths: &[PathBuf], access: Access, source: &Source<'_>) -> Result<Self> {
+        let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let mut material = Self { name: names.join(", "), rounds: vec![Vec::new()], ..Self::default() };
+        for path in paths {
+            let (items, bad) = if access == Access::Answers { answers(path, source)? } else { choices(path, source)? };
+            material.bad += bad;
+            material.rounds[0].extend(items);
+        }
+        Ok(material)
+    }
+
+    /// Texts in all.
+    #[must_use]
+    pub fn texts(&self) -> u64 {
+        self.rounds.iter().map(|round| round.len() as u64).sum()
+    }
+
+    /// Their tokens.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.rounds.iter().flatten().map(|item| item.tokens.len() as u64).sum()
+    }
+}
+
+/// Good items of a file in order, and how many records were bad.
+type Items = (Vec<Item>, u64);
+
+fn answers(path: &Path, source: &Source<'_>) -> Result<Items> {
+    let mut records = Vec::new();
+    let mut bad = 0;
+    for record in read::open(path, source.input_format, Limits::default())? {
+        match record? {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                bad += 1;
+                (source.complain)(&error.into());
+            }
+        }
+    }
+    let items = records.par_iter().map(|record| {
+        let item = match &record.body {
+            Body::Tokens { prompt_tokens, tokens } => {
+                Item { prompt: prompt_tokens.clone(), tokens: tokens.clone(), choices: Vec::new() }
+            }
+            Body::Text { prompt, text } => item_of_text(source, prompt.as_deref().unwrap_or(""), text)?,
+        };
+        item.check(source.vocab_size).with_context(|| record.location.to_string())
+    });
+    Ok(sort_out(items.collect(), bad, source))
+}
+
+fn choices(path: &Path, source: &Source<'_>) -> Result<Items> {
+    let mut records = Vec::new();
+    let mut bad = 0;
+    for record in read::read_choices(path, Limits::default())? {
+        match record? {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                bad += 1;
+                (source.complain)(&error.into());
+            }
+        }
+    }
+    let items = records.into_par_iter().map(|record| {
+        let item = match record.choices {
+            Choices::Tokens { prompt_tokens, tokens, choices } => {
+                let choices = choices.into_iter().map(Choice::from_log_probabilities).collect();
+                Item { prompt: prompt_tokens, tokens, choices }
+            }
+            Choices::Text { prompt, text, positions } => item_of_pieces(source, &prompt, &text, &positions)?,
+        };
+        item.check(source.vocab_size).with_context(|| record.location.to_string())
+    });
+    Ok(sort_out(items.collect(), bad, source))
+}
+
+fn sort_out(items: Vec<Result<Item>>, mut bad: u64, source: &Source<'_>) -> Items {
+    let mut good = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Ok(item) => good.push(item),
+            Err(error) => {
+                bad += 1;
+                (source.complain)(&error);
+            }
+        }
+    }
+    (good, bad)
+}
+
+impl Item {
+    fn check(self, vocab_size: u32) -> Result<Self> {
+        let chosen = self.choices.iter().flatten().map(|choice| choice.token);
+        match self.prompt.iter().chain(&self.tokens).copied().chain(chosen).find(|&id| id >= vocab_size) {
+            Some(id) => bail!("token id {id} is not below vocab_size {vocab_size}"),
+            None => Ok(self),
+        }
+    }
+}
+
+/// An answer in text.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Result<Item> {
+    let (prompt, tokens) = (source.tokenizer.encode(prompt)?, source.tokenizer.encode(text)?);
+    Ok(Item { prompt, tokens, choices: Vec::new() })
+}
+
+/// A text with what the model could say at its bytes, aligned to the mark's tokenizer (as 2502.17259 and 2602.03812 do): a
+/// position counts where both tokenisations cut the text, a piece where it is one token of the mark's vocabulary. What is left
+/// out has no weight, which keeps the null.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn item_of_pieces(source: &Source<'_>, prompt: &str, text: &str, positions: &[Predicted]) -> Result<Item> {
+    let tokenizer = source.tokenizer;
+    let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
+    let at: HashMap<usize, &Predicted> = positions.iter().map(|position| (position.at, position)).collect();
+    let mut known: HashMap<&str, Option<u32>> = HashMap::new();
+    let mut choices = Vec::with_capacity(tokens.len());
+    for (start, _) in offsets {
+        let mut row = Vec::new();
+        for (piece, ln_p) in at.get(&start).map(|position| position.top.as_slice()).unwrap_or_default() {
+            let id = match known.get(piece.as_str()) {
+                Some(id) => *id,
+                None => *known.entry(piece).or_insert(tokenizer.single_token(piece)?),
+            };
+            row.extend(id.map(|id| (id, *ln_p)));
+        }
+        choices.push(Choice::from_log_probabilities(row));
+    }
+    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, choices })
+}

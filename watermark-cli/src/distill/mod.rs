@@ -1,0 +1,160 @@
+//! Tests of a suspect model over files: was it trained on marked answers?
+
+mod line;
+mod material;
+
+use anyhow::Result;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use watermark_core::detect::{LayerDetector, Resampling, Test, Verdict, decide};
+use watermark_core::distill::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
+
+pub use line::{Control, Line};
+pub use material::{Collection, Item, Material, Source, item_of_pieces, item_of_text};
+
+/// What a suspect shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Its answers.
+    Answers,
+    /// Its answers with next-token log-probabilities, in full or the largest.
+    Logprobs,
+    /// Its choices while it reads marked texts of ours.
+    Reading,
+}
+
+impl Access {
+    /// The word in output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answers => "answers",
+            Self::Logprobs => "logprobs",
+            Self::Reading => "reading",
+        }
+    }
+}
+
+/// A layer that is tested, and whom its key was ever used for.
+pub struct Tested {
+    /// The layer under its key.
+    pub layer: LayerDetector,
+    /// Whether only quarantined or honeypot accounts ever got answers under this key. A signal there cannot come from
+    /// answers that other customers published.
+    pub reserved: bool,
+}
+
+/// How a suspect is tested.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What the material shows.
+    pub access: Access,
+    /// Family-wise level over all layers.
+    pub alpha: f64,
+    /// Fresh keys to compare with; 0 for none.
+    pub resample: u32,
+}
+
+/// Fresh keys that one thread takes at a time.
+const KEYS_AT_A_TIME: u32 = 16;
+
+/// Counts what a model showed, for one layer.
+///
+/// # Errors
+/// If an id is out of range, or the layer's scheme cannot be tested with this access.
+pub fn sample(layer: &LayerDetector, access: Access, material: &Material) -> Result<ModelSample> {
+    let mut sample = match access {
+        Access::Answers => ModelSample::of_answers(layer),
+        Access::Logprobs | Access::Reading => ModelSample::of_probabilities(layer),
+    };
+    for round in &material.rounds {
+        if access == Access::Reading {
+            let mut tally = layer.tally();
+            for item in round {
+                layer.add_reading(&mut tally, &item.prompt, &item.tokens, &item.choices)?;
+            }
+            sample.add_reading(tally)?;
+        } else {
+            let slices = |of: fn(&Item) -> &[u32]| round.iter().map(of).collect();
+            let (prompts, answers) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
+            let choices = match access {
+                Access::Logprobs => round.iter().map(|item| item.choices.as_slice()).collect(),
+                _ => Vec::new(),
+            };
+            sample.add_round(layer, &Round { prompts, answers, choices })?;
+        }
+    }
+    Ok(sample)
+}
+
+/// Tests a suspect beside its controls: one line per layer, and whether any is detected.
+///
+/// # Errors
+/// As [`sample`].
+pub fn judge(
+    tested: &[Tested],
+    suspect: &Material,
+    controls: &[Material],
+    options: &Options,
+    progress: impl Fn(u64) + Sync,
+) -> Result<(Vec<Line>, bool)> {
+    let mut found = Vec::new();
+    for Tested { layer, reserved } in tested {
+        let sample = sample(layer, options.access, suspect)?;
+        let finding = sample.test(layer)?;
+        let resampling = resample(layer, &sample, finding.log10_p, options.resample, &progress)?;
+        let of_control = |control: &Material| -> Result<Control> {
+            let finding = self::sample(layer, options.access, control)?.test(layer)?;
+            let log10_p = deciding(&finding, suspect.stopped);
+            Ok(Control { name: control.name.clone(), n_scored: finding.n_scored, log10_p, ln_e: finding.ln_e })
+        };
+        let controls = controls.iter().map(of_control).collect::<Result<Vec<_>>>()?;
+        found.push(line::Found { layer, reserved: *reserved, finding, resampling, controls });
+    }
+    let verdicts =
+        decide(&found.iter().map(|found| found.test(suspect, options)).collect::<Vec<Test>>(), options.alpha);
+    let detected = verdicts.contains(&Verdict::Detected);
+    let family_size = found.len();
+    let lines =
+        found.into_iter().zip(verdicts).map(|(found, verdict)| found.line(suspect, options, family_size, verdict));
+    Ok((lines.collect(), detected))
+}
+
+/// The p-value that decides: of the fixed sample, or of the e-process where evidence stopped the collection.
+fn deciding(finding: &ModelFinding, stopped: bool) -> f64 {
+    if stopped { log10_p_anytime(finding.ln_e) } else { finding.log10_p }
+}
+
+/// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
+fn resampling_decides(access: Access, stopped: bool) -> bool {
+    access != Access::Reading && !stopped
+}
+
+fn resample(
+    layer: &LayerDetector,
+    sample: &ModelSample,
+    log10_p: f64,
+    keys: u32,
+    progress: &(impl Fn(u64) + Sync),
+) -> Result<Resampling> {
+    if keys == 0 || layer.inputs_depend_on_key() || sample.tally().n_scored() == 0 {
+        return Ok(Resampling::default());
+    }
+    let seed = Resampling::seed(&[], &Sha256::digest(sample.tally().to_bytes()));
+    let starts: Vec<u32> = (0..keys).step_by(KEYS_AT_A_TIME as usize).collect();
+    starts
+        .into_par_iter()
+        .map(|start| {
+            let range = start..(start + KEYS_AT_A_TIME).min(keys);
+            let done = u64::from(range.end - range.start);
+            let part = layer.resample(sample.tally(), sample.weights(), log10_p, &seed, range)?;
+            progress(done);
+            Ok(part)
+        })
+        .try_reduce(Resampling::default, |a, b| Ok(a.merge(b)))
+}
+
+/// As [`controls_agree`], over lines' controls.
+fn agree(controls: &[Control]) -> bool {
+    controls_agree(&controls.iter().map(|control| control.log10_p).collect::<Vec<_>>())
+}
