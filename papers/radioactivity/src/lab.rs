@@ -1,0 +1,197 @@
+//! Teachers' answers and students, kept in a folder so that no figure makes them twice.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use watermark_cli::generate::{Answer, Answering, answer, prompt_ids};
+use watermark_cli::school::{Lesson, teach};
+use watermark_cli::tokenizer::{Tokenizer, hex};
+use watermark_core::detect::{Detector, LayerDetector};
+use watermark_core::key::{KeyPath, NodeKey};
+use watermark_core::mark::{Marker, Sampling};
+use watermark_core::profile::{Layer, Profile};
+use watermark_core::scheme::Scheme;
+use watermark_lab::model::Model;
+use watermark_lab::{prompts, shipped};
+
+/// As the demo: temperature 0.8, the 50 most likely tokens.
+pub(crate) const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, min_p: None };
+
+/// Longest answer in tokens.
+pub(crate) const MAX_NEW_TOKENS: usize = 80;
+
+/// A distillation layer with the number of its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) scheme: Scheme,
+    pub(crate) width: usize,
+    pub(crate) key: u64,
+}
+
+/// What a student starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    Base,
+    Scratch,
+}
+
+/// Questions with their answers.
+#[derive(Clone, Default)]
+pub(crate) struct Data {
+    pub(crate) questions: Vec<String>,
+    pub(crate) answers: Vec<Answer>,
+}
+
+impl Data {
+    /// The first `n` pairs.
+    pub(crate) fn first(&self, n: usize) -> Self {
+        let n = n.min(self.questions.len());
+        Self { questions: self.questions[..n].to_vec(), answers: self.answers[..n].to_vec() }
+    }
+
+    /// The first part of `self`, then the rest of `other`; both answer the same questions.
+    pub(crate) fn mixed(&self, other: &Self, share: f64) -> Self {
+        let n = (share * self.questions.len() as f64).round() as usize;
+        let answers = self.answers.iter().take(n).chain(other.answers.iter().skip(n)).cloned().collect();
+        Self { questions: self.questions.clone(), answers }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    prompt_tokens: Vec<u32>,
+    tokens: Vec<u32>,
+    text: String,
+}
+
+pub(crate) struct Lab {
+    pub(crate) tokenizer: Tokenizer,
+    cache: PathBuf,
+}
+
+impl Lab {
+    pub(crate) fn new(cache: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+        Ok(Self { tokenizer: Tokenizer::embedded()?, cache })
+    }
+
+    pub(crate) fn profile(&self, mark: &Mark) -> Result<Profile> {
+        let layer =
+            Layer { name: "distillation".to_owned(), scheme: mark.scheme, width: mark.width, per_account: false };
+        let (name, path) = ("laboratory".to_owned(), KeyPath::root());
+        Ok(Profile { name, path, tokenizer: self.tokenizer.info()?, layers: vec![layer] })
+    }
+
+    /// The key behind a mark.
+    pub(crate) fn key(mark: &Mark) -> NodeKey {
+        NodeKey::root(format!("radioactivity {}", mark.key).as_bytes())
+    }
+
+    pub(crate) fn layer(&self, mark: &Mark) -> Result<LayerDetector> {
+        let detector = Detector::new(&self.profile(mark)?, &Self::key(mark), None)?;
+        detector.layers().first().cloned().context("a layer")
+    }
+
+    /// The teacher's answers to word problems of `seed`, marked or not.
+    pub(crate) fn teacher(&self, mark: &Mark, marked: bool, seed: u64, n: usize) -> Result<Data> {
+        let what = format!("teacher {:?} {} {} {marked} {seed} {n}", mark.scheme, mark.width, mark.key);
+        self.answers(&what, &shipped::teacher()?, mark, marked, seed, n, SAMPLING)
+    }
+
+    /// A student's answers to word problems of `seed`.
+    pub(crate) fn ask(&self, student: &Student, seed: u64, n: usize, temperature: f32) -> Result<Data> {
+        let what = format!("student {} {seed} {n} {temperature}", student.name);
+        // The layer is there for the session's sake; nothing is marked.
+        let mark = Mark { scheme: Scheme::Gumbel(watermark_core::scheme::Gumbel), width: 4, key: 0 };
+        let sampling = Sampling { temperature, ..SAMPLING };
+        self.answers(&what, &student.model, &mark, false, seed, n, sampling)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of it is the name of what is kept")]
+    fn answers(
+        &self,
+        what: &str,
+        model: &Model,
+        mark: &Mark,
+        marked: bool,
+        seed: u64,
+        n: usize,
+        sampling: Sampling,
+    ) -> Result<Data> {
+        let questions = prompts::word_problems(seed, n);
+        let path = self.cache.join(format!("{}.jsonl", hex(&Sha256::digest(what)[..12])));
+        if let Ok(text) = fs::read_to_string(&path) {
+            let kept = text.lines().map(serde_json::from_str::<Kept>).collect::<Result<Vec<_>, _>>()?;
+            let answers =
+                kept.into_iter().map(|k| Answer { prompt_tokens: k.prompt_tokens, tokens: k.tokens, text: k.text });
+            return Ok(Data { questions, answers: answers.collect() });
+        }
+        let marker = Marker::new(self.profile(mark)?, &Self::key(mark))?;
+        let how = Answering {
+            max_new_tokens: MAX_NEW_TOKENS,
+            sampling,
+            marked,
+            account: None,
+            // Draws that no key decides differ between any two runs.
+            seed: u64::from_le_bytes(Sha256::digest(what)[..8].try_into()?),
+        };
+        let answers = answer(model, &self.tokenizer, &marker, &questions, &how, |_| ())?;
+        let mut lines = Vec::new();
+        for Answer { prompt_tokens, tokens, text } in answers.iter().cloned() {
+            serde_json::to_writer(&mut lines, &Kept { prompt_tokens, tokens, text })?;
+            lines.push(b'\n');
+        }
+        self.keep(&path, &lines)?;
+        Ok(Data { questions, answers })
+    }
+
+    /// A student of `data`. `after` is another student to go on from.
+    pub(crate) fn student(
+        &self,
+        from: Start,
+        after: Option<&Student>,
+        data: &Data,
+        lesson: &Lesson,
+    ) -> Result<Student> {
+        let mut digest = Sha256::new();
+        digest.update(format!("{from:?} {lesson:?} {:?}", after.map(|student| &student.name)));
+        digest.update(shipped::base()?.to_safetensors_f16()?);
+        for (question, answer) in data.questions.iter().zip(&data.answers) {
+            digest.update(format!("{question}\0{}\0", answer.text));
+        }
+        let name = hex(&digest.finalize()[..12]);
+        let path = self.cache.join(format!("{name}.safetensors"));
+        if let Ok(bytes) = fs::read(&path) {
+            return Ok(Student { name, model: Model::from_safetensors(&bytes)? });
+        }
+        let model = match (after, from) {
+            (Some(student), _) => Model::from_safetensors(&student.model.to_safetensors_f16()?)?,
+            (None, Start::Base) => shipped::base()?,
+            (None, Start::Scratch) => Model::new(shipped::base()?.config(), lesson.seed)?,
+        };
+        teach(&model, &self.tokenizer, &data.questions, &data.answers, lesson, |_| ())?;
+        let bytes = model.to_safetensors_f16()?;
+        self.keep(&path, &bytes)?;
+        // What is kept is rounded; what is used is what is kept.
+        Ok(Student { name, model: Model::from_safetensors(&bytes)? })
+    }
+
+    fn keep(&self, path: &PathBuf, bytes: &[u8]) -> Result<()> {
+        let aside = path.with_extension("part");
+        fs::write(&aside, bytes)?;
+        fs::rename(&aside, path).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// The ids that a model reads before an answer.
+    pub(crate) fn prompt(&self, question: &str) -> Result<Vec<u32>> {
+        prompt_ids(&self.tokenizer, question)
+    }
+}
+
+pub(crate) struct Student {
+    pub(crate) name: String,
+    pub(crate) model: Model,
+}
