@@ -80,6 +80,15 @@ impl Shown {
         self.texts.iter().map(Vec::len).sum()
     }
 
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Tokens of the first `texts` texts.
+    pub(crate) fn tokens_of(&self, texts: usize) -> usize {
+        self.texts.iter().take(texts).map(Vec::len).sum()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.texts.len()
     }

@@ -46,10 +46,10 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// The first `n` pairs.
-    pub(crate) fn first(&self, n: usize) -> Self {
-        let n = n.min(self.questions.len());
-        Self { questions: self.questions[..n].to_vec(), answers: self.answers[..n].to_vec() }
+    /// `n` pairs from `from` on, or what is left.
+    pub(crate) fn slice(&self, from: usize, n: usize) -> Self {
+        let range = from.min(self.questions.len())..(from + n).min(self.questions.len());
+        Self { questions: self.questions[range.clone()].to_vec(), answers: self.answers[range].to_vec() }
     }
 
     /// The first part of `self`, then the rest of `other`; both answer the same questions.

@@ -2,55 +2,64 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 mod access;
+mod factors;
 mod lab;
+mod table;
+mod tokens;
 
 use std::path::PathBuf;
 
-use access::{Access, Shown};
 use anyhow::Result;
-use clap::Parser;
-use lab::{Lab, Mark, Start};
-use watermark_cli::school::Lesson;
+use clap::{Parser, Subcommand};
+use lab::{Lab, Mark};
 use watermark_core::scheme::{Greenlist, Scheme};
 
+/// What a student inherits from marked answers, and how many tokens show it
 #[derive(Parser)]
 #[command(name = "watermark-radioactivity", version)]
 struct Cli {
-    /// Where answers and students are kept
+    /// Where answers and students are kept, so that nothing is made twice
     #[arg(long, default_value = "target/radioactivity", global = true)]
     cache: PathBuf,
+    /// The CSV file to write
+    #[arg(long, default_value = "out.csv", global = true)]
+    out: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One factor at a time around a centre point
+    Factors {
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+        /// Only this factor
+        #[arg(long)]
+        factor: Option<String>,
+    },
+    /// Tokens until detection at 1e-6, by kind of access
+    Tokens {
+        /// Students, each of its own key
+        #[arg(long, default_value_t = 5)]
+        keys: u64,
+        /// Sets of prompts per student
+        #[arg(long, default_value_t = 6)]
+        sets: u64,
+        /// Share of marked answers in the training data
+        #[arg(long, default_value_t = 1.0)]
+        share: f64,
+    },
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let lab = Lab::new(cli.cache)?;
-    let mark = Mark { scheme: Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), width: 1, key: 1 };
-    let t = std::time::Instant::now();
-    let served = lab.teacher(&mark, true, 1, 2000)?;
-    println!("{:?} served", t.elapsed());
-    let student = lab.student(Start::Base, None, &served, &Lesson::fine_tuning(1))?;
-    println!("{:?} student", t.elapsed());
-    let asked = lab.ask(&student, 2, 600, 0.8)?;
-    println!("{:?} asked", t.elapsed());
-    let layer = lab.layer(&mark)?;
-    for access in Access::ALL {
-        let shown = Shown::new(&lab, access, &student, if access.reads() { &served } else { &asked })?;
-        println!("{:?} shown {}", t.elapsed(), shown.tokens());
-        for tokens in [1000, 3000, 10_000, 30_000] {
-            let tokens = tokens.min(shown.tokens());
-            let fixed = shown.sample(&layer, tokens, usize::MAX)?.test(&layer)?;
-            let rounds = shown.sample(&layer, tokens, 50)?.test(&layer)?;
-            println!(
-                "{} {tokens}: n {} log10 p {:.2} distinct {:.2} ln e {:.2}; rounds ln e {:.2}",
-                access.name(),
-                fixed.n_scored,
-                fixed.log10_p,
-                fixed.log10_p_distinct,
-                fixed.ln_e,
-                rounds.ln_e
-            );
+    match cli.command {
+        Command::Factors { seeds, factor } => factors::run(&lab, seeds, factor.as_deref(), &cli.out),
+        Command::Tokens { keys, sets, share } => {
+            let scheme = Scheme::Greenlist(Greenlist::new(0.5, 2.0)?);
+            tokens::run(&lab, |key| Mark { scheme, width: 1, key }, share, keys, sets, &cli.out)
         }
-        println!("{:?}", t.elapsed());
     }
-    Ok(())
 }

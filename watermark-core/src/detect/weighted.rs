@@ -47,6 +47,11 @@ impl LayerDetector {
         Ok((statistic, log10_p))
     }
 
+    /// Sum of the weights.
+    pub(crate) fn total_weight(&self, scores: &Scores, weights: Weights) -> u128 {
+        scores.classes.iter().map(|(&count, &(pairs, _))| u128::from(weights.of(count)) * u128::from(pairs)).sum()
+    }
+
     /// ln of the e-value of the weighted scores, a mixture over fixed exponents.
     pub(crate) fn weighted_ln_e(&self, scores: &Scores, weights: Weights) -> Result<f64> {
         Ok(match self.classes(scores, weights)? {

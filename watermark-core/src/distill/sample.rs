@@ -49,12 +49,22 @@ pub struct ModelFinding {
     pub score: u128,
     /// Sum of weight times score; weights in units of 2^-16.
     pub statistic: u128,
+    /// Sum of the weights: under the null `statistic` has the mean `gamma` (bits) or 2^32 (exponential scores) times this.
+    pub weight: u128,
     /// log10 of a rigorous (Chernoff) upper bound of P(statistic at least this large) for a sample fixed in advance.
     pub log10_p: f64,
     /// log10 of the exact tail of `score`, every pair of weight 1, for comparison.
     pub log10_p_distinct: f64,
     /// Natural logarithm of the anytime-valid e-value after the last round.
     pub ln_e: f64,
+}
+
+impl ModelFinding {
+    /// The weighted mean score: `gamma` (bits) or 2^32 (exponential scores) under the null. 0 if nothing was scored.
+    #[must_use]
+    pub fn weighted_mean(&self) -> f64 {
+        if self.weight == 0 { 0.0 } else { self.statistic as f64 / self.weight as f64 }
+    }
 }
 
 impl ModelSample {
@@ -151,6 +161,7 @@ impl ModelSample {
             n_short_context: self.tally.n_short_context(),
             score: scores.sum,
             statistic,
+            weight: layer.total_weight(&scores, self.weights),
             log10_p,
             log10_p_distinct: layer.log10_p(scores.sum, scores.draws)?,
             ln_e: layer.weighted_ln_e(&scores, self.weights)?,

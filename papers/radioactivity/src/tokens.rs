@@ -1,0 +1,100 @@
+//! Tokens until a student is detected, by kind of access.
+
+use anyhow::Result;
+use watermark_cli::school::Lesson;
+use watermark_core::detect::LayerDetector;
+use watermark_core::distill::log10_p_anytime;
+
+use crate::access::{Access, Shown};
+use crate::lab::{Data, Lab, Mark, Start};
+use crate::table::{Row, quantile, write};
+
+/// Registered level.
+pub(crate) const LOG10_ALPHA: f64 = -6.0;
+
+/// Answers per round of the e-process.
+const ROUND: usize = 25;
+
+/// First sample size tried, and the step to the next.
+const FIRST: f64 = 50.0;
+const STEP: f64 = 1.1;
+
+/// Smallest number of tokens, on a grid of steps of 10 %, at which a fixed sample of that size has p at most 1e-6.
+pub(crate) fn fixed(shown: &Shown, layer: &LayerDetector) -> Result<Option<usize>> {
+    let mut tokens = FIRST;
+    while tokens <= shown.tokens() as f64 {
+        let finding = shown.sample(layer, tokens as usize, usize::MAX)?.test(layer)?;
+        let log10_p = if shown.access() == Access::ClosedDistinct { finding.log10_p_distinct } else { finding.log10_p };
+        if log10_p <= LOG10_ALPHA {
+            return Ok(Some(tokens as usize));
+        }
+        tokens *= STEP;
+    }
+    Ok(None)
+}
+
+/// Tokens of the first round after which the e-process has reached 1e6.
+pub(crate) fn anytime(shown: &Shown, layer: &LayerDetector) -> Result<Option<usize>> {
+    for texts in (ROUND..=shown.len()).step_by(ROUND) {
+        let tokens = shown.tokens_of(texts);
+        if log10_p_anytime(shown.sample(layer, tokens, ROUND)?.test(layer)?.ln_e) <= LOG10_ALPHA {
+            return Ok(Some(tokens));
+        }
+    }
+    Ok(None)
+}
+
+/// `keys` students of the same recipe, each of its own key, and `sets` sets of prompts each.
+pub(crate) fn run(lab: &Lab, mark: impl Fn(u64) -> Mark, share: f64, keys: u64, sets: u64, out: &str) -> Result<()> {
+    let mut rows = Vec::new();
+    let mut found: Vec<(Access, Vec<Option<usize>>, Vec<Option<usize>>)> =
+        Access::ALL.map(|access| (access, Vec::new(), Vec::new())).into();
+    for key in 1..=keys {
+        let mark = mark(key);
+        let layer = lab.layer(&mark)?;
+        let served = lab.teacher(&mark, true, 100 + key, 2000)?;
+        let data = served.mixed(&lab.teacher(&mark, false, 100 + key, 2000)?, share);
+        let student = lab.student(Start::Base, None, &data, &Lesson::fine_tuning(key))?;
+        for set in 0..sets {
+            let asked = lab.ask(&student, 1000 * key + set, 400, 0.8)?;
+            let marked = (share * 2000.0) as usize;
+            let from = set as usize * (marked / sets as usize);
+            let read = served.slice(from, (marked / sets as usize).min(200));
+            for (access, fixed_tokens, anytime_tokens) in &mut found {
+                let data: &Data = if access.reads() { &read } else { &asked };
+                let shown = Shown::new(lab, *access, &student, data)?;
+                fixed_tokens.push(fixed(&shown, &layer)?);
+                anytime_tokens.push(anytime(&shown, &layer)?);
+            }
+            eprintln!("key {key}, prompts {set}");
+        }
+    }
+    println!("{:<28} {:>10} {:>18} {:>12} {:>18}", "access", "fixed, median", "10 to 90 %", "e-process", "10 to 90 %");
+    for (access, fixed, anytime) in found {
+        let show = |values: &[Option<usize>], share: f64| {
+            quantile(values, share).map_or_else(|| "not reached".to_owned(), |n| n.to_string())
+        };
+        let range = |values: &[Option<usize>]| format!("{} to {}", show(values, 0.1), show(values, 0.9));
+        println!(
+            "{:<28} {:>10} {:>18} {:>12} {:>18}",
+            access.name(),
+            show(&fixed, 0.5),
+            range(&fixed),
+            show(&anytime, 0.5),
+            range(&anytime)
+        );
+        for (sample, values) in [("fixed", &fixed), ("e-process", &anytime)] {
+            rows.push(Row::new(&[
+                ("access", access.name().to_owned()),
+                ("sample", sample.to_owned()),
+                ("share", share.to_string()),
+                ("runs", values.len().to_string()),
+                ("reached", values.iter().flatten().count().to_string()),
+                ("p10", show(values, 0.1)),
+                ("median", show(values, 0.5)),
+                ("p90", show(values, 0.9)),
+            ]));
+        }
+    }
+    write(out, &rows)
+}
