@@ -4,8 +4,9 @@ use anyhow::{Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use crate::model::{Config, Model};
+use crate::model::{Config, Model, Positions};
 use crate::ops::{inverse_rms, softmax, sum_of_products};
+use crate::rotary::{angles, turn};
 
 /// How to generate.
 #[derive(Clone, Copy, Debug)]
@@ -129,20 +130,27 @@ impl Cache {
 
     /// Logits [B * vocab_size] after one more token per sequence.
     fn step(&mut self, model: &Model, inputs: &[u32]) -> Result<Vec<f32>> {
-        let Config { d_model, n_heads, context_len, .. } = self.config;
+        let Config { d_model, n_heads, context_len, positions, .. } = self.config;
+        let head = self.config.head_len();
         let batch = inputs.len();
         let ids = Tensor::from_slice(inputs, batch, &Device::Cpu)?;
-        let position = model.positions.as_detached_tensor().narrow(0, self.length, 1)?;
-        let x = model.embedding.as_detached_tensor().index_select(&ids, 0)?.broadcast_add(&position)?;
+        let mut x = model.embedding.as_detached_tensor().index_select(&ids, 0)?;
+        if let Some(positions) = &model.positions {
+            x = x.broadcast_add(&positions.as_detached_tensor().narrow(0, self.length, 1)?)?;
+        }
+        let angles = angles(self.length, head);
         let mut x: Vec<f32> = x.flatten_all()?.to_vec1()?;
         let tensor = |values: Vec<f32>| Tensor::from_vec(values, (batch, d_model), &Device::Cpu);
         for (layer, block) in model.blocks.iter().enumerate() {
             let qkv = tensor(normalised(&x, d_model))?.matmul(&block.qkv.as_detached_tensor())?;
-            let qkv: Vec<f32> = qkv.flatten_all()?.to_vec1()?;
+            let mut qkv: Vec<f32> = qkv.flatten_all()?.to_vec1()?;
             let mut attended = vec![0.0; batch * d_model];
             let at = self.length;
-            attended.par_chunks_mut(d_model).zip(qkv.par_chunks(3 * d_model)).zip(&mut self.sequences).for_each(
+            attended.par_chunks_mut(d_model).zip(qkv.par_chunks_mut(3 * d_model)).zip(&mut self.sequences).for_each(
                 |((out, qkv), cache)| {
+                    if positions == Positions::Rotary {
+                        qkv[..2 * d_model].chunks_mut(head).for_each(|vector| turn(vector, &angles));
+                    }
                     let size = context_len * d_model;
                     let (keys, values) = cache[2 * layer * size..2 * (layer + 1) * size].split_at_mut(size);
                     keys[at * d_model..(at + 1) * d_model].copy_from_slice(&qkv[d_model..2 * d_model]);
@@ -199,7 +207,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    const CONFIG: Config = Config { vocab_size: 40, d_model: 32, n_layers: 2, n_heads: 4, d_ff: 64, context_len: 24 };
+    const CONFIG: Config = Config {
+        vocab_size: 40,
+        d_model: 32,
+        n_layers: 2,
+        n_heads: 4,
+        d_ff: 64,
+        context_len: 24,
+        positions: Positions::Learned,
+    };
+    const ROTARY: Config = Config { positions: Positions::Rotary, ..CONFIG };
 
     fn argmax(row: &[f32]) -> u32 {
         (0u32..).zip(row).max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0
@@ -214,18 +231,20 @@ mod tests {
     /// The cache gives what a full forward pass gives, for any batch size and mixed prompt lengths.
     #[test]
     fn equals_the_full_forward_pass() {
-        let model = Model::new(&CONFIG, 5).unwrap();
-        let prompts: Vec<Vec<u32>> = (1..12u32).map(|i| (0..i).map(|j| (i * 5 + j * 3) % 40).collect()).collect();
-        let together = greedy(&model, &prompts, 64);
-        assert_eq!(greedy(&model, &prompts, 3), together);
-        for (prompt, completion) in prompts.iter().zip(&together) {
-            let mut ids = prompt.clone();
-            for &token in completion {
-                let logits: Vec<Vec<f32>> = model.forward(&ids, 1).unwrap().to_vec2().unwrap();
-                assert_eq!(argmax(&logits[ids.len() - 1]), token);
-                ids.push(token);
+        for config in [CONFIG, ROTARY] {
+            let model = Model::new(&config, 5).unwrap();
+            let prompts: Vec<Vec<u32>> = (1..12u32).map(|i| (0..i).map(|j| (i * 5 + j * 3) % 40).collect()).collect();
+            let together = greedy(&model, &prompts, 64);
+            assert_eq!(greedy(&model, &prompts, 3), together);
+            for (prompt, completion) in prompts.iter().zip(&together) {
+                let mut ids = prompt.clone();
+                for &token in completion {
+                    let logits: Vec<Vec<f32>> = model.forward(&ids, 1).unwrap().to_vec2().unwrap();
+                    assert_eq!(argmax(&logits[ids.len() - 1]), token);
+                    ids.push(token);
+                }
+                assert!(completion.len() == 10 || !completion.contains(&39));
             }
-            assert!(completion.len() == 10 || !completion.contains(&39));
         }
     }
 

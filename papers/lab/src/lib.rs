@@ -7,5 +7,6 @@ pub mod generate;
 pub mod model;
 mod ops;
 pub mod prompts;
+mod rotary;
 pub mod shipped;
 pub mod train;

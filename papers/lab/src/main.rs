@@ -14,7 +14,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 use watermark_lab::data::{Corpus, encode};
 use watermark_lab::generate::{Generate, generate};
-use watermark_lab::model::{Config, Model};
+use watermark_lab::model::{Config, Model, Positions};
 use watermark_lab::prompts::{prompt_text, word_problems};
 use watermark_lab::shipped::EOS;
 use watermark_lab::train::{Examples, TrainOptions, train};
@@ -74,11 +74,12 @@ enum Kind {
 
 impl Kind {
     fn config(self) -> Config {
-        let (d_model, n_layers, n_heads) = match self {
-            Self::Teacher => (192, 4, 4),
-            Self::Base => (128, 3, 4),
+        let (d_model, n_layers, n_heads, positions) = match self {
+            Self::Teacher => (192, 4, 4, Positions::Learned),
+            // Rotary, so that other engines can serve it.
+            Self::Base => (128, 3, 4, Positions::Rotary),
         };
-        Config { vocab_size: 2048, d_model, n_layers, n_heads, d_ff: 4 * d_model, context_len: ROW }
+        Config { vocab_size: 2048, d_model, n_layers, n_heads, d_ff: 4 * d_model, context_len: ROW, positions }
     }
 }
 

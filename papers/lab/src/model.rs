@@ -1,7 +1,7 @@
 //! A small decoder-only transformer.
 //!
-//! Pre-normalised blocks (RMS norm without gain, 1910.07467), learned positions, causal attention, a feed-forward part
-//! with squared ReLU (2109.08668), no biases, output tied to the embedding.
+//! Pre-normalised blocks (RMS norm without gain, 1910.07467), learned or rotary positions, causal attention, a
+//! feed-forward part with squared ReLU (2109.08668), no biases, output tied to the embedding.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::ops::{causal_softmax, rms_norm};
+use crate::rotary::rotary;
 
 /// Key of the configuration in the safetensors metadata.
 const METADATA: &str = "watermark-lab/1";
@@ -36,6 +37,20 @@ pub struct Config {
     pub d_ff: usize,
     /// Longest sequence in tokens.
     pub context_len: usize,
+    /// How the model knows where a token stands.
+    #[serde(default)]
+    pub positions: Positions,
+}
+
+/// How a model knows where a token stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// A trained vector per position is added to the embedding.
+    #[default]
+    Learned,
+    /// Queries and keys are turned by their position (2104.09864); heads have an even width.
+    Rotary,
 }
 
 /// Weights of one block, each [inputs, outputs].
@@ -51,8 +66,8 @@ pub struct Model {
     pub(crate) config: Config,
     /// [vocab_size, d_model], also the output projection.
     pub(crate) embedding: Var,
-    /// [context_len, d_model]
-    pub(crate) positions: Var,
+    /// [context_len, d_model], unless they are rotary.
+    pub(crate) positions: Option<Var>,
     pub(crate) blocks: Vec<Block>,
 }
 
@@ -69,14 +84,24 @@ impl Config {
         within("d_ff", self.d_ff, 1 << 15)?;
         within("context_len", self.context_len, 1 << 16)?;
         ensure!(self.d_model.is_multiple_of(self.n_heads), "model config: n_heads does not divide d_model");
+        let even = self.head_len().is_multiple_of(2);
+        ensure!(even || self.positions == Positions::Learned, "model config: rotary positions need an even head width");
         Ok(())
+    }
+
+    /// Width of an attention head.
+    #[must_use]
+    pub fn head_len(&self) -> usize {
+        self.d_model / self.n_heads
     }
 
     /// Name and shape of every tensor, in file order.
     fn shapes(&self) -> Vec<(String, [usize; 2])> {
         let d = self.d_model;
-        let mut shapes =
-            vec![("embedding".to_owned(), [self.vocab_size, d]), ("positions".to_owned(), [self.context_len, d])];
+        let mut shapes = vec![("embedding".to_owned(), [self.vocab_size, d])];
+        if self.positions == Positions::Learned {
+            shapes.push(("positions".to_owned(), [self.context_len, d]));
+        }
         for i in 0..self.n_layers {
             shapes.push((format!("block.{i}.qkv"), [d, 3 * d]));
             shapes.push((format!("block.{i}.attention_out"), [d, d]));
@@ -121,7 +146,7 @@ impl Model {
         let mut next = || vars.next().context("model: a tensor is missing");
         Ok(Self {
             embedding: next()?,
-            positions: next()?,
+            positions: if config.positions == Positions::Learned { Some(next()?) } else { None },
             blocks: (0..config.n_layers)
                 .map(|_| Ok(Block { qkv: next()?, attention_out: next()?, up: next()?, down: next()? }))
                 .collect::<Result<_>>()?,
@@ -186,7 +211,8 @@ impl Model {
 
     /// Every weight tensor, in file order.
     pub(crate) fn vars(&self) -> Vec<Var> {
-        let mut vars = vec![self.embedding.clone(), self.positions.clone()];
+        let mut vars = vec![self.embedding.clone()];
+        vars.extend(self.positions.clone());
         for block in &self.blocks {
             vars.extend([&block.qkv, &block.attention_out, &block.up, &block.down].map(Clone::clone));
         }
@@ -205,16 +231,21 @@ impl Model {
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
             bail!("token id {id} is not below the model's vocab_size {vocab_size}");
         }
-        let head = d_model / n_heads;
+        let head = self.config.head_len();
         let scale = 1.0 / (head as f32).sqrt();
         let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
-        let positions = self.positions.narrow(0, 0, t)?;
-        let mut x = self.embedding.index_select(&ids, 0)?.reshape((batch, t, d_model))?;
-        x = x.broadcast_add(&positions)?.reshape((batch * t, d_model))?;
+        let mut x = self.embedding.index_select(&ids, 0)?;
+        if let Some(positions) = &self.positions {
+            let by_row = x.reshape((batch, t, d_model))?;
+            x = by_row.broadcast_add(&positions.narrow(0, 0, t)?)?.reshape((batch * t, d_model))?;
+        }
         for block in &self.blocks {
             let qkv = rms_norm(&x)?.matmul(block.qkv.as_tensor())?.reshape((batch, t, 3, n_heads, head))?;
             let part = |i: usize| qkv.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
-            let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+            let (mut q, mut k, v) = (part(0)?, part(1)?, part(2)?);
+            if self.config.positions == Positions::Rotary {
+                (q, k) = (rotary(&q)?, rotary(&k)?);
+            }
             let attention = causal_softmax(&q.matmul(&k.t()?)?, scale)?.matmul(&v)?;
             let attention = attention.transpose(1, 2)?.reshape((batch * t, d_model))?;
             x = (x + attention.matmul(block.attention_out.as_tensor())?)?;
@@ -265,14 +296,42 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: Config = Config { vocab_size: 16, d_model: 8, n_layers: 1, n_heads: 2, d_ff: 8, context_len: 4 };
+    const CONFIG: Config = Config {
+        vocab_size: 16,
+        d_model: 8,
+        n_layers: 1,
+        n_heads: 2,
+        d_ff: 8,
+        context_len: 4,
+        positions: Positions::Learned,
+    };
+    const ROTARY: Config = Config { positions: Positions::Rotary, ..CONFIG };
 
     #[test]
     fn a_file_gives_the_same_model() {
-        let bytes = Model::new(&CONFIG, 1).unwrap().to_safetensors_f16().unwrap();
-        let model = Model::from_safetensors(&bytes).unwrap();
-        assert_eq!(model.config(), &CONFIG);
-        assert_eq!(model.to_safetensors_f16().unwrap(), bytes);
+        for config in [CONFIG, ROTARY] {
+            let bytes = Model::new(&config, 1).unwrap().to_safetensors_f16().unwrap();
+            let model = Model::from_safetensors(&bytes).unwrap();
+            assert_eq!(model.config(), &config);
+            assert_eq!(model.to_safetensors_f16().unwrap(), bytes);
+            let weights: usize = model.vars().iter().map(|var| var.elem_count()).sum();
+            assert_eq!(model.parameters(), weights);
+        }
+    }
+
+    #[test]
+    fn a_config_without_positions_has_learned_ones() {
+        let json = r#"{"vocab_size":16,"d_model":8,"n_layers":1,"n_heads":2,"d_ff":8,"context_len":4}"#;
+        assert_eq!(serde_json::from_str::<Config>(json).unwrap(), CONFIG);
+    }
+
+    /// The order of the tokens before the last one matters only through positions, for a model of one block.
+    #[test]
+    fn rotary_positions_tell_an_order_from_another() {
+        let model = Model::new(&ROTARY, 1).unwrap();
+        let last = |ids: &[u32]| model.forward(ids, 1).unwrap().to_vec2::<f32>().unwrap().pop().unwrap();
+        let most = last(&[1, 2, 3]).iter().zip(last(&[2, 1, 3])).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(most > 1e-3, "{most}");
     }
 
     #[test]
@@ -282,6 +341,8 @@ mod tests {
             assert!(model.forward(&ids, batch).is_err(), "{ids:?} {batch}");
         }
         assert!(Model::new(&Config { n_heads: 3, ..CONFIG }, 1).is_err());
+        assert!(Model::new(&Config { n_heads: 8, ..ROTARY }, 1).is_err(), "heads of width 1 cannot be turned");
+        assert!(Model::new(&Config { n_heads: 8, ..CONFIG }, 1).is_ok());
     }
 
     proptest! {

@@ -4,7 +4,8 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-const NORM_EPSILON: f32 = 1e-5;
+/// Added to the mean square before the root.
+pub(crate) const NORM_EPSILON: f32 = 1e-5;
 
 /// Root-mean-square normalisation of the last axis (1910.07467) without a learned gain.
 pub(crate) fn rms_norm(x: &Tensor) -> Result<Tensor> {
@@ -21,7 +22,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: Vec<u32>, weights: Vec<f32
     logits.contiguous()?.apply_op1(CrossEntropy { targets, weights })
 }
 
-fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let data = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&data[start..end]),

@@ -228,9 +228,17 @@ fn clip(model: &Model, grads: &mut GradStore) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::model::Config;
+    use crate::model::{Config, Positions};
 
-    const CONFIG: Config = Config { vocab_size: 32, d_model: 32, n_layers: 2, n_heads: 2, d_ff: 64, context_len: 16 };
+    const CONFIG: Config = Config {
+        vocab_size: 32,
+        d_model: 32,
+        n_layers: 2,
+        n_heads: 2,
+        d_ff: 64,
+        context_len: 16,
+        positions: Positions::Rotary,
+    };
 
     /// Documents that count up from a random start.
     fn counting() -> Examples {

@@ -1,5 +1,5 @@
 use serde_json::Value;
-use watermark_lab::model::{Config, Model};
+use watermark_lab::model::{Config, Model, Positions};
 use watermark_lab::prompts::word_problems;
 
 use crate::support::Folder;
@@ -68,7 +68,15 @@ fn prompts_are_not_scored() {
 fn models_and_prompts_that_cannot_be_used() {
     let folder = setup();
     let mark = "mark --profile p.json --key k.json --out out.jsonl";
-    let config = Config { vocab_size: 2048, d_model: 8, n_layers: 1, n_heads: 1, d_ff: 8, context_len: 64 };
+    let config = Config {
+        vocab_size: 2048,
+        d_model: 8,
+        n_layers: 1,
+        n_heads: 1,
+        d_ff: 8,
+        context_len: 64,
+        positions: Positions::Learned,
+    };
     let bytes = Model::new(&config, 1).unwrap().to_safetensors_f16().unwrap();
     folder.write("cut.safetensors", &bytes[..bytes.len() / 2]);
     folder.line(&format!("{mark} --prompts prompts.txt --model cut.safetensors")).fails_with(&["cut.safetensors"]);
