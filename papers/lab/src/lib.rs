@@ -4,6 +4,7 @@
 
 pub mod data;
 pub mod generate;
+pub mod gguf;
 pub mod model;
 mod ops;
 pub mod prompts;

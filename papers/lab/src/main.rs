@@ -1,7 +1,8 @@
-//! Makes the shipped tokenizer and models, and measures them.
+//! Makes the shipped tokenizer and models, measures and exports them.
 #![allow(clippy::print_stdout, reason = "a command line program")]
 
-use std::path::PathBuf;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
@@ -14,6 +15,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 use watermark_lab::data::{Corpus, encode};
 use watermark_lab::generate::{Generate, generate};
+use watermark_lab::gguf::to_gguf;
 use watermark_lab::model::{Config, Model, Positions};
 use watermark_lab::prompts::{prompt_text, word_problems};
 use watermark_lab::shipped::EOS;
@@ -64,6 +66,22 @@ enum Command {
         #[arg(long)]
         tokenizer: PathBuf,
     },
+    /// Write a model with rotary positions and its tokenizer as GGUF, for llama.cpp
+    Export {
+        #[arg(long)]
+        model: PathBuf,
+        #[arg(long)]
+        tokenizer: PathBuf,
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Next-token log-probabilities: JSON strings in, one a line; {"tokens": [...], "log_probs": [vocab_size]} out
+    Logprobs {
+        #[arg(long)]
+        model: PathBuf,
+        #[arg(long)]
+        tokenizer: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -76,7 +94,7 @@ impl Kind {
     fn config(self) -> Config {
         let (d_model, n_layers, n_heads, positions) = match self {
             Self::Teacher => (192, 4, 4, Positions::Learned),
-            // Rotary, so that other engines can serve it.
+            // Rotary, so that other engines can serve it: see `export`.
             Self::Base => (128, 3, 4, Positions::Rotary),
         };
         Config { vocab_size: 2048, d_model, n_layers, n_heads, d_ff: 4 * d_model, context_len: ROW, positions }
@@ -131,14 +149,20 @@ fn main() -> Result<()> {
         }
         Command::Measure { model, corpus, tokenizer } => {
             let tokenizer = open(&tokenizer)?;
-            let bytes = std::fs::read(&model).with_context(|| format!("model {}", model.display()))?;
-            let model = Model::from_safetensors(&bytes)?;
+            let model = open_model(&model)?;
             let corpus = Corpus::read(&corpus, PROSE_SHARE)?;
             println!("parameters {}", model.parameters());
             let held_out = encode(&tokenizer, &corpus.held_out, ROW)?;
             println!("held-out loss {:.4} nats per token", model.loss(&held_out)?);
             measure_samples(&model, &tokenizer)
         }
+        Command::Export { model, tokenizer, out } => {
+            let json = std::fs::read(&tokenizer).with_context(|| format!("tokenizer {}", tokenizer.display()))?;
+            let name = model.file_stem().unwrap_or_default().to_string_lossy();
+            let bytes = to_gguf(&open_model(&model)?, &json, &name)?;
+            std::fs::write(&out, bytes).with_context(|| format!("writing {}", out.display()))
+        }
+        Command::Logprobs { model, tokenizer } => log_probs(&open_model(&model)?, &open(&tokenizer)?),
     }
 }
 
@@ -146,7 +170,26 @@ fn open(path: &PathBuf) -> Result<Tokenizer> {
     Tokenizer::from_file(path).map_err(|error| anyhow!("tokenizer {}: {error}", path.display()))
 }
 
-fn train_tokenizer(corpus: &std::path::Path, out: &PathBuf, vocab_size: usize) -> Result<()> {
+fn open_model(path: &Path) -> Result<Model> {
+    let bytes = std::fs::read(path).with_context(|| format!("model {}", path.display()))?;
+    Model::from_safetensors(&bytes).with_context(|| format!("model {}", path.display()))
+}
+
+/// For every text on standard input: its ids after the end-of-text token, and what may follow.
+fn log_probs(model: &Model, tokenizer: &Tokenizer) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let text: String = serde_json::from_str(&line?).context("standard input: one JSON string a line is read")?;
+        let encoding = tokenizer.encode(text, false).map_err(|error| anyhow!("tokenizer: {error}"))?;
+        let tokens = [&[EOS], encoding.get_ids()].concat();
+        let logits = model.forward(&tokens, 1)?.get(tokens.len() - 1)?;
+        let log_probs: Vec<f32> = candle_nn::ops::log_softmax(&logits, 0)?.to_vec1()?;
+        writeln!(out, "{}", serde_json::json!({ "tokens": tokens, "log_probs": log_probs }))?;
+    }
+    Ok(())
+}
+
+fn train_tokenizer(corpus: &Path, out: &PathBuf, vocab_size: usize) -> Result<()> {
     let corpus = Corpus::read(corpus, PROSE_SHARE)?;
     let failed = |error: tokenizers::Error| anyhow!("tokenizer: {error}");
     let mut trainer = BpeTrainerBuilder::new()
