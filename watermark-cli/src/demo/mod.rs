@@ -137,6 +137,8 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
     // The distiller trains a clean base on the marked answers; the control gets the unmarked ones.
     let student = learn("Student learns marked answers", &marked)?;
     let control = learn("Control learns unmarked answers", &unmarked)?;
+    write_new(&file("student.safetensors"), &student.to_safetensors_f16()?)?;
+    write_new(&file("control.safetensors"), &control.to_safetensors_f16()?)?;
 
     // The investigator asks both what neither has seen.
     let student_answers = ask("Student answers held-out prompts", &student, &held_out, false, 3)?;
