@@ -38,7 +38,7 @@ impl Args {
         let outcome = demo::run(&options, &progress)?;
         print_table(&outcome)?;
         print(&format!(
-            "\nFiles in {}/: profile, key, commitment, tokenizer, answers, result.json, evidence.svg. {} s.",
+            "\nFiles in {}/: profile, key, commitment, tokenizer, models, answers, result.json, evidence.svg. {} s.",
             options.out.display(),
             start.elapsed().as_secs()
         ))?;
