@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
-use watermark_lab::generate::{Generate, generate};
+use watermark_core::scheme::Scheme;
+use watermark_lab::generate::{Generate, generate, generate_beside};
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 
@@ -76,11 +77,30 @@ pub fn answer(
         session.accept(token)?;
         Ok(token)
     };
-    let generated = generate(model, &prompt_ids, &mut sessions, &options, pick, progress)?;
+    let adfp = marker.profile().layers.iter().any(|layer| matches!(layer.scheme, Scheme::Adfp(_)));
+    let generated = if how.marked && adfp {
+        // The clean base stands for the student that a distiller would train.
+        let proxy = shipped::base()?;
+        let pick = |session: &mut Session, [row, proxy]: [&[f32]; 2]| {
+            session.set_proxy(&softmax(proxy))?;
+            pick(session, row)
+        };
+        generate_beside([model, &proxy], &prompt_ids, &mut sessions, &options, pick, progress)?
+    } else {
+        generate(model, &prompt_ids, &mut sessions, &options, pick, progress)?
+    };
     let answers = prompt_ids.into_iter().zip(generated).map(|(mut prompt_tokens, tokens)| {
         prompt_tokens.remove(0);
         let text = tokenizer.decode(&tokens)?;
         Ok(Answer { prompt_tokens, tokens, text })
     });
     answers.collect()
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut p: Vec<f32> = logits.iter().map(|logit| (logit - max).exp()).collect();
+    let total: f32 = p.iter().sum();
+    p.iter_mut().for_each(|p| *p /= total);
+    p
 }

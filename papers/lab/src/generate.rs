@@ -33,16 +33,33 @@ pub fn generate<S: Send>(
     states: &mut [S],
     options: &Generate,
     pick: impl Fn(&mut S, &[f32]) -> Result<u32> + Sync,
+    progress: impl FnMut(usize),
+) -> Result<Vec<Vec<u32>>> {
+    generate_beside([model], prompts, states, options, |state, [row]: [&[f32]; 1]| pick(state, row), progress)
+}
+
+/// As [`generate`] with several models of one vocabulary that read the same tokens: `pick` gets a row of each, in order.
+///
+/// # Errors
+/// As [`generate`]; also if the models' vocabularies differ in size.
+pub fn generate_beside<const N: usize, S: Send>(
+    models: [&Model; N],
+    prompts: &[Vec<u32>],
+    states: &mut [S],
+    options: &Generate,
+    pick: impl Fn(&mut S, [&[f32]; N]) -> Result<u32> + Sync,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<Vec<u32>>> {
+    let vocab_size = models.first().map_or(0, |model| model.config().vocab_size);
+    ensure!(models.iter().all(|model| model.config().vocab_size == vocab_size), "models of different vocabularies");
+    let context_len = models.iter().map(|model| model.config().context_len).min().unwrap_or(0);
     ensure!(prompts.len() == states.len(), "{} prompts but {} states", prompts.len(), states.len());
     ensure!(options.batch_size > 0, "batch_size is 0");
-    let context_len = model.config().context_len;
     for (i, prompt) in prompts.iter().enumerate() {
         if prompt.is_empty() || prompt.len() >= context_len {
             bail!("prompt {i} has {} tokens; the model takes 1 to {}", prompt.len(), context_len - 1);
         }
-        if let Some(id) = prompt.iter().find(|&&id| id as usize >= model.config().vocab_size) {
+        if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab_size) {
             bail!("prompt {i} has token id {id}, which the model does not know");
         }
     }
@@ -58,19 +75,24 @@ pub fn generate<S: Send>(
     for chunk in order.chunks(options.batch_size) {
         let mut live: Vec<(usize, Sequence<'_, S>)> =
             chunk.iter().filter_map(|&i| sequences[i].take().map(|sequence| (i, sequence))).collect();
-        let mut cache = Cache::new(model.config(), live.len());
-        while !live.is_empty() && cache.length < context_len {
-            let inputs: Vec<u32> = live.iter().map(|(_, sequence)| sequence.at(cache.length)).collect();
-            let logits = cache.step(model, &inputs)?;
-            let position = cache.length;
+        let mut caches = models.map(|model| Cache::new(model.config(), live.len()));
+        let mut position = 0;
+        while !live.is_empty() && position < context_len {
+            let inputs: Vec<u32> = live.iter().map(|(_, sequence)| sequence.at(position)).collect();
+            let mut logits = Vec::with_capacity(N);
+            for (cache, model) in caches.iter_mut().zip(models) {
+                logits.push(cache.step(model, &inputs)?);
+            }
+            position += 1;
             let finished: Vec<bool> = live
                 .par_iter_mut()
-                .zip(logits.par_chunks(model.config().vocab_size))
-                .map(|((_, sequence), row)| {
+                .enumerate()
+                .map(|(at, (_, sequence))| {
                     if position < sequence.prompt.len() {
                         return Ok(false);
                     }
-                    let token = pick(sequence.state, row)?;
+                    let rows = std::array::from_fn(|model| &logits[model][at * vocab_size..(at + 1) * vocab_size]);
+                    let token = pick(sequence.state, rows)?;
                     if token == options.eos_token_id {
                         return Ok(true);
                     }
@@ -80,7 +102,8 @@ pub fn generate<S: Send>(
                 .collect::<Result<_>>()?;
             progress(live.iter().filter(|(_, sequence)| position >= sequence.prompt.len()).count());
             if finished.contains(&true) {
-                cache.keep(&finished.iter().map(|done| !done).collect::<Vec<_>>());
+                let keep: Vec<bool> = finished.iter().map(|done| !done).collect();
+                caches.iter_mut().for_each(|cache| cache.keep(&keep));
                 let mut done = finished.into_iter();
                 for (i, sequence) in live.extract_if(.., |_| done.next().unwrap_or(false)) {
                     completions[i] = sequence.completion;

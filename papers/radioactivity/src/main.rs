@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 mod access;
+mod adfp;
 mod factors;
 mod lab;
 mod table;
@@ -38,6 +39,11 @@ enum Command {
         #[arg(long)]
         factor: Option<String>,
     },
+    /// Antidistillation fingerprinting beside a green list at equal divergence from the teacher
+    Adfp {
+        #[arg(long, default_value_t = 3)]
+        seeds: u64,
+    },
     /// Tokens until detection at 1e-6, by kind of access
     Tokens {
         /// Students, each of its own key
@@ -57,6 +63,7 @@ fn main() -> Result<()> {
     let lab = Lab::new(cli.cache)?;
     match cli.command {
         Command::Factors { seeds, factor } => factors::run(&lab, seeds, factor.as_deref(), &cli.out),
+        Command::Adfp { seeds } => adfp::run(&lab, seeds, &cli.out),
         Command::Tokens { keys, sets, share } => {
             let scheme = Scheme::Greenlist(Greenlist::new(0.5, 2.0)?);
             tokens::run(&lab, |key| Mark { scheme, width: 1, key }, share, keys, sets, &cli.out)
