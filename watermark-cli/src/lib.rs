@@ -9,6 +9,7 @@ pub mod distill;
 pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;
+pub mod plan;
 pub mod read;
 #[cfg(feature = "demo")]
 pub mod school;

@@ -29,6 +29,8 @@ enum Command {
     Detect(command::detect::Args),
     /// Test a suspect model's answers: was it trained on marked ones?
     Distill(command::distill::Args),
+    /// Tokens, prompts, money and minutes that a test needs, or what a budget can show
+    Plan(command::plan::Args),
     /// False-positive rates on your own unmarked text, with fresh keys
     Calibrate(command::calibrate::Args),
     /// The whole chain on the embedded models: mark, distil, detect, show
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Mark(args) => args.run(),
         Command::Detect(args) => args.run(),
         Command::Distill(args) => args.run(),
+        Command::Plan(args) => args.run(),
         Command::Calibrate(args) => args.run(),
         Command::Demo(args) => args.run(),
     };

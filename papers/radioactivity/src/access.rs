@@ -39,6 +39,18 @@ impl Access {
         }
     }
 
+    /// The name in `watermark plan`.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::ClosedDistinct => "distinct",
+            Self::Closed => "answers",
+            Self::TopLogprobs => "logprobs",
+            Self::OpenWeights => "weights",
+            Self::Reading => "reading",
+            Self::ReadingOpen => "reading-weights",
+        }
+    }
+
     pub(crate) fn reads(self) -> bool {
         matches!(self, Self::Reading | Self::ReadingOpen)
     }

@@ -98,6 +98,13 @@ fn points() -> Result<Vec<Point>> {
     Ok(points)
 }
 
+/// The centre point's student with this share of marked answers, the marked answers, and the mark.
+pub(crate) fn of_share(lab: &Lab, share: f64, seed: u64) -> Result<(Student, Data, Mark)> {
+    let lessons = vec![Learns::Marked { share, answers: LEARNED }];
+    let (student, served, mark) = student(lab, &Point { lessons, ..centre()? }, seed)?;
+    Ok((student, served.slice(0, (share * LEARNED as f64).round() as usize), mark))
+}
+
 /// What the student of `point` learns first to last, and the marked answers that were served.
 fn student(lab: &Lab, point: &Point, seed: u64) -> Result<(Student, Data, Mark)> {
     let mark = Mark { scheme: point.scheme, width: point.width, key: seed };

@@ -3,6 +3,7 @@
 
 mod access;
 mod adfp;
+mod curves;
 mod factors;
 mod lab;
 mod table;
@@ -12,8 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lab::{Lab, Mark};
-use watermark_core::scheme::{Greenlist, Scheme};
+use lab::Lab;
 
 /// What a student inherits from marked answers, and how many tokens show it
 #[derive(Parser)]
@@ -55,6 +55,15 @@ enum Command {
         /// Share of marked answers in the training data
         #[arg(long, default_value_t = 1.0)]
         share: f64,
+        /// Questions of a set
+        #[arg(long, default_value_t = 400)]
+        asked: usize,
+    },
+    /// Evidence over tokens by share and kind of access, for `watermark plan`
+    Curves {
+        /// Students per share
+        #[arg(long, default_value_t = 4)]
+        keys: u64,
     },
 }
 
@@ -64,9 +73,7 @@ fn main() -> Result<()> {
     match cli.command {
         Command::Factors { seeds, factor } => factors::run(&lab, seeds, factor.as_deref(), &cli.out),
         Command::Adfp { seeds } => adfp::run(&lab, seeds, &cli.out),
-        Command::Tokens { keys, sets, share } => {
-            let scheme = Scheme::Greenlist(Greenlist::new(0.5, 2.0)?);
-            tokens::run(&lab, |key| Mark { scheme, width: 1, key }, share, keys, sets, &cli.out)
-        }
+        Command::Tokens { keys, sets, share, asked } => tokens::run(&lab, share, keys, sets, asked, &cli.out),
+        Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
     }
 }

@@ -1,19 +1,19 @@
 //! Tokens until a student is detected, by kind of access.
 
 use anyhow::Result;
-use watermark_cli::school::Lesson;
 use watermark_core::detect::LayerDetector;
 use watermark_core::distill::log10_p_anytime;
 
 use crate::access::{Access, Shown};
-use crate::lab::{Data, Lab, Mark, Start};
+use crate::factors::of_share;
+use crate::lab::{Data, Lab};
 use crate::table::{Row, quantile, write};
 
 /// Registered level.
 pub(crate) const LOG10_ALPHA: f64 = -6.0;
 
 /// Answers per round of the e-process.
-const ROUND: usize = 25;
+pub(crate) const ROUND: usize = 25;
 
 /// First sample size tried, and the step to the next.
 const FIRST: f64 = 50.0;
@@ -44,29 +44,25 @@ pub(crate) fn anytime(shown: &Shown, layer: &LayerDetector) -> Result<Option<usi
     Ok(None)
 }
 
-/// `keys` students of the same recipe, each of its own key, and `sets` sets of prompts each.
-pub(crate) fn run(lab: &Lab, mark: impl Fn(u64) -> Mark, share: f64, keys: u64, sets: u64, out: &str) -> Result<()> {
+/// `keys` students of the centre point's recipe, each of its own key, and `sets` sets of prompts each.
+pub(crate) fn run(lab: &Lab, share: f64, keys: u64, sets: u64, asked: usize, out: &str) -> Result<()> {
     let mut rows = Vec::new();
     let mut found: Vec<(Access, Vec<Option<usize>>, Vec<Option<usize>>)> =
         Access::ALL.map(|access| (access, Vec::new(), Vec::new())).into();
     for key in 1..=keys {
-        let mark = mark(key);
+        let (student, served, mark) = of_share(lab, share, key)?;
         let layer = lab.layer(&mark)?;
-        let served = lab.teacher(&mark, true, 100 + key, 2000)?;
-        let data = served.mixed(&lab.teacher(&mark, false, 100 + key, 2000)?, share);
-        let student = lab.student(Start::Base, None, &data, &Lesson::fine_tuning(key))?;
+        let part = served.questions.len() / sets.max(1) as usize;
         for set in 0..sets {
-            let asked = lab.ask(&student, 1000 * key + set, 400, 0.8)?;
-            let marked = (share * 2000.0) as usize;
-            let from = set as usize * (marked / sets as usize);
-            let read = served.slice(from, (marked / sets as usize).min(200));
+            let answers = lab.ask(&student, 20_000 + 1000 * key + set, asked, 0.8)?;
+            let read = served.slice(set as usize * part, part);
             for (access, fixed_tokens, anytime_tokens) in &mut found {
-                let data: &Data = if access.reads() { &read } else { &asked };
+                let data: &Data = if access.reads() { &read } else { &answers };
                 let shown = Shown::new(lab, *access, &student, data)?;
                 fixed_tokens.push(fixed(&shown, &layer)?);
                 anytime_tokens.push(anytime(&shown, &layer)?);
             }
-            eprintln!("key {key}, prompts {set}");
+            eprintln!("share {share}, key {key}, prompts {set}");
         }
     }
     println!("{:<28} {:>10} {:>18} {:>12} {:>18}", "access", "fixed, median", "10 to 90 %", "e-process", "10 to 90 %");
