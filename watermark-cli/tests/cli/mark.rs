@@ -143,7 +143,7 @@ fn a_fleet_shares_one_key_tree() {
 fn other_schemes_from_profile_to_verdict() {
     let folder = Folder::new();
     folder.line("keygen --out k.json").expect(0);
-    folder.write("prompts.txt", word_problems(78, 20).join("\n"));
+    folder.write("prompts.txt", word_problems(78, 100).join("\n"));
     for (distillation, provenance) in
         [("mcmark", "tournament"), ("dipmark", "permute_and_flip"), ("tournament", "gumbel_dual_key")]
     {
