@@ -11,7 +11,7 @@ use crate::table::{Row, write};
 use crate::tokens::ROUND;
 
 /// Shares at which the curves are measured.
-const SHARES: [f64; 6] = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02];
+const SHARES: [f64; 7] = [1.0, 0.75, 0.5, 0.35, 0.2, 0.1, 0.05];
 /// Sample sizes: a factor of about 1.5 apart.
 const SIZES: [usize; 14] = [250, 400, 600, 900, 1400, 2000, 3000, 4500, 7000, 10_000, 15_000, 22_000, 33_000, 50_000];
 

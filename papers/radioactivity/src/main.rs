@@ -6,6 +6,7 @@ mod adfp;
 mod curves;
 mod factors;
 mod lab;
+mod null;
 mod table;
 mod tokens;
 
@@ -59,6 +60,8 @@ enum Command {
         #[arg(long, default_value_t = 400)]
         asked: usize,
     },
+    /// Sham keys on a student, honest keys on controls: p must not exceed uniform
+    Null,
     /// Evidence over tokens by share and kind of access, for `watermark plan`
     Curves {
         /// Students per share
@@ -74,6 +77,7 @@ fn main() -> Result<()> {
         Command::Factors { seeds, factor } => factors::run(&lab, seeds, factor.as_deref(), &cli.out),
         Command::Adfp { seeds } => adfp::run(&lab, seeds, &cli.out),
         Command::Tokens { keys, sets, share, asked } => tokens::run(&lab, share, keys, sets, asked, &cli.out),
+        Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
     }
 }

@@ -17,7 +17,7 @@ use super::{print, print_json, table};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  watermark plan                                                # every kind of access, shares from 1 to 0.02
+  watermark plan                                                # every kind of access, shares from 1 to 0.1
   watermark plan --access answers --share 0.1 --tokens-per-answer 300 --price-completion 15
   watermark plan --access logprobs --budget-tokens 20000        # the smallest share that it can show
   watermark plan --profile chat.profile.json --plot power.svg
@@ -99,7 +99,7 @@ struct Shows {
     share_95: Option<f64>,
 }
 
-const SHARES: [f64; 6] = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02];
+const SHARES: [f64; 6] = [1.0, 0.75, 0.5, 0.35, 0.2, 0.1];
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {

@@ -4,6 +4,7 @@
 
 mod calibrate;
 mod detect;
+mod distill;
 mod engines;
 mod files;
 mod mark;

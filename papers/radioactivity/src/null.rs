@@ -1,0 +1,105 @@
+//! Sham keys on a distilled student, honest keys on control students: no distribution of p may exceed uniform.
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+use watermark_core::detect::LayerDetector;
+use watermark_core::distill::{ModelSample, log10_p_anytime};
+use watermark_core::key::fresh_keys;
+
+use crate::access::{Access, Shown};
+use crate::factors::of_share;
+use crate::lab::{Lab, Mark};
+use crate::table::{Row, write};
+
+const SHAM_KEYS: u32 = 1000;
+const HONEST_KEYS: u64 = 200;
+/// Control students of different seeds.
+const CONTROLS: u64 = 3;
+/// Texts that an honest key marks for reading.
+const TEXTS: usize = 6;
+/// Answers with choices cost a forward pass each.
+const ANSWERS: usize = 150;
+/// Level of the one-sided Dvoretzky-Kiefer-Wolfowitz bound (Massart 1990).
+const LEVEL: f64 = 1e-4;
+
+pub(crate) fn run(lab: &Lab, out: &str) -> Result<()> {
+    let mut rows = Vec::new();
+    let mut all_within = true;
+    let mut report = |subject: &str, access: Access, p: &str, values: Vec<f64>| {
+        let (row, within) = compare(subject, access, p, values);
+        all_within &= within;
+        rows.push(row);
+        write(out, &rows)
+    };
+    let (student, served, mark) = of_share(lab, 1.0, 1)?;
+    let layer = lab.layer(&mark)?;
+    let asked = lab.ask(&student, 9001, 600, 0.8)?.slice(0, ANSWERS);
+    let sham: Vec<LayerDetector> =
+        fresh_keys(b"sham keys", SHAM_KEYS).map(|key| layer.with_prf_key(&key)).collect::<Result<_, _>>()?;
+    for access in [Access::Closed, Access::TopLogprobs, Access::OpenWeights, Access::Reading, Access::ReadingOpen] {
+        let data = if access.reads() { served.slice(0, ANSWERS) } else { asked.clone() };
+        let shown = Shown::new(lab, access, &student, &data)?;
+        let samples = (shown.sample(&layer, shown.tokens(), usize::MAX)?, shown.sample(&layer, shown.tokens(), 25)?);
+        let tests = sham.par_iter().map(|key| tests(key, &samples.0, &samples.1));
+        let (fixed, anytime): (Vec<f64>, Vec<f64>) = tests.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        report("distilled student, sham keys", access, "fixed", fixed)?;
+        report("distilled student, sham keys", access, "e-process", anytime)?;
+    }
+    for access in [Access::Closed, Access::TopLogprobs, Access::Reading, Access::ReadingOpen] {
+        let (mut fixed, mut anytime) = (Vec::new(), Vec::new());
+        for seed in 1..=CONTROLS {
+            let (control, _, _) = of_share(lab, 0.0, seed)?;
+            let asked = lab.ask(&control, 9000 + seed, 600, 0.8)?.slice(0, ANSWERS);
+            let of_answers = if access.reads() { None } else { Some(Shown::new(lab, access, &control, &asked)?) };
+            for key in (seed - 1..HONEST_KEYS).step_by(CONTROLS as usize) {
+                // An honest key is one that marked answers; the control has never seen any.
+                let mark = Mark { key: 10_000 + key, ..mark };
+                let layer = lab.layer(&mark)?;
+                let of_texts;
+                let shown = if let Some(shown) = &of_answers {
+                    shown
+                } else {
+                    of_texts = Shown::new(lab, access, &control, &lab.teacher(&mark, true, 70_000 + key, TEXTS)?)?;
+                    &of_texts
+                };
+                let (one, rounds) =
+                    (shown.sample(&layer, shown.tokens(), usize::MAX)?, shown.sample(&layer, shown.tokens(), 25)?);
+                let (p, e) = tests(&layer, &one, &rounds)?;
+                fixed.push(p);
+                anytime.push(e);
+            }
+        }
+        report("control students, honest keys", access, "fixed", fixed)?;
+        report("control students, honest keys", access, "e-process", anytime)?;
+    }
+    ensure!(all_within, "a distribution of p exceeds uniform");
+    Ok(())
+}
+
+fn tests(layer: &LayerDetector, fixed: &ModelSample, rounds: &ModelSample) -> Result<(f64, f64)> {
+    Ok((fixed.test(layer)?.log10_p, log10_p_anytime(rounds.test(layer)?.ln_e)))
+}
+
+fn compare(subject: &str, access: Access, p: &str, mut log10_p: Vec<f64>) -> (Row, bool) {
+    log10_p.sort_unstable_by(f64::total_cmp);
+    let n = log10_p.len() as f64;
+    let limit = ((1.0 / LEVEL).ln() / (2.0 * n)).sqrt();
+    let excess = (1u32..).zip(&log10_p).map(|(i, p)| f64::from(i) / n - 10f64.powf(*p)).fold(0.0, f64::max);
+    let smallest = log10_p.first().copied().unwrap_or(0.0);
+    println!(
+        "{subject}, {}, {p}: {n} keys, excess {excess:.4} (allowed {limit:.4}), smallest log10 p {smallest:.2}",
+        access.name()
+    );
+    let row = Row::new(&[
+        ("subject", subject.to_owned()),
+        ("access", access.name().to_owned()),
+        ("p", p.to_owned()),
+        ("keys", n.to_string()),
+        ("excess", format!("{excess:.5}")),
+        ("allowed", format!("{limit:.5}")),
+        ("smallest_log10_p", format!("{smallest:.3}")),
+        ("at_1e-1", log10_p.iter().filter(|p| **p <= -1.0).count().to_string()),
+        ("at_1e-2", log10_p.iter().filter(|p| **p <= -2.0).count().to_string()),
+    ]);
+    (row, excess <= limit)
+}

@@ -1,0 +1,151 @@
+use serde_json::{Value, json};
+use watermark_lab::prompts::word_problems;
+
+use crate::support::Folder;
+
+/// A suspect that is the teacher itself (its answers carry the mark in full), and an innocent model.
+fn setup() -> Folder {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json --provenance none").expect(0);
+    folder.line("profile new --out honeypot.json --provenance none --path epoch/1/honeypot").expect(0);
+    folder.line("keygen --out k.json").expect(0);
+    folder.write("prompts.txt", word_problems(79, 60).join("\n"));
+    let mark = "mark --profile p.json --key k.json --prompts prompts.txt --max-tokens 80 --seed 5";
+    folder.line(&format!("{mark} --out suspect.jsonl")).expect(0);
+    folder.line(&format!("{mark} --out clean.jsonl --unmarked")).expect(0);
+    folder
+}
+
+fn records(folder: &Folder, name: &str) -> Vec<Value> {
+    folder.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn lines(records: &[Value]) -> String {
+    records.iter().map(|record| format!("{record}\n")).collect()
+}
+
+#[test]
+fn answers_with_controls_and_reserved_keys() {
+    let folder = setup();
+    let distill = "distill --profile p.json --key k.json --json";
+    let found = folder.line(&format!("{distill} --answers suspect.jsonl --controls clean.jsonl")).expect(0).json();
+    let line = &found[0];
+    assert_eq!([&line["verdict"], &line["decided_by"], &line["keys"]], ["detected", "log10_p", "shared"]);
+    assert_eq!(line["controls"][0]["name"], "clean.jsonl");
+    assert_eq!([&line["controls_agree"], &line["resampling_decides"]], [true, true]);
+    assert!(line["log10_p"].as_f64().unwrap() < -20.0 && line["log10_p_resampled"].as_f64().unwrap() <= -2.9, "{line}");
+    assert_eq!(line["collection"], "not independently witnessed");
+    let positions: u64 =
+        ["n_scored", "n_duplicate", "n_excluded", "n_short_context"].iter().map(|n| line[*n].as_u64().unwrap()).sum();
+    assert_eq!(positions, line["tokens"].as_u64().unwrap());
+
+    // Same bytes again; a control that carries the mark; a clean suspect; keys that this traffic never had.
+    let again = folder.line(&format!("{distill} --answers suspect.jsonl --controls clean.jsonl")).expect(0);
+    assert_eq!(again.json(), found);
+    let odd = folder.line(&format!("{distill} --answers suspect.jsonl --controls suspect.jsonl")).expect(1).json();
+    assert_eq!([&odd[0]["verdict"], &odd[0]["controls_agree"]], [&json!("inconclusive"), &json!(false)]);
+    let clean = folder.line(&format!("{distill} --answers clean.jsonl")).expect(1).json();
+    assert_eq!(clean[0]["verdict"], "not_detected");
+    let both = folder.line(&format!("{distill} --answers suspect.jsonl --reserved honeypot.json")).expect(0).json();
+    let of = |line: &Value| [line["keys"].clone(), line["verdict"].clone(), line["family_size"].clone()];
+    assert_eq!(of(&both[0]), [json!("shared"), json!("detected"), json!(2)]);
+    assert_eq!(of(&both[1]), [json!("reserved"), json!("not_detected"), json!(2)]);
+    let table = folder.line("distill --profile p.json --key k.json --answers suspect.jsonl --reserved honeypot.json");
+    for part in ["No controls", "Reserved keys served", "does not say", "not independently witnessed"] {
+        assert!(table.stdout.contains(part), "{part}: {table:?}");
+    }
+}
+
+/// Log-probabilities in ids and in text pieces give the same test; a choice of probability one is an answer.
+#[test]
+fn log_probabilities_in_ids_and_in_pieces() {
+    let folder = setup();
+    let suspect = records(&folder, "suspect.jsonl");
+    let ids = |record: &Value| -> Vec<u32> { serde_json::from_value(record["tokens"].clone()).unwrap() };
+    let in_ids: Vec<Value> = suspect
+        .iter()
+        .map(|record| {
+            let choices: Vec<Value> = ids(record).iter().map(|id| json!([[id, 0.0]])).collect();
+            json!({"prompt_tokens": record["prompt_tokens"], "tokens": record["tokens"], "choices": choices})
+        })
+        .collect();
+    let tokenizer = tokenizers::Tokenizer::from_bytes(watermark_lab::shipped::tokenizer_json()).unwrap();
+    let in_pieces: Vec<Value> = suspect
+        .iter()
+        .map(|record| {
+            let text = record["completion"].as_str().unwrap();
+            let encoding = tokenizer.encode(text, false).unwrap();
+            let at = |&(from, to): &(usize, usize)| json!({"at": from, "top": [[&text[from..to], 0.0], ["two words", -9.0]]});
+            let positions: Vec<Value> = encoding.get_offsets().iter().map(at).collect();
+            json!({"prompt": record["prompt"], "text": text, "positions": positions})
+        })
+        .collect();
+    folder.write("ids.jsonl", lines(&in_ids));
+    folder.write("pieces.jsonl", lines(&in_pieces));
+    let distill = |access: &str, name: &str| {
+        let line = format!("distill --profile p.json --key k.json --json --resample 0 {access} {name}");
+        folder.line(&line).expect(0).json().remove(0)
+    };
+    // Text is tokenised anew, which need not give the ids that were drawn.
+    let (answers, drawn) =
+        (distill("--answers", "suspect.jsonl"), distill("--input-format tokens --answers", "suspect.jsonl"));
+    let (ids, pieces) = (distill("--logprobs", "ids.jsonl"), distill("--logprobs", "pieces.jsonl"));
+    for field in ["n_scored", "score", "verdict", "log10_p_distinct"] {
+        assert_eq!(ids[field], drawn[field], "{field}");
+        assert_eq!(pieces[field], answers[field], "{field}");
+    }
+    assert_eq!(ids["access"], "logprobs");
+}
+
+/// Reading: what an innocent reader chooses is not detected, what was served there is; contexts shown before do not count.
+#[test]
+fn reading() {
+    let folder = setup();
+    let (served, clean) = (records(&folder, "suspect.jsonl"), records(&folder, "clean.jsonl"));
+    let ids = |record: &Value| -> Vec<u32> { serde_json::from_value(record["tokens"].clone()).unwrap() };
+    let other: Vec<u32> = clean.iter().flat_map(|record| ids(record)).collect();
+    let read = |choice: &dyn Fn(usize, u32) -> u32| -> String {
+        let mut at = 0;
+        let records = served.iter().map(|record| {
+            let choices: Vec<Value> = ids(record)
+                .iter()
+                .map(|&id| {
+                    at += 1;
+                    json!([[choice(at, id), -0.7]])
+                })
+                .collect();
+            json!({"prompt_tokens": record["prompt_tokens"], "tokens": record["tokens"], "choices": choices})
+        });
+        lines(&records.collect::<Vec<Value>>())
+    };
+    folder.write("student.jsonl", read(&|_, id| id));
+    folder.write("innocent.jsonl", read(&|at, _| other[at % other.len()]));
+    let distill = |name: &str| folder.line(&format!("distill --profile p.json --key k.json --json --reading {name}"));
+    let student = distill("student.jsonl").expect(0).json().remove(0);
+    assert_eq!([&student["verdict"], &student["access"]], ["detected", "reading"]);
+    assert_eq!(student["resampling_decides"], false);
+    assert!(student["n_excluded"].as_u64().unwrap() > 100, "{student}");
+    assert_eq!(distill("innocent.jsonl").expect(1).json()[0]["verdict"], "not_detected");
+}
+
+#[test]
+fn wrong_use_is_explained() {
+    let folder = setup();
+    folder.write(
+        "bad.jsonl",
+        "{\"tokens\":[1,2],\"choices\":[[]]}\n{\"tokens\":[5000],\"choices\":[[]]}\n{\"text\":\"a\"}\n",
+    );
+    let distill = "distill --profile p.json --key k.json";
+    folder.line(&format!("{distill} --logprobs bad.jsonl")).fails_with(&[
+        "bad.jsonl:1",
+        "1 rows of \"choices\" for 2 tokens",
+        "bad.jsonl:2",
+        "vocab_size",
+        "bad.jsonl:3",
+        "3 records could not be used",
+    ]);
+    folder.line(&format!("{distill} --answers suspect.jsonl --reserved p.json")).fails_with(&["same key path"]);
+    folder.line(&format!("{distill} --answers suspect.jsonl --layer nothing")).fails_with(&["no layer"]);
+    folder.line(&format!("{distill} --answers missing.jsonl")).fails_with(&["missing.jsonl", "cannot open"]);
+    assert_eq!(folder.line(distill).code, Some(2));
+}
