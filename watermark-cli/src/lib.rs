@@ -1,5 +1,6 @@
 //! Files around `watermark-core`: readers of untrusted corpora, key and profile files, tokenizers, detection over
-//! files. The `watermark` binary and, with the feature `demo`, the embedded laboratory models sit on top.
+//! files, questions to a suspect's endpoint. The `watermark` binary and, with the feature `demo`, the embedded laboratory
+//! models sit on top.
 
 pub mod calibrate;
 #[cfg(feature = "demo")]
@@ -10,6 +11,7 @@ pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;
 pub mod plan;
+pub mod probe;
 pub mod read;
 #[cfg(feature = "demo")]
 pub mod school;

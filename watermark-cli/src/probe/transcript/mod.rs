@@ -1,0 +1,213 @@
+//! `watermark-transcript/1`: what was asked and answered, one JSON line per exchange, hash-chained.
+//!
+//! The first line is a [`Header`], every other one an [`Exchange`]. Each ends in `prev`, the hash of the line before
+//! (64 zeros in the header), and `sha256` = SHA-256(`prev` as hexadecimal digits, then the line without its `sha256`
+//! field). A line without its newline at the end of the file was being written when the run was killed; it is not
+//! part of the transcript. A prompt that failed may be asked again in the same round; its last line counts.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::client::FaultKind;
+use super::endpoint::Api;
+use crate::tokenizer::hex;
+
+pub use file::{Reader, Writer};
+
+/// Name and version of the format.
+pub const FORMAT: &str = "watermark-transcript/1";
+
+/// Who collected the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Collection {
+    /// The holder of the key, looking at the evidence as it grows.
+    Provider,
+    /// Somebody without the key, who collects a fixed sample.
+    Replicate,
+}
+
+/// The first line: what is asked of whom, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// [`FORMAT`].
+    pub transcript: String,
+    /// Base address, without credentials.
+    pub endpoint: String,
+    /// Which interface.
+    pub api: Api,
+    /// The model's name at the endpoint.
+    pub model: String,
+    /// Longest answer in the server's tokens.
+    pub max_tokens: u32,
+    /// Sampling temperature.
+    pub temperature: f64,
+    /// Nucleus, if set.
+    pub top_p: Option<f64>,
+    /// Alternatives asked for at each position, if any.
+    pub logprobs: Option<u32>,
+    /// Whether answers are streamed.
+    pub stream: bool,
+    /// Further fields of the request.
+    pub extra: Map<String, Value>,
+    /// [`prompts_sha256`].
+    pub prompts_sha256: String,
+    /// Number of prompts.
+    pub n_prompts: u64,
+    /// Prompts a round.
+    pub round_size: u64,
+    /// Who collects.
+    pub collection: Collection,
+}
+
+/// One prompt with what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// Number of the prompt, from 0.
+    pub index: u64,
+    /// `index / round_size`.
+    pub round: u64,
+    /// The prompt as it was given.
+    pub prompt: String,
+    /// The JSON body that was sent.
+    pub request: Value,
+    /// Every try, in order.
+    pub attempts: Vec<Attempt>,
+    /// HTTP status of the last try, if it got one.
+    pub status: Option<u16>,
+    /// The body of the answer as it came; of a stream all events.
+    pub response: Option<String>,
+    /// Why there is no answer.
+    pub failure: Option<Failure>,
+    /// When the exchange was finished: RFC 3339, UTC, seconds.
+    pub utc: String,
+}
+
+/// One HTTP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    /// HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// What went wrong.
+    pub error: Option<FaultKind>,
+}
+
+/// Why a prompt has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// The kind.
+    pub kind: FaultKind,
+    /// In words; never text of the server.
+    pub message: String,
+}
+
+/// SHA-256 over the prompts, each as a JSON string and a newline.
+#[must_use]
+pub fn prompts_sha256(prompts: &[String]) -> String {
+    let mut hash = Sha256::new();
+    for prompt in prompts {
+        hash.update(Value::from(prompt.as_str()).to_string());
+        hash.update("\n");
+    }
+    hex(&hash.finalize())
+}
+
+/// Fields of a request that are settings of the run.
+const OWN_FIELDS: [&str; 12] = [
+    "model",
+    "messages",
+    "prompt",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "stream",
+    "logprobs",
+    "top_logprobs",
+    "n",
+    "best_of",
+    "echo",
+];
+
+impl Header {
+    /// # Errors
+    /// If a setting is out of range, or `extra` sets a field that the run sets.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.transcript == FORMAT, "the format is {:?}, not {FORMAT:?}", self.transcript);
+        ensure!(self.max_tokens > 0, "max_tokens is 0; ask for at least one token");
+        ensure!((0.0..=100.0).contains(&self.temperature), "temperature must be between 0 and 100");
+        ensure!(self.top_p.is_none_or(|p| p > 0.0 && p <= 1.0), "top_p must be above 0 and at most 1");
+        ensure!(self.round_size > 0, "a round needs at least one prompt");
+        ensure!(self.n_prompts > 0, "there are no prompts");
+        if let Some(field) = OWN_FIELDS.iter().find(|&&field| self.extra.contains_key(field)) {
+            bail!("extra fields must not set {field:?}, which the run sets itself or could not read");
+        }
+        Ok(())
+    }
+
+    /// The JSON body of a request.
+    #[must_use]
+    pub fn body(&self, prompt: &str) -> Value {
+        let mut body = self.extra.clone();
+        body.insert("model".to_owned(), json!(self.model));
+        body.insert("max_tokens".to_owned(), json!(self.max_tokens));
+        body.insert("temperature".to_owned(), json!(self.temperature));
+        body.insert("stream".to_owned(), json!(self.stream));
+        if let Some(top_p) = self.top_p {
+            body.insert("top_p".to_owned(), json!(top_p));
+        }
+        match self.api {
+            Api::Chat => {
+                body.insert("messages".to_owned(), json!([{"role": "user", "content": prompt}]));
+                if let Some(k) = self.logprobs {
+                    body.insert("logprobs".to_owned(), json!(true));
+                    body.insert("top_logprobs".to_owned(), json!(k));
+                }
+            }
+            Api::Completions => {
+                body.insert("prompt".to_owned(), json!(prompt));
+                if let Some(k) = self.logprobs {
+                    body.insert("logprobs".to_owned(), json!(k));
+                }
+            }
+        }
+        Value::Object(body)
+    }
+
+    /// Prompts of a round: the last one may be shorter.
+    #[must_use]
+    pub fn round(&self, round: u64) -> std::ops::Range<u64> {
+        let from = round.saturating_mul(self.round_size).min(self.n_prompts);
+        from..from.saturating_add(self.round_size).min(self.n_prompts)
+    }
+
+    /// # Errors
+    /// Which settings differ, and how.
+    fn must_equal(&self, wanted: &Self) -> Result<()> {
+        // Through JSON text and back on both sides, so that a number is compared as it is written.
+        let fields = |header: &Self| -> Result<Map<String, Value>> {
+            Ok(serde_json::from_str(&serde_json::to_string(header)?)?)
+        };
+        let (old, new) = (fields(self)?, fields(wanted)?);
+        let differing: Vec<String> = new
+            .iter()
+            .filter(|&(name, value)| old.get(name) != Some(value))
+            .map(|(name, value)| format!("{name} was {}, now {value}", old.get(name).unwrap_or(&Value::Null)))
+            .collect();
+        ensure!(
+            differing.is_empty(),
+            "the transcript was started with other settings ({}); repeat them, or choose another folder",
+            differing.join("; ")
+        );
+        Ok(())
+    }
+}
