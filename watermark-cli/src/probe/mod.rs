@@ -6,8 +6,13 @@
 //! are limited, its token counts are not used, and the API token is removed from its text before anything is kept.
 
 pub mod answer;
+pub mod ask;
+pub mod budget;
 pub mod client;
 pub mod endpoint;
+pub mod judge;
+pub mod run;
 pub mod transcript;
 
 mod chain;
+mod state;

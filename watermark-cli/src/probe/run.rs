@@ -1,0 +1,268 @@
+//! The run: rounds of prompts, asked by several workers, until something ends it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use anyhow::{Result, anyhow, bail, ensure};
+
+use super::ask::{Asked, Asking, Pace, Retries};
+use super::budget::{Ahead, Budget, Spent};
+use super::client::Client;
+use super::judge::Standing;
+use super::state::State;
+use super::transcript::{Exchange, Header, Writer, prompts_sha256};
+use crate::tokenizer::Tokenizer;
+
+/// What is to be done. Only `header` is part of the transcript; everything else may differ when a run goes on.
+pub struct Plan<'a> {
+    /// What is asked, and how.
+    pub header: Header,
+    /// All prompts; the header holds their digest.
+    pub prompts: &'a [String],
+    /// Where to.
+    pub client: &'a Client,
+    /// How often to try.
+    pub retries: Retries,
+    /// Requests under way at a time.
+    pub concurrency: usize,
+    /// Most requests a minute, retries included.
+    pub requests_per_minute: Option<f64>,
+    /// What it may cost.
+    pub budget: Budget,
+    /// Whether to stop when the budget will hardly suffice to decide.
+    pub futility: bool,
+    /// Counts tokens for the budget.
+    pub tokenizer: Option<&'a Tokenizer>,
+    /// Set from outside to finish what is under way and end.
+    pub stop: &'a AtomicBool,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The evidence reached its threshold.
+    Decided,
+    /// It will hardly do so.
+    Futile,
+    /// All prompts were asked.
+    Prompts,
+    /// The next round does not fit into the budget, or this one did not.
+    Budget,
+    /// Stopped from outside; the same plan goes on.
+    Interrupted,
+}
+
+impl End {
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Decided => "decided",
+            Self::Futile => "futile",
+            Self::Prompts => "prompts",
+            Self::Budget => "budget",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Looks at the exchanges of one complete round, sorted by index.
+pub type JudgeRound<'a> = Box<dyn FnMut(&[Exchange]) -> Result<Standing> + 'a>;
+
+/// Where a run stands, for a live view.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Prompts with an answer.
+    pub answered: u64,
+    /// Prompts that failed.
+    pub failed: u64,
+    /// HTTP requests, retries included.
+    pub requests: u64,
+    /// The evidence after the last complete round.
+    pub standing: Option<Standing>,
+}
+
+/// How a run ended; a function of transcript, plan and judge.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Why.
+    pub end: End,
+    /// The evidence after the last complete round.
+    pub standing: Option<Standing>,
+    /// Complete rounds, which were judged.
+    pub rounds: u64,
+    /// Prompts answered in them.
+    pub answered: u64,
+    /// Prompts that failed in them.
+    pub failed: u64,
+    /// Exchanges in the transcript that belong to no judged round.
+    pub not_judged: u64,
+    /// What the whole transcript cost.
+    pub spent: Spent,
+    /// Hash of the transcript's last line, which stands for all of it.
+    pub transcript_sha256: String,
+}
+
+/// Runs a plan with the transcript at `path`. What it already holds is judged and not asked again.
+///
+/// # Errors
+/// If the transcript is broken or belongs to another plan, the endpoint refuses every prompt, too many prompts of a round
+/// fail, or the judge fails. The transcript then holds what was answered.
+pub fn run(plan: &Plan<'_>, path: &Path, judge: JudgeRound<'_>, watch: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
+    plan.check()?;
+    let mut state = State::new(plan, judge);
+    let mut n_exchanges = 0;
+    let mut writer = Writer::open(path, &plan.header, |exchange| {
+        n_exchanges += 1;
+        state.add(exchange)
+    })?;
+    // A whole round at the end of the file has been judged before, or was about to be.
+    state.close()?;
+    let pace = Pace::new(plan.requests_per_minute);
+    let end = loop {
+        watch(&state.progress());
+        if let Some(end) = state.end {
+            break end;
+        }
+        if plan.stop.load(Ordering::Relaxed) {
+            break End::Interrupted;
+        }
+        let pending = state.pending();
+        if !plan.budget.covers(&state.spent, &plan.ahead(&pending)?) {
+            break End::Budget;
+        }
+        let failures = state.take_failures(&pending);
+        let write = |exchange: &Exchange| {
+            n_exchanges += 1;
+            writer.write(exchange)
+        };
+        let asked = ask(plan, &pace, &pending, &mut state, write, watch);
+        state.restore(failures);
+        asked?;
+        if state.fails() {
+            bail!(state.failure_message());
+        }
+        if !state.is_whole() {
+            break if plan.stop.load(Ordering::Relaxed) { End::Interrupted } else { End::Budget };
+        }
+        state.close()?;
+    };
+    Ok(Outcome {
+        end,
+        standing: state.standing,
+        rounds: state.round,
+        answered: state.answered,
+        failed: state.failed,
+        not_judged: n_exchanges - state.answered - state.failed,
+        spent: state.spent,
+        transcript_sha256: writer.hash().to_owned(),
+    })
+}
+
+impl Plan<'_> {
+    fn check(&self) -> Result<()> {
+        self.header.check()?;
+        ensure!(
+            self.header.n_prompts == self.prompts.len() as u64
+                && self.header.prompts_sha256 == prompts_sha256(self.prompts),
+            "the header names other prompts"
+        );
+        ensure!(self.concurrency > 0, "at least one request must be allowed at a time");
+        ensure!(
+            self.requests_per_minute.is_none_or(|rate| rate.is_finite() && rate >= 0.01),
+            "requests per minute must be at least 0.01"
+        );
+        let first: Vec<u64> = self.header.round(0).collect();
+        ensure!(
+            self.budget.covers(&Spent::default(), &self.ahead(&first)?),
+            "the budget may not suffice for the first round of {} prompts, and only complete rounds are judged; raise it, \
+             or make rounds smaller",
+            first.len()
+        );
+        Ok(())
+    }
+
+    /// The least that asking these prompts takes, and the most that their answers may have.
+    fn ahead(&self, pending: &[u64]) -> Result<Ahead> {
+        let mut ahead = Ahead { requests: pending.len() as u64, prompt_tokens: 0, completion_tokens: 0 };
+        if let Some(tokenizer) = self.tokenizer {
+            for &index in pending {
+                ahead.prompt_tokens += tokenizer.encode(self.prompt(index))?.len() as u64;
+            }
+            ahead.completion_tokens = ahead.requests * u64::from(self.header.max_tokens);
+        }
+        Ok(ahead)
+    }
+
+    fn prompt(&self, index: u64) -> &str {
+        usize::try_from(index).ok().and_then(|index| self.prompts.get(index)).map_or("", String::as_str)
+    }
+}
+
+/// Asks `pending` prompts; returns when each is finished or abandoned.
+fn ask(
+    plan: &Plan<'_>,
+    pace: &Pace,
+    pending: &[u64],
+    state: &mut State<'_>,
+    mut write: impl FnMut(&Exchange) -> Result<()>,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<()> {
+    let halt = AtomicBool::new(false);
+    let requests_left = AtomicU64::new(plan.budget.requests_left(&state.spent));
+    let asking = Asking {
+        client: plan.client,
+        header: &plan.header,
+        retries: plan.retries,
+        pace,
+        requests_left: &requests_left,
+        stop: plan.stop,
+        halt: &halt,
+    };
+    let next = AtomicUsize::new(0);
+    let work = |results: mpsc::SyncSender<Asked>| {
+        while let Some(&index) = pending.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if asking.stopped() {
+                break;
+            }
+            let asked = asking.ask(index, plan.prompt(index));
+            if matches!(asked, Asked::Fatal(_)) {
+                halt.store(true, Ordering::Relaxed);
+            }
+            if results.send(asked).is_err() {
+                break;
+            }
+        }
+    };
+    let work = &work;
+    let mut first_error = None;
+    std::thread::scope(|scope| {
+        // Without a buffer, so that no worker is more than one answer ahead of the transcript.
+        let (results, finished) = mpsc::sync_channel(0);
+        for _ in 0..plan.concurrency.min(pending.len()) {
+            let results = results.clone();
+            scope.spawn(move || work(results));
+        }
+        drop(results);
+        // To the end, so that every answer that was paid for is kept.
+        for asked in finished {
+            let mut keep = |exchange: Exchange| -> Result<()> {
+                write(&exchange)?;
+                state.add(exchange)?;
+                watch(&state.progress());
+                Ok(())
+            };
+            let (go_on, kept) = match asked {
+                Asked::Finished(exchange) => (true, keep(*exchange)),
+                Asked::Abandoned => (false, Ok(())),
+                Asked::Fatal(message) => (false, Err(anyhow!(message))),
+            };
+            if !go_on || kept.is_err() || state.fails() || !plan.budget.holds(&state.spent) {
+                halt.store(true, Ordering::Relaxed);
+            }
+            first_error = first_error.take().or(kept.err());
+        }
+    });
+    first_error.map_or(Ok(()), Err)
+}
