@@ -108,6 +108,22 @@ fn create(path: &Path, options: OpenOptions, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Writes a file at once: a reader finds the old content or the new, never a part.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&name)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&name, path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
 /// Reads and checks a profile.
 ///
 /// # Errors

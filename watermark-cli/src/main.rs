@@ -31,6 +31,8 @@ enum Command {
     Distill(command::distill::Args),
     /// Tokens, prompts, money and minutes that a test needs, or what a budget can show
     Plan(command::plan::Args),
+    /// Ask a suspect's endpoint until the evidence decides or the budget ends
+    Probe(command::probe::Args),
     /// False-positive rates on your own unmarked text, with fresh keys
     Calibrate(command::calibrate::Args),
     /// The whole chain on the embedded models: mark, distil, detect, show
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Detect(args) => args.run(),
         Command::Distill(args) => args.run(),
         Command::Plan(args) => args.run(),
+        Command::Probe(args) => args.run(),
         Command::Calibrate(args) => args.run(),
         Command::Demo(args) => args.run(),
     };

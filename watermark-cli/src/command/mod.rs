@@ -8,6 +8,7 @@ pub(crate) mod keygen;
 pub(crate) mod layer;
 pub(crate) mod mark;
 pub(crate) mod plan;
+pub(crate) mod probe;
 pub(crate) mod profile;
 
 use std::io::Write;

@@ -8,4 +8,6 @@ mod distill;
 mod engines;
 mod files;
 mod mark;
+mod probe;
+mod server;
 mod support;

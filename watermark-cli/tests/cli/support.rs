@@ -1,6 +1,6 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
@@ -38,9 +38,8 @@ impl Folder {
 
     pub(crate) fn run_with_stdin<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, stdin: &str) -> Run {
         use std::io::Write;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_watermark"))
-            .args(arguments)
-            .current_dir(&self.0)
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -50,12 +49,14 @@ impl Folder {
         // The program may end without reading.
         let _ = pipe.write_all(stdin.as_bytes());
         drop(pipe);
-        let output = child.wait_with_output().unwrap();
-        Run {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Run::of(child)
+    }
+
+    /// The program in this folder, to be started.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_watermark"));
+        command.args(arguments).current_dir(&self.0).env_remove("WATERMARK_API_KEY");
+        command
     }
 
     /// Runs a line of words.
@@ -78,6 +79,16 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// What a child printed and how it ended.
+    pub(crate) fn of(child: Child) -> Self {
+        let output = child.wait_with_output().unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// The exit code, with everything printed if it is another.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
