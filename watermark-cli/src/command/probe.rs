@@ -10,21 +10,23 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use watermark_cli::distill::{Access, Line, Options, Source, Tested};
 use watermark_cli::files::{read_key, read_profile, read_secret, replace};
 use watermark_cli::probe::ask::Retries;
 use watermark_cli::probe::budget::{Budget, CostLimit};
 use watermark_cli::probe::client::Client;
 use watermark_cli::probe::endpoint::{Api, ApiToken, Endpoint};
 use watermark_cli::probe::judge::{Judge, Standing};
-use watermark_cli::probe::run::{End, JudgeRound, Outcome, Plan, Progress, run};
-use watermark_cli::probe::transcript::{Collection, FORMAT, Header, prompts_sha256};
-use watermark_cli::read::read_prompts;
+use watermark_cli::probe::run::{End, Outcome, Plan, Progress, run};
+use watermark_cli::probe::transcript::{Collection, Exchange, FORMAT, Header, prompts_sha256};
+use watermark_cli::read::{InputFormat, read_prompts};
 use watermark_cli::tokenizer::{Tokenizer, hex};
-use watermark_core::detect::{Detector, LayerDetector, Verdict};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict};
 use watermark_lab::prompts::{prompt_text, word_problems};
 use zeroize::Zeroizing;
 
-use super::{claim, print, print_json, progress, say, table};
+use super::distill::print_lines;
+use super::{claim, complain, print, print_json, progress, say, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends
 ///
@@ -51,12 +53,18 @@ are judged, so a round that may not fit into the budget is not begun.
 Exit codes: 0 = detected (--replicate: all answers collected), 1 = not detected, 2 = an error, too many failed prompts, or
 interrupted; the same command goes on.")]
 pub(crate) struct Args {
-    /// The deployment's profile; its first layer is tested
+    /// The deployment's profile
     #[arg(long, value_name = "FILE", required_unless_present = "replicate")]
     profile: Option<PathBuf>,
     /// A key at or above the profile's path
     #[arg(long, value_name = "FILE", required_unless_present = "replicate")]
     key: Option<PathBuf>,
+    /// The layer to test; default: the first one
+    #[arg(long, value_name = "NAME", conflicts_with = "replicate")]
+    layer: Option<String>,
+    /// The account whose keys are tested, for a layer with a key per account
+    #[arg(long, value_name = "ID", conflicts_with = "replicate")]
+    account: Option<String>,
     /// tokenizer.json of the deployment; default: the one beside the profile, else the embedded one, if its digest matches
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -108,7 +116,7 @@ struct RequestArgs {
     /// Sample among the fewest tokens that hold this probability
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
-    /// Ask for the K most likely tokens at each position; they are kept in the transcript
+    /// Ask for the K most likely tokens at each position, and weigh pairs by their probabilities: far fewer answers are needed
     #[arg(long, value_name = "K")]
     logprobs: Option<u32>,
     /// Ask for a stream of events
@@ -175,12 +183,7 @@ struct ProbeResult<'a> {
     /// Of --replicate there is none.
     verdict: Option<&'static str>,
     end: &'static str,
-    layer: Option<&'a str>,
-    scheme: Option<&'static str>,
-    alpha: Option<f64>,
-    ln_e: Option<f64>,
     threshold_ln_e: Option<f64>,
-    n_scored: Option<u64>,
     n_prompts: u64,
     rounds: u64,
     answered: u64,
@@ -193,11 +196,14 @@ struct ProbeResult<'a> {
     profile_sha256: Option<String>,
     prompts_sha256: &'a str,
     transcript_sha256: &'a str,
+    /// As `watermark distill` gives it for the transcript.
+    test: Option<Line>,
 }
 
 /// Whose mark is looked for.
 struct Wanted {
-    detector: Detector,
+    tested: Tested,
+    vocab_size: u32,
     profile_sha256: [u8; 32],
 }
 
@@ -214,7 +220,6 @@ impl Args {
         if client.leaks_token(&written) {
             bail!("the settings contain the API token, and they are written to the transcript; take it out of them");
         }
-        let layer = wanted.as_ref().and_then(|wanted| wanted.detector.layers().first());
         let stop = stop_on_signal()?;
         let plan = Plan {
             header,
@@ -224,15 +229,22 @@ impl Args {
             concurrency: self.limits.concurrency,
             requests_per_minute: self.limits.requests_per_minute,
             budget: self.budget(),
-            futility: !self.limits.no_futility && layer.is_some(),
+            futility: !self.limits.no_futility && wanted.is_some(),
             tokenizer: tokenizer.as_ref(),
             stop: &stop,
         };
-        let judge = self.judge(layer, tokenizer.as_ref(), &plan)?;
+        let mut judge =
+            wanted.as_ref().zip(tokenizer.as_ref()).map(|(wanted, tokenizer)| self.judge(wanted, tokenizer, &plan));
         prepare_folder(&self.out)?;
         let bar = progress("Asking", plan.header.n_prompts);
-        let outcome =
-            run(&plan, &self.out.join(TRANSCRIPT), judge, &mut |progress| show(&bar, progress, layer.is_some()));
+        let look = |exchanges: &[Exchange]| match &mut judge {
+            Some(judge) => judge.add_round(exchanges),
+            // Nobody looks: there is no key.
+            None => Ok(Standing { ln_e: 0.0, n_scored: 0, threshold_ln: f64::INFINITY, decided: false }),
+        };
+        let outcome = run(&plan, &self.out.join(TRANSCRIPT), Box::new(look), &mut |progress| {
+            show(&bar, progress, wanted.is_some());
+        });
         bar.finish_and_clear();
         let outcome = outcome?;
         if outcome.end == End::Interrupted {
@@ -243,7 +255,8 @@ impl Args {
             ));
             return Ok(ExitCode::from(2));
         }
-        let result = self.result(&plan, &outcome, wanted.as_ref(), layer);
+        let test = judge.as_ref().map(Judge::line).transpose()?;
+        let result = self.result(&plan, &outcome, wanted.as_ref(), test);
         replace(&self.out.join(RESULT), (serde_json::to_string_pretty(&result)? + "\n").as_bytes())?;
         if self.json {
             print_json(&result)?;
@@ -306,8 +319,16 @@ impl Args {
         };
         let file = read_profile(profile_path)?;
         let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), profile_path, &file.profile.tokenizer)?;
-        let detector = Detector::new(&file.profile, &read_key(key_path)?, None)?;
-        Ok((Some(Wanted { detector, profile_sha256: file.sha256 }), Some(tokenizer)))
+        let detector = Detector::new(&file.profile, &read_key(key_path)?, self.account.as_deref())?;
+        let layers = detector.layers();
+        let layer = match &self.layer {
+            None => layers.first(),
+            Some(name) => layers.iter().find(|layer| layer.name() == Some(name)),
+        };
+        let layer = layer.with_context(|| format!("no layer of {} is named so", profile_path.display()))?.clone();
+        let vocab_size = file.profile.tokenizer.vocab_size;
+        let tested = Tested { layer, reserved: false };
+        Ok((Some(Wanted { tested, vocab_size, profile_sha256: file.sha256 }), Some(tokenizer)))
     }
 
     fn prompts(&self) -> Result<Vec<String>> {
@@ -367,18 +388,12 @@ impl Args {
         }
     }
 
-    fn judge<'a>(
-        &self,
-        layer: Option<&'a LayerDetector>,
-        tokenizer: Option<&'a Tokenizer>,
-        plan: &Plan<'_>,
-    ) -> Result<JudgeRound<'a>> {
-        let Some((layer, tokenizer)) = layer.zip(tokenizer) else {
-            let none = Standing { ln_e: 0.0, n_scored: 0, threshold_ln: f64::INFINITY, decided: false };
-            return Ok(Box::new(move |_| Ok(none)));
-        };
-        let mut judge = Judge::new(layer, tokenizer, plan.header.api, plan.prompts, self.limits.alpha)?;
-        Ok(Box::new(move |exchanges| judge.add_round(exchanges)))
+    fn judge<'a>(&self, wanted: &'a Wanted, tokenizer: &'a Tokenizer, plan: &Plan<'_>) -> Judge<'a> {
+        let access = if plan.header.logprobs.is_some() { Access::Logprobs } else { Access::Answers };
+        let options = Options { access, alpha: self.limits.alpha, resample: RESAMPLING_KEYS };
+        let source =
+            Source { tokenizer, vocab_size: wanted.vocab_size, input_format: InputFormat::Auto, complain: &complain };
+        Judge::new(&wanted.tested, source, plan.header.api, options)
     }
 
     fn result<'a>(
@@ -386,29 +401,17 @@ impl Args {
         plan: &'a Plan<'_>,
         outcome: &'a Outcome,
         wanted: Option<&Wanted>,
-        layer: Option<&'a LayerDetector>,
+        test: Option<Line>,
     ) -> ProbeResult<'a> {
-        let standing = outcome.standing.filter(|_| layer.is_some());
-        let verdict = |standing: Option<Standing>| match standing {
-            Some(standing) if standing.decided => Verdict::Detected,
-            Some(standing) if standing.n_scored > 0 => Verdict::NotDetected,
-            _ => Verdict::Inconclusive,
-        };
         let spent = &outcome.spent;
         let counted = plan.tokenizer.is_some();
         ProbeResult {
             result: "watermark-probe/1",
             collection: plan.header.collection,
             model: &plan.header.model,
-            verdict: layer.map(|_| verdict(standing).as_str()),
+            verdict: test.as_ref().map(|test| test.verdict),
             end: outcome.end.as_str(),
-            layer: layer.and_then(LayerDetector::name),
-            scheme: layer.map(|layer| layer.scheme().name()),
-            alpha: layer.map(|_| self.limits.alpha),
-            // Adding 0 turns -0 into 0.
-            ln_e: standing.map(|standing| standing.ln_e + 0.0),
-            threshold_ln_e: standing.map(|standing| standing.threshold_ln),
-            n_scored: standing.map(|standing| standing.n_scored),
+            threshold_ln_e: wanted.map(|_| -self.limits.alpha.ln()),
             n_prompts: plan.header.n_prompts,
             rounds: outcome.rounds,
             answered: outcome.answered,
@@ -421,6 +424,7 @@ impl Args {
             profile_sha256: wanted.map(|wanted| hex(&wanted.profile_sha256)),
             prompts_sha256: &plan.header.prompts_sha256,
             transcript_sha256: &outcome.transcript_sha256,
+            test,
         }
     }
 }
@@ -475,36 +479,23 @@ fn show(bar: &ProgressBar, progress: &Progress, judged: bool) {
 }
 
 fn print_result(result: &ProbeResult<'_>, out: &Path) -> Result<()> {
-    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
-    let header = ["layer", "scheme", "answers", "failed", "requests", "scored", "ln e", "needed", "verdict"];
-    let row = vec![
-        result.layer.unwrap_or("-").to_owned(),
-        result.scheme.unwrap_or("-").to_owned(),
-        result.answered.to_string(),
-        result.failed.to_string(),
-        result.requests.to_string(),
-        result.n_scored.map_or_else(|| "-".to_owned(), |n| n.to_string()),
-        number(result.ln_e),
-        number(result.threshold_ln_e),
-        result.verdict.unwrap_or("-").to_owned(),
-    ];
-    print(table(&[header.map(str::to_owned).to_vec(), row], 2).trim_end())?;
+    let header = ["model", "answers", "failed", "requests", "rounds", "end"];
+    let model = result.model.escape_debug().to_string();
+    let numbers = [result.answered, result.failed, result.requests, result.rounds].map(|n| n.to_string());
+    let row = [vec![model], numbers.to_vec(), vec![result.end.to_owned()]].concat();
+    print(table(&[header.map(str::to_owned).to_vec(), row], 1).trim_end())?;
     let why = match result.end {
         "decided" => "The evidence reached its threshold.",
         "futile" => "Stopped: the rest of the budget would hardly decide (--no-futility goes on).",
         "budget" => "The next round does not fit into the budget; the same command with a larger one goes on.",
         _ => "All prompts were asked.",
     };
-    print(&format!("\n{why} {} and {} are in {}.", TRANSCRIPT, RESULT, out.display()))?;
-    if result.verdict.is_none() {
+    print(&format!("{why} {TRANSCRIPT} and {RESULT} are in {}.\n", out.display()))?;
+    let (Some(test), Some(threshold)) = (&result.test, result.threshold_ln_e) else {
         return print(
             "Collected without a key: nothing was tested, and nothing about the evidence was known meanwhile.",
         );
-    }
-    print(
-        "ln e: evidence against independence of answers and key, valid wherever one stops.\n\
-         A detection does not show direct use of the provider's API, nor intent: public marked text in the training data, a\n\
-         distilled model in between, a proxy to a marked model, or a stolen key would look alike.\n\
-         The answers were collected by the holder of the key; --replicate lets a second party collect them.",
-    )
+    };
+    print(&format!("ln e decides at {threshold:.2}."))?;
+    print_lines(std::slice::from_ref(test), test.alpha)
 }

@@ -5,7 +5,7 @@ use anyhow::{Context, Error, Result, bail};
 use rayon::prelude::*;
 use watermark_core::detect::Choice;
 
-use super::Access;
+use super::{Access, transcript};
 use crate::read::{self, Body, Choices, InputFormat, Limits, Predicted};
 use crate::tokenizer::Tokenizer;
 
@@ -69,11 +69,17 @@ pub struct Source<'a> {
 }
 
 impl Material {
-    /// Reads files as one round.
+    /// Reads files as one round, or a single transcript of `watermark probe` with its rounds.
     ///
     /// # Errors
-    /// If a file cannot be opened, or not read to its end.
+    /// If a transcript is broken, a file cannot be opened, or not read to its end.
     pub fn read(paths: &[PathBuf], access: Access, source: &Source<'_>) -> Result<Self> {
+        if let [path] = paths
+            && access != Access::Reading
+            && transcript::is_transcript(path)
+        {
+            return transcript::read(path, access, source);
+        }
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let mut material = Self { name: names.join(", "), rounds: vec![Vec::new()], ..Self::default() };
         for path in paths {
@@ -177,7 +183,7 @@ impl Item {
 ///
 /// # Errors
 /// If the tokenizer fails.
-pub fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Result<Item> {
+pub(super) fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Result<Item> {
     let (prompt, tokens) = (source.tokenizer.encode(prompt)?, source.tokenizer.encode(text)?);
     Ok(Item { prompt, tokens, choices: Vec::new() })
 }
@@ -188,7 +194,7 @@ pub fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Result<Ite
 ///
 /// # Errors
 /// If the tokenizer fails.
-pub fn item_of_pieces(source: &Source<'_>, prompt: &str, text: &str, positions: &[Predicted]) -> Result<Item> {
+pub(super) fn item_of_pieces(source: &Source<'_>, prompt: &str, text: &str, positions: &[Predicted]) -> Result<Item> {
     let tokenizer = source.tokenizer;
     let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
     let at: HashMap<usize, &Predicted> = positions.iter().map(|position| (position.at, position)).collect();

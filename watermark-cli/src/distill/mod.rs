@@ -2,6 +2,7 @@
 
 mod line;
 mod material;
+mod transcript;
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -10,7 +11,8 @@ use watermark_core::detect::{LayerDetector, Resampling, Test, Verdict, decide};
 use watermark_core::distill::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
 
 pub use line::{Control, Line};
-pub use material::{Collection, Item, Material, Source, item_of_pieces, item_of_text};
+pub use material::{Collection, Item, Material, Source};
+pub use transcript::items;
 
 /// What a suspect shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,23 +70,30 @@ pub fn sample(layer: &LayerDetector, access: Access, material: &Material) -> Res
         Access::Logprobs | Access::Reading => ModelSample::of_probabilities(layer),
     };
     for round in &material.rounds {
-        if access == Access::Reading {
-            let mut tally = layer.tally();
-            for item in round {
-                layer.add_reading(&mut tally, &item.prompt, &item.tokens, &item.choices)?;
-            }
-            sample.add_reading(tally)?;
-        } else {
-            let slices = |of: fn(&Item) -> &[u32]| round.iter().map(of).collect();
-            let (prompts, answers) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
-            let choices = match access {
-                Access::Logprobs => round.iter().map(|item| item.choices.as_slice()).collect(),
-                _ => Vec::new(),
-            };
-            sample.add_round(layer, &Round { prompts, answers, choices })?;
-        }
+        add_round(&mut sample, layer, access, round)?;
     }
     Ok(sample)
+}
+
+/// Counts one more round.
+///
+/// # Errors
+/// As [`sample`].
+pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access, round: &[Item]) -> Result<()> {
+    if access == Access::Reading {
+        let mut tally = layer.tally();
+        for item in round {
+            layer.add_reading(&mut tally, &item.prompt, &item.tokens, &item.choices)?;
+        }
+        return Ok(sample.add_reading(tally)?);
+    }
+    let slices = |of: fn(&Item) -> &[u32]| round.iter().map(of).collect();
+    let (prompts, answers) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
+    let choices = match access {
+        Access::Logprobs => round.iter().map(|item| item.choices.as_slice()).collect(),
+        _ => Vec::new(),
+    };
+    Ok(sample.add_round(layer, &Round { prompts, answers, choices })?)
 }
 
 /// Tests a suspect beside its controls: one line per layer, and whether any is detected.

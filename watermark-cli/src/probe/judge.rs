@@ -1,12 +1,11 @@
 //! What the answers so far say about the key.
 
-use anyhow::{Context, Result};
-use watermark_core::detect::{LayerDetector, PairSet, Tally};
+use anyhow::Result;
+use watermark_core::distill::{ModelSample, log10_p_anytime};
 
-use super::answer;
 use super::endpoint::Api;
 use super::transcript::Exchange;
-use crate::tokenizer::Tokenizer;
+use crate::distill::{Access, Collection, Line, Material, Options, Source, Tested, add_round, items, judge};
 
 /// The evidence after a complete round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,35 +20,27 @@ pub struct Standing {
     pub decided: bool,
 }
 
-/// The closed test of one layer, round by round: every pair counts once, at its first occurrence, unless it occurs in any
-/// prompt of the run.
+/// The test of one layer, round by round ([`ModelSample`]): every pair counts once, with the weight of its first round, unless it
+/// occurs in a prompt of that round or an earlier one.
 pub struct Judge<'a> {
-    layer: &'a LayerDetector,
-    tokenizer: &'a Tokenizer,
+    tested: &'a Tested,
+    source: Source<'a>,
     api: Api,
-    threshold_ln: f64,
-    exclude: PairSet,
-    tally: Tally,
+    options: Options,
+    sample: ModelSample,
+    material: Material,
 }
 
 impl<'a> Judge<'a> {
-    /// `prompts` are all prompts of the run, asked or not.
-    ///
-    /// # Errors
-    /// If a prompt cannot be tokenised.
-    pub fn new(
-        layer: &'a LayerDetector,
-        tokenizer: &'a Tokenizer,
-        api: Api,
-        prompts: &[String],
-        alpha: f64,
-    ) -> Result<Self> {
-        let mut exclude = layer.pair_set();
-        for (index, prompt) in prompts.iter().enumerate() {
-            let ids = tokenizer.encode(prompt).with_context(|| format!("prompt {index}"))?;
-            layer.add_prompt(&mut exclude, &ids).with_context(|| format!("prompt {index}"))?;
-        }
-        Ok(Self { layer, tokenizer, api, threshold_ln: -alpha.ln(), exclude, tally: layer.tally() })
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(tested: &'a Tested, source: Source<'a>, api: Api, options: Options) -> Self {
+        let sample = match options.access {
+            Access::Answers => ModelSample::of_answers(&tested.layer),
+            Access::Logprobs | Access::Reading => ModelSample::of_probabilities(&tested.layer),
+        };
+        let material = Material { stopped: true, collection: Collection::NotWitnessed, ..Material::default() };
+        Self { tested, source, api, options, sample, material }
     }
 
     /// Adds the exchanges of one complete round, in the order of their prompts.
@@ -57,17 +48,24 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// If an answer cannot be read or tokenised.
     pub fn add_round(&mut self, exchanges: &[Exchange]) -> Result<Standing> {
-        for exchange in exchanges {
-            let Some(response) = &exchange.response else { continue };
-            let mut add = || -> Result<()> {
-                let ids = self.tokenizer.encode(&answer::parse(self.api, response)?.text)?;
-                self.layer.add_excluding(&mut self.tally, &self.exclude, &[], &ids, |_, _| ())?;
-                Ok(())
-            };
-            add().with_context(|| format!("the answer to prompt {}", exchange.index))?;
-        }
-        let ln_e = self.layer.finding(&self.tally)?.ln_e.unwrap_or(0.0);
-        let n_scored = self.tally.n_scored();
-        Ok(Standing { ln_e, n_scored, threshold_ln: self.threshold_ln, decided: ln_e >= self.threshold_ln })
+        let round = items(self.api, exchanges, self.options.access, &self.source)?;
+        add_round(&mut self.sample, &self.tested.layer, self.options.access, &round)?;
+        self.material.rounds.push(round);
+        let finding = self.sample.test(&self.tested.layer)?;
+        Ok(Standing {
+            ln_e: finding.ln_e,
+            n_scored: finding.n_scored,
+            threshold_ln: -self.options.alpha.ln(),
+            decided: log10_p_anytime(finding.ln_e) <= self.options.alpha.log10(),
+        })
+    }
+
+    /// The test as `watermark distill` gives it for the transcript.
+    ///
+    /// # Errors
+    /// As [`judge`].
+    pub fn line(&self) -> Result<Line> {
+        let (mut lines, _) = judge(std::slice::from_ref(self.tested), &self.material, &[], &self.options, |_| ())?;
+        lines.pop().ok_or_else(|| anyhow::anyhow!("no layer"))
     }
 }

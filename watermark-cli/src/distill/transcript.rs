@@ -1,0 +1,115 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::Access;
+use super::material::{Collection, Item, Material, Source, item_of_pieces, item_of_text};
+use crate::probe::answer::{self, Answer};
+use crate::probe::endpoint::Api;
+use crate::probe::transcript::{self, Exchange, FORMAT, Reader};
+use crate::read::Predicted;
+
+/// Whether a file begins like a transcript.
+pub(super) fn is_transcript(path: &Path) -> bool {
+    let begin = format!("{{\"transcript\":\"{FORMAT}\"");
+    let mut bytes = vec![0; begin.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).is_ok() && bytes == begin.as_bytes()
+}
+
+/// The complete rounds of a transcript. A prompt without an answer left nothing; of several tries the last one counts.
+pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<Material> {
+    let named = || format!("transcript {}", path.display());
+    let mut reader = Reader::new(BufReader::new(File::open(path).with_context(named)?)).with_context(named)?;
+    let mut rounds: BTreeMap<u64, BTreeMap<u64, Exchange>> = BTreeMap::new();
+    let mut material = Material { name: path.display().to_string(), ..Material::default() };
+    let Some(reader) = &mut reader else { return Ok(material) };
+    for exchange in reader.by_ref() {
+        let exchange = exchange.with_context(named)?;
+        rounds.entry(exchange.round).or_default().insert(exchange.index, exchange);
+    }
+    let header = reader.header();
+    for (round, exchanges) in rounds {
+        let size = header.round(round);
+        if exchanges.len() as u64 == size.end - size.start {
+            let exchanges: Vec<Exchange> = exchanges.into_values().collect();
+            material.rounds.push(items(header.api, &exchanges, access, source).with_context(named)?);
+        }
+    }
+    (material.collection, material.stopped) = match header.collection {
+        transcript::Collection::Provider => (Collection::NotWitnessed, true),
+        transcript::Collection::Replicate => (Collection::Replicate, false),
+    };
+    Ok(material)
+}
+
+/// What the answers of a round show, in the order of their prompts.
+///
+/// # Errors
+/// If an answer cannot be read or tokenised.
+pub fn items(api: Api, exchanges: &[Exchange], access: Access, source: &Source<'_>) -> Result<Vec<Item>> {
+    let mut items = Vec::with_capacity(exchanges.len());
+    for exchange in exchanges {
+        let Some(response) = &exchange.response else { continue };
+        let item = || -> Result<Item> {
+            let answer = answer::parse(api, response)?;
+            if access == Access::Answers {
+                item_of_text(source, &exchange.prompt, &answer.text)
+            } else {
+                item_of_pieces(source, &exchange.prompt, &answer.text, &predicted(&answer))
+            }
+        };
+        items.push(item().with_context(|| format!("the answer to prompt {}", exchange.index))?);
+    }
+    Ok(items)
+}
+
+/// Where the server's tokens begin in the text and what could have stood there, as far as they follow the text. Pieces that are
+/// no UTF-8 by themselves are left out.
+fn predicted(answer: &Answer) -> Vec<Predicted> {
+    let mut predicted = Vec::with_capacity(answer.positions.len());
+    let mut rest = answer.text.as_bytes();
+    for position in &answer.positions {
+        let at = answer.text.len() - rest.len();
+        let Some(after) = rest.strip_prefix(position.bytes.as_slice()) else { break };
+        rest = after;
+        let mut top: Vec<(String, f64)> = Vec::with_capacity(position.top.len() + 1);
+        let listed = position.top.iter().map(|other| (&other.bytes, other.logprob));
+        for (bytes, logprob) in listed.chain([(&position.bytes, position.logprob)]) {
+            if let Ok(piece) = std::str::from_utf8(bytes)
+                && top.iter().all(|(other, _)| other != piece)
+            {
+                top.push((piece.to_owned(), logprob));
+            }
+        }
+        predicted.push(Predicted { at, top });
+    }
+    predicted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::answer::{Alternative, Position};
+
+    #[test]
+    fn positions_follow_the_text() {
+        let other = |bytes: &[u8], logprob| Alternative { bytes: bytes.to_vec(), id: None, logprob };
+        let position = |bytes: &[u8], top| Position { bytes: bytes.to_vec(), id: None, logprob: -3.0, top };
+        let positions = vec![
+            position(b" she", vec![other(b" She", -0.5), other(&[0xc3], -1.0)]),
+            position("é".as_bytes(), vec![other("é".as_bytes(), -3.0)]),
+            position(b"not in the text", vec![]),
+            position(b"!", vec![]),
+        ];
+        let answer = Answer { text: " sheé!".to_owned(), positions, ..Answer::default() };
+        let piece = |piece: &str, logprob| (piece.to_owned(), logprob);
+        let expected = vec![
+            Predicted { at: 0, top: vec![piece(" She", -0.5), piece(" she", -3.0)] },
+            Predicted { at: 4, top: vec![piece("é", -3.0)] },
+        ];
+        assert_eq!(predicted(&answer), expected);
+    }
+}
