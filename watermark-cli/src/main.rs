@@ -17,25 +17,17 @@ struct Cli {
     command: Command,
 }
 
+// A comment on a variant would hide the longer one of its `Args`.
 #[derive(Subcommand)]
 enum Command {
-    /// Make a master key (mode 0600, never overwritten, no prompt)
     Keygen(command::keygen::Args),
-    /// Write or check a profile: what a deployment does, without secrets
     Profile(command::profile::Args),
-    /// Answer prompts with the embedded model, marked under a profile
     Mark(command::mark::Args),
-    /// Test texts or token ids for marks
     Detect(command::detect::Args),
-    /// Test a suspect model's answers: was it trained on marked ones?
     Distill(command::distill::Args),
-    /// Tokens, prompts, money and minutes that a test needs, or what a budget can show
     Plan(command::plan::Args),
-    /// Ask a suspect's endpoint until the evidence decides or the budget ends
     Probe(command::probe::Args),
-    /// False-positive rates on your own unmarked text, with fresh keys
     Calibrate(command::calibrate::Args),
-    /// The whole chain on the embedded models: mark, distil, detect, show
     Demo(command::demo::Args),
 }
 

@@ -39,19 +39,20 @@ use super::{claim, complain, print, print_json, progress, say, table};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  watermark probe --profile chat.profile.json --key master.key.json --endpoint http://127.0.0.1:8080/v1 \\
-      --model suspect --prompts held-out.txt --out probe-1
-  watermark probe --profile P --key K --endpoint https://api.example.com/v1 --model suspect --api-key-file token.txt \\
-      --generate 2000 --seed 7 --max-requests 2500 --requests-per-minute 60 --out probe-2
-  watermark probe ... --max-cost 20 --price-prompt 0.5 --price-completion 1.5 --out probe-3     # prices per million tokens
-  watermark probe --replicate --endpoint URL --model suspect --prompts held-out.txt --out neutral  # an expert without the key
+  export WATERMARK_API_KEY=...
+  watermark probe --profile P --key K --endpoint http://127.0.0.1:8080/v1 --model suspect \\
+      --prompts held-out.txt --out probe-1
+  watermark probe ... --generate 2000 --seed 7 --max-requests 2500 --requests-per-minute 60
+  watermark probe ... --max-cost 20 --price-prompt 0.5 --price-completion 1.5   # per million tokens
+  watermark probe --replicate --endpoint URL --model suspect --prompts held-out.txt --out neutral
 
-The API token is taken from WATERMARK_API_KEY or --api-key-file; it is never written, and removed where a server repeats
-it. Tokens and costs are counted by our own tokenizer; what the server says about usage is not used. Only complete rounds
-are judged, so a round that may not fit into the budget is not begun.
+The API token comes from WATERMARK_API_KEY or --api-key-file. It is never written, and removed where
+a server repeats it. Tokens and costs are counted by our own tokenizer; what the server says about
+usage is not used. Only complete rounds are judged, so a round that may not fit into the budget is
+not begun.
 
-Exit codes: 0 = detected (--replicate: all answers collected), 1 = not detected, 2 = an error, too many failed prompts, or
-interrupted; the same command goes on.")]
+Exit codes: 0 = detected (--replicate: all answers collected), 1 = not detected, 2 = an error, too
+many failed prompts, or interrupted (the same command goes on).")]
 pub(crate) struct Args {
     /// The deployment's profile
     #[arg(long, value_name = "FILE", required_unless_present = "replicate")]
@@ -92,6 +93,9 @@ pub(crate) struct Args {
     /// Collect the whole budget for somebody else's test, without a key and without looking at evidence
     #[arg(long, conflicts_with_all = ["profile", "key"])]
     replicate: bool,
+    /// Level of the verdict; to be fixed before the first answer
+    #[arg(long, value_name = "P", default_value = "1e-6")]
+    alpha: f64,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -111,7 +115,7 @@ struct RequestArgs {
     #[arg(long, value_name = "N", default_value_t = 128)]
     max_tokens: u32,
     /// Sampling temperature
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
     temperature: f64,
     /// Sample among the fewest tokens that hold this probability
     #[arg(long, value_name = "P")]
@@ -133,9 +137,6 @@ struct RequestArgs {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Limits (may change when a run goes on)")]
 struct LimitArgs {
-    /// Level of the verdict
-    #[arg(long, default_value_t = 1e-6)]
-    alpha: f64,
     /// Requests under way at a time
     #[arg(long, value_name = "N", default_value_t = 4)]
     concurrency: usize,
@@ -268,7 +269,7 @@ impl Args {
 
     fn check(&self) -> Result<()> {
         let limits = &self.limits;
-        ensure!(limits.alpha > 0.0 && limits.alpha < 1.0, "--alpha is {}; it must be between 0 and 1", limits.alpha);
+        ensure!(self.alpha > 0.0 && self.alpha < 1.0, "--alpha is {}; it must be between 0 and 1", self.alpha);
         ensure!(
             limits.timeout >= 0.1 && limits.timeout <= 86_400.0,
             "--timeout is {}; it must be between 0.1 and 86400 seconds",
@@ -390,7 +391,7 @@ impl Args {
 
     fn judge<'a>(&self, wanted: &'a Wanted, tokenizer: &'a Tokenizer, plan: &Plan<'_>) -> Judge<'a> {
         let access = if plan.header.logprobs.is_some() { Access::Logprobs } else { Access::Answers };
-        let options = Options { access, alpha: self.limits.alpha, resample: RESAMPLING_KEYS };
+        let options = Options { access, alpha: self.alpha, resample: RESAMPLING_KEYS };
         let source =
             Source { tokenizer, vocab_size: wanted.vocab_size, input_format: InputFormat::Auto, complain: &complain };
         Judge::new(&wanted.tested, source, plan.header.api, options)
@@ -411,7 +412,7 @@ impl Args {
             model: &plan.header.model,
             verdict: test.as_ref().map(|test| test.verdict),
             end: outcome.end.as_str(),
-            threshold_ln_e: wanted.map(|_| -self.limits.alpha.ln()),
+            threshold_ln_e: wanted.map(|_| -self.alpha.ln()),
             n_prompts: plan.header.n_prompts,
             rounds: outcome.rounds,
             answered: outcome.answered,

@@ -94,6 +94,8 @@ impl Client {
             .max_redirects_will_error(false)
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT)))
+            // A kept connection may be closed by the server just as it is used again; that would look like a failed request.
+            .max_idle_connections(0)
             .user_agent(concat!("watermark/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
