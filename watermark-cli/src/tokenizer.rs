@@ -32,6 +32,8 @@ impl Tokenizer {
         // A file may ask for both; they would hide text from a test, or add tokens to it.
         inner.with_truncation(None).map_err(|error| anyhow!("{name}: {error}"))?;
         inner.with_padding(None);
+        // Special tokens are never added; all that is left of a post-processor is that it trims spaces off the offsets.
+        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         Ok(Self { inner, sha256: Sha256::digest(bytes).into(), name: name.to_owned() })
     }
 

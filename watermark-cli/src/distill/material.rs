@@ -200,9 +200,13 @@ pub(super) fn item_of_pieces(source: &Source<'_>, prompt: &str, text: &str, posi
     let at: HashMap<usize, &Predicted> = positions.iter().map(|position| (position.at, position)).collect();
     let mut known: HashMap<&str, Option<u32>> = HashMap::new();
     let mut choices = Vec::with_capacity(tokens.len());
-    for (start, _) in offsets {
+    let mut end = 0;
+    for (start, stop) in offsets {
         let mut row = Vec::new();
-        for (piece, ln_p) in at.get(&start).map(|position| position.top.as_slice()).unwrap_or_default() {
+        // Tokens that share a character have the same offsets; only the first of them begins at a cut.
+        let position = at.get(&start).filter(|_| start == end);
+        end = stop;
+        for (piece, ln_p) in position.map(|position| position.top.as_slice()).unwrap_or_default() {
             let id = match known.get(piece.as_str()) {
                 Some(id) => *id,
                 None => *known.entry(piece).or_insert(tokenizer.single_token(piece)?),

@@ -404,8 +404,15 @@ fn a_marked_model_decides_early() {
     });
     let line = probe(&server, "--api completions --round-size 8 --json");
     let result = folder.line(&format!("{line} --out run")).expect(0).json()[0].clone();
-    assert_eq!([&result["verdict"], &result["end"], &result["layer"]], ["detected", "decided", "distillation"]);
-    assert!(result["ln_e"].as_f64() >= result["threshold_ln_e"].as_f64());
+    let test = &result["test"];
+    assert_eq!([&result["verdict"], &result["end"], &test["layer"]], ["detected", "decided", "distillation"]);
+    assert_eq!([&test["verdict"], &test["decided_by"]], ["detected", "ln_e"]);
+    assert!(test["ln_e"].as_f64() >= result["threshold_ln_e"].as_f64());
+    // The transcript alone gives the same test, to the byte; with another layer it is another one.
+    let distill = "distill --profile p.json --key k.json --answers run/transcript.jsonl --json";
+    let offline = folder.line(&format!("{distill} --layer distillation")).expect(0);
+    assert!(folder.line(&format!("{line} --out run")).expect(0).stdout.contains(offline.stdout.trim_end()));
+    assert_eq!(folder.line(&format!("{distill} --layer provenance")).json()[0]["layer"], "provenance");
     assert!(result["answered"].as_u64().unwrap() < 48, "{result}");
     let wrong = line.replace("k.json", "wrong.json");
     let result = folder.line(&format!("{wrong} --out wrong")).expect(1).json()[0].clone();
@@ -415,9 +422,12 @@ fn a_marked_model_decides_early() {
     let n = server.requests().len();
     let neutral = line.replace("--profile p.json --key k.json", "--replicate");
     let result = folder.line(&format!("{neutral} --out neutral")).expect(0).json()[0].clone();
-    assert_eq!([&result["verdict"], &result["ln_e"], &result["profile_sha256"]], [&Value::Null; 3]);
+    assert_eq!([&result["verdict"], &result["test"], &result["profile_sha256"]], [&Value::Null; 3]);
     assert_eq!([&result["answered"], &result["collection"]], [&json!(48), &json!("replicate")]);
     assert_eq!(server.requests().len() - n, 48);
+    let opened = folder.line(&distill.replace("run/", "neutral/")).expect(0).json();
+    assert_eq!(opened[0]["collection"], "replicated without the key");
+    assert_eq!([&opened[0]["decided_by"], &opened[0]["verdict"]], ["log10_p", "detected"]);
     folder.line(&format!("{line} --out neutral")).fails_with(&["collection was \"replicate\", now \"provider\""]);
     // The token can come from the environment.
     let line = line.replace(" --api-key-file token", "");
