@@ -13,7 +13,8 @@ use crate::tokens::ROUND;
 /// Shares at which the curves are measured.
 const SHARES: [f64; 7] = [1.0, 0.75, 0.5, 0.35, 0.2, 0.1, 0.05];
 /// Sample sizes: a factor of about 1.5 apart.
-const SIZES: [usize; 14] = [250, 400, 600, 900, 1400, 2000, 3000, 4500, 7000, 10_000, 15_000, 22_000, 33_000, 50_000];
+const SIZES: [usize; 18] =
+    [50, 75, 110, 170, 250, 400, 600, 900, 1400, 2000, 3000, 4500, 7000, 10_000, 15_000, 22_000, 33_000, 50_000];
 
 /// `keys` students per share. Evidence is the number of digits of p: of the fixed sample of that size, and of the e-process.
 pub(crate) fn run(lab: &Lab, keys: u64, out: &str) -> Result<()> {

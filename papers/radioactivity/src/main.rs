@@ -7,6 +7,7 @@ mod curves;
 mod factors;
 mod lab;
 mod null;
+mod plot;
 mod table;
 mod tokens;
 
@@ -60,6 +61,11 @@ enum Command {
         #[arg(long, default_value_t = 400)]
         asked: usize,
     },
+    /// The picture of a table of `factors` or `curves`
+    Plot {
+        /// The CSV file
+        table: String,
+    },
     /// Sham keys on a student, honest keys on controls: p must not exceed uniform
     Null,
     /// Evidence over tokens by share and kind of access, for `watermark plan`
@@ -77,6 +83,7 @@ fn main() -> Result<()> {
         Command::Factors { seeds, factor } => factors::run(&lab, seeds, factor.as_deref(), &cli.out),
         Command::Adfp { seeds } => adfp::run(&lab, seeds, &cli.out),
         Command::Tokens { keys, sets, share, asked } => tokens::run(&lab, share, keys, sets, asked, &cli.out),
+        Command::Plot { table } => plot::picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
     }

@@ -1,6 +1,7 @@
 //! Tokens until a student is detected, by kind of access.
 
 use anyhow::Result;
+use watermark_cli::plan::{self, Curves, Sample};
 use watermark_core::detect::LayerDetector;
 use watermark_core::distill::log10_p_anytime;
 
@@ -12,8 +13,8 @@ use crate::table::{Row, quantile, write};
 /// Registered level.
 pub(crate) const LOG10_ALPHA: f64 = -6.0;
 
-/// Answers per round of the e-process.
-pub(crate) const ROUND: usize = 25;
+/// Answers per round of the e-process: the default of `watermark probe`.
+pub(crate) const ROUND: usize = 20;
 
 /// First sample size tried, and the step to the next.
 const FIRST: f64 = 50.0;
@@ -46,7 +47,7 @@ pub(crate) fn anytime(shown: &Shown, layer: &LayerDetector) -> Result<Option<usi
 
 /// `keys` students of the centre point's recipe, each of its own key, and `sets` sets of prompts each.
 pub(crate) fn run(lab: &Lab, share: f64, keys: u64, sets: u64, asked: usize, out: &str) -> Result<()> {
-    let mut rows = Vec::new();
+    let (mut rows, mut doses) = (Vec::new(), Vec::new());
     let mut found: Vec<(Access, Vec<Option<usize>>, Vec<Option<usize>>)> =
         Access::ALL.map(|access| (access, Vec::new(), Vec::new())).into();
     for key in 1..=keys {
@@ -59,11 +60,28 @@ pub(crate) fn run(lab: &Lab, share: f64, keys: u64, sets: u64, asked: usize, out
             for (access, fixed_tokens, anytime_tokens) in &mut found {
                 let data: &Data = if access.reads() { &read } else { &answers };
                 let shown = Shown::new(lab, *access, &student, data)?;
+                if *access == Access::Closed {
+                    let finding = shown.sample(&layer, shown.tokens(), usize::MAX)?.test(&layer)?;
+                    let curves = Curves::measured(plan::Access::Answers, Sample::Fixed)?;
+                    if let Some(dose) = curves.dose(shown.tokens() as f64, -finding.log10_p) {
+                        let covered = (dose.low..=dose.high).contains(&share);
+                        eprintln!("dose {:.2} ({:.2} to {:.2}), covered: {covered}", dose.share, dose.low, dose.high);
+                        doses.push((dose.share, covered));
+                    }
+                }
                 fixed_tokens.push(fixed(&shown, &layer)?);
                 anytime_tokens.push(anytime(&shown, &layer)?);
             }
             eprintln!("share {share}, key {key}, prompts {set}");
         }
+    }
+    doses.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if let Some((median, _)) = doses.get(doses.len() / 2) {
+        let covered = doses.iter().filter(|(_, covered)| *covered).count();
+        println!(
+            "dose at share {share}: median estimate {median:.3}, interval covers it in {covered} of {}",
+            doses.len()
+        );
     }
     println!("{:<28} {:>10} {:>18} {:>12} {:>18}", "access", "fixed, median", "10 to 90 %", "e-process", "10 to 90 %");
     for (access, fixed, anytime) in found {

@@ -180,6 +180,16 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
             line.controls.len()
         ))?;
     }
+    for (line, dose) in lines.iter().filter_map(|line| Some((line, line.dose?))) {
+        let name = line.layer.as_deref().unwrap_or(line.scheme);
+        print(&format!(
+            "{name}: in the laboratory, students of {:.0} % marked answers show about as much (plausible: {:.0} to {:.0} %). An \
+             estimate from small models, no part of the verdict.",
+            100.0 * dose.share,
+            100.0 * dose.low,
+            100.0 * dose.high
+        ))?;
+    }
     if first.controls.is_empty() {
         print("No controls: name answers of unrelated models to the same prompts with --controls.")?;
     }

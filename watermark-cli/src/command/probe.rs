@@ -130,7 +130,7 @@ struct RequestArgs {
     #[arg(long, value_name = "JSON")]
     extra: Option<String>,
     /// Prompts between two looks at the evidence
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     round_size: u64,
 }
 

@@ -2,7 +2,8 @@ use serde::Serialize;
 use watermark_core::detect::{LayerDetector, RESAMPLING_KEYS, Resampling, Test, Verdict};
 use watermark_core::distill::ModelFinding;
 
-use super::{Material, Options, agree, deciding, resampling_decides};
+use super::{Access, Material, Options, agree, deciding, resampling_decides};
+use crate::plan::{self, Curves, Dose, Sample};
 
 /// One layer's test of a suspect model.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +56,9 @@ pub struct Line {
     pub alpha: f64,
     /// Number of tests in the family.
     pub family_size: usize,
+    /// Shares of marked training answers that would show about as much in the laboratory; an estimate, no part of the verdict.
+    /// Null for layers and sizes that were not measured.
+    pub dose: Option<Dose>,
     /// Who collected, as far as this input can tell.
     pub collection: &'static str,
 }
@@ -120,7 +124,21 @@ impl Found<'_> {
             verdict: verdict.as_str(),
             alpha: options.alpha,
             family_size,
+            dose: dose(layer, options.access, suspect, finding.log10_p),
             collection: suspect.collection.as_str(),
         }
     }
+}
+
+fn dose(layer: &LayerDetector, access: Access, suspect: &Material, log10_p: f64) -> Option<Dose> {
+    // Curves are those of one layer, by the size of a sample that is one round.
+    if !plan::is_measured(layer.scheme(), layer.width()) || suspect.rounds.len() != 1 {
+        return None;
+    }
+    let access = match access {
+        Access::Answers => plan::Access::Answers,
+        Access::Logprobs => plan::Access::Logprobs,
+        Access::Reading => plan::Access::Reading,
+    };
+    Curves::measured(access, Sample::Fixed).ok()?.dose(suspect.tokens() as f64, -log10_p)
 }

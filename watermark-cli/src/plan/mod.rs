@@ -75,6 +75,17 @@ struct Curve {
 #[derive(Clone, Debug)]
 pub struct Curves(Vec<Curve>);
 
+/// Which shares of marked training answers would show about as much, in the laboratory. An estimate, no part of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Dose {
+    /// The share whose mean evidence is nearest.
+    pub share: f64,
+    /// Smallest share with the evidence within 1.96 standard deviations of its mean; 0 if that holds for the smallest measured.
+    pub low: f64,
+    /// Largest such share.
+    pub high: f64,
+}
+
 /// How many tokens are needed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -190,6 +201,22 @@ impl Curves {
         Tokens::MoreThan { more_than: largest as u64 }
     }
 
+    /// The shares that agree with so many digits after `tokens`; `None` outside what was measured.
+    #[must_use]
+    pub fn dose(&self, tokens: f64, digits: f64) -> Option<Dose> {
+        let (smallest, largest) = self.shares();
+        let steps = 200;
+        let grid = (0..=steps).map(|i| smallest * (largest / smallest).powf(f64::from(i) / f64::from(steps)));
+        let measured: Vec<(f64, f64, f64)> =
+            grid.filter_map(|share| self.digits(share, tokens).map(|(mean, sd)| (share, mean, sd))).collect();
+        let away = |&(_, mean, _): &(f64, f64, f64)| (mean - digits).abs();
+        let nearest = measured.iter().min_by(|a, b| away(a).total_cmp(&away(b)))?;
+        let agrees = |point: &&(f64, f64, f64)| away(point) <= 1.96 * point.2;
+        let (first, last) = (measured.iter().find(agrees), measured.iter().rfind(agrees));
+        let low = first.map_or(nearest.0, |point| if point.0 <= smallest { 0.0 } else { point.0 });
+        Some(Dose { share: nearest.0, low, high: last.map_or(nearest.0, |point| point.0) })
+    }
+
     /// The smallest share that `tokens` show with the given power; `None` if not even the largest measured one.
     #[must_use]
     pub fn smallest_share(&self, tokens: f64, need: f64, power: f64, scale: f64) -> Option<f64> {
@@ -203,6 +230,12 @@ impl Curves {
 /// Digits of other layers relative to the curves' green list, on the same answers (`papers/radioactivity/factors.csv`).
 const SCALES: [(&str, usize, f64); 0] = [];
 
+/// Whether the curves are those of this layer.
+#[must_use]
+pub fn is_measured(scheme: Scheme, width: usize) -> bool {
+    width == 1 && Greenlist::new(0.5, 2.0).is_ok_and(|list| scheme == Scheme::Greenlist(list))
+}
+
 /// How the digits of a profile's first reweighting layer compare with those of the curves.
 ///
 /// # Errors
@@ -210,15 +243,12 @@ const SCALES: [(&str, usize, f64); 0] = [];
 pub fn scale(profile: &Profile) -> Result<f64> {
     let layer = profile.layers.iter().find(|layer| layer.width <= 2).or(profile.layers.first()).context("no layer")?;
     let (name, width) = (layer.scheme.name(), layer.width);
-    if let Scheme::Greenlist(list) = layer.scheme
-        && list == Greenlist::new(0.5, 2.0)?
-        && width == 1
-    {
+    if is_measured(layer.scheme, width) {
         return Ok(1.0);
     }
     let measured = SCALES.iter().find(|(scheme, measured, _)| *scheme == name && *measured == width);
     let usual = match layer.scheme {
-        Scheme::Greenlist(list) => list == Greenlist::new(0.5, 2.0)?,
+        Scheme::Greenlist(_) => is_measured(layer.scheme, 1),
         Scheme::Mcmark(scheme) => scheme.blocks().count() == 2,
         Scheme::Gumbel(_) => true,
         _ => false,
@@ -281,6 +311,14 @@ mod tests {
         assert!((149..=153).contains(&median), "{median}"); // 100 (6/4)^1
         let share = curves.smallest_share(1000.0, 10.0, 0.5, 1.0).unwrap();
         assert!((share - 0.25).abs() < 0.01, "{share}");
+    }
+
+    #[test]
+    fn doses() {
+        let curves = Curves::parse(CSV, Access::Answers, Sample::Fixed).unwrap();
+        let dose = curves.dose(1000.0, 20.0).unwrap();
+        assert!((dose.share - 0.5).abs() < 0.01 && dose.low > 0.4 && dose.high < 0.6, "{dose:?}");
+        assert!(curves.dose(1000.0, 9.0).unwrap().low < 1e-9 && curves.dose(2000.0, 9.0).is_none());
     }
 
     #[test]

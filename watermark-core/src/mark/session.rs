@@ -364,6 +364,11 @@ impl Proxy {
             ));
         }
         self.words.fill(prf, context, &self.ids)?;
+        for special in special {
+            if let Ok(at) = self.ids.binary_search(special) {
+                self.words.words[at] = scheme.red_word();
+            }
+        }
         let green = scheme.green_mass(&self.probabilities, &self.words.words);
         let mut proxy = self.ids.iter().zip(&self.probabilities).zip(&self.words.words).peekable();
         for (&id, logit) in support.ids.iter().zip(&mut support.logits) {

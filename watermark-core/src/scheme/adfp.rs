@@ -50,6 +50,11 @@ impl Adfp {
         q.iter().zip(words).filter(|&(_, &word)| self.list.is_green(word)).map(|(q, _)| q).sum()
     }
 
+    /// Some word that is not green.
+    pub(crate) fn red_word(&self) -> u32 {
+        self.list.red_word()
+    }
+
     /// Scoring half: 1 for green, 0 for red.
     #[must_use]
     pub fn score(&self, word: u32) -> u64 {
