@@ -39,7 +39,7 @@ pub(super) fn evidence_svg(curves: &[Curve<'_>], strips: &[Strip<'_>], alpha: f6
          height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#222\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
-    heading(&mut svg, 26.0, "Evidence that the answers depend on the key, as they arrive");
+    heading(&mut svg, 26.0, "Evidence that the answers depend on the key, as distinct pairs arrive (each of weight 1)");
     e_panel(&mut svg, curves, alpha);
     heading(&mut svg, STRIPS - 24.0, "The same test with other keys (log10 p; further left is stronger)");
     p_panel(&mut svg, strips, alpha);
