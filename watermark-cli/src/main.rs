@@ -33,6 +33,12 @@ enum Command {
 
 fn main() -> ExitCode {
     no_core_dumps();
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !watermark_cli::read::panic_is_handled() {
+            report(panic);
+        }
+    }));
     let result = match Cli::parse().command {
         Command::Keygen(args) => args.run(),
         Command::Profile(args) => args.run(),

@@ -28,8 +28,9 @@ Examples:
   watermark detect --engine vllm --engine-key @vllm.key --context-width 4 --tokenizer tokenizer.json answers.jsonl
   watermark detect --engine hf-kgw-lefthash --engine-key 15485863 --vocab-size 50257 --compare-peer --tokenizer T a.txt
 
-Records: plain text (one record), or JSONL with `text`, `prompt`/`completion` or `question`/`answer`;
-with --input-format tokens {\"id\": …, \"tokens\": […], \"prompt_tokens\": […]}. Any of them may be gzipped.
+Records: plain text (one record), or JSONL, a JSON array or Parquet with `messages` and other conversations (every assistant
+text by itself), `prompt`/`completion`, `question`/`answer`, `instruction`/`output`, `problem`/`solution` or `text`; with
+--input-format tokens {\"id\": …, \"tokens\": […], \"prompt_tokens\": […]} or `input_ids`. Text may be in gzip or zstd.
 
 Exit codes: 0 = some layer is detected over the whole input, 1 = none, 2 = an error or too many bad records.")]
 pub(crate) struct Args {

@@ -62,6 +62,8 @@ pub struct Run<'a> {
     peers: Vec<Option<PeerTally>>,
     records: Vec<Counted>,
     kept: Vec<Kept>,
+    /// Prompt and tokens of the record before, for one that continues its conversation.
+    before: Vec<u32>,
 }
 
 /// A record's tallies until all prompts are known; after that its findings, and the tallies of those that could be detected.
@@ -97,6 +99,7 @@ impl<'a> Run<'a> {
             peers: layers.iter().map(|layer| layer.peer_tally().filter(|_| options.compare_peer)).collect(),
             records: Vec::new(),
             kept: Vec::new(),
+            before: Vec::new(),
         }
     }
 
@@ -131,7 +134,10 @@ impl<'a> Run<'a> {
                     self.count(record, ids)?;
                     Ok(())
                 }
-                Err(error) => Err(error),
+                Err(error) => {
+                    self.before.clear();
+                    Err(error)
+                }
             });
         }
         Ok(results)
@@ -164,7 +170,11 @@ impl<'a> Run<'a> {
     }
 
     fn count(&mut self, record: &Record, ids: Ids) -> Result<()> {
-        let Ids { prompt, tokens, offsets } = ids;
+        let Ids { prompt: asked, tokens, offsets } = ids;
+        let mut prompt = if record.continues { std::mem::take(&mut self.before) } else { Vec::new() };
+        prompt.extend(asked);
+        self.before.clone_from(&prompt);
+        self.before.extend(&tokens);
         let id = || record.id.clone().unwrap_or_else(|| record.location.to_string());
         for (layer, tally) in self.layers.iter().zip(&mut self.pooled) {
             count_one(layer, tally, self.options.exclude, &prompt, &tokens)?;

@@ -80,7 +80,7 @@ pub fn read_choices(
     let file = std::fs::File::open(path)
         .map_err(|error| ReadError::new(super::ReadErrorKind::Io, format!("{name}: cannot open: {error}")))?;
     let content = Content::open(Box::new(file), &name, InputFormat::Jsonl, limits)?;
-    let mut lines = Lines::new(content, &Arc::from(name.as_str()), limits.max_record_bytes, parse, None);
+    let mut lines = Lines::new(content, &Arc::from(name.as_str()), limits.max_record_bytes, Box::new(parse), None);
     let record = |(location, (id, choices))| ChoiceRecord { location, id, choices };
     let mut ended = false;
     Ok(std::iter::from_fn(move || {

@@ -5,28 +5,59 @@ use flate2::read::MultiGzDecoder;
 use super::{InputFormat, Limits, ReadError, ReadErrorKind};
 
 const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+/// Frames that zstd skips, with which seekable and parallel archives begin; the first byte's low half is free.
+const ZSTD_SKIPPABLE: &[u8] = b"\x2a\x4d\x18";
+pub(super) const PARQUET: &[u8] = b"PAR1";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The longest entry of [`FOREIGN`].
 const LONGEST_MAGIC: usize = 6;
 
 /// What is recognised and not read: first bytes, name, what to do.
-const FOREIGN: [(&[u8], ReadErrorKind, &str, &str); 9] = {
+const FOREIGN: [(&[u8], ReadErrorKind, &str, &str); 8] = {
     use ReadErrorKind::{UnsupportedContainer, UnsupportedEncoding};
     const TO_JSONL: &str = "convert it to JSONL, one object per line";
     const TO_UTF8: &str = "convert it, for example with `iconv -f UTF-16 -t UTF-8`";
     [
-        (b"\x28\xb5\x2f\xfd", UnsupportedContainer, "zstd", "decompress it with `zstd -d`"),
-        (b"PAR1", UnsupportedContainer, "Parquet", TO_JSONL),
+        (PARQUET, UnsupportedContainer, "Parquet inside a stream", "give the uncompressed file itself"),
         (b"ARROW1", UnsupportedContainer, "an Arrow file", TO_JSONL),
         (b"\xff\xff\xff\xff", UnsupportedContainer, "an Arrow stream", TO_JSONL),
         (b"\xfd7zXZ\0", UnsupportedContainer, "xz", "decompress it with `xz -d`"),
         (b"PK\x03\x04", UnsupportedContainer, "a zip archive", "extract it"),
         (b"\xff\xfe", UnsupportedEncoding, "UTF-16", TO_UTF8),
         (b"\xfe\xff", UnsupportedEncoding, "UTF-16", TO_UTF8),
-        (GZIP, UnsupportedContainer, "gzip inside gzip", "decompress it once with `gzip -d`"),
+        (GZIP, UnsupportedContainer, "compressed twice", "decompress it once"),
     ]
 };
+
+/// How an input is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+        }
+    }
+
+    fn of(head: &[u8]) -> Self {
+        if head.starts_with(GZIP) {
+            Self::Gzip
+        } else if head.starts_with(ZSTD) || (head.len() >= 4 && head[0] >> 4 == 5 && &head[1..4] == ZSTD_SKIPPABLE) {
+            Self::Zstd
+        } else {
+            Self::None
+        }
+    }
+}
 
 /// A byte stream whose beginning can be looked at before it is read.
 pub(super) struct Stream {
@@ -38,7 +69,7 @@ pub(super) struct Stream {
 /// The decompressed bytes of an input, past any byte order mark; they hold at least one byte that is not white space.
 pub(super) struct Content {
     pub(super) stream: Stream,
-    pub(super) gzip: bool,
+    pub(super) compression: Compression,
     /// Bytes of byte order mark before the stream.
     pub(super) skipped: usize,
     /// The first byte that is not white space.
@@ -53,18 +84,30 @@ impl Content {
         limits: Limits,
     ) -> Result<Self, ReadError> {
         let mut stream = Stream::new(source);
-        let gzip = stream.peek(GZIP.len()).map_err(|error| ReadError::from_io(name, false, &error))? == GZIP;
-        if gzip {
-            stream = Stream::new(Box::new(MultiGzDecoder::new(stream)));
-        }
-        let io = |error| ReadError::from_io(name, gzip, &error);
+        let head = stream.peek(ZSTD.len()).map_err(|error| ReadError::from_io(name, Compression::None, &error))?;
+        let compression = Compression::of(head);
+        let io = |error| ReadError::from_io(name, compression, &error);
+        stream = match compression {
+            Compression::None => stream,
+            Compression::Gzip => Stream::new(Box::new(MultiGzDecoder::new(stream))),
+            Compression::Zstd => {
+                let mut decoder = zstd::Decoder::new(stream).map_err(io)?;
+                // Memory is the window that a frame declares, so the limit is one on memory.
+                decoder.window_log_max(limits.max_window_log).map_err(io)?;
+                Stream::new(Box::new(decoder))
+            }
+        };
         let head = stream.peek(LONGEST_MAGIC).map_err(io)?;
         for (magic, kind, what, remedy) in FOREIGN {
             // PAR1 and ARROW1 can also be how a text begins, if the user says that it is one.
             let may_be_text = format == InputFormat::Text && magic.iter().all(u8::is_ascii_graphic);
             if head.starts_with(magic) && !may_be_text {
-                return Err(ReadError::new(kind, format!("{name}: this is {what}, which is not read yet; {remedy}")));
+                return Err(ReadError::new(kind, format!("{name}: this is {what}, which is not read; {remedy}")));
             }
+        }
+        if compression != Compression::None && Compression::of(head) == Compression::Zstd {
+            let message = format!("{name}: this is compressed twice, which is not read; decompress it once");
+            return Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message));
         }
         let skipped = if head.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         stream.read = skipped;
@@ -81,16 +124,7 @@ impl Content {
                 ReadError::new(ReadErrorKind::Empty, format!("{name}: no records: the input is empty"))
             });
         };
-        if first == b'[' && format != InputFormat::Text {
-            return Err(ReadError::new(
-                ReadErrorKind::UnsupportedContainer,
-                format!(
-                    "{name}: this looks like a JSON array, which is not read yet; `jq -c '.[]'` makes JSONL of it \
-                     (pass --input-format text if it is plain text)"
-                ),
-            ));
-        }
-        Ok(Self { stream, gzip, skipped, first })
+        Ok(Self { stream, compression, skipped, first })
     }
 }
 

@@ -1,6 +1,7 @@
 use std::{fmt, io};
 
 use super::Location;
+use super::container::Compression;
 
 /// Why an input cannot be read, or not any further.
 ///
@@ -17,16 +18,20 @@ pub struct ReadError {
 pub enum ReadErrorKind {
     /// The operating system cannot open or read the input.
     Io,
-    /// A container or layout that is recognised but not read: Parquet, Arrow, zstd, a JSON array.
+    /// A container or layout that is recognised but not read: Arrow, xz, zip, something compressed twice.
     UnsupportedContainer,
     /// An encoding other than UTF-8.
     UnsupportedEncoding,
     /// Nothing but white space.
     Empty,
-    /// The compressed stream ends too early.
+    /// The compressed stream, or the JSON array, ends too early.
     Truncated,
-    /// The compressed stream is damaged, or something else follows it.
+    /// The compressed stream, JSON array or Parquet file is damaged, or something else follows it.
     Corrupt,
+    /// A zstd frame needs more memory than [`Limits::max_window_log`](super::Limits::max_window_log) allows.
+    WindowTooLarge,
+    /// A Parquet file without any column that the format reads.
+    NoColumn,
     /// White space up to the record limit and nothing else.
     LeadingSpace,
     /// Not the name of an [`InputFormat`](super::InputFormat).
@@ -38,16 +43,27 @@ impl ReadError {
         Self { kind, message: message.into() }
     }
 
-    /// The error of a read that failed at `place`; of a compressed stream if `gzip`.
-    pub(super) fn from_io(place: impl fmt::Display, gzip: bool, error: &io::Error) -> Self {
+    /// The error of a read that failed at `place`.
+    pub(super) fn from_io(place: impl fmt::Display, compression: Compression, error: &io::Error) -> Self {
+        let Some(name) = compression.name() else {
+            return Self::new(ReadErrorKind::Io, format!("{place}: cannot read: {error}"));
+        };
         match error.kind() {
-            io::ErrorKind::UnexpectedEof if gzip => Self::new(
+            io::ErrorKind::UnexpectedEof => Self::new(
                 ReadErrorKind::Truncated,
-                format!("{place}: the gzip stream ends too early; the rest is lost, get a complete copy"),
+                format!("{place}: the {name} stream ends too early; the rest is lost, get a complete copy"),
             ),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData if gzip => Self::new(
+            io::ErrorKind::Other if compression == Compression::Zstd && error.to_string().contains("memory") => {
+                Self::new(
+                    ReadErrorKind::WindowTooLarge,
+                    format!("{place}: a zstd frame asks for a larger window than the limit allows; allow more memory"),
+                )
+            }
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other => Self::new(
                 ReadErrorKind::Corrupt,
-                format!("{place}: the gzip stream is damaged, or other bytes follow it ({error}); get an intact copy"),
+                format!(
+                    "{place}: the {name} stream is damaged, or other bytes follow it ({error}); get an intact copy"
+                ),
             ),
             _ => Self::new(ReadErrorKind::Io, format!("{place}: cannot read: {error}")),
         }
@@ -88,6 +104,10 @@ pub enum BadRecordKind {
     InvalidUtf8,
     /// Not one JSON object.
     InvalidJson,
+    /// A string escape for half of a surrogate pair, which is no character.
+    LoneSurrogate,
+    /// NUL bytes in a plain text.
+    NulBytes,
     /// The last line, without a newline, and broken.
     Truncated,
     /// No field that the format reads.

@@ -4,23 +4,29 @@ use std::{
 };
 
 use super::{
-    BadRecord, BadRecordKind, Location, ReadError,
-    container::{Content, Stream},
+    BadRecordKind, Item, Location, ReadError,
+    container::{Compression, Content, Stream},
     error::Flaw,
     json,
 };
 
+/// Reads one record's JSON; the flag says whether something followed it, so that it is not cut off.
+pub(super) type Parse<T> = Box<dyn Fn(&str, bool) -> Result<T, Flaw> + Send>;
+
 /// Records of one JSON object per line, in bounded memory.
 pub(super) struct Lines<T> {
     input: BufReader<Stream>,
-    gzip: bool,
-    /// Reads one line; the flag says whether a newline stood at its end.
-    parse: fn(&str, bool) -> Result<T, Flaw>,
+    compression: Compression,
+    parse: Parse<T>,
     /// What to say if the first line is not JSON.
     hint: Option<&'static str>,
     limit: usize,
-    /// Of the line in `line`; also the count of lines begun.
-    location: Location,
+    source: Arc<str>,
+    /// Lines begun.
+    number: u64,
+    /// Where the line in `line` begins, and where the next one does unless it is cut.
+    begin: u64,
+    end: u64,
     line: Vec<u8>,
     /// The line is longer than `line`, whose remainder is still to be skipped.
     cut: bool,
@@ -33,29 +39,32 @@ impl<T> Lines<T> {
         content: Content,
         source: &Arc<str>,
         limit: usize,
-        parse: fn(&str, bool) -> Result<T, Flaw>,
+        parse: Parse<T>,
         hint: Option<&'static str>,
     ) -> Self {
         Self {
             input: BufReader::with_capacity(1 << 16, content.stream),
-            gzip: content.gzip,
+            compression: content.compression,
             parse,
             hint,
             limit,
-            location: Location { source: Arc::clone(source), line: 0 },
+            source: Arc::clone(source),
+            number: 0,
+            begin: content.skipped as u64,
+            end: content.skipped as u64,
             line: Vec::new(),
             cut: false,
             first: true,
         }
     }
 
-    pub(super) fn next_record(&mut self) -> Option<Result<Result<(Location, T), BadRecord>, ReadError>> {
+    pub(super) fn next_record(&mut self) -> Option<Item<T>> {
         loop {
             match self.next_line() {
                 Ok(true) if !self.cut && self.line.trim_ascii().is_empty() => {}
                 Ok(true) => break,
                 Ok(false) => return None,
-                Err(error) => return Some(Err(ReadError::from_io(&self.location, self.gzip, &error))),
+                Err(error) => return Some(Err(ReadError::from_io(self.location(), self.compression, &error))),
             }
         }
         let record = self.parse().map_err(|mut flaw| {
@@ -63,21 +72,28 @@ impl<T> Lines<T> {
             if let Some(hint) = self.hint.filter(|_| self.first && json) {
                 flaw.push_hint(hint);
             }
-            flaw.at(self.location.clone())
+            flaw.at(self.location())
         });
         self.first = false;
-        Some(Ok(record.map(|record| (self.location.clone(), record))))
+        Some(Ok(record.map(|record| (self.location(), record))))
+    }
+
+    fn location(&self) -> Location {
+        let len = self.line.strip_suffix(b"\n").unwrap_or(&self.line).len() as u64;
+        Location::new(&self.source, self.number, Some((self.begin, self.begin + len)))
     }
 
     /// Reads the next line into `line`, or its first bytes if it is too long.
     fn next_line(&mut self) -> io::Result<bool> {
         if self.cut {
-            self.input.skip_until(b'\n')?;
+            self.end += self.input.skip_until(b'\n')? as u64;
         }
         self.line.clear();
-        self.location.line += 1;
+        self.number += 1;
+        self.begin = self.end;
         let most = (self.limit as u64).saturating_add(1);
         let n = (&mut self.input).take(most).read_until(b'\n', &mut self.line)?;
+        self.end += n as u64;
         self.cut = n > self.limit && !self.line.ends_with(b"\n");
         Ok(n > 0)
     }
@@ -86,18 +102,23 @@ impl<T> Lines<T> {
         if self.cut {
             return Err(Flaw::too_long("the line", self.limit));
         }
-        let text = std::str::from_utf8(&self.line).map_err(|error| {
-            // A character can be incomplete only where no newline follows.
-            if error.error_len().is_none() {
-                json::truncated()
-            } else {
-                let offset = error.valid_up_to();
-                Flaw::new(
-                    BadRecordKind::InvalidUtf8,
-                    format!("not UTF-8 at byte {offset} of the line (counted from 0); write it as UTF-8"),
-                )
-            }
-        })?;
+        let text = utf8(&self.line, "line")?;
         (self.parse)(text, text.ends_with('\n'))
     }
+}
+
+/// The text of a record's bytes.
+pub(super) fn utf8<'a>(bytes: &'a [u8], what: &str) -> Result<&'a str, Flaw> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        // A character can be incomplete only where nothing follows.
+        if error.error_len().is_none() {
+            json::truncated()
+        } else {
+            let offset = error.valid_up_to();
+            Flaw::new(
+                BadRecordKind::InvalidUtf8,
+                format!("not UTF-8 at byte {offset} of the {what} (counted from 0); write it as UTF-8"),
+            )
+        }
+    })
 }

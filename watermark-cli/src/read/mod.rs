@@ -1,16 +1,21 @@
-//! The one reader of untrusted input: files or standard input, plain or gzip, as text, JSONL or token ids.
+//! The one reader of untrusted input: files or standard input, plain, gzip or zstd, as text, JSON, Parquet or token ids.
 //!
 //! Containers are recognised by content, never by name. A UTF-8 byte order mark is skipped. The container formats that
-//! are recognised and not read (zstd, Parquet, Arrow, a JSON array, UTF-16) end in a [`ReadError`] that says how to
-//! convert them.
+//! are recognised and not read (Arrow, xz, zip, UTF-16) end in a [`ReadError`] that says how to convert them.
 //!
-//! | format | record | fields, by preference |
+//! | format | record | fields |
 //! |---|---|---|
 //! | [`InputFormat::Text`] | the whole input | |
-//! | [`InputFormat::Jsonl`] | a line | `completion` with optional `prompt`; `answer` with optional `question`; `text` |
-//! | [`InputFormat::Tokens`] | a line | `tokens` with optional `prompt_tokens` |
+//! | [`InputFormat::Jsonl`] | a line, an element of a JSON array, a row of Parquet | below |
+//! | [`InputFormat::Tokens`] | the same | `tokens` or `input_ids` with optional `prompt_tokens` |
 //!
-//! Every line may have an `id`. A record that carries both `text` and `completion` is read as a completion. A field
+//! Text fields, by preference: conversations in `messages` (OpenAI: content as string or parts, `reasoning_content`),
+//! `conversations` (ShareGPT) or `conversation` (LMSYS, `WildChat`); `completion` or `chosen` with `prompt`; `response`,
+//! also that of OpenAI's batches, or `choices`; `output` with `instruction` and `input` (Alpaca); `answer` with
+//! `question`; `solution` with `problem`; `text`. Of a conversation every assistant text becomes a record, with what was
+//! said before it as prompt. [`Select`] names another field or role.
+//!
+//! Every line may have an `id` (or `custom_id`, `conversation_id`, `conversation_hash`). A field
 //! that is `null` is absent; unknown fields, and known ones that the record's reading does not use, are ignored. Blank
 //! lines are skipped, CRLF is accepted. Text is never decoded with losses and never trimmed, because either would
 //! change its tokens.
@@ -34,27 +39,37 @@
 //! # Ok::<(), watermark_cli::read::ReadError>(())
 //! ```
 
+mod array;
 mod choices;
 mod container;
 mod error;
+mod fields;
 mod json;
 mod lines;
 mod plain;
 mod prompts;
 mod record;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod value;
 
-use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
+use std::collections::VecDeque;
+use std::{fmt, fs::File, io::Read, io::Seek, path::Path, sync::Arc};
 
 pub use choices::{ChoiceRecord, Choices, Predicted, read_choices};
 pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
 pub use prompts::read_prompts;
-pub use record::{Body, InputFormat, Limits, Location, Record};
+pub use record::{Body, InputFormat, Limits, Location, Record, Select};
+pub use rows::panic_is_handled;
 
-use container::Content;
+use array::Array;
+use container::{Content, PARQUET};
+use fields::Parsed;
+use json::Reading;
 use lines::Lines;
+use rows::Rows;
 
 /// Opens a file, or standard input if the path is `-`.
 ///
@@ -62,16 +77,35 @@ use lines::Lines;
 /// Whatever makes the input unreadable as a whole: it cannot be opened, its container or encoding is not read, or it
 /// is empty.
 pub fn open(path: &Path, format: InputFormat, limits: Limits) -> Result<Reader, ReadError> {
-    if path.as_os_str() == "-" {
-        return from_reader(std::io::stdin(), "stdin", format, limits);
-    }
-    let name = path.display().to_string();
-    let file =
-        File::open(path).map_err(|error| ReadError::new(ReadErrorKind::Io, format!("{name}: cannot open: {error}")))?;
-    from_reader(file, &name, format, limits)
+    open_selecting(path, format, &Select::default(), limits)
 }
 
-/// Reads from any source of bytes; messages call it `name`.
+/// As [`open`], where something other than the default is generated text.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_selecting(path: &Path, format: InputFormat, select: &Select, limits: Limits) -> Result<Reader, ReadError> {
+    if path.as_os_str() == "-" {
+        return from_stream(Box::new(std::io::stdin()), "stdin", format, select, limits);
+    }
+    let name = path.display().to_string();
+    let io = |what: &str, error| ReadError::new(ReadErrorKind::Io, format!("{name}: cannot {what}: {error}"));
+    let mut file = File::open(path).map_err(|error| io("open", error))?;
+    // What can be read from any place is read from its end, as Parquet has to be.
+    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        let mut head = Vec::new();
+        (&mut file).take(PARQUET.len() as u64).read_to_end(&mut head).map_err(|error| io("read", error))?;
+        file.rewind().map_err(|error| io("read", error))?;
+        if head == PARQUET && format != InputFormat::Text {
+            let source = Arc::from(name);
+            let rows = Rows::open(file, &source, limits, Reading::new(format, select))?;
+            return Ok(Reader::new(source, limits, State::Rows(rows)));
+        }
+    }
+    from_stream(Box::new(file), &name, format, select, limits)
+}
+
+/// Reads from any source of bytes; messages call it `name`. Parquet cannot be read so.
 ///
 /// # Errors
 /// As [`open`].
@@ -81,20 +115,38 @@ pub fn from_reader(
     format: InputFormat,
     limits: Limits,
 ) -> Result<Reader, ReadError> {
-    let content = Content::open(Box::new(source), name, format, limits)?;
+    from_stream(Box::new(source), name, format, &Select::default(), limits)
+}
+
+fn from_stream(
+    source: Box<dyn Read + Send>,
+    name: &str,
+    format: InputFormat,
+    select: &Select,
+    limits: Limits,
+) -> Result<Reader, ReadError> {
+    let content = Content::open(source, name, format, limits)?;
     let source = Arc::from(name);
-    let state = match format {
-        InputFormat::Text => State::Plain(content),
-        InputFormat::Auto if content.first != b'{' => State::Plain(content),
-        InputFormat::Auto | InputFormat::Jsonl | InputFormat::Tokens => {
-            let parse = if format == InputFormat::Tokens { json::parse_tokens } else { json::parse_text };
+    let reading = Reading::new(format, select);
+    let state = match (format, content.first) {
+        (InputFormat::Text, _) => State::Plain(content),
+        (_, b'[') => {
+            let hint = "; pass --input-format text if it is plain text";
+            State::Array(Array::new(content, &source, limits, reading, hint))
+        }
+        (InputFormat::Auto, first) if first != b'{' => State::Plain(content),
+        _ => {
             let hint = "taken for JSONL because it begins with `{`: pass --input-format text if it is plain text";
             let hint = (format == InputFormat::Auto).then_some(hint);
+            let parse = Box::new(move |line: &str, terminated| reading.parse(line, terminated));
             State::Lines(Lines::new(content, &source, limits.max_record_bytes, parse, hint))
         }
     };
-    Ok(Reader { source, limits, state })
+    Ok(Reader::new(source, limits, state))
 }
+
+/// What a layout gives: the outer error ends the input, the inner one concerns one record.
+type Item<T> = Result<Result<(Location, T), BadRecord>, ReadError>;
 
 /// The records of one input, in order.
 ///
@@ -103,12 +155,22 @@ pub struct Reader {
     source: Arc<str>,
     limits: Limits,
     state: State,
+    /// Further generated texts of the line read last.
+    pending: VecDeque<Record>,
 }
 
 enum State {
     Plain(Content),
-    Lines(Lines<json::Parsed>),
+    Lines(Lines<Parsed>),
+    Array(Array),
+    Rows(Rows),
     Done,
+}
+
+impl Reader {
+    fn new(source: Arc<str>, limits: Limits, state: State) -> Self {
+        Self { source, limits, state, pending: VecDeque::new() }
+    }
 }
 
 impl fmt::Debug for Reader {
@@ -121,16 +183,38 @@ impl Iterator for Reader {
     type Item = Result<Result<Record, BadRecord>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Plain(content) => Some(plain::read(content, &self.source, self.limits.max_record_bytes)),
-            State::Lines(mut lines) => {
-                let item = lines.next_record()?;
-                if item.is_ok() {
-                    self.state = State::Lines(lines);
-                }
-                Some(item.map(|record| record.map(|(location, (id, body))| Record { location, id, body })))
+        if let Some(record) = self.pending.pop_front() {
+            return Some(Ok(Ok(record)));
+        }
+        let item = match &mut self.state {
+            State::Plain(_) => {
+                let State::Plain(content) = std::mem::replace(&mut self.state, State::Done) else { return None };
+                return Some(plain::read(content, &self.source, self.limits.max_record_bytes));
             }
+            State::Lines(lines) => lines.next_record(),
+            State::Array(array) => array.next_record(),
+            State::Rows(rows) => rows.next_record(),
             State::Done => None,
+        };
+        match item {
+            Some(Ok(Ok((location, Parsed { id, schema, texts })))) => {
+                self.pending = texts
+                    .into_iter()
+                    .map(|text| Record {
+                        location: location.clone().with_part(text.part),
+                        id: id.clone(),
+                        schema,
+                        continues: text.continues,
+                        body: text.body,
+                    })
+                    .collect();
+                self.pending.pop_front().map(|record| Ok(Ok(record)))
+            }
+            Some(Ok(Err(bad))) => Some(Ok(Err(bad))),
+            other => {
+                self.state = State::Done;
+                other.and_then(Result::err).map(Err)
+            }
         }
     }
 }

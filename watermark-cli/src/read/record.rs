@@ -9,6 +9,11 @@ pub struct Record {
     pub location: Location,
     /// The record's own `id`; a number is given as text.
     pub id: Option<String>,
+    /// Which fields were read, for example `messages` or `question/answer`.
+    pub schema: &'static str,
+    /// A further generated text of the same conversation: prompt and text of the record before it are prompt here too.
+    /// (Said this way because repeating them would be quadratic in the number of turns.)
+    pub continues: bool,
     /// What it carries.
     pub body: Body,
 }
@@ -32,44 +37,71 @@ pub enum Body {
     },
 }
 
-/// A place in an input, printed as `source:line`.
+/// A place in an input, printed as `source:line`, and with `#part` where a line can hold several generated texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    pub(super) source: Arc<str>,
-    pub(super) line: u64,
+    source: Arc<str>,
+    line: u64,
+    part: u32,
+    bytes: Option<(u64, u64)>,
 }
 
 impl Location {
+    pub(super) fn new(source: &Arc<str>, line: u64, bytes: Option<(u64, u64)>) -> Self {
+        Self { source: Arc::clone(source), line, part: 0, bytes }
+    }
+
+    pub(super) fn with_part(self, part: u32) -> Self {
+        Self { part, ..self }
+    }
+
     /// The name of the input: its path, or `stdin`.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// The line, counted from 1, after decompression.
+    /// The line, element of a JSON array or row of a Parquet file, counted from 1, after decompression.
     #[must_use]
     pub fn line(&self) -> u64 {
         self.line
+    }
+
+    /// The generated text among those of the line, counted from 1; 0 where a line holds only one.
+    #[must_use]
+    pub fn part(&self) -> u32 {
+        self.part
+    }
+
+    /// First byte of the line or element after decompression, and one past its last; `None` for a row of a Parquet file.
+    #[must_use]
+    pub fn bytes(&self) -> Option<(u64, u64)> {
+        self.bytes
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.source, self.line)
+        write!(f, "{}:{}", self.source, self.line)?;
+        if self.part > 0 {
+            write!(f, "#{}", self.part)?;
+        }
+        Ok(())
     }
 }
 
 /// How the bytes of an input, after decompression, are laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputFormat {
-    /// [`InputFormat::Jsonl`] if the first byte that is not white space is `{`, otherwise [`InputFormat::Text`].
+    /// [`InputFormat::Jsonl`] for Parquet or if the first byte that is not white space is `{` or `[`, otherwise
+    /// [`InputFormat::Text`].
     #[default]
     Auto,
     /// The whole input is one text.
     Text,
-    /// One JSON object per line, with text fields.
+    /// JSON objects with text fields: one per line, the elements of an array, or the rows of a Parquet file.
     Jsonl,
-    /// One JSON object per line, with arrays of token ids.
+    /// As [`InputFormat::Jsonl`], with arrays of token ids.
     Tokens,
 }
 
@@ -109,13 +141,25 @@ impl FromStr for InputFormat {
 /// Bounds on what one input may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest record in bytes, after decompression: a line without its newline, or a whole plain text. Default
-    /// 64 MiB. Memory is at most some eight times this, for a line full of one-digit token ids.
+    /// The longest record in bytes, after decompression: a line without its newline, an element of an array, a row, or a
+    /// whole plain text. Default 64 MiB. Memory is at most some twelve times this, for a conversation of empty arrays.
     pub max_record_bytes: usize,
+    /// Binary logarithm of the longest zstd window in bytes, which is what decompression may take of memory. Default 31,
+    /// that of `zstd --long=31`.
+    pub max_window_log: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_record_bytes: 64 << 20 }
+        Self { max_record_bytes: 64 << 20, max_window_log: 31 }
     }
+}
+
+/// Which part of a record is generated text, where the defaults would choose another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Select {
+    /// A JSON pointer (RFC 6901) to a text, an array of token ids or a conversation; no other field is looked at.
+    pub field: Option<String>,
+    /// The role whose turns count in a conversation, instead of the assistant's.
+    pub role: Option<String>,
 }

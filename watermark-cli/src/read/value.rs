@@ -1,9 +1,13 @@
 use std::fmt;
 
 use serde::{
-    Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    Deserialize, Deserializer,
+    de::{
+        DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
+use serde_json::Value as Tree;
 use watermark_core::MAX_TOKEN_ID;
 
 /// What a JSON value turned out to be. Reading one fails on broken JSON only, so that the message on a wrong type is
@@ -19,6 +23,8 @@ pub(super) enum Value {
         position: usize,
         what: String,
     },
+    /// An array or object, for conversations.
+    Tree(Tree),
     /// Anything else, described.
     Other(&'static str),
 }
@@ -31,6 +37,8 @@ impl Value {
             Self::Text(_) => STRING,
             Self::Number(_) => NUMBER,
             Self::Tokens(_) | Self::BadToken { .. } => ARRAY,
+            Self::Tree(Tree::Object(_)) => OBJECT,
+            Self::Tree(_) => ARRAY,
             Self::Other(what) => what,
         }
     }
@@ -50,6 +58,8 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 pub(super) enum Want {
     /// Strings and numbers.
     Scalar,
+    /// Strings, arrays and objects.
+    Tree,
     /// Arrays of token ids.
     Tokens,
     /// None.
@@ -98,15 +108,21 @@ impl<'de> Visitor<'de> for Want {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(if self == Self::Scalar { Value::Text(text.to_owned()) } else { Value::Other(STRING) })
+        Ok(if matches!(self, Self::Scalar | Self::Tree) { Value::Text(text.to_owned()) } else { Value::Other(STRING) })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        if self == Self::Tree {
+            return Tree::deserialize(MapAccessDeserializer::new(map)).map(Value::Tree);
+        }
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Value::Other(OBJECT))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        if self == Self::Tree {
+            return Tree::deserialize(SeqAccessDeserializer::new(elements)).map(Value::Tree);
+        }
         let mut value = Value::Other(ARRAY);
         if self == Self::Tokens {
             let mut ids = Vec::new();

@@ -12,7 +12,7 @@ fn exhaust(bytes: &[u8], format: InputFormat, max_record_bytes: usize) -> (usize
         Ok(reader) => reader,
         Err(error) => return (0, Some(error)),
     };
-    let (mut items, mut line) = (0, 0);
+    let (mut items, mut place) = (0, (0, 0));
     while let Some(item) = reader.next() {
         let location = match item {
             Ok(Ok(record)) => {
@@ -27,8 +27,8 @@ fn exhaust(bytes: &[u8], format: InputFormat, max_record_bytes: usize) -> (usize
                 return (items, Some(error));
             }
         };
-        assert!(location.line() > line);
-        line = location.line();
+        assert!((location.line(), location.part()) > place);
+        place = (location.line(), location.part());
         items += 1;
     }
     assert!(reader.next().is_none());
@@ -117,7 +117,7 @@ proptest! {
     #[test]
     fn short_reads_change_nothing(bytes in vec(sample::select(&PIECES[..]), 0..40), format in formats()) {
         let bytes = bytes.concat().into_bytes();
-        let limits = Limits { max_record_bytes: 60 };
+        let limits = Limits { max_record_bytes: 60, ..Limits::default() };
         let read = |source: Box<dyn Read + Send>| {
             from_reader(source, "in", format, limits).map(Iterator::collect::<Vec<_>>)
         };

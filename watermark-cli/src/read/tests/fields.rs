@@ -1,6 +1,8 @@
 use super::{super::*, all, one, text};
 
-use BadRecordKind::{DuplicateField, InvalidJson, InvalidToken, InvalidUtf8, MissingField, Truncated, WrongType};
+use BadRecordKind::{
+    DuplicateField, InvalidJson, InvalidToken, InvalidUtf8, LoneSurrogate, MissingField, Truncated, WrongType,
+};
 use InputFormat::{Auto, Jsonl, Tokens};
 
 #[test]
@@ -83,7 +85,7 @@ fn token_records() {
 #[test]
 fn bad_records() {
     for (format, line, kind, part) in [
-        (Auto, r#"{"secret": "secret"}"#, MissingField, "\"completion\", \"answer\" and \"text\""),
+        (Auto, r#"{"secret": "secret"}"#, MissingField, "\"solution\" and \"text\""),
         (Auto, r#"{"text": null}"#, MissingField, "\"text\""),
         (Auto, r#"{"tokens": [1]}"#, MissingField, "--input-format tokens"),
         (Jsonl, r#"{"tokens": [1]}"#, MissingField, "--input-format tokens"),
@@ -102,7 +104,13 @@ fn bad_records() {
         (Jsonl, r#"secret"#, InvalidJson, "not a JSON object"),
         (Auto, r#"{"text": secret}"#, InvalidJson, "column 10"),
         (Auto, r#"{"text": "secret"} {}"#, InvalidJson, "column 20"),
-        (Auto, r#"{"text": "secret\ud800"}"#, InvalidJson, "column"),
+        (Auto, r#"{"text": "secret\ud800"}"#, LoneSurrogate, "surrogate"),
+        (Auto, r#"{"messages": "secret"}"#, WrongType, "\"messages\" is a string"),
+        (Auto, r#"{"messages": [{"role": "user", "content": "secret"}]}"#, MissingField, "--role"),
+        (Auto, r#"{"messages": [{"role": "assistant", "content": 1}]}"#, WrongType, "\"messages\""),
+        (Auto, r#"{"messages": ["secret"]}"#, WrongType, "not an object"),
+        (Auto, r#"{"response": {"body": {"choices": []}}}"#, MissingField, "no text"),
+        (Auto, r#"{"response": {"status": 500}}"#, MissingField, "\"choices\""),
         (Auto, r#"{"text": "secret""#, InvalidJson, "ends inside"),
     ] {
         let bad = one(format!("{line}\r\n"), format).unwrap_err();

@@ -1,8 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod any_bytes;
+mod arrays;
 mod containers;
+mod conversations;
 mod fields;
+mod rows;
+mod zstandard;
 
 use std::io::{Cursor, Write};
 
@@ -11,7 +15,7 @@ use flate2::{Compression, write::GzEncoder};
 use super::*;
 
 fn reader(bytes: impl Into<Vec<u8>>, format: InputFormat, max_record_bytes: usize) -> Result<Reader, ReadError> {
-    from_reader(Cursor::new(bytes.into()), "in", format, Limits { max_record_bytes })
+    from_reader(Cursor::new(bytes.into()), "in", format, Limits { max_record_bytes, ..Limits::default() })
 }
 
 fn fatal(bytes: impl Into<Vec<u8>>, format: InputFormat) -> ReadError {
@@ -36,4 +40,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ::zstd::encode_all(bytes, 1).unwrap()
 }

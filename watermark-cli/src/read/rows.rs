@@ -1,0 +1,184 @@
+use std::cell::Cell;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+use watermark_core::MAX_TOKEN_ID;
+
+use super::error::Flaw;
+use super::fields::{Fields, NAMES, Parsed, from_fields, from_pointer, want};
+use super::json::Reading;
+use super::value::{Value, Want};
+use super::{Item, Limits, Location, ReadError, ReadErrorKind};
+
+/// The rows of one Parquet file; only columns that can be used are read.
+pub(super) struct Rows {
+    rows: RowIter<'static>,
+    reading: Reading,
+    limit: usize,
+    source: Arc<str>,
+    number: u64,
+}
+
+impl Rows {
+    pub(super) fn open(file: File, source: &Arc<str>, limits: Limits, reading: Reading) -> Result<Self, ReadError> {
+        let rows = guarded(|| {
+            let reader = SerializedFileReader::new(file)?;
+            let schema = reader.metadata().file_metadata().schema();
+            let columns: Vec<_> =
+                schema.get_fields().iter().filter(|column| is_read(column.name(), &reading)).collect();
+            if columns.is_empty() {
+                return Ok(None);
+            }
+            let columns = columns.into_iter().map(Arc::clone).collect();
+            let projection = Type::group_type_builder(schema.name()).with_fields(columns).build()?;
+            RowIter::from_file_into(Box::new(reader)).project(Some(projection)).map(Some)
+        });
+        match rows {
+            Ok(Some(rows)) => {
+                Ok(Self { rows, reading, limit: limits.max_record_bytes, source: Arc::clone(source), number: 0 })
+            }
+            Ok(None) => {
+                let message = format!(
+                    "{source}: a Parquet file without a column of conversations, text or (with --input-format tokens) token \
+                     ids; name one with --field /COLUMN"
+                );
+                Err(ReadError::new(ReadErrorKind::NoColumn, message))
+            }
+            Err(error) => Err(damaged(source, &error)),
+        }
+    }
+
+    pub(super) fn next_record(&mut self) -> Option<Item<Parsed>> {
+        let row = match guarded(|| self.rows.next().transpose()) {
+            Ok(row) => row?,
+            Err(error) => return Some(Err(damaged(&format!("{}:{}", self.source, self.number + 1), &error))),
+        };
+        self.number += 1;
+        let location = Location::new(&self.source, self.number, None);
+        Some(Ok(match self.parse(row) {
+            Ok(parsed) => Ok((location, parsed)),
+            Err(flaw) => Err(flaw.at(location)),
+        }))
+    }
+
+    fn parse(&self, row: Row) -> Result<Parsed, Flaw> {
+        let bytes: usize = row.get_column_iter().map(|(_, field)| size(field)).sum();
+        if bytes > self.limit {
+            return Err(Flaw::too_long("the row", self.limit));
+        }
+        if let Some(pointer) = &self.reading.select.field {
+            return from_pointer(row.to_json_value(), pointer, &self.reading);
+        }
+        let mut fields = Fields::default();
+        for (name, field) in row.into_columns() {
+            if let Some(slot) = NAMES.iter().position(|known| *known == name) {
+                fields.set(slot, value(field, want(&name, self.reading.tokens)));
+            }
+        }
+        from_fields(fields, &self.reading)
+    }
+}
+
+fn is_read(column: &str, reading: &Reading) -> bool {
+    match &reading.select.field {
+        // Ids beside it, for the report.
+        Some(pointer) => pointer.split('/').nth(1) == Some(column) || NAMES[..4].contains(&column),
+        None => NAMES.contains(&column) && want(column, reading.tokens) != Want::Nothing,
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be taken for a damaged Parquet file, so that a panic hook need not report it.
+#[must_use]
+pub fn panic_is_handled() -> bool {
+    GUARDED.get()
+}
+
+/// The library gives errors for most damaged files and panics for some.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(false);
+    result.unwrap_or_else(|_| Err(ParquetError::General("its contents contradict each other".to_owned())))
+}
+
+fn damaged(place: &str, error: &ParquetError) -> ReadError {
+    // Only the kind: details can repeat the file's content.
+    let what = match error {
+        ParquetError::NYI(_) => "uses a Parquet feature that is not read; write it again with another tool",
+        _ => "damaged or cut short; get an intact copy",
+    };
+    ReadError::new(
+        ReadErrorKind::Corrupt,
+        format!("{place}: this Parquet file {}{what}", if what.starts_with('d') { "is " } else { "" }),
+    )
+}
+
+/// Bytes of text and numbers in a field, roughly.
+fn size(field: &Field) -> usize {
+    match field {
+        Field::Str(text) => text.len(),
+        Field::Bytes(bytes) => bytes.len(),
+        Field::Group(row) => row.get_column_iter().map(|(_, field)| size(field)).sum(),
+        Field::ListInternal(list) => list.elements().iter().map(size).sum(),
+        Field::MapInternal(map) => map.entries().iter().map(|(key, value)| size(key) + size(value)).sum(),
+        _ => 4,
+    }
+}
+
+fn value(field: Field, want: Want) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Str(text) => Value::Text(text),
+        // Writers that do not annotate their strings.
+        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Other("bytes that are not UTF-8"),
+        },
+        Field::ListInternal(list) if want == Want::Tokens => {
+            let mut ids = Vec::with_capacity(list.len());
+            for (position, element) in list.elements().iter().enumerate() {
+                match token(element) {
+                    Ok(id) => ids.push(id),
+                    Err(what) => return Value::BadToken { position, what },
+                }
+            }
+            Value::Tokens(ids)
+        }
+        field @ (Field::ListInternal(_) | Field::Group(_)) if want == Want::Tree => Value::Tree(field.to_json_value()),
+        Field::ListInternal(_) => Value::Other("a list"),
+        Field::Group(_) | Field::MapInternal(_) => Value::Other("a structure"),
+        other => match integer(&other) {
+            Some(number) if want == Want::Scalar => Value::Number(number.to_string()),
+            _ => Value::Other("neither text nor an integer"),
+        },
+    }
+}
+
+fn token(field: &Field) -> Result<u32, String> {
+    let number = integer(field).ok_or_else(|| if *field == Field::Null { "null" } else { "no integer" })?;
+    u32::try_from(number).ok().filter(|&id| id <= MAX_TOKEN_ID).ok_or_else(|| number.to_string())
+}
+
+fn integer(field: &Field) -> Option<i128> {
+    Some(match *field {
+        Field::Byte(number) => number.into(),
+        Field::Short(number) => number.into(),
+        Field::Int(number) => number.into(),
+        Field::Long(number) => number.into(),
+        Field::UByte(number) => number.into(),
+        Field::UShort(number) => number.into(),
+        Field::UInt(number) => number.into(),
+        Field::ULong(number) => number.into(),
+        _ => return None,
+    })
+}
