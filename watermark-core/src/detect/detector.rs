@@ -261,11 +261,8 @@ impl LayerDetector {
 
     /// Scores of distinct pairs; `counts`, aligned with them, makes the classes.
     pub(crate) fn scores_of(&self, pairs: &[Pair], counts: Option<&[u64]>) -> Result<Scores> {
-        let n = pairs.len() as u64;
-        let mut scores = Scores { sum: 0, draws: n, classes: BTreeMap::new(), layer_ones: Vec::new() };
-        if let NullLaw::Bits { trials, .. } = self.scheme.null_law() {
-            scores.draws = n.checked_mul(trials.into()).ok_or_else(too_large)?;
-        }
+        let draws = self.draws(pairs.len() as u64)?;
+        let mut scores = Scores { sum: 0, draws, classes: BTreeMap::new(), layer_ones: Vec::new() };
         if let LayerPrf::Engine(prf) = &self.prf
             && let Some((inputs, ones)) = prf.shared_rounds(pairs.iter())
         {
@@ -303,6 +300,14 @@ impl LayerDetector {
             }
         }
         Ok(scores)
+    }
+
+    /// Null draws behind `n` pairs.
+    pub(super) fn draws(&self, n: u64) -> Result<u64> {
+        match self.scheme.null_law() {
+            NullLaw::Bits { trials, .. } => n.checked_mul(trials.into()).ok_or_else(too_large),
+            _ => Ok(n),
+        }
     }
 
     /// What counts once under this key, where that is less than the pair.
@@ -380,7 +385,7 @@ impl LayerDetector {
     }
 
     /// ln of the e-value.
-    fn ln_e(&self, scores: &Scores, n: u64) -> Result<f64> {
+    pub(super) fn ln_e(&self, scores: &Scores, n: u64) -> Result<f64> {
         Ok(match (self.scheme, self.scheme.null_law()) {
             (Scheme::Tournament(scheme), _) => stats::ln_e_tournament(n, &scores.layer_ones, &scheme.weights()),
             (_, NullLaw::Bits { gamma, .. } | NullLaw::BitsWithoutReplacement { gamma }) => {

@@ -48,10 +48,14 @@ impl RuleId {
     }
 }
 
-/// What one generated position is.
-pub(crate) enum Position {
+/// What one generated position is, before prompts and repetitions are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Fewer than `width` usable generated tokens before it.
     ShortContext,
+    /// A special token, or one that no key could have chosen.
     Excluded,
+    /// A PRF input.
     Input(Pair),
 }
 

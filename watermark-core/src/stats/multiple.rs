@@ -27,7 +27,7 @@ pub fn holm(log10_p: &[f64], alpha: f64) -> Vec<bool> {
 /// NaN counts as a p-value of one; `alpha` outside `(0, 1)` or NaN rejects nothing.
 pub fn benjamini_yekutieli(log10_p: &[f64], alpha: f64) -> Vec<bool> {
     let harmonic: f64 = (1..=log10_p.len()).rev().map(|i| 1.0 / i as f64).sum();
-    step_up(log10_p, alpha / harmonic, libm::log10)
+    step_up(log10_p, log10_p.len() as u64, alpha / harmonic, libm::log10)
 }
 
 /// The e-BH test (Wang and Ramdas 2022, "False discovery rate control with e-values"): which hypotheses are rejected.
@@ -38,17 +38,24 @@ pub fn benjamini_yekutieli(log10_p: &[f64], alpha: f64) -> Vec<bool> {
 ///
 /// NaN counts as an e-value of zero; `alpha` outside `(0, 1)` or NaN rejects nothing.
 pub fn e_bh(ln_e: &[f64], alpha: f64) -> Vec<bool> {
+    e_bh_among(ln_e, ln_e.len() as u64, alpha)
+}
+
+/// As [`e_bh`] where `ln_e` are some of `m` e-values and the others count as zero. That only makes e-values smaller, so
+/// it stays valid whatever the choice was made by; and none is lost if every one of at least `1 / alpha` was kept, since
+/// the smallest level, with all `m` rejected, is that.
+pub fn e_bh_among(ln_e: &[f64], m: u64, alpha: f64) -> Vec<bool> {
     let inverse: Vec<f64> = ln_e.iter().map(|&e| -e).collect();
-    step_up(&inverse, alpha, libm::log)
+    step_up(&inverse, m.max(ln_e.len() as u64), alpha, libm::log)
 }
 
 /// Rejects the `k` smallest values for the largest `k` whose value is at most `log(alpha k / m)`.
-fn step_up(values: &[f64], alpha: f64, log: fn(f64) -> f64) -> Vec<bool> {
+fn step_up(values: &[f64], m: u64, alpha: f64, log: fn(f64) -> f64) -> Vec<bool> {
     if !is_probability(alpha) {
         return vec![false; values.len()];
     }
     let order = ascending(values);
-    let level = |rank: usize| log(alpha) + log((rank + 1) as f64) - log(order.len() as f64);
+    let level = |rank: usize| log(alpha) + log((rank + 1) as f64) - log(m as f64);
     let last = order.iter().enumerate().rposition(|(rank, &at)| values[at] <= level(rank));
     mark(&order[..last.map_or(0, |rank| rank + 1)], order.len())
 }
@@ -155,6 +162,10 @@ mod tests {
         assert_eq!(of([79.0, 39.0, 26.0, 19.0]), [false; 4]);
         assert_eq!(of([21.0; 4]), [true; 4]);
         assert_eq!(of([f64::INFINITY, 0.0, f64::NAN, 1.0]), [true, false, false, false]);
+        // the same with those below 1 / alpha = 20 left out
+        let kept = |e: &[f64]| e_bh_among(&e.iter().map(|&e| libm::log(e)).collect::<Vec<_>>(), 4, 0.05);
+        assert_eq!(kept(&[41.0, 27.0, 30.0]), [true; 3]);
+        assert_eq!(kept(&[81.0, 39.0, 26.0]), [true, false, false]);
     }
 
     #[test]

@@ -1,0 +1,249 @@
+//! What a scan of a corpus needs instead of tallies: PRF inputs as numbers that can be sorted and stored, and sums over
+//! parts of them that add up.
+
+use super::detector::Scores;
+use super::pairs::check;
+use super::rule::{Position, Rule};
+use super::{LayerDetector, Pair};
+use crate::{Error, ErrorKind, Result};
+
+/// How the PRF inputs of one layer become 128-bit numbers, without loss.
+///
+/// Contexts of tokens take 25 bits each (24, and the -1 that stands before the first token under some rules), contexts
+/// that count through a hash of their own 32 bits a word, the token 24 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    entries: usize,
+    bits: u32,
+}
+
+const TOKEN_BITS: u32 = 24;
+
+impl Packing {
+    /// The pair as a number; different pairs of the layer give different numbers.
+    #[must_use]
+    pub fn pack(self, pair: &Pair) -> u128 {
+        let mask = self.mask();
+        let context = pair.context(self.entries).iter();
+        let context = context.fold(0, |packed: u128, &word| packed << self.bits | u128::from(word & mask));
+        context << TOKEN_BITS | u128::from(pair.token())
+    }
+
+    /// The pair of a number that [`Self::pack`] made.
+    #[must_use]
+    pub fn unpack(self, packed: u128) -> Pair {
+        let mask = self.mask();
+        let mut words = [0; crate::MAX_CONTEXT_WIDTH];
+        #[expect(clippy::cast_possible_truncation, reason = "low bits")]
+        for (at, word) in words[..self.entries].iter_mut().rev().enumerate() {
+            *word = (packed >> (TOKEN_BITS + self.bits * at as u32)) as u32 & mask;
+            if self.bits < 32 && *word == mask {
+                *word = u32::MAX;
+            }
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "low bits")]
+        let token = packed as u32 & ((1 << TOKEN_BITS) - 1);
+        Pair::new(&words[..self.entries], token)
+    }
+
+    fn mask(self) -> u32 {
+        u32::MAX >> (32 - self.bits)
+    }
+}
+
+/// Scores of distinct pairs under one key. Sums over disjoint parts add up to that of the whole, in any order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Distinct pairs.
+    pub n: u64,
+    /// Sum of their scores, in the units of [`super::Finding::statistic`].
+    pub sum: u128,
+    /// Ones of each tournament layer; empty for other schemes.
+    pub layer_ones: Vec<u64>,
+}
+
+impl Sums {
+    /// Adds those of a disjoint set of pairs of the same layer.
+    pub fn merge(&mut self, other: &Self) {
+        self.n += other.n;
+        self.sum += other.sum;
+        self.layer_ones.resize(self.layer_ones.len().max(other.layer_ones.len()), 0);
+        for (ones, more) in self.layer_ones.iter_mut().zip(&other.layer_ones) {
+            *ones += more;
+        }
+    }
+}
+
+impl LayerDetector {
+    /// How this layer's PRF inputs are packed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for contexts wider than four tokens, and for engines whose inputs depend on the key or
+    /// whose pairs share draws, so that sums over parts do not add up.
+    pub fn packing(&self) -> Result<Packing> {
+        let width = self.rule.width();
+        let shared = self.engine_prf().is_some_and(|prf| {
+            let pair = Pair::new(&[], 0);
+            prf.generator_seed(&pair).is_some() || prf.shared_rounds([pair].iter()).is_some()
+        });
+        if shared || self.inputs_depend_on_key() {
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                format!(
+                    "what counts once under {} depends on the key or is shared by several pairs, so parts of a corpus cannot \
+                     be scored apart; `detect` tests such marks",
+                    self.scheme().name()
+                ),
+            ));
+        }
+        let (entries, bits) = match self.rule {
+            Rule::Generated { .. } | Rule::Padded { .. } | Rule::LastToken => (width, 25),
+            Rule::PromptHash { .. } | Rule::SelfHash { .. } => (1, 32),
+            Rule::Sum { .. } | Rule::LinearHash { .. } => (2, 32),
+            Rule::TableIndex { .. } => (0, 32),
+        };
+        if u32::try_from(entries).unwrap_or(u32::MAX).saturating_mul(bits) > 128 - TOKEN_BITS {
+            return Err(Error::new(
+                ErrorKind::InvalidParameter,
+                format!("a context of {width} tokens does not fit 128 bits; up to 4 do"),
+            ));
+        }
+        Ok(Packing { entries, bits })
+    }
+
+    /// Calls `visit` for every generated position of a record, in order. Prompts are excluded by the caller, who has the
+    /// pairs of [`Self::prompt_pairs`]; `prompt` itself matters only to engines whose contexts reach into it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenOutOfRange`], before the first call.
+    pub fn positions(&self, prompt: &[u32], tokens: &[u32], visit: impl FnMut(Position)) -> Result<()> {
+        check(prompt)?;
+        check(tokens)?;
+        self.rule.positions(prompt, &self.special, tokens, visit);
+        Ok(())
+    }
+
+    /// Calls `visit` for every pair inside `prompt`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenOutOfRange`], before the first call.
+    pub fn prompt_pairs(&self, prompt: &[u32], mut visit: impl FnMut(Pair)) -> Result<()> {
+        check(prompt)?;
+        let width = self.rule.width();
+        prompt.windows(width + 1).filter_map(|w| self.rule.input(&w[..width], w[width])).for_each(&mut visit);
+        Ok(())
+    }
+
+    /// Scores of distinct pairs. Where [`Self::packing`] fails these do not add up.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] beyond 2^64 bits.
+    pub fn sums(&self, pairs: &[Pair]) -> Result<Sums> {
+        if matches!(self.scheme(), crate::scheme::Scheme::Tournament(_)) {
+            let Scores { sum, layer_ones, .. } = self.scores_of(pairs, None)?;
+            return Ok(Sums { n: pairs.len() as u64, sum, layer_ones });
+        }
+        let sum = self.pair_scores(pairs)?.into_iter().map(u128::from).sum();
+        Ok(Sums { n: pairs.len() as u64, sum, layer_ones: Vec::new() })
+    }
+
+    /// log10 P(sum at least this large) if the text is independent of the key, as [`super::Finding::log10_p`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] beyond 2^64 bits.
+    pub fn sums_log10_p(&self, sums: &Sums) -> Result<f64> {
+        self.log10_p(sums.sum, self.draws(sums.n)?)
+    }
+
+    /// Natural logarithm of the e-value, as [`super::Finding::ln_e`].
+    ///
+    /// # Errors
+    /// As [`Self::sums_log10_p`].
+    pub fn sums_ln_e(&self, sums: &Sums) -> Result<f64> {
+        let draws = self.draws(sums.n)?;
+        let scores = Scores { sum: sums.sum, draws, classes: Default::default(), layer_ones: sums.layer_ones.clone() };
+        self.ln_e(&scores, sums.n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::NodeKey;
+    use crate::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
+
+    fn layers() -> Vec<LayerDetector> {
+        let key = NodeKey::root(b"packed").prf_key("test", 4).unwrap();
+        let none = SchemeOptions::default();
+        let gamma = SchemeOptions { gamma: Some(0.5), ..none };
+        let depth = SchemeOptions { depth: Some(30), ..none };
+        let own = [
+            ("greenlist", 1, gamma),
+            ("gumbel", 0, none),
+            ("gumbel", 4, none),
+            ("tournament", 3, depth),
+            ("tournament", 4, SchemeOptions { weighted: true, ..depth }),
+            ("mcmark", 2, gamma),
+            ("gumbel_dual_key", 4, SchemeOptions { alpha: Some(0.1), ..none }),
+        ];
+        let own = own.into_iter().map(|(name, width, options)| {
+            LayerDetector::from_prf_key(Scheme::from_name(name, &options).unwrap(), width, &key).unwrap()
+        });
+        let engines = Engine::names().map(|name| {
+            let vocab_size = name.starts_with("hf-kgw").then_some(50_257);
+            let engine = Engine::new(name, &EngineOptions { vocab_size, ..EngineOptions::default() }).unwrap();
+            LayerDetector::from_engine(engine, &EngineKey::from_prf_key(&engine, &key).unwrap()).unwrap()
+        });
+        own.chain(engines).filter(|layer| layer.packing().is_ok()).collect()
+    }
+
+    #[test]
+    fn what_does_not_pack_says_why() {
+        assert!(layers().len() > 9, "{}", layers().len());
+        let key = NodeKey::root(b"packed").prf_key("test", 5).unwrap();
+        let wide = LayerDetector::from_prf_key(Scheme::Gumbel(crate::scheme::Gumbel), 5, &key).unwrap();
+        assert!(wide.packing().unwrap_err().to_string().contains("5 tokens"));
+    }
+
+    proptest! {
+        /// Packing loses nothing, and sums over any split equal the tally's finding.
+        #[test]
+        fn equals_the_tally(
+            prompt in proptest::collection::vec(0..40u32, 0..60),
+            tokens in proptest::collection::vec(prop_oneof![0..40u32, Just(crate::MAX_TOKEN_ID)], 0..200),
+            cut in 0.0..1.0f64,
+        ) {
+            for layer in layers() {
+                let packing = layer.packing().unwrap();
+                let mut excluded = std::collections::BTreeSet::new();
+                layer.prompt_pairs(&prompt, |pair| { excluded.insert(packing.pack(&pair)); }).unwrap();
+                let mut packed = std::collections::BTreeSet::new();
+                let mut n_excluded = 0;
+                layer.positions(&prompt, &tokens, |position| match position {
+                    Position::Input(pair) => {
+                        let number = packing.pack(&pair);
+                        assert_eq!(packing.unpack(number), pair);
+                        if excluded.contains(&number) { n_excluded += 1 } else { packed.insert(number); }
+                    }
+                    Position::Excluded => n_excluded += 1,
+                    Position::ShortContext => {}
+                }).unwrap();
+                let mut tally = layer.tally();
+                layer.add(&mut tally, &prompt, &tokens).unwrap();
+                let finding = layer.finding(&tally).unwrap();
+                let pairs: Vec<Pair> = packed.iter().map(|&number| packing.unpack(number)).collect();
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the length")]
+                let (left, right) = pairs.split_at((pairs.len() as f64 * cut) as usize);
+                let mut sums = layer.sums(left).unwrap();
+                sums.merge(&layer.sums(right).unwrap());
+                prop_assert_eq!((sums.n, sums.sum, n_excluded), (finding.n_scored, finding.statistic, finding.n_excluded));
+                let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
+                prop_assert!(same(layer.sums_log10_p(&sums).unwrap(), finding.log10_p));
+                prop_assert!(same(layer.sums_ln_e(&sums).unwrap(), finding.ln_e.unwrap()));
+            }
+        }
+    }
+}
