@@ -13,6 +13,7 @@ pub mod generate;
 pub mod plan;
 pub mod probe;
 pub mod read;
+pub mod scan;
 #[cfg(feature = "demo")]
 pub mod school;
 pub mod tokenizer;

@@ -10,6 +10,7 @@ pub(crate) mod mark;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod profile;
+pub(crate) mod scan;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -62,6 +63,17 @@ pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
     let template = "{prefix:<34} [{bar:28}] {human_pos}/{human_len} {msg} {elapsed} (ETA {eta})";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_prefix(label.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// A line on stderr for work of unknown length; silent unless stderr is a terminal.
+pub(crate) fn spinner(label: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {msg}") {
+        bar.set_style(style);
     }
     bar.set_prefix(label.to_owned());
     bar.enable_steady_tick(Duration::from_millis(250));

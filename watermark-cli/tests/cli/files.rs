@@ -95,7 +95,7 @@ fn a_wrong_tokenizer_is_refused() {
 #[test]
 fn help_teaches() {
     let folder = Folder::new();
-    for command in ["", "keygen", "profile", "profile new", "profile check", "mark", "detect", "demo"] {
+    for command in ["", "keygen", "profile", "profile new", "profile check", "mark", "detect", "scan", "demo"] {
         let run = folder.line(&format!("{command} --help")).expect(0);
         assert!(run.stdout.contains("Usage: watermark"), "{command}");
         if !["", "profile"].contains(&command) {

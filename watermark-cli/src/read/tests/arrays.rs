@@ -66,7 +66,7 @@ proptest! {
     fn no_panic_and_an_end(pieces in vec(sample::select(&PIECES[..]), 0..40), limit in 0_usize..60) {
         let Ok(mut reader) = reader(format!("[{}", pieces.concat()), Auto, limit) else { return Ok(()) };
         let mut line = 0;
-        while let Some(item) = reader.next() {
+        for item in reader.by_ref() {
             let Ok(item) = item else { break };
             let location = item.map_or_else(|bad| bad.location().clone(), |record| record.location);
             prop_assert!(location.line() > line);

@@ -62,11 +62,7 @@ fn file(compression: Compression) -> Vec<u8> {
 
 static FILES: AtomicU32 = AtomicU32::new(0);
 
-fn read(
-    bytes: &[u8],
-    format: InputFormat,
-    field: Option<&str>,
-) -> Result<Vec<Result<Result<Record, BadRecord>, ReadError>>, ReadError> {
+fn read(bytes: &[u8], format: InputFormat, field: Option<&str>) -> Result<Items, ReadError> {
     let name = format!("watermark-rows-{}-{}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -75,6 +71,8 @@ fn read(
     std::fs::remove_file(&path).unwrap();
     items
 }
+
+type Items = Vec<Result<Result<Record, BadRecord>, ReadError>>;
 
 #[test]
 fn rows_are_records() {
@@ -120,8 +118,8 @@ fn cut_files_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn damaged_files(changes in proptest::collection::vec((any::<sample::Index>(), any::<u8>()), 1..4), codec in 0..3) {
-        let codec = [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())][codec as usize];
+    fn damaged_files(changes in proptest::collection::vec((any::<sample::Index>(), any::<u8>()), 1..4), codec in 0_usize..3) {
+        let codec = [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())][codec];
         let mut bytes = file(codec);
         for (at, byte) in changes {
             *at.get_mut(&mut bytes[4..]) = byte;

@@ -1,0 +1,383 @@
+//! Exact deduplication: the distinct PRF inputs of the whole run, in memory or through a file, never approximately.
+//!
+//! A PRF input of at most four context tokens fits 128 bits ([`Packing`]), so what is sorted is the input itself and no hash
+//! of it: two inputs can never be taken for one. For even buckets the bits are mixed by a bijection whose key nobody
+//! outside the run knows, so that a corpus cannot be written to fall into one bucket. Buckets are ranges of mixed numbers,
+//! so their order, their number and the order of the texts change nothing about the set.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use sha2::{Digest, Sha256};
+use watermark_core::detect::{LayerDetector, Packing, Pair, Position};
+
+use super::shard::{Shard, Text, Texts};
+
+/// A keyed bijection on 128-bit numbers: odd multipliers and shifts, each of which can be undone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mix {
+    factors: [u128; 2],
+    inverses: [u128; 2],
+}
+
+impl Mix {
+    pub(super) fn new(secret: &[u8]) -> Self {
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(b"watermark-scan/1 mix\0").chain_update(secret).finalize().into();
+        let mut factors = [0; 2];
+        for (factor, bytes) in factors.iter_mut().zip(digest.as_chunks::<16>().0) {
+            *factor = u128::from_le_bytes(*bytes) | 1;
+        }
+        // Newton: each step doubles the number of correct low bits, of which an odd number has three as its own inverse.
+        let inverse = |odd: u128| (0..6).fold(odd, |x, _| x.wrapping_mul(2u128.wrapping_sub(odd.wrapping_mul(x))));
+        Self { factors, inverses: factors.map(inverse) }
+    }
+
+    #[inline]
+    pub(super) fn mix(&self, mut x: u128) -> u128 {
+        for factor in self.factors {
+            x ^= x >> 64;
+            x = x.wrapping_mul(factor);
+        }
+        x ^ x >> 64
+    }
+
+    #[inline]
+    pub(super) fn unmix(&self, mut x: u128) -> u128 {
+        x ^= x >> 64;
+        for inverse in self.inverses.into_iter().rev() {
+            x = x.wrapping_mul(inverse);
+            x ^= x >> 64;
+        }
+        x
+    }
+}
+
+/// Mixed numbers need no further hashing.
+#[derive(Default)]
+pub(super) struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "low half")]
+    fn write_u128(&mut self, mixed: u128) {
+        self.0 = mixed as u64;
+    }
+}
+
+pub(super) type MixedSet = HashSet<u128, BuildHasherDefault<Mixed>>;
+
+/// One layer's way from texts to mixed PRF inputs.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    pub(super) layer: &'a LayerDetector,
+    pub(super) packing: Packing,
+    pub(super) mix: Mix,
+}
+
+/// What a conversation has shown so far.
+#[derive(Default)]
+pub(super) struct Before {
+    ids: Vec<u32>,
+    /// How many of `ids` have gone into `prompts`.
+    asked: usize,
+    prompts: MixedSet,
+}
+
+/// Prompts longer than this are rare, and emptying a large table costs its size.
+const KEPT_TABLE: usize = 1 << 14;
+
+impl Before {
+    fn forget(&mut self) {
+        self.ids.clear();
+        self.asked = 0;
+        if self.prompts.capacity() > KEPT_TABLE {
+            self.prompts = MixedSet::default();
+        } else {
+            self.prompts.clear();
+        }
+    }
+}
+
+/// Positions that are no PRF input of the record's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) short_context: u64,
+    pub(super) excluded: u64,
+}
+
+impl Inputs<'_> {
+    /// Appends the PRF inputs of a text's positions that its prompts do not exclude, repetitions among them.
+    pub(super) fn collect(&self, text: Text<'_>, before: &mut Before, into: &mut Vec<u128>) -> Result<Left> {
+        if !text.continues {
+            before.forget();
+        }
+        self.ask(before, text.prompt)?;
+        let mut left = Left::default();
+        self.layer.positions(&before.ids, text.tokens, |position| match position {
+            Position::ShortContext => left.short_context += 1,
+            Position::Excluded => left.excluded += 1,
+            Position::Input(pair) => {
+                let mixed = self.mixed(&pair);
+                if !before.prompts.is_empty() && before.prompts.contains(&mixed) {
+                    left.excluded += 1;
+                } else {
+                    into.push(mixed);
+                }
+            }
+        })?;
+        // Only a conversation looks back, and whether it goes on is not known yet.
+        before.ids.extend_from_slice(text.tokens);
+        Ok(left)
+    }
+
+    /// Excludes the pairs of what came since the last prompt, and of `prompt`.
+    fn ask(&self, before: &mut Before, prompt: &[u32]) -> Result<()> {
+        before.ids.extend_from_slice(prompt);
+        let Before { ids, asked, prompts } = before;
+        // Windows reach back over the seam.
+        self.layer.prompt_pairs(&ids[asked.saturating_sub(self.layer.width())..], |pair| {
+            prompts.insert(self.mixed(&pair));
+        })?;
+        *asked = ids.len();
+        Ok(())
+    }
+
+    #[inline]
+    fn mixed(&self, pair: &Pair) -> u128 {
+        self.mix.mix(self.packing.pack(pair))
+    }
+
+    pub(super) fn pair(&self, mixed: u128) -> Pair {
+        self.packing.unpack(self.mix.unmix(mixed))
+    }
+}
+
+/// Positions of a layer over the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Positions {
+    pub(super) left: Left,
+    /// PRF inputs, repetitions among them.
+    pub(super) inputs: u64,
+}
+
+/// Bytes of a number.
+const WIDTH: u64 = 16;
+
+/// Numbers that are sorted at a time: they fit a core's cache.
+const BUCKET: u64 = 1 << 14;
+
+/// A sorted set of the numbers of one bucket after another.
+pub(super) trait Consume: Sync {
+    /// What is made of buckets; merged in any order.
+    type Made: Send;
+
+    /// Of one bucket, ascending and without repetition.
+    fn consume(&self, distinct: &[u128]) -> Result<Self::Made>;
+
+    /// Of two disjoint sets of buckets.
+    fn merge(&self, a: Self::Made, b: Self::Made) -> Self::Made;
+}
+
+/// Hands every distinct PRF input of the run to `consume` exactly once. Takes about `memory` bytes; `spill` is written if
+/// they do not suffice.
+pub(super) fn distinct<C: Consume>(
+    shards: &[&Shard],
+    inputs: Inputs<'_>,
+    memory: u64,
+    spill: &Path,
+    consume: &C,
+) -> Result<(Positions, Option<C::Made>)> {
+    let total: u64 = shards.iter().map(|shard| shard.header.counts.tokens).sum();
+    let bits = (total / BUCKET).max(64).next_power_of_two().ilog2().min(14);
+    // A group is held twice for a moment, as it was collected and by bucket.
+    let most = (memory / 4 / WIDTH).max(1);
+    let groups = groups(shards, most);
+    let mut positions = Positions::default();
+    let mut spilled = None;
+    for group in &groups {
+        let parts = group.par_iter().map(|shard| Part::of(shard, inputs, bits)).collect::<Result<Vec<_>>>()?;
+        for part in &parts {
+            positions.inputs += part.numbers.len() as u64;
+            positions.left.short_context += part.left.short_context;
+            positions.left.excluded += part.left.excluded;
+        }
+        if groups.len() == 1 {
+            return Ok((positions, each(bits, consume, |bucket| Ok(gather(&parts, bucket)))?));
+        }
+        match &mut spilled {
+            None => spilled.insert(Spill::create(spill)?),
+            Some(spill) => spill,
+        }
+        .write(&parts, bits)?;
+    }
+    let Some(spilled) = spilled else { return Ok((positions, None)) };
+    let runs = spilled.finish()?;
+    let made = each(bits, consume, |bucket| runs.gather(bucket))?;
+    std::fs::remove_file(spill).with_context(|| spill.display().to_string())?;
+    Ok((positions, made))
+}
+
+fn each<C: Consume>(
+    bits: u32,
+    consume: &C,
+    gather: impl Fn(usize) -> Result<Vec<u128>> + Sync,
+) -> Result<Option<C::Made>> {
+    (0..1usize << bits).into_par_iter().map(|bucket| consume.consume(&gather(bucket)?).map(Some)).try_reduce(
+        || None,
+        |a, b| {
+            Ok(match (a, b) {
+                (Some(a), Some(b)) => Some(consume.merge(a, b)),
+                (a, b) => a.or(b),
+            })
+        },
+    )
+}
+
+/// Neighbouring shards of at most `most` positions together; one that has more stands alone.
+fn groups<'a>(shards: &'a [&'a Shard], most: u64) -> Vec<&'a [&'a Shard]> {
+    let mut groups = Vec::new();
+    let (mut start, mut held) = (0, 0);
+    for (at, shard) in shards.iter().enumerate() {
+        let tokens = shard.header.counts.tokens;
+        if at > start && held + tokens > most {
+            groups.push(&shards[start..at]);
+            (start, held) = (at, 0);
+        }
+        held += tokens;
+    }
+    if start < shards.len() {
+        groups.push(&shards[start..]);
+    }
+    groups
+}
+
+/// The PRF inputs of one shard by bucket, unsorted within.
+struct Part {
+    numbers: Vec<u128>,
+    /// Where each bucket begins, and the end.
+    starts: Vec<usize>,
+    left: Left,
+}
+
+impl Part {
+    fn of(shard: &Shard, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
+        Self::of_texts(&shard.texts()?, inputs, bits)
+    }
+
+    fn of_texts(texts: &Texts, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
+        let (mut flat, mut before, mut left) = (Vec::new(), Before::default(), Left::default());
+        for text in texts.iter() {
+            let of_text = inputs.collect(text, &mut before, &mut flat)?;
+            left.short_context += of_text.short_context;
+            left.excluded += of_text.excluded;
+        }
+        let bucket = |number: u128| (number >> (128 - bits)) as usize;
+        let mut starts = vec![0; (1 << bits) + 1];
+        for &number in &flat {
+            starts[bucket(number) + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut numbers = vec![0; flat.len()];
+        for number in flat {
+            let slot = &mut next[bucket(number)];
+            numbers[*slot] = number;
+            *slot += 1;
+        }
+        Ok(Self { numbers, starts, left })
+    }
+
+    fn bucket(&self, bucket: usize) -> &[u128] {
+        &self.numbers[self.starts[bucket]..self.starts[bucket + 1]]
+    }
+}
+
+fn gather(parts: &[Part], bucket: usize) -> Vec<u128> {
+    let mut numbers = Vec::with_capacity(parts.iter().map(|part| part.bucket(bucket).len()).sum());
+    parts.iter().for_each(|part| numbers.extend_from_slice(part.bucket(bucket)));
+    sort(numbers)
+}
+
+fn sort(mut numbers: Vec<u128>) -> Vec<u128> {
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
+}
+
+/// Runs of sorted buckets in one file.
+struct Spill {
+    file: BufWriter<File>,
+    at: u64,
+    /// [run][bucket]: where it lies.
+    runs: Vec<Vec<Range<u64>>>,
+    path: std::path::PathBuf,
+}
+
+/// Buckets that are sorted before they are written.
+const AT_A_TIME: usize = 256;
+
+impl Spill {
+    fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| path.display().to_string())?;
+        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), at: 0, runs: Vec::new(), path: path.to_owned() })
+    }
+
+    fn write(&mut self, parts: &[Part], bits: u32) -> Result<()> {
+        let named = || format!("writing {} (is the disk full?)", self.path.display());
+        let buckets = 1usize << bits;
+        let mut run = Vec::with_capacity(buckets);
+        for start in (0..buckets).step_by(AT_A_TIME) {
+            let sorted: Vec<Vec<u128>> =
+                (start..buckets.min(start + AT_A_TIME)).into_par_iter().map(|bucket| gather(parts, bucket)).collect();
+            for numbers in sorted {
+                for number in &numbers {
+                    self.file.write_all(&number.to_le_bytes()).with_context(named)?;
+                }
+                let end = self.at + numbers.len() as u64 * WIDTH;
+                run.push(self.at..end);
+                self.at = end;
+            }
+        }
+        self.runs.push(run);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Self> {
+        self.file.flush().with_context(|| format!("writing {}", self.path.display()))?;
+        Ok(self)
+    }
+
+    fn gather(&self, bucket: usize) -> Result<Vec<u128>> {
+        let read = || -> std::io::Result<Vec<u128>> {
+            let mut file = File::open(&self.path)?;
+            let mut numbers = Vec::new();
+            let mut bytes = Vec::new();
+            for range in self.runs.iter().map(|run| &run[bucket]) {
+                file.seek(SeekFrom::Start(range.start))?;
+                bytes.clear();
+                (&file).take(range.end - range.start).read_to_end(&mut bytes)?;
+                numbers.extend(bytes.as_chunks().0.iter().map(|number| u128::from_le_bytes(*number)));
+            }
+            Ok(sort(numbers))
+        };
+        read().with_context(|| format!("reading {}", self.path.display()))
+    }
+}

@@ -1,0 +1,271 @@
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use watermark_lab::prompts::word_problems;
+
+use crate::support::Folder;
+
+const KEYS: usize = 40;
+const PLANTED: [usize; 3] = [4, 17, 31];
+/// Prompts that are answered under each planted key, and texts by nobody's key.
+const ANSWERS: usize = 12;
+
+/// A corpus with answers under three of forty keys, in several layouts, and unmarked ones of the same model.
+fn setup() -> Folder {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json").expect(0);
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("k{key}.json")).collect();
+    for key in &keys {
+        folder.line(&format!("keygen --out {key}")).expect(0);
+    }
+    folder.write("keys.txt", keys.join("\n") + "\n");
+    std::fs::create_dir_all(folder.path("corpus/part")).unwrap();
+    let mark = |key: usize, n: usize, more: &str| -> Vec<Value> {
+        let out = format!("marked{key}{more}.jsonl");
+        folder.write("prompts.txt", word_problems(100 + key as u64, n).join("\n"));
+        folder
+            .line(&format!(
+                "mark --profile p.json --key k{key}.json --prompts prompts.txt --max-tokens 240 --out {out} {more}"
+            ))
+            .expect(0);
+        folder.read(&out).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let lines = |records: &[Value]| records.iter().map(|record| record.to_string() + "\n").collect::<String>();
+    let planted = PLANTED.map(|key| mark(key, ANSWERS, ""));
+    let plain = mark(0, 4 * ANSWERS, "--unmarked");
+
+    let named: Vec<Value> = planted[0]
+        .iter()
+        .enumerate()
+        .map(|(i, record)| json!({"id": format!("a{i}"), "prompt": record["prompt"], "completion": record["completion"]}))
+        .collect();
+    // The same documents once more: they must count for nothing.
+    folder.write("corpus/a.jsonl", lines(&named) + &lines(&plain) + &lines(&named));
+    let chats: Vec<Value> = planted[1]
+        .chunks(2)
+        .map(|pair| {
+            let turns: Vec<Value> = pair
+                .iter()
+                .flat_map(|record| {
+                    [
+                        json!({"from": "human", "value": record["prompt"]}),
+                        json!({"from": "gpt", "value": record["completion"]}),
+                    ]
+                })
+                .collect();
+            json!({ "conversations": turns })
+        })
+        .collect();
+    folder.write("corpus/b.json", Value::from(chats).to_string());
+    let zstd: Vec<u8> = zstd::encode_all(lines(&planted[2]).as_bytes(), 3).unwrap();
+    folder.write("corpus/part/c.bin", zstd);
+    folder.write("corpus/.hidden", "not read");
+    folder
+}
+
+fn result(folder: &Folder, run: &str) -> Value {
+    serde_json::from_str(&folder.read(&format!("{run}/result.json"))).unwrap()
+}
+
+/// What must not depend on how the work was done.
+fn outputs(folder: &Folder, run: &str) -> [String; 3] {
+    ["result.json", "hits.jsonl", "skipped.jsonl"].map(|name| folder.read(&format!("{run}/{name}")))
+}
+
+const SCAN: &str = "scan --profile p.json --keys keys.txt --shard-size 8K";
+
+/// Planted keys are found and no other, in the right records; everything adds up; the same bytes for any number of threads,
+/// any memory, through standard input of the same bytes, and again from the finished shards.
+#[test]
+fn planted_keys_are_found_and_nothing_else() {
+    let folder = setup();
+    folder.line(&format!("{SCAN} --threads 1 --out one corpus")).expect(0);
+    let result = result(&folder, "one");
+    let detected: BTreeSet<&str> = result["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["verdict"] == "detected")
+        .map(|finding| finding["key"].as_str().unwrap())
+        .collect();
+    let planted: Vec<String> = PLANTED.iter().map(|key| format!("k{key}.json")).collect();
+    assert_eq!(detected, planted.iter().map(String::as_str).collect());
+    assert_eq!(result["findings"].as_array().unwrap().len(), 2 * KEYS);
+    assert_eq!(result["family_size"], 2 * KEYS);
+
+    let totals = &result["totals"];
+    assert_eq!(totals["records"], ANSWERS * 2 + 4 * ANSWERS + ANSWERS / 2 + ANSWERS);
+    assert_eq!(totals["texts"], ANSWERS * 2 + 4 * ANSWERS + ANSWERS + ANSWERS);
+    let inputs = result["inputs"].as_array().unwrap();
+    assert_eq!(inputs.iter().map(|input| input["tokens"].as_u64().unwrap()).sum::<u64>(), totals["tokens"]);
+    let schemas: Vec<&Value> = inputs.iter().map(|input| &input["schemas"]).collect();
+    assert_eq!(schemas[0], &json!({"prompt/completion": ANSWERS * 6}));
+    assert_eq!(schemas[1], &json!({"conversations": ANSWERS / 2}));
+    for layer in result["positions"].as_array().unwrap() {
+        let parts = ["short_context", "excluded", "duplicate", "scored"].map(|part| layer[part].as_u64().unwrap());
+        assert_eq!(parts.iter().sum::<u64>(), totals["tokens"].as_u64().unwrap(), "{layer}");
+        assert!(parts[2] > 0, "the repeated documents are duplicates: {layer}");
+    }
+
+    let hits: Vec<Value> =
+        folder.read("one/hits.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let place = |hit: &Value| (hit["file"].to_string(), hit["record"].as_u64(), hit["part"].as_u64());
+    let of = |key: &str| hits.iter().filter(|hit| hit["key"] == key).map(place).collect::<BTreeSet<_>>();
+    // Every answer is long enough; one in ten may be missed.
+    for (key, texts) in planted.iter().zip([2 * ANSWERS, ANSWERS, ANSWERS]) {
+        assert!(of(key).len() * 10 >= texts * 9, "{key}: {} of {texts}", of(key).len());
+    }
+    assert!(hits.iter().all(|hit| planted.contains(&hit["key"].as_str().unwrap().to_owned())));
+    let first = hits.iter().find(|hit| hit["file"] == "corpus/a.jsonl").unwrap();
+    let (from, to) = (first["bytes"][0].as_u64().unwrap() as usize, first["bytes"][1].as_u64().unwrap() as usize);
+    let record: Value = serde_json::from_str(&folder.read("corpus/a.jsonl")[from..to]).unwrap();
+    assert_eq!((&record["id"], first["record"].as_u64().unwrap() > 0), (&first["id"], true));
+
+    let expected = outputs(&folder, "one");
+    folder.line(&format!("{SCAN} --threads 2 --out two corpus")).expect(0);
+    assert_eq!(outputs(&folder, "two"), expected);
+    folder.line(&format!("{SCAN} --threads 2 --memory 64K --out spilled corpus")).expect(0);
+    assert_eq!(outputs(&folder, "spilled"), expected);
+    assert!(!folder.path("spilled/spill").exists());
+    folder.line(&format!("{SCAN} --out two corpus/b.json corpus/part corpus/a.jsonl")).expect(0);
+    assert_eq!(outputs(&folder, "two"), expected);
+    let status: Value = serde_json::from_str(&folder.read("two/status.json")).unwrap();
+    assert!(status["resumed_shards"].as_u64() > Some(5) && status["resumed_shards"] == status["shards"], "{status}");
+    folder.line(&format!("{SCAN} --shard-size 1M --out larger corpus/*.json* corpus/part")).expect(2);
+    folder.line("scan --profile p.json --keys keys.txt --out larger corpus").expect(0);
+    assert_eq!(outputs(&folder, "larger"), expected);
+}
+
+/// Killed again and again at any moment, the same command ends with the same bytes.
+#[test]
+fn kills_change_nothing() {
+    let folder = setup();
+    folder.write("corpus/a.jsonl", folder.read("corpus/a.jsonl").repeat(20));
+    let arguments = format!("{SCAN} --threads 2 --out run corpus");
+    let begun = Instant::now();
+    folder.line(&format!("{SCAN} --threads 2 --out undisturbed corpus")).expect(0);
+    let whole = begun.elapsed().as_secs_f64();
+    let expected = outputs(&folder, "undisturbed");
+    let mut midway = 0;
+    // Durations that repeat nothing: an additive sequence of irrational step.
+    let mut fraction = 0.1;
+    for _ in 0..10 {
+        fraction = (fraction + 0.618_033_988_749_895_f64) % 1.0;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_watermark"))
+            .args(arguments.split_whitespace())
+            .current_dir(folder.path("."))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs_f64(0.4 * whole * fraction));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let shards = std::fs::read_dir(folder.path("run/shards")).map_or(0, Iterator::count);
+        midway += u32::from(shards > 0 && !folder.path("run/result.json").exists());
+    }
+    assert!(midway > 2, "{midway} of 10 kills met work half done");
+    folder.line(&arguments).expect(0);
+    assert_eq!(outputs(&folder, "run"), expected);
+    let leftovers = std::fs::read_dir(folder.path("run/shards")).unwrap();
+    assert!(leftovers.map(|entry| entry.unwrap().path()).all(|path| path.extension().unwrap() == "shard"));
+}
+
+/// SIGINT ends the run at a shard boundary with exit code 2, and the run goes on from there.
+#[test]
+fn an_interrupt_is_a_clean_stop() {
+    let folder = setup();
+    folder.line(&format!("{SCAN} --out undisturbed corpus")).expect(0);
+    let big = folder.read("corpus/a.jsonl").repeat(40);
+    folder.write("corpus/a.jsonl", big);
+    let arguments = format!("{SCAN} --threads 1 --out run corpus");
+    let child = Command::new(env!("CARGO_BIN_EXE_watermark"))
+        .args(arguments.split_whitespace())
+        .current_dir(folder.path("."))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let shards = || std::fs::read_dir(folder.path("run/shards")).map_or(0, Iterator::count);
+    while shards() < 3 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("goes on from here"), "{stderr}");
+    assert!(!folder.path("run/result.json").exists());
+    let status: Value = serde_json::from_str(&folder.read("run/status.json")).unwrap();
+    assert_eq!(status["phase"], "stopped");
+    folder.line(&arguments).expect(0);
+    let status: Value = serde_json::from_str(&folder.read("run/status.json")).unwrap();
+    assert!(status["resumed_shards"].as_u64() > Some(1), "{status}");
+}
+
+#[test]
+fn only_the_same_run_goes_on() {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json").expect(0);
+    folder.line("profile new --out q.json --name other").expect(0);
+    folder.line("keygen --out k.json").expect(0);
+    folder.line("keygen --out l.json").expect(0);
+    folder.write("a.txt", "Some text of nobody's.");
+    folder.write("b.txt", "Another one.");
+    let scan = "scan --out run --profile";
+    folder.line(&format!("{scan} p.json --key k.json a.txt")).expect(1);
+    for (arguments, reason) in [
+        ("q.json --key k.json a.txt", "the profile"),
+        ("p.json --key l.json a.txt", "keys"),
+        ("p.json --key k.json --key l.json a.txt", "keys"),
+        ("p.json --key k.json a.txt b.txt", "1 inputs, now there are 2"),
+        ("p.json --key k.json b.txt", "b.txt in place of a.txt"),
+        ("p.json --key k.json --role user a.txt", "--role"),
+    ] {
+        folder.line(&format!("{scan} {arguments}")).fails_with(&["cannot be continued", reason]);
+    }
+    folder.write("a.txt", "Some text of nobody's, changed.");
+    folder.line(&format!("{scan} p.json --key k.json a.txt")).fails_with(&["a.txt has changed", "another folder"]);
+    std::fs::create_dir(folder.path("full")).unwrap();
+    folder.write("full/x", "");
+    folder.line("scan --profile p.json --key k.json --out full b.txt").fails_with(&["not empty"]);
+    // A damaged shard is done again.
+    folder.line("scan --out new --profile p.json --key k.json b.txt").expect(1);
+    let before = outputs(&folder, "new");
+    let shard = std::fs::read_dir(folder.path("new/shards")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&shard).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    folder.line("scan --out new --profile p.json --key k.json b.txt").expect(1);
+    assert_eq!(outputs(&folder, "new"), before);
+}
+
+/// One text, from a file and from standard input, gives the statistic that `detect` gives.
+#[test]
+fn agrees_with_detect() {
+    let folder = setup();
+    for input in ["corpus/a.jsonl", "corpus/b.json", "corpus/part/c.bin"] {
+        let detect = folder.line(&format!("detect --profile p.json --key k17.json --json {input}")).json();
+        folder.line(&format!("scan --profile p.json --key k17.json --out {}.run {input}", input.replace('/', "-")));
+        let scan = result(&folder, &format!("{}.run", input.replace('/', "-")));
+        for ((line, finding), positions) in
+            detect.iter().zip(scan["findings"].as_array().unwrap()).zip(scan["positions"].as_array().unwrap())
+        {
+            for field in ["n_scored", "statistic", "log10_p", "ln_e", "verdict"] {
+                assert_eq!(line[field], finding[field], "{input} {field}");
+            }
+            for (field, position) in
+                [("n_duplicate", "duplicate"), ("n_excluded", "excluded"), ("n_short_context", "short_context")]
+            {
+                assert_eq!(line[field], positions[position], "{input} {field}");
+            }
+        }
+    }
+    let text = folder.read("corpus/a.jsonl");
+    folder.run_with_stdin("scan --profile p.json --key k4.json --out stdin.run -".split_whitespace(), &text).expect(0);
+    let finding = &result(&folder, "stdin.run")["findings"][1];
+    folder.line("scan --profile p.json --key k4.json --out file.run corpus/a.jsonl").expect(0);
+    assert_eq!(finding, &result(&folder, "file.run")["findings"][1]);
+}
