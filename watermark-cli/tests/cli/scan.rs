@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,11 @@ fn setup() -> Folder {
     let folder = Folder::new();
     folder.line("profile new --out p.json").expect(0);
     let keys: Vec<String> = (0..KEYS).map(|key| format!("k{key}.json")).collect();
-    for key in &keys {
-        folder.line(&format!("keygen --out {key}")).expect(0);
+    for (number, key) in keys.iter().enumerate() {
+        // The same keys every time, so that what is found does not depend on luck.
+        let node = format!("{:064x}", (number as u128 + 1) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let path = folder.write(key, json!({"key": "watermark-key/1", "path": "", "node": node}).to_string());
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
     }
     folder.write("keys.txt", keys.join("\n") + "\n");
     std::fs::create_dir_all(folder.path("corpus/part")).unwrap();
@@ -111,12 +115,36 @@ fn planted_keys_are_found_and_nothing_else() {
 
     let hits: Vec<Value> =
         folder.read("one/hits.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let place = |hit: &Value| (hit["file"].to_string(), hit["record"].as_u64(), hit["part"].as_u64());
-    let of = |key: &str| hits.iter().filter(|hit| hit["key"] == key).map(place).collect::<BTreeSet<_>>();
-    // Every answer is long enough; one in ten may be missed.
-    for (key, texts) in planted.iter().zip([2 * ANSWERS, ANSWERS, ANSWERS]) {
-        assert!(of(key).len() * 10 >= texts * 9, "{key}: {} of {texts}", of(key).len());
+    let mut found = BTreeSet::new();
+    for hit in &hits {
+        found.insert((
+            hit["key"].as_str().unwrap(),
+            hit["file"].as_str().unwrap(),
+            hit["record"].as_u64().unwrap(),
+            hit["part"].as_u64().unwrap(),
+        ));
     }
+    let (mut long, mut missed) = (0, Vec::new());
+    for (layout, key) in PLANTED.iter().enumerate() {
+        let answers = folder.read(&format!("marked{key}.jsonl"));
+        for (at, answer) in (0..).zip(answers.lines()) {
+            let answer: Value = serde_json::from_str(answer).unwrap();
+            // 240 tokens are asked for, but the model ends most answers before 60.
+            if answer["tokens"].as_array().unwrap().len() < 40 {
+                continue;
+            }
+            let place = match layout {
+                0 => ("corpus/a.jsonl", at + 1, 0),
+                1 => ("corpus/b.json", at / 2 + 1, at % 2 + 1),
+                _ => ("corpus/part/c.bin", at + 1, 0),
+            };
+            long += 1;
+            if !found.contains(&(planted[layout].as_str(), place.0, place.1, place.2)) {
+                missed.push(place);
+            }
+        }
+    }
+    assert!(long > 15 && missed.len() * 10 <= long, "of {long} long answers missed: {missed:?}");
     assert!(hits.iter().all(|hit| planted.contains(&hit["key"].as_str().unwrap().to_owned())));
     let first = hits.iter().find(|hit| hit["file"] == "corpus/a.jsonl").unwrap();
     let (from, to) = (first["bytes"][0].as_u64().unwrap() as usize, first["bytes"][1].as_u64().unwrap() as usize);
