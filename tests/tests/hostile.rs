@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use watermark_core::detect::{LayerDetector, Resampling, Test, Weights, decide};
+use watermark_core::detect::{Choice, LayerDetector, Resampling, Test, Weights, decide};
+use watermark_core::distill::{ModelSample, Round};
 use watermark_core::key::PrfKey;
 use watermark_core::profile::Profile;
 use watermark_core::scheme::{Engine, EngineKey, EngineOptions, NullLaw, Scheme, SchemeOptions};
@@ -123,6 +124,45 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// What a hostile suspect may claim to prefer: any tokens and probabilities, in any number of rounds.
+    #[test]
+    fn any_choices(
+        rounds in prop::collection::vec(
+            (prop::collection::vec(0u32..40, 0..20), prop::collection::vec(
+                (prop_oneof![8 => 0u32..40, 1 => any::<u32>()], prop::collection::vec((0u32..60, any::<f64>()), 0..5)), 0..60)), 0..4),
+        shift in -3.0..3.0f64,
+    ) {
+        for layer in layers() {
+            let (mut shown, mut read) = (ModelSample::of_probabilities(&layer), ModelSample::of_probabilities(&layer));
+            let mut answers = ModelSample::of_answers(&layer);
+            for (prompt, rows) in &rounds {
+                let (tokens, choices): (Vec<u32>, Vec<Vec<Choice>>) = rows
+                    .iter()
+                    .map(|(token, row)| (*token, Choice::from_log_probabilities(row.iter().map(|&(id, p)| (id, p + shift)))))
+                    .unzip();
+                let round = Round { prompts: vec![prompt], answers: vec![&tokens], choices: vec![&choices] };
+                // Ids beyond 2^24 and engines that mix context and token are errors, and leave nothing behind.
+                let _ = shown.add_round(&layer, &round);
+                let _ = answers.add_round(&layer, &round);
+                let mut tally = layer.tally();
+                if layer.add_reading(&mut tally, prompt, &tokens, &choices).is_ok() {
+                    read.add_reading(tally).unwrap();
+                }
+            }
+            for sample in [&shown, &read, &answers] {
+                if let Ok(finding) = sample.test(&layer) {
+                    prop_assert!(well_formed(finding.log10_p) && well_formed(finding.log10_p_distinct), "{finding:?}");
+                    prop_assert!(finding.ln_e.is_finite() && finding.weighted_mean().is_finite(), "{finding:?}");
+                    prop_assert!(!(finding.ln_e == 0.0 && finding.ln_e.is_sign_negative()));
+                }
+            }
+        }
+    }
+}
+
+proptest! {
     #[test]
     fn any_scheme_parameters(
         name in prop::sample::select(Scheme::NAMES.to_vec()),
@@ -133,8 +173,9 @@ proptest! {
         depth in prop::option::of(0u32..40),
         weighted in any::<bool>(),
         alpha in prop::option::of(number()),
+        lambda in prop::option::of(number()),
     ) {
-        let options = SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha };
+        let options = SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha, lambda };
         if let Ok(scheme) = Scheme::from_name(name, &options) {
             prop_assert_eq!(Scheme::from_name(name, &scheme.options()).unwrap(), scheme);
             if let NullLaw::Bits { gamma, .. } = scheme.null_law() {

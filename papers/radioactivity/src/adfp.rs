@@ -38,9 +38,9 @@ pub(crate) fn run(lab: &Lab, seeds: u64, out: &str) -> Result<()> {
         for _ in 0..HALVINGS {
             let middle = 0.5 * (low + high);
             if divergence(lab, Scheme::Adfp(Adfp::new(0.5, middle)?), &measured)? < target {
-                low = middle
+                low = middle;
             } else {
-                high = middle
+                high = middle;
             }
         }
         let lambda = 0.5 * (low + high);

@@ -1,5 +1,6 @@
 //! Experiments on what a student inherits from marked answers. Every figure under `papers/radioactivity` is one command.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
+#![allow(clippy::cast_sign_loss, reason = "shares and sizes are not negative")]
 
 mod access;
 mod adfp;

@@ -84,7 +84,7 @@ fn factors(table: &Table) -> Result<String> {
         "Filled: 600 answers, count weights. Open: 150 served answers read, most likely token. Dashed: p = 1e-6.",
     );
     for tick in (0..=10).map(|i| f64::from(i) * 10.0).filter(|tick| *tick <= largest).chain([6.0]) {
-        let (at, dashed) = (x(tick), tick == 6.0);
+        let (at, dashed) = (x(tick), (tick - 6.0).abs() < 0.1);
         let style = if dashed { "stroke=\"#b00\" stroke-dasharray=\"4 4\"" } else { "stroke=\"#e5e5e5\"" };
         let _ =
             writeln!(svg, "<line x1=\"{at:.1}\" y1=\"{:.1}\" x2=\"{at:.1}\" y2=\"{bottom:.1}\" {style}/>", top - 8.0);

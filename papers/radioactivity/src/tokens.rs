@@ -45,11 +45,13 @@ pub(crate) fn anytime(shown: &Shown, layer: &LayerDetector) -> Result<Option<usi
     Ok(None)
 }
 
+/// Tokens of each run; `None` where they did not suffice.
+type Reached = Vec<Option<usize>>;
+
 /// `keys` students of the centre point's recipe, each of its own key, and `sets` sets of prompts each.
 pub(crate) fn run(lab: &Lab, share: f64, keys: u64, sets: u64, asked: usize, out: &str) -> Result<()> {
     let (mut rows, mut doses) = (Vec::new(), Vec::new());
-    let mut found: Vec<(Access, Vec<Option<usize>>, Vec<Option<usize>>)> =
-        Access::ALL.map(|access| (access, Vec::new(), Vec::new())).into();
+    let mut found: Vec<(Access, Reached, Reached)> = Access::ALL.map(|access| (access, Vec::new(), Vec::new())).into();
     for key in 1..=keys {
         let (student, served, mark) = of_share(lab, share, key)?;
         let layer = lab.layer(&mark)?;

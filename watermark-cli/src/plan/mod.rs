@@ -134,7 +134,7 @@ impl Curves {
             let [share, tokens, mean, sd] = numbers;
             let point = Point { tokens, mean, sd };
             match curves.last_mut() {
-                Some(curve) if curve.share == share => curve.points.push(point),
+                Some(curve) if curve.share.to_bits() == share.to_bits() => curve.points.push(point),
                 _ => curves.push(Curve { share, points: vec![point] }),
             }
         }
@@ -167,7 +167,7 @@ impl Curves {
 
     /// The largest size that was measured at `share`.
     fn largest(&self, share: f64) -> f64 {
-        let near = self.0.iter().filter(|curve| curve.share >= share).next_back().or(self.0.first());
+        let near = self.0.iter().rfind(|curve| curve.share >= share).or(self.0.first());
         near.and_then(|curve| curve.points.last()).map_or(0.0, |point| point.tokens)
     }
 
@@ -290,7 +290,7 @@ fn normal_cdf(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
 
     const CSV: &str = "access,share,tokens,keys,digits,digits_sd,digits_anytime,digits_anytime_sd\n\

@@ -105,7 +105,7 @@ fn reading() {
     let folder = setup();
     let (served, clean) = (records(&folder, "suspect.jsonl"), records(&folder, "clean.jsonl"));
     let ids = |record: &Value| -> Vec<u32> { serde_json::from_value(record["tokens"].clone()).unwrap() };
-    let other: Vec<u32> = clean.iter().flat_map(|record| ids(record)).collect();
+    let other: Vec<u32> = clean.iter().flat_map(&ids).collect();
     let read = |choice: &dyn Fn(usize, u32) -> u32| -> String {
         let mut at = 0;
         let records = served.iter().map(|record| {

@@ -85,7 +85,7 @@ impl ModelSample {
         Self { tally, prompts, weights, spent: 0, rounds: 0, order: Vec::new() }
     }
 
-    /// Adds a round of answers. Only context rule and special tokens of `layer` matter, not its key.
+    /// Adds a round of answers; after an error nothing of it counts but its prompts. Only context rule and special tokens of `layer` matter, not its key.
     ///
     /// # Errors
     /// [`crate::ErrorKind::TokenOutOfRange`]; as [`LayerDetector::add_preferences`] with probabilities.
@@ -99,15 +99,15 @@ impl ModelSample {
                 layer.add_preferences(&mut tally, &self.prompts, answer, choices)?;
             }
         } else {
-            let mut order = std::mem::take(&mut self.order);
+            let mut fresh = Vec::new();
             for answer in &round.answers {
                 layer.add_excluding(&mut tally, &self.prompts, &[], answer, |_, pair| {
                     if self.tally.count(&pair) == 0 {
-                        order.push(pair);
+                        fresh.push(pair);
                     }
                 })?;
             }
-            self.order = order;
+            self.order.append(&mut fresh);
         }
         self.close(tally)
     }

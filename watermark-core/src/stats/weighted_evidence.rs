@@ -63,6 +63,7 @@ fn mean<const N: usize>(exponents: [f64; N]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_sign_loss, reason = "tests")]
     use super::*;
 
     fn close(got: f64, expected: f64) {
