@@ -61,6 +61,9 @@ enum Command {
         /// Questions of a set
         #[arg(long, default_value_t = 400)]
         asked: usize,
+        /// Only these kinds of access (repeatable): distinct, answers, logprobs, weights, reading, reading-weights
+        #[arg(long)]
+        access: Vec<String>,
     },
     /// The picture of a table of `factors` or `curves`
     Plot {
@@ -83,7 +86,9 @@ fn main() -> Result<()> {
     match cli.command {
         Command::Factors { seeds, factor } => factors::run(&lab, seeds, factor.as_deref(), &cli.out),
         Command::Adfp { seeds } => adfp::run(&lab, seeds, &cli.out),
-        Command::Tokens { keys, sets, share, asked } => tokens::run(&lab, share, keys, sets, asked, &cli.out),
+        Command::Tokens { keys, sets, share, asked, access } => {
+            tokens::run(&lab, share, keys, sets, asked, &access, &cli.out)
+        }
         Command::Plot { table } => plot::picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys } => curves::run(&lab, keys, &cli.out),

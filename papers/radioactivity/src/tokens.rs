@@ -49,9 +49,10 @@ pub(crate) fn anytime(shown: &Shown, layer: &LayerDetector) -> Result<Option<usi
 type Reached = Vec<Option<usize>>;
 
 /// `keys` students of the centre point's recipe, each of its own key, and `sets` sets of prompts each.
-pub(crate) fn run(lab: &Lab, share: f64, keys: u64, sets: u64, asked: usize, out: &str) -> Result<()> {
+pub(crate) fn run(lab: &Lab, share: f64, keys: u64, sets: u64, asked: usize, only: &[String], out: &str) -> Result<()> {
     let (mut rows, mut doses) = (Vec::new(), Vec::new());
     let mut found: Vec<(Access, Reached, Reached)> = Access::ALL.map(|access| (access, Vec::new(), Vec::new())).into();
+    found.retain(|(access, _, _)| only.is_empty() || only.iter().any(|name| name == access.key()));
     for key in 1..=keys {
         let (student, served, mark) = of_share(lab, share, key)?;
         let layer = lab.layer(&mark)?;

@@ -155,12 +155,13 @@ impl Curves {
     /// with a power of both between neighbouring points.
     fn digits(&self, share: f64, tokens: f64) -> Option<(f64, f64)> {
         let above = self.0.iter().rposition(|curve| curve.share >= share)?;
-        let (upper, lower) = (&self.0[above], self.0.get(above + 1).unwrap_or(&self.0[above]));
-        let (high, low) = (upper.at(tokens)?, lower.at(tokens));
+        let upper = &self.0[above];
+        let high = upper.at(tokens)?;
         if upper.share <= share {
             return Some(high);
         }
-        let low = low?;
+        let lower = self.0.get(above + 1)?;
+        let low = lower.at(tokens)?;
         let t = (share / lower.share).ln() / (upper.share / lower.share).ln();
         Some((between(low.0, high.0, t), between(low.1, high.1, t)))
     }
