@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
-use watermark_core::detect::{LayerDetector, Packing, Pair, Position};
+use watermark_core::detect::{LayerDetector, PackedPosition, Packing, Pair};
 
 use super::shard::{Shard, Text, Texts};
 
@@ -129,11 +129,11 @@ impl Inputs<'_> {
         }
         self.ask(before, text.prompt)?;
         let mut left = Left::default();
-        self.layer.positions(&before.ids, text.tokens, |position| match position {
-            Position::ShortContext => left.short_context += 1,
-            Position::Excluded => left.excluded += 1,
-            Position::Input(pair) => {
-                let mixed = self.mixed(&pair);
+        self.layer.packed_positions(self.packing, &before.ids, text.tokens, |position| match position {
+            PackedPosition::ShortContext => left.short_context += 1,
+            PackedPosition::Excluded => left.excluded += 1,
+            PackedPosition::Input(packed) => {
+                let mixed = self.mix.mix(packed);
                 if !before.prompts.is_empty() && before.prompts.contains(&mixed) {
                     left.excluded += 1;
                 } else {
@@ -151,16 +151,12 @@ impl Inputs<'_> {
         before.ids.extend_from_slice(prompt);
         let Before { ids, asked, prompts } = before;
         // Windows reach back over the seam.
-        self.layer.prompt_pairs(&ids[asked.saturating_sub(self.layer.width())..], |pair| {
-            prompts.insert(self.mixed(&pair));
+        let seam = asked.saturating_sub(self.layer.width());
+        self.layer.packed_prompt(self.packing, &ids[seam..], |packed| {
+            prompts.insert(self.mix.mix(packed));
         })?;
         *asked = ids.len();
         Ok(())
-    }
-
-    #[inline]
-    fn mixed(&self, pair: &Pair) -> u128 {
-        self.mix.mix(self.packing.pack(pair))
     }
 
     pub(super) fn pair(&self, mixed: u128) -> Pair {

@@ -22,6 +22,7 @@ const TOKEN_BITS: u32 = 24;
 impl Packing {
     /// The pair as a number; different pairs of the layer give different numbers.
     #[must_use]
+    #[inline]
     pub fn pack(self, pair: &Pair) -> u128 {
         let mask = self.mask();
         let context = pair.context(self.entries).iter();
@@ -31,6 +32,7 @@ impl Packing {
 
     /// The pair of a number that [`Self::pack`] made.
     #[must_use]
+    #[inline]
     pub fn unpack(self, packed: u128) -> Pair {
         let mask = self.mask();
         let mut words = [0; crate::MAX_CONTEXT_WIDTH];
@@ -46,9 +48,27 @@ impl Packing {
         Pair::new(&words[..self.entries], token)
     }
 
+    /// The context after one more token.
+    #[inline]
+    fn next(self, context: u128, token: u32) -> u128 {
+        (context << self.bits | u128::from(token)) & ((1 << (self.entries as u32 * self.bits)) - 1)
+    }
+
+    #[inline]
     fn mask(self) -> u32 {
         u32::MAX >> (32 - self.bits)
     }
+}
+
+/// What one generated position is, before prompts and repetitions are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackedPosition {
+    /// Fewer than `width` usable generated tokens before it.
+    ShortContext,
+    /// A special token, or one that no key could have chosen.
+    Excluded,
+    /// A PRF input.
+    Input(u128),
 }
 
 /// Scores of distinct pairs under one key. Sums over disjoint parts add up to that of the whole, in any order.
@@ -111,26 +131,69 @@ impl LayerDetector {
         Ok(Packing { entries, bits })
     }
 
-    /// Calls `visit` for every generated position of a record, in order. Prompts are excluded by the caller, who has the
-    /// pairs of [`Self::prompt_pairs`]; `prompt` itself matters only to engines whose contexts reach into it.
+    /// Calls `visit` for every generated position of a record, in order, with its PRF input packed. Prompts are excluded by
+    /// the caller, who has the inputs of [`Self::packed_prompt`]; `prompt` itself matters only to engines whose contexts
+    /// reach into it.
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`], before the first call.
-    pub fn positions(&self, prompt: &[u32], tokens: &[u32], visit: impl FnMut(Position)) -> Result<()> {
+    pub fn packed_positions(
+        &self,
+        packing: Packing,
+        prompt: &[u32],
+        tokens: &[u32],
+        mut visit: impl FnMut(PackedPosition),
+    ) -> Result<()> {
         check(prompt)?;
         check(tokens)?;
-        self.rule.positions(prompt, &self.special, tokens, visit);
+        let Rule::Generated { width } = self.rule else {
+            self.rule.positions(prompt, &self.special, tokens, |position| {
+                visit(match position {
+                    Position::ShortContext => PackedPosition::ShortContext,
+                    Position::Excluded => PackedPosition::Excluded,
+                    Position::Input(pair) => PackedPosition::Input(packing.pack(&pair)),
+                });
+            });
+            return Ok(());
+        };
+        // The same for our own rule, where one context follows from the one before.
+        let (mut context, mut usable) = (0, 0);
+        for &token in tokens {
+            if self.special.binary_search(&token).is_ok() {
+                visit(PackedPosition::Excluded);
+                usable = 0;
+                continue;
+            }
+            visit(if usable < width {
+                PackedPosition::ShortContext
+            } else {
+                PackedPosition::Input(context << TOKEN_BITS | u128::from(token))
+            });
+            usable += 1;
+            context = packing.next(context, token);
+        }
         Ok(())
     }
 
-    /// Calls `visit` for every pair inside `prompt`.
+    /// Calls `visit` for every PRF input inside `prompt`.
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`], before the first call.
-    pub fn prompt_pairs(&self, prompt: &[u32], mut visit: impl FnMut(Pair)) -> Result<()> {
+    pub fn packed_prompt(&self, packing: Packing, prompt: &[u32], mut visit: impl FnMut(u128)) -> Result<()> {
         check(prompt)?;
         let width = self.rule.width();
-        prompt.windows(width + 1).filter_map(|w| self.rule.input(&w[..width], w[width])).for_each(&mut visit);
+        if let Rule::Generated { .. } = self.rule {
+            let mut context = 0;
+            for (at, &token) in prompt.iter().enumerate() {
+                if at >= width {
+                    visit(context << TOKEN_BITS | u128::from(token));
+                }
+                context = packing.next(context, token);
+            }
+            return Ok(());
+        }
+        let pairs = prompt.windows(width + 1).filter_map(|w| self.rule.input(&w[..width], w[width]));
+        pairs.for_each(|pair| visit(packing.pack(&pair)));
         Ok(())
     }
 
@@ -219,18 +282,31 @@ mod tests {
             for layer in layers() {
                 let packing = layer.packing().unwrap();
                 let mut excluded = std::collections::BTreeSet::new();
-                layer.prompt_pairs(&prompt, |pair| { excluded.insert(packing.pack(&pair)); }).unwrap();
+                layer.packed_prompt(packing, &prompt, |number| { excluded.insert(number); }).unwrap();
                 let mut packed = std::collections::BTreeSet::new();
                 let mut n_excluded = 0;
-                layer.positions(&prompt, &tokens, |position| match position {
-                    Position::Input(pair) => {
-                        let number = packing.pack(&pair);
-                        assert_eq!(packing.unpack(number), pair);
+                layer.packed_positions(packing, &prompt, &tokens, |position| match position {
+                    PackedPosition::Input(number) => {
+                        assert_eq!(packing.pack(&packing.unpack(number)), number);
                         if excluded.contains(&number) { n_excluded += 1 } else { packed.insert(number); }
                     }
-                    Position::Excluded => n_excluded += 1,
-                    Position::ShortContext => {}
+                    PackedPosition::Excluded => n_excluded += 1,
+                    PackedPosition::ShortContext => {}
                 }).unwrap();
+                // Special tokens, and the walk from pairs.
+                let mut special = layer.clone();
+                special.special = [5, 7].into();
+                let (mut walked, mut rolled) = (Vec::new(), Vec::new());
+                special.rule.positions(&prompt, &special.special, &tokens, |position| walked.push(match position {
+                    Position::Input(pair) => {
+                        assert_eq!(packing.unpack(packing.pack(&pair)), pair);
+                        PackedPosition::Input(packing.pack(&pair))
+                    }
+                    Position::Excluded => PackedPosition::Excluded,
+                    Position::ShortContext => PackedPosition::ShortContext,
+                }));
+                special.packed_positions(packing, &prompt, &tokens, |position| rolled.push(position)).unwrap();
+                prop_assert_eq!(walked, rolled);
                 let mut tally = layer.tally();
                 layer.add(&mut tally, &prompt, &tokens).unwrap();
                 let finding = layer.finding(&tally).unwrap();

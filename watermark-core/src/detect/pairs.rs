@@ -13,6 +13,7 @@ pub struct Pair {
 }
 
 impl Pair {
+    #[inline]
     pub(super) fn new(context: &[u32], token: u32) -> Self {
         let mut padded = [0; MAX_CONTEXT_WIDTH];
         padded[..context.len()].copy_from_slice(context);
@@ -29,12 +30,14 @@ impl Pair {
 
     /// The context at its width, which the pair itself does not know.
     #[must_use]
+    #[inline]
     pub(crate) fn context(&self, width: usize) -> &[u32] {
         &self.context[..width]
     }
 
     /// The token.
     #[must_use]
+    #[inline]
     pub fn token(&self) -> u32 {
         self.token
     }

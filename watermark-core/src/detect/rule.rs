@@ -48,14 +48,10 @@ impl RuleId {
     }
 }
 
-/// What one generated position is, before prompts and repetitions are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    /// Fewer than `width` usable generated tokens before it.
+/// What one generated position is.
+pub(crate) enum Position {
     ShortContext,
-    /// A special token, or one that no key could have chosen.
     Excluded,
-    /// A PRF input.
     Input(Pair),
 }
 
@@ -78,6 +74,7 @@ impl Rule {
     }
 
     /// Context tokens before the token itself.
+    #[inline]
     pub(crate) fn width(&self) -> usize {
         match self {
             Self::Generated { width }
@@ -92,6 +89,7 @@ impl Rule {
     }
 
     /// The PRF input of a full window and the token after it; `None` if its value does not depend on the key.
+    #[inline]
     pub(crate) fn input(&self, window: &[u32], token: u32) -> Option<Pair> {
         Some(match self {
             Self::Generated { .. } | Self::Padded { .. } => Pair::new(window, token),
@@ -165,6 +163,7 @@ impl Rule {
         }
     }
 
+    #[inline]
     fn position(&self, window: &[u32], token: u32) -> Position {
         self.input(window, token).map_or(Position::Excluded, Position::Input)
     }
