@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
-use watermark_core::detect::{LayerDetector, Pair, RESAMPLING_KEYS, Resampling, Sums};
+use watermark_core::detect::{LayerDetector, Prepared, RESAMPLING_KEYS, Resampling, Sums};
 use watermark_core::key::fresh_keys;
 use watermark_core::stats::e_bh_among;
 
@@ -37,12 +37,10 @@ impl Consume for Scoring<'_> {
 
     fn consume(&self, distinct: &[u128]) -> Result<Made> {
         let mut sums = vec![Sums::default(); self.keys.len()];
-        let mut pairs: Vec<Pair> = Vec::with_capacity(CHUNK.min(distinct.len()));
         for chunk in distinct.chunks(CHUNK) {
-            pairs.clear();
-            pairs.extend(chunk.iter().map(|&mixed| self.inputs.pair(mixed)));
+            let prepared = self.inputs.prepare(chunk);
             for (sums, key) in sums.iter_mut().zip(self.keys) {
-                sums.merge(&key.sums(&pairs)?);
+                sums.merge(&key.sums(&prepared)?);
             }
         }
         Ok(Made { sums, kept: if self.keep { distinct.to_vec() } else { Vec::new() } })
@@ -65,14 +63,15 @@ pub(super) fn fresh(inputs: Inputs<'_>, made: &Made) -> Result<Vec<f64>> {
     let mut digest = Sha256::new();
     packed.iter().for_each(|number| digest.update(number.to_le_bytes()));
     let seed = Resampling::seed(&[], &digest.finalize());
-    let pairs: Vec<Pair> = packed.iter().map(|&number| inputs.packing.unpack(number)).collect();
+    let unpack = |chunk: &[u128]| chunk.iter().map(|&number| inputs.packing.unpack(number)).collect();
+    let prepared: Vec<Prepared> = packed.chunks(CHUNK).map(|chunk| inputs.layer.prepare(unpack(chunk))).collect();
     let keys: Vec<_> = fresh_keys(&seed, RESAMPLING_KEYS).collect();
     keys.into_par_iter()
         .map(|key| {
             let layer = inputs.layer.with_prf_key(&key)?;
             let mut sums = Sums::default();
-            for chunk in pairs.chunks(CHUNK) {
-                sums.merge(&layer.sums(chunk)?);
+            for prepared in &prepared {
+                sums.merge(&layer.sums(prepared)?);
             }
             Ok(layer.sums_log10_p(&sums)?)
         })
@@ -144,9 +143,9 @@ fn candidates(shard: &Shard, layers: &[Inputs<'_>], keys: &[&[LayerDetector]], t
             inputs.collect(text, &mut before, &mut numbers)?;
             numbers.sort_unstable();
             numbers.dedup();
-            let pairs: Vec<Pair> = numbers.iter().map(|&mixed| inputs.pair(mixed)).collect();
+            let prepared = inputs.prepare(&numbers);
             for &key in tested {
-                let sums = keys[key].sums(&pairs)?;
+                let sums = keys[key].sums(&prepared)?;
                 let ln_e = keys[key].sums_ln_e(&sums)?;
                 if ln_e >= least {
                     hits.push(Hit { layer, key, file: shard.header.file, origin: origin.clone(), sums, ln_e });

@@ -10,7 +10,7 @@ use super::{Pair, PairSet, Tally, Weights};
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::{ChaCha20V1, Context};
 use crate::profile::Profile;
-use crate::scheme::{Engine, EngineKey, NullLaw, Scheme, SecondWord};
+use crate::scheme::{Engine, EngineKey, NullLaw, Scheme, SecondWord, Tournament};
 use crate::stats;
 use crate::{Error, ErrorKind, Result};
 
@@ -240,17 +240,48 @@ impl LayerDetector {
 
     /// Words of `pairs` and, where the scheme needs one, the second word of each.
     fn words(&self, prf: &ChaCha20V1, pairs: &[Pair]) -> Result<(Vec<u32>, Vec<u32>)> {
+        self.words_of(prf, &self.prf_inputs(prf, pairs))
+    }
+
+    fn prf_inputs(&self, prf: &ChaCha20V1, pairs: &[Pair]) -> Vec<(Context, u32)> {
         let width = self.width();
-        let inputs: Vec<(Context, u32)> =
-            pairs.iter().map(|pair| (prf.context_unchecked(pair.context(width)), pair.token())).collect();
+        pairs.iter().map(|pair| (prf.context_unchecked(pair.context(width)), pair.token())).collect()
+    }
+
+    fn words_of(&self, prf: &ChaCha20V1, inputs: &[(Context, u32)]) -> Result<(Vec<u32>, Vec<u32>)> {
         let (mut words, mut seconds) = (Vec::new(), Vec::new());
         prf.words(inputs.iter().copied(), &mut words)?;
         match self.scheme.second_word() {
             SecondWord::None => {}
-            SecondWord::KeyB => prf.key_b().words(inputs, &mut seconds)?,
+            SecondWord::KeyB => prf.key_b().words(inputs.iter().copied(), &mut seconds)?,
             SecondWord::Context => prf.first_context_words(inputs.iter().map(|&(context, _)| context), &mut seconds),
         }
         Ok((words, seconds))
+    }
+
+    /// What of scoring does not depend on the key, where contexts fit the nonce; empty for engines.
+    pub(super) fn prepared_inputs(&self, pairs: &[Pair]) -> Vec<(Context, u32)> {
+        match &self.prf {
+            LayerPrf::Own(prf) => self.prf_inputs(prf, pairs),
+            LayerPrf::Engine(_) => Vec::new(),
+        }
+    }
+
+    /// Sum and ones by tournament layer, from inputs that [`Self::prepared_inputs`] of any key of this layer made.
+    pub(super) fn prepared_sums(&self, pairs: &[Pair], inputs: &[(Context, u32)]) -> Result<(u128, Vec<u64>)> {
+        let prf = match &self.prf {
+            LayerPrf::Engine(prf) => return Ok((prf.scores(pairs).into_iter().map(u128::from).sum(), Vec::new())),
+            LayerPrf::Own(prf) => prf,
+        };
+        let (words, seconds) = self.words_of(prf, inputs)?;
+        if let Scheme::Tournament(scheme) = self.scheme {
+            return Ok(tournament_sums(&scheme, &words));
+        }
+        let sum = match seconds.is_empty() {
+            true => words.iter().map(|&word| u128::from(self.scheme.score(word, 0))).sum(),
+            false => words.iter().zip(seconds).map(|(&word, second)| u128::from(self.scheme.score(word, second))).sum(),
+        };
+        Ok((sum, Vec::new()))
     }
 
     pub(crate) fn scores(&self, tally: &Tally) -> Result<Scores> {
@@ -269,15 +300,7 @@ impl LayerDetector {
             return Ok(Scores { sum: ones.into(), draws: inputs, ..scores });
         }
         if let (LayerPrf::Own(prf), Scheme::Tournament(scheme)) = (&self.prf, self.scheme) {
-            scores.layer_ones = vec![0; scheme.depth() as usize];
-            for word in self.words(prf, pairs)?.0 {
-                for (layer, ones) in scores.layer_ones.iter_mut().enumerate() {
-                    *ones += u64::from(word >> layer & 1);
-                }
-            }
-            let weight = |layer: u32| if scheme.is_weighted() { scheme.weight(layer) } else { 1 };
-            let ones = scores.layer_ones.iter();
-            scores.sum = (0..).zip(ones).map(|(layer, &ones)| u128::from(ones) * u128::from(weight(layer))).sum();
+            (scores.sum, scores.layer_ones) = tournament_sums(&scheme, &self.words(prf, pairs)?.0);
             return Ok(scores);
         }
         let each = self.pair_scores(pairs)?;
@@ -404,6 +427,19 @@ impl LayerDetector {
     pub fn smallest_effect(&self, n: u64, log10_alpha: f64) -> Option<Effect> {
         smallest_effect(self.scheme.null_law(), n, log10_alpha)
     }
+}
+
+/// The sum, weighted where the scheme says so, and the ones of each layer.
+fn tournament_sums(scheme: &Tournament, words: &[u32]) -> (u128, Vec<u64>) {
+    let mut layer_ones = vec![0; scheme.depth() as usize];
+    for word in words {
+        for (layer, ones) in layer_ones.iter_mut().enumerate() {
+            *ones += u64::from(word >> layer & 1);
+        }
+    }
+    let weight = |layer: u32| if scheme.is_weighted() { scheme.weight(layer) } else { 1 };
+    let sum = (0..).zip(&layer_ones).map(|(layer, &ones)| u128::from(ones) * u128::from(weight(layer))).sum();
+    (sum, layer_ones)
 }
 
 impl std::fmt::Debug for LayerDetector {

@@ -19,7 +19,7 @@ mod weighted;
 pub use detector::{Detector, Finding, LayerDetector};
 pub use effect::{EFFECT_POWER, Effect};
 pub use locate::Span;
-pub use packed::{PackedPosition, Packing, Sums};
+pub use packed::{PackedPosition, Packing, Prepared, Sums};
 pub use pairs::{Pair, PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;

@@ -5,6 +5,7 @@ use super::detector::Scores;
 use super::pairs::check;
 use super::rule::{Position, Rule};
 use super::{LayerDetector, Pair};
+use crate::prf::Context;
 use crate::{Error, ErrorKind, Result};
 
 /// How the PRF inputs of one layer become 128-bit numbers, without loss.
@@ -69,6 +70,13 @@ pub enum PackedPosition {
     Excluded,
     /// A PRF input.
     Input(u128),
+}
+
+/// Distinct pairs with what of their scoring does not depend on the key: valid for every key of one layer.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pairs: Vec<Pair>,
+    inputs: Vec<(Context, u32)>,
 }
 
 /// Scores of distinct pairs under one key. Sums over disjoint parts add up to that of the whole, in any order.
@@ -197,17 +205,20 @@ impl LayerDetector {
         Ok(())
     }
 
+    /// Lays out distinct pairs for scoring under any key of this layer.
+    #[must_use]
+    pub fn prepare(&self, pairs: Vec<Pair>) -> Prepared {
+        let inputs = self.prepared_inputs(&pairs);
+        Prepared { pairs, inputs }
+    }
+
     /// Scores of distinct pairs. Where [`Self::packing`] fails these do not add up.
     ///
     /// # Errors
-    /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] beyond 2^64 bits.
-    pub fn sums(&self, pairs: &[Pair]) -> Result<Sums> {
-        if matches!(self.scheme(), crate::scheme::Scheme::Tournament(_)) {
-            let Scores { sum, layer_ones, .. } = self.scores_of(pairs, None)?;
-            return Ok(Sums { n: pairs.len() as u64, sum, layer_ones });
-        }
-        let sum = self.pair_scores(pairs)?.into_iter().map(u128::from).sum();
-        Ok(Sums { n: pairs.len() as u64, sum, layer_ones: Vec::new() })
+    /// [`ErrorKind::TokenOutOfRange`].
+    pub fn sums(&self, prepared: &Prepared) -> Result<Sums> {
+        let (sum, layer_ones) = self.prepared_sums(&prepared.pairs, &prepared.inputs)?;
+        Ok(Sums { n: prepared.pairs.len() as u64, sum, layer_ones })
     }
 
     /// log10 P(sum at least this large) if the text is independent of the key, as [`super::Finding::log10_p`].
@@ -313,8 +324,9 @@ mod tests {
                 let pairs: Vec<Pair> = packed.iter().map(|&number| packing.unpack(number)).collect();
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the length")]
                 let (left, right) = pairs.split_at((pairs.len() as f64 * cut) as usize);
-                let mut sums = layer.sums(left).unwrap();
-                sums.merge(&layer.sums(right).unwrap());
+                let of = |pairs: &[Pair]| layer.sums(&layer.prepare(pairs.to_vec())).unwrap();
+                let mut sums = of(left);
+                sums.merge(&of(right));
                 prop_assert_eq!((sums.n, sums.sum, n_excluded), (finding.n_scored, finding.statistic, finding.n_excluded));
                 let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
                 prop_assert!(same(layer.sums_log10_p(&sums).unwrap(), finding.log10_p));
