@@ -76,7 +76,7 @@ pub(crate) struct Args {
     /// The role whose turns count in a conversation, instead of the assistant's
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
-    /// Memory for deduplication (more goes through a file in --out) and for a zstd window
+    /// Memory for deduplication (more goes through a file in --out) and for a zstd window (`zstd --long=31` needs 2G)
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = bytes)]
     memory: u64,
     /// Text after which a part of the work is saved

@@ -103,8 +103,8 @@ struct Cutter<'a> {
 impl<'a> Cutter<'a> {
     fn open(scan: &Scan<'_>, file: usize, input: &'a Input) -> Result<Self> {
         let options = scan.options;
-        // A window may take the memory that the scan may take.
-        let limits = Limits { max_window_log: options.memory.ilog2().clamp(10, 31), ..Limits::default() };
+        // A window may take the memory that the scan may take, and always the 128 MiB that every zstd decoder allows.
+        let limits = Limits { max_window_log: options.memory.ilog2().clamp(27, 31), ..Limits::default() };
         let (reader, error) = match read::open_selecting(&input.path, options.input_format, &options.select, limits) {
             Ok(reader) => (Some(reader), None),
             // Nothing is lost in an empty file, and folders are full of them.
