@@ -165,7 +165,7 @@ fn main() {
     timed("the same from shards with 64 MiB", tokens, || scan_ids(64 << 20));
     timed("the same from shards in memory", tokens, || scan_ids(16 << 30));
 
-    // Above the size up to which fresh keys are drawn, which would be timed as well.
+    // Far above the size up to which fresh keys are drawn, which would be timed as well.
     let ids = [folder.join("few.jsonl")];
     let tokens = 1_100_000;
     write_ids(&ids[0], tokens, vocab_size);

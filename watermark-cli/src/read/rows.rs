@@ -16,7 +16,10 @@ use super::json::Reading;
 use super::value::{Value, Want};
 use super::{Item, Limits, Location, ReadError, ReadErrorKind};
 
-/// The rows of one Parquet file; only columns that can be used are read.
+/// The rows of one Parquet file; only columns that can be used are read, a page of each at a time.
+///
+/// The library takes a page whole, so memory is that of a page of every column: 1 MiB by custom, but a file may claim up to
+/// 2 GiB for one, and a gzip page is not held to its claim.
 pub(super) struct Rows {
     rows: RowIter<'static>,
     reading: Reading,

@@ -13,8 +13,9 @@ use super::shard::{Origin, Shard};
 /// Inputs scored at a time: they stay in a core's cache while the keys pass.
 const CHUNK: usize = 4096;
 
-/// Runs of at most this many generated tokens are scored under fresh keys too: 999 times a million scores are seconds.
-pub(super) const RESAMPLED_TOKENS: u64 = 1 << 20;
+/// Runs of at most this many generated tokens are scored under fresh keys too: 999 keys cost some 5 CPU seconds a layer
+/// then, and would cost more than the tokenising of a large run.
+pub(super) const RESAMPLED_TOKENS: u64 = 1 << 17;
 
 /// What the distinct inputs of one layer add up to.
 #[derive(Default)]
