@@ -9,6 +9,7 @@ mod engines;
 mod files;
 mod hostile;
 mod mark;
+mod plan;
 mod probe;
 mod scan;
 mod server;
