@@ -1,15 +1,16 @@
 //! Detection over records from files.
 
 mod line;
+mod resample;
 mod spans;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampling, Tally, Weights};
 
 pub use line::{Effect, Line, Peer, Report};
 use line::{Tested, lines};
+pub use resample::resample;
 use spans::Kept;
 pub use spans::SpanLine;
 
@@ -47,9 +48,6 @@ pub struct Options {
 
 /// Fresh keys below this number are printed but decide nothing.
 const KEYS_FOR_A_VERDICT: u64 = watermark_core::detect::RESAMPLING_KEYS as u64;
-
-/// Fresh keys that one thread takes at a time.
-const KEYS_AT_A_TIME: u32 = 16;
 
 /// Counts records into one tally per layer, and into one per record and layer where asked.
 pub struct Run<'a> {
@@ -279,22 +277,7 @@ impl<'a> Run<'a> {
         log10_p: f64,
         progress: &(impl Fn(u64) + Sync),
     ) -> Result<Resampling> {
-        let keys = self.options.resample;
-        if keys == 0 || layer.inputs_depend_on_key() || tally.n_scored() == 0 {
-            return Ok(Resampling::default());
-        }
-        let seed = Resampling::seed(&[], &Sha256::digest(tally.to_bytes()));
-        let starts: Vec<u32> = (0..keys).step_by(KEYS_AT_A_TIME as usize).collect();
-        starts
-            .into_par_iter()
-            .map(|start| {
-                let range = start..(start + KEYS_AT_A_TIME).min(keys);
-                let done = u64::from(range.end - range.start);
-                let part = layer.resample(tally, self.options.weights, log10_p, &seed, range)?;
-                progress(done);
-                Ok(part)
-            })
-            .try_reduce(Resampling::default, |a, b| Ok(a.merge(b)))
+        resample(layer, tally, self.options.weights, log10_p, self.options.resample, progress)
     }
 }
 

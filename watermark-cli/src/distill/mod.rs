@@ -5,14 +5,14 @@ mod material;
 mod transcript;
 
 use anyhow::Result;
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
-use watermark_core::detect::{LayerDetector, Resampling, Test, Verdict, decide};
+use watermark_core::detect::{LayerDetector, Test, Verdict, decide};
 use watermark_core::distill::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
 
 pub use line::{Control, Line};
 pub use material::{Collection, Item, Material, Source};
 pub use transcript::items;
+
+use crate::detect::resample;
 
 /// What a suspect shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,6 @@ pub struct Options {
     /// Fresh keys to compare with; 0 for none.
     pub resample: u32,
 }
-
-/// Fresh keys that one thread takes at a time.
-const KEYS_AT_A_TIME: u32 = 16;
 
 /// Counts what a model showed, for one layer.
 ///
@@ -111,7 +108,8 @@ pub fn judge(
     for Tested { layer, reserved } in tested {
         let sample = sample(layer, options.access, suspect)?;
         let finding = sample.test(layer)?;
-        let resampling = resample(layer, &sample, finding.log10_p, options.resample, &progress)?;
+        let resampling =
+            resample(layer, sample.tally(), sample.weights(), finding.log10_p, options.resample, &progress)?;
         let of_control = |control: &Material| -> Result<Control> {
             let finding = self::sample(layer, options.access, control)?.test(layer)?;
             let log10_p = deciding(&finding, suspect.stopped);
@@ -137,30 +135,6 @@ fn deciding(finding: &ModelFinding, stopped: bool) -> f64 {
 /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
 fn resampling_decides(access: Access, stopped: bool) -> bool {
     access != Access::Reading && !stopped
-}
-
-fn resample(
-    layer: &LayerDetector,
-    sample: &ModelSample,
-    log10_p: f64,
-    keys: u32,
-    progress: &(impl Fn(u64) + Sync),
-) -> Result<Resampling> {
-    if keys == 0 || layer.inputs_depend_on_key() || sample.tally().n_scored() == 0 {
-        return Ok(Resampling::default());
-    }
-    let seed = Resampling::seed(&[], &Sha256::digest(sample.tally().to_bytes()));
-    let starts: Vec<u32> = (0..keys).step_by(KEYS_AT_A_TIME as usize).collect();
-    starts
-        .into_par_iter()
-        .map(|start| {
-            let range = start..(start + KEYS_AT_A_TIME).min(keys);
-            let done = u64::from(range.end - range.start);
-            let part = layer.resample(sample.tally(), sample.weights(), log10_p, &seed, range)?;
-            progress(done);
-            Ok(part)
-        })
-        .try_reduce(Resampling::default, |a, b| Ok(a.merge(b)))
 }
 
 /// As [`controls_agree`], over lines' controls.

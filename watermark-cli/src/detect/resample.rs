@@ -1,0 +1,37 @@
+use anyhow::Result;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use watermark_core::detect::{LayerDetector, Resampling, Tally, Weights};
+
+/// Fresh keys that one thread takes at a time.
+const KEYS_AT_A_TIME: u32 = 16;
+
+/// Scores a tally under `keys` fresh keys that follow from its bytes, on all threads; none where the tally belongs to one key or is
+/// empty. Calls `progress` with the number of keys done.
+///
+/// # Errors
+/// As [`LayerDetector::resample`].
+pub fn resample(
+    layer: &LayerDetector,
+    tally: &Tally,
+    weights: Weights,
+    log10_p: f64,
+    keys: u32,
+    progress: &(impl Fn(u64) + Sync),
+) -> Result<Resampling> {
+    if keys == 0 || layer.inputs_depend_on_key() || tally.n_scored() == 0 {
+        return Ok(Resampling::default());
+    }
+    let seed = Resampling::seed(&[], &Sha256::digest(tally.to_bytes()));
+    let starts: Vec<u32> = (0..keys).step_by(KEYS_AT_A_TIME as usize).collect();
+    starts
+        .into_par_iter()
+        .map(|start| {
+            let range = start..(start + KEYS_AT_A_TIME).min(keys);
+            let done = u64::from(range.end - range.start);
+            let part = layer.resample(tally, weights, log10_p, &seed, range)?;
+            progress(done);
+            Ok(part)
+        })
+        .try_reduce(Resampling::default, |a, b| Ok(a.merge(b)))
+}
