@@ -1,12 +1,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use watermark_cli::distill::{Access, Line, Material, Options, Source, Tested, judge};
 use watermark_cli::files::{read_key, read_profile};
 use watermark_cli::read::InputFormat;
 use watermark_cli::tokenizer::Tokenizer;
-use watermark_core::detect::{Detector, RESAMPLING_KEYS};
+use watermark_core::detect::{Detector, LayerDetector, RESAMPLING_KEYS};
+use watermark_core::distill::ModelSample;
+use watermark_core::key::KeyPath;
 
 use super::{claim, complain, print, print_json, progress, say, table};
 
@@ -14,7 +16,7 @@ use super::{claim, complain, print, print_json, progress, say, table};
 ///
 /// The null hypothesis is that the model is independent of the key. Every pair of (context, token) counts once, weighted by
 /// how strongly the model prefers it: the square root of how often it chose it, or of the sum of its probabilities. Pairs in
-/// any prompt of the run do not count. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and
+/// prompts of the run do not count, nor what an answer quotes from its own prompt. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and
 /// the same procedure on unrelated models (--controls), which can make the verdict `inconclusive`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -89,7 +91,12 @@ impl Args {
         let info = &file.profile.tokenizer;
         let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;
         let key = read_key(&self.key)?;
-        let mut tested = Vec::new();
+        if self.resample > MAX_RESAMPLE {
+            bail!("--resample is {}; at most {MAX_RESAMPLE}", self.resample);
+        }
+        let mut tested: Vec<Tested> = Vec::new();
+        let mut paths: Vec<KeyPath> = Vec::new();
+        let mut known: Vec<String> = Vec::new();
         for (path, reserved) in
             std::iter::once((&self.profile, false)).chain(self.reserved.iter().map(|path| (path, true)))
         {
@@ -97,22 +104,23 @@ impl Args {
             if profile.tokenizer != *info {
                 bail!("{} names another tokenizer than {}", path.display(), self.profile.display());
             }
-            if reserved && profile.path == file.profile.path {
-                bail!(
-                    "{} has the same key path as {}; reserved keys need their own",
-                    path.display(),
-                    self.profile.display()
-                );
+            if paths.contains(&profile.path) {
+                bail!("{} has the same key path as another profile; reserved keys need their own", path.display());
             }
+            paths.push(profile.path.clone());
             let detector = Detector::new(&profile, &key, self.account.as_deref())?;
             let wanted = |name: Option<&str>| {
                 self.layers.is_empty() || self.layers.iter().any(|layer| Some(layer.as_str()) == name)
             };
-            let layers = detector.layers().iter().filter(|layer| wanted(layer.name()));
-            tested.extend(layers.map(|layer| Tested { layer: layer.clone(), reserved }));
+            for layer in detector.layers().iter().filter(|layer| wanted(layer.name())) {
+                let name = layer.name().unwrap_or_default();
+                check_testable(layer).with_context(|| format!("layer {name:?} of {}", path.display()))?;
+                known.push(name.to_owned());
+                tested.push(Tested { layer: layer.clone(), reserved });
+            }
         }
-        if tested.is_empty() {
-            bail!("no layer of {} is named so; see `watermark profile check`", self.profile.display());
+        if let Some(name) = self.layers.iter().find(|name| !known.contains(name)) {
+            bail!("no layer of {} is named {name:?}; see `watermark profile check`", self.profile.display());
         }
         let (access, paths) = match (&self.answers[..], &self.logprobs[..]) {
             ([], []) => (Access::Reading, &self.reading),
@@ -144,6 +152,19 @@ impl Args {
         }
         Ok(claim(detected))
     }
+}
+
+/// More fresh keys say nothing more.
+const MAX_RESAMPLE: u32 = 1_000_000;
+
+/// Whether a layer has a model test at all: to be known before anything is asked or read.
+pub(crate) fn check_testable(layer: &LayerDetector) -> Result<()> {
+    ModelSample::of_answers(layer).test(layer).map(|_| ()).with_context(|| {
+        format!(
+            "{} has no test of a model; test its texts with `watermark detect`, or name another --layer",
+            layer.scheme().name()
+        )
+    })
 }
 
 /// The table of a model test, and what it does not show.
@@ -199,8 +220,14 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
              customers published; one under shared keys alone can.",
         )?;
     }
+    if first.without_prompt > 0 {
+        print(&format!(
+            "Warning: {} of {} texts came without a prompt, so nothing that they quote from marked text is excluded.",
+            first.without_prompt, first.texts
+        ))?;
+    }
     let by = if first.decided_by == "ln_e" {
-        "the e-value: the collection was stopped by looking at it, so p of the fixed sample decides nothing"
+        "the e-value: the sample grew with the evidence, may have, or depends on the key, so p of a fixed sample decides nothing"
     } else {
         "p, a bound for a sample fixed in advance"
     };

@@ -24,7 +24,7 @@ Examples:
 
 Access: answers; logprobs (answers with the 20 most likely tokens); weights (answers with whole distributions); reading
 (the most likely token while the suspect reads answers that you served). Samples: fixed (the size is registered) and
-anytime (`watermark probe`, stopped by its e-process).")]
+anytime (`watermark probe`, stopped by its e-process; reading).")]
 pub(crate) struct Args {
     /// What the suspect shows (repeatable); default: every kind
     #[arg(long, value_enum)]
@@ -106,11 +106,15 @@ impl Args {
         if !(self.alpha > 0.0 && self.alpha < 1.0) || self.family == 0 {
             bail!("--alpha must be between 0 and 1 and --family at least 1");
         }
-        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let positive = |value: f64| (1e-3..=1e12).contains(&value);
+        let prices = [self.price_prompt, self.price_completion];
+        if prices.into_iter().flatten().any(|price| !(price >= 0.0 && price.is_finite())) {
+            bail!("prices must be numbers of 0 or more");
+        }
         let numbers =
             [Some(self.tokens_per_answer), Some(self.tokens_per_prompt), self.answers_per_minute, self.budget_tokens];
         if numbers.into_iter().flatten().any(|value| !positive(value)) {
-            bail!("numbers of tokens and answers must be positive");
+            bail!("numbers of tokens and answers must be positive and below 1e12");
         }
         let need = -(self.alpha / f64::from(self.family)).log10();
         let scale = match &self.profile {
@@ -126,6 +130,10 @@ impl Args {
         let mut curves = Vec::new();
         for access in access {
             for sample in [Sample::Fixed, Sample::Anytime] {
+                // Reading is decided by its e-value, since its sample depends on the key.
+                if access == Access::Reading && sample == Sample::Fixed {
+                    continue;
+                }
                 curves.push((access, sample, Curves::measured(access, sample)?));
             }
         }
@@ -136,7 +144,8 @@ impl Args {
         }
         if let Some(plot) = &self.plot {
             let share = shares[0];
-            let named = curves.iter().filter(|(_, sample, _)| *sample == Sample::Fixed);
+            let named =
+                curves.iter().filter(|(access, sample, _)| *sample == Sample::Fixed || *access == Access::Reading);
             let lines: Vec<_> = named
                 .flat_map(|(access, _, curves)| {
                     let shares = if self.access.len() == 1 { shares.clone() } else { vec![share] };

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use watermark_cli::distill::{Access, Line, Options, Source, Tested};
 use watermark_cli::files::{read_key, read_profile, read_secret, replace};
 use watermark_cli::probe::ask::Retries;
@@ -18,21 +19,21 @@ use watermark_cli::probe::client::Client;
 use watermark_cli::probe::endpoint::{Api, ApiToken, Endpoint};
 use watermark_cli::probe::judge::{Judge, Standing};
 use watermark_cli::probe::run::{End, Outcome, Plan, Progress, run};
-use watermark_cli::probe::transcript::{Collection, Exchange, FORMAT, Header, prompts_sha256};
+use watermark_cli::probe::transcript::{Collection, Exchange, FORMAT, Header, Registered, prompts_sha256};
 use watermark_cli::read::{InputFormat, read_prompts};
 use watermark_cli::tokenizer::{Tokenizer, hex};
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict};
 use watermark_lab::prompts::{prompt_text, word_problems};
 use zeroize::Zeroizing;
 
-use super::distill::print_lines;
+use super::distill::{check_testable, print_lines};
 use super::{claim, complain, print, print_json, progress, say, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends
 ///
 /// Null hypothesis: the answers are independent of the key. The evidence is an e-value, which may be looked at after
 /// every round and stays valid wherever one stops: under the null it ever reaches 1/alpha with probability at most alpha.
-/// Pairs that occur in any prompt of the run do not count.
+/// Pairs that occur in a prompt of the same round or an earlier one do not count.
 ///
 /// The folder --out holds transcript.jsonl (every request and answer, hash-chained) and result.json, a function of the
 /// transcript, profile, key and options. If a run is cut short, the same command goes on where the transcript ends.
@@ -206,6 +207,7 @@ struct Wanted {
     tested: Tested,
     vocab_size: u32,
     profile_sha256: [u8; 32],
+    path: String,
 }
 
 impl Args {
@@ -215,7 +217,7 @@ impl Args {
         let token = self.token(&endpoint)?;
         let (wanted, tokenizer) = self.wanted()?;
         let prompts = self.prompts()?;
-        let header = self.header(&endpoint, &prompts)?;
+        let header = self.header(&endpoint, &prompts, wanted.as_ref())?;
         let client = Client::new(&endpoint, header.api, token, Duration::from_secs_f64(self.limits.timeout));
         let written = serde_json::to_string(&header)?;
         if client.leaks_token(&written) {
@@ -328,8 +330,11 @@ impl Args {
         };
         let layer = layer.with_context(|| format!("no layer of {} is named so", profile_path.display()))?.clone();
         let vocab_size = file.profile.tokenizer.vocab_size;
+        let name = layer.name().unwrap_or_default();
+        check_testable(&layer).with_context(|| format!("layer {name:?} of {}", profile_path.display()))?;
         let tested = Tested { layer, reserved: false };
-        Ok((Some(Wanted { tested, vocab_size, profile_sha256: file.sha256 }), Some(tokenizer)))
+        let path = file.profile.path.as_str().to_owned();
+        Ok((Some(Wanted { tested, vocab_size, profile_sha256: file.sha256, path }), Some(tokenizer)))
     }
 
     fn prompts(&self) -> Result<Vec<String>> {
@@ -346,7 +351,7 @@ impl Args {
         })
     }
 
-    fn header(&self, endpoint: &Endpoint, prompts: &[String]) -> Result<Header> {
+    fn header(&self, endpoint: &Endpoint, prompts: &[String], wanted: Option<&Wanted>) -> Result<Header> {
         let request = &self.request;
         let extra = match request.extra.as_deref().map(serde_json::from_str::<Map<String, Value>>) {
             None => Map::new(),
@@ -371,6 +376,13 @@ impl Args {
             n_prompts: prompts.len() as u64,
             round_size: request.round_size,
             collection: if self.replicate { Collection::Replicate } else { Collection::Provider },
+            test: wanted.map(|wanted| Registered {
+                profile_sha256: hex(&wanted.profile_sha256),
+                layer: wanted.tested.layer.name().unwrap_or_default().to_owned(),
+                account_sha256: self.account.as_ref().map(|account| hex(&Sha256::digest(account))),
+                path: wanted.path.clone(),
+                alpha: self.alpha,
+            }),
         };
         header.check()?;
         Ok(header)

@@ -2,7 +2,7 @@ use serde::Serialize;
 use watermark_core::detect::{LayerDetector, RESAMPLING_KEYS, Resampling, Test, Verdict};
 use watermark_core::distill::ModelFinding;
 
-use super::{Access, Material, Options, agree, deciding, resampling_decides};
+use super::{Access, Material, Options, agree, by_e, deciding, resampling_decides};
 use crate::plan::{self, Curves, Dose, Sample};
 
 /// One layer's test of a suspect model.
@@ -20,6 +20,8 @@ pub struct Line {
     pub texts: u64,
     /// Their tokens.
     pub tokens: u64,
+    /// Texts that came without a prompt: what they quote from marked text cannot be excluded.
+    pub without_prompt: u64,
     /// Rounds of the collection.
     pub rounds: u64,
     /// Distinct pairs.
@@ -34,7 +36,7 @@ pub struct Line {
     pub score: String,
     /// Sum of weight times score, weights in units of 2^-16.
     pub statistic: String,
-    /// log10 of a rigorous bound of the tail; no verdict where evidence stopped the collection.
+    /// log10 of a rigorous bound of the tail of a fixed sample; for comparison only where `decided_by` is `ln_e`.
     pub log10_p: f64,
     /// log10 of the exact tail with every pair of weight 1, for comparison.
     pub log10_p_distinct: f64,
@@ -44,7 +46,7 @@ pub struct Line {
     pub log10_p_resampled: Option<f64>,
     /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
     pub resampling_decides: bool,
-    /// `log10_p`, or `ln_e` where evidence stopped the collection.
+    /// `log10_p`, or `ln_e` where evidence stopped the collection or may have, and in reading mode, whose sample depends on the key.
     pub decided_by: &'static str,
     /// Unrelated models under the same procedure.
     pub controls: Vec<Control>,
@@ -92,7 +94,7 @@ impl Found<'_> {
             && self.resampling.disagrees_with(self.finding.log10_p);
         Test {
             n_scored: self.finding.n_scored,
-            log10_p: deciding(&self.finding, suspect.stopped),
+            log10_p: deciding(&self.finding, options.access, suspect.stopped),
             disagrees: contradicted || !agree(&self.controls),
         }
     }
@@ -106,6 +108,7 @@ impl Found<'_> {
             access: options.access.as_str(),
             texts: suspect.texts(),
             tokens: suspect.tokens(),
+            without_prompt: suspect.without_prompt(),
             rounds: suspect.rounds.len() as u64,
             n_scored: finding.n_scored,
             n_duplicate: finding.n_duplicate,
@@ -118,7 +121,7 @@ impl Found<'_> {
             ln_e: finding.ln_e,
             log10_p_resampled: resampling.log10_p(),
             resampling_decides: resampling_decides(options.access, suspect.stopped),
-            decided_by: if suspect.stopped { "ln_e" } else { "log10_p" },
+            decided_by: if by_e(options.access, suspect.stopped) { "ln_e" } else { "log10_p" },
             controls_agree: agree(&controls),
             controls,
             verdict: verdict.as_str(),
@@ -138,7 +141,8 @@ fn dose(layer: &LayerDetector, access: Access, suspect: &Material, log10_p: f64)
     let access = match access {
         Access::Answers => plan::Access::Answers,
         Access::Logprobs => plan::Access::Logprobs,
-        Access::Reading => plan::Access::Reading,
+        // The curves of reading pool all texts; its test does not.
+        Access::Reading => return None,
     };
     Curves::measured(access, Sample::Fixed).ok()?.dose(suspect.tokens() as f64, -log10_p)
 }

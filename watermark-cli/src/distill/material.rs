@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
@@ -52,6 +53,8 @@ pub struct Item {
     pub prompt: Vec<u32>,
     /// Ids of the text.
     pub tokens: Vec<u32>,
+    /// Stretches of the text that stand in the prompt too, however that was cut into tokens: excluded like prompts.
+    pub quoted: Vec<Range<usize>>,
     /// [tokens], or empty for answers only: what the model could choose at each position.
     pub choices: Vec<Vec<Choice>>,
 }
@@ -74,16 +77,17 @@ impl Material {
     /// # Errors
     /// If a transcript is broken, a file cannot be opened, or not read to its end.
     pub fn read(paths: &[PathBuf], access: Access, source: &Source<'_>) -> Result<Self> {
-        if let [path] = paths
-            && access != Access::Reading
-            && transcript::is_transcript(path)
-        {
+        if let Some(path) = paths.iter().find(|path| transcript::is_transcript(path)) {
+            if paths.len() > 1 || access == Access::Reading {
+                bail!("{} is a transcript; test it alone, from --answers or --logprobs", path.display());
+            }
             return transcript::read(path, access, source);
         }
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let mut material = Self { name: names.join(", "), rounds: vec![Vec::new()], ..Self::default() };
         for path in paths {
-            let (items, bad) = if access == Access::Answers { answers(path, source)? } else { choices(path, source)? };
+            let (items, bad) =
+                if access == Access::Answers { answers(path, source)? } else { choices(path, access, source)? };
             material.bad += bad;
             material.rounds[0].extend(items);
         }
@@ -94,6 +98,12 @@ impl Material {
     #[must_use]
     pub fn texts(&self) -> u64 {
         self.rounds.iter().map(|round| round.len() as u64).sum()
+    }
+
+    /// Texts without a prompt.
+    #[must_use]
+    pub fn without_prompt(&self) -> u64 {
+        self.rounds.iter().flatten().filter(|item| item.prompt.is_empty()).count() as u64
     }
 
     /// Their tokens.
@@ -119,18 +129,18 @@ fn answers(path: &Path, source: &Source<'_>) -> Result<Items> {
         }
     }
     let items = records.par_iter().map(|record| {
-        let item = match &record.body {
+        let item = || match &record.body {
             Body::Tokens { prompt_tokens, tokens } => {
-                Item { prompt: prompt_tokens.clone(), tokens: tokens.clone(), choices: Vec::new() }
+                Ok(Item { prompt: prompt_tokens.clone(), tokens: tokens.clone(), ..Item::default() })
             }
-            Body::Text { prompt, text } => item_of_text(source, prompt.as_deref().unwrap_or(""), text)?,
+            Body::Text { prompt, text } => item_of_text(source, prompt.as_deref().unwrap_or(""), text),
         };
-        item.check(source.vocab_size).with_context(|| record.location.to_string())
+        item().and_then(|item| item.check(source.vocab_size)).with_context(|| record.location.to_string())
     });
     Ok(sort_out(items.collect(), bad, source))
 }
 
-fn choices(path: &Path, source: &Source<'_>) -> Result<Items> {
+fn choices(path: &Path, access: Access, source: &Source<'_>) -> Result<Items> {
     let mut records = Vec::new();
     let mut bad = 0;
     for record in read::read_choices(path, Limits::default())? {
@@ -146,11 +156,11 @@ fn choices(path: &Path, source: &Source<'_>) -> Result<Items> {
         let item = match record.choices {
             Choices::Tokens { prompt_tokens, tokens, choices } => {
                 let choices = choices.into_iter().map(Choice::from_log_probabilities).collect();
-                Item { prompt: prompt_tokens, tokens, choices }
+                Ok(Item { prompt: prompt_tokens, tokens, choices, ..Item::default() })
             }
-            Choices::Text { prompt, text, positions } => item_of_pieces(source, &prompt, &text, &positions)?,
+            Choices::Text { prompt, text, positions } => item_of_pieces(source, access, &prompt, &text, &positions),
         };
-        item.check(source.vocab_size).with_context(|| record.location.to_string())
+        item.and_then(|item| item.check(source.vocab_size)).with_context(|| record.location.to_string())
     });
     Ok(sort_out(items.collect(), bad, source))
 }
@@ -184,8 +194,30 @@ impl Item {
 /// # Errors
 /// If the tokenizer fails.
 pub(super) fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Result<Item> {
-    let (prompt, tokens) = (source.tokenizer.encode(prompt)?, source.tokenizer.encode(text)?);
-    Ok(Item { prompt, tokens, choices: Vec::new() })
+    let (tokens, offsets) = source.tokenizer.encode_with_offsets(text)?;
+    let quoted = quoted(prompt, text, &offsets);
+    Ok(Item { prompt: source.tokenizer.encode(prompt)?, tokens, quoted, choices: Vec::new() })
+}
+
+/// Stretches of tokens of which every neighbouring two, as text, stand in the prompt. A quotation is cut differently at its edges
+/// than the text it quotes, so that token pairs alone would miss them.
+fn quoted(prompt: &str, text: &str, offsets: &[(usize, usize)]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    if prompt.is_empty() {
+        return runs;
+    }
+    for (at, pair) in offsets.windows(2).enumerate() {
+        let stands = text
+            .get(pair[0].0..pair[1].1)
+            .map(str::trim)
+            .is_some_and(|piece| !piece.is_empty() && prompt.contains(piece));
+        match runs.last_mut() {
+            Some(run) if stands && run.end == at + 1 => run.end = at + 2,
+            _ if stands => runs.push(at..at + 2),
+            _ => {}
+        }
+    }
+    runs
 }
 
 /// A text with what the model could say at its bytes, aligned to the mark's tokenizer (as 2502.17259 and 2602.03812 do): a
@@ -194,17 +226,31 @@ pub(super) fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Res
 ///
 /// # Errors
 /// If the tokenizer fails.
-pub(super) fn item_of_pieces(source: &Source<'_>, prompt: &str, text: &str, positions: &[Predicted]) -> Result<Item> {
+pub(super) fn item_of_pieces(
+    source: &Source<'_>,
+    access: Access,
+    prompt: &str,
+    text: &str,
+    positions: &[Predicted],
+) -> Result<Item> {
     let tokenizer = source.tokenizer;
     let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
     let at: HashMap<usize, &Predicted> = positions.iter().map(|position| (position.at, position)).collect();
     let mut known: HashMap<&str, Option<u32>> = HashMap::new();
     let mut choices = Vec::with_capacity(tokens.len());
+    let whole = access == Access::Reading;
     let mut end = 0;
-    for (start, stop) in offsets {
+    for &(start, stop) in &offsets {
         let mut row = Vec::new();
         // Tokens that share a character have the same offsets; only the first of them begins at a cut.
         let position = at.get(&start).filter(|_| start == end);
+        if whole && position.is_none() && start > 0 {
+            // Whether the model's own tokens end here depends on the text that follows, so on the key.
+            bail!(
+                "no prediction at byte {start}, where a token of the mark begins; while reading, ask the model for what follows \
+                 each of them, cutting its input there"
+            );
+        }
         end = stop;
         for (piece, ln_p) in position.map(|position| position.top.as_slice()).unwrap_or_default() {
             let id = match known.get(piece.as_str()) {
@@ -215,5 +261,6 @@ pub(super) fn item_of_pieces(source: &Source<'_>, prompt: &str, text: &str, posi
         }
         choices.push(Choice::from_log_probabilities(row));
     }
-    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, choices })
+    let quoted = quoted(prompt, text, &offsets);
+    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, quoted, choices })
 }

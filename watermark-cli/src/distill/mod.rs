@@ -78,14 +78,17 @@ pub fn sample(layer: &LayerDetector, access: Access, material: &Material) -> Res
 /// As [`sample`].
 pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access, round: &[Item]) -> Result<()> {
     if access == Access::Reading {
-        let mut tally = layer.tally();
+        // A text's choices are fixed before its own tokens are seen, but later texts depend on the key: each is a round.
         for item in round {
+            let mut tally = layer.tally();
             layer.add_reading(&mut tally, &item.prompt, &item.tokens, &item.choices)?;
+            sample.add_reading(tally)?;
         }
-        return Ok(sample.add_reading(tally)?);
+        return Ok(());
     }
     let slices = |of: fn(&Item) -> &[u32]| round.iter().map(of).collect();
-    let (prompts, answers) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
+    let (mut prompts, answers): (Vec<&[u32]>, _) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
+    prompts.extend(round.iter().flat_map(|item| item.quoted.iter().map(|run| &item.tokens[run.clone()])));
     let choices = match access {
         Access::Logprobs => round.iter().map(|item| item.choices.as_slice()).collect(),
         _ => Vec::new(),
@@ -112,7 +115,8 @@ pub fn judge(
             resample(layer, sample.tally(), sample.weights(), finding.log10_p, options.resample, &progress)?;
         let of_control = |control: &Material| -> Result<Control> {
             let finding = self::sample(layer, options.access, control)?.test(layer)?;
-            let log10_p = deciding(&finding, suspect.stopped);
+            // A control that was not itself stopped may be read by its tail, which sees more.
+            let log10_p = deciding(&finding, options.access, control.stopped);
             Ok(Control { name: control.name.clone(), n_scored: finding.n_scored, log10_p, ln_e: finding.ln_e })
         };
         let controls = controls.iter().map(of_control).collect::<Result<Vec<_>>>()?;
@@ -127,9 +131,15 @@ pub fn judge(
     Ok((lines.collect(), detected))
 }
 
-/// The p-value that decides: of the fixed sample, or of the e-process where evidence stopped the collection.
-fn deciding(finding: &ModelFinding, stopped: bool) -> f64 {
-    if stopped { log10_p_anytime(finding.ln_e) } else { finding.log10_p }
+/// Whether only the e-value may decide: where evidence stopped the collection or may have, and in reading mode, where which
+/// contexts are met depends on the key.
+fn by_e(access: Access, stopped: bool) -> bool {
+    stopped || access == Access::Reading
+}
+
+/// The p-value that decides: of the fixed sample, or of the e-process.
+fn deciding(finding: &ModelFinding, access: Access, stopped: bool) -> f64 {
+    if by_e(access, stopped) { log10_p_anytime(finding.ln_e) } else { finding.log10_p }
 }
 
 /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.

@@ -38,9 +38,11 @@ pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<M
             material.rounds.push(items(header.api, &exchanges, access, source).with_context(named)?);
         }
     }
+    // A replicate that ends early may have been ended, or cut, for what it showed.
+    let complete = material.rounds.len() as u64 == header.n_prompts.div_ceil(header.round_size);
     (material.collection, material.stopped) = match header.collection {
         transcript::Collection::Provider => (Collection::NotWitnessed, true),
-        transcript::Collection::Replicate => (Collection::Replicate, false),
+        transcript::Collection::Replicate => (Collection::Replicate, !complete),
     };
     Ok(material)
 }
@@ -58,7 +60,7 @@ pub fn items(api: Api, exchanges: &[Exchange], access: Access, source: &Source<'
             if access == Access::Answers {
                 item_of_text(source, &exchange.prompt, &answer.text)
             } else {
-                item_of_pieces(source, &exchange.prompt, &answer.text, &predicted(&answer))
+                item_of_pieces(source, access, &exchange.prompt, &answer.text, &predicted(&answer))
             }
         };
         items.push(item().with_context(|| format!("the answer to prompt {}", exchange.index))?);

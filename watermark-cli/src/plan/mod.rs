@@ -258,7 +258,8 @@ pub fn scale(profile: &Profile) -> Result<f64> {
     match measured.filter(|_| usual) {
         Some((_, _, scale)) => Ok(*scale),
         None => bail!(
-            "layer {:?} ({name}, width {width}) was not measured in the laboratory with these parameters; plan without --profile              for the green list of gamma .5, delta 2, width 1",
+            "layer {:?} ({name}, width {width}) was not measured in the laboratory with these parameters; plan without --profile \
+             for the green list of gamma .5, delta 2, width 1",
             layer.name
         ),
     }

@@ -1,11 +1,11 @@
 //! What the answers so far say about the key.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use watermark_core::distill::{ModelSample, log10_p_anytime};
 
 use super::endpoint::Api;
 use super::transcript::Exchange;
-use crate::distill::{Access, Collection, Line, Material, Options, Source, Tested, add_round, items, judge};
+use crate::distill::{Access, Collection, Item, Line, Material, Options, Source, Tested, add_round, items, judge};
 
 /// The evidence after a complete round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,6 +49,12 @@ impl<'a> Judge<'a> {
     /// If an answer cannot be read or tokenised.
     pub fn add_round(&mut self, exchanges: &[Exchange]) -> Result<Standing> {
         let round = items(self.api, exchanges, self.options.access, &self.source)?;
+        let silent = |item: &Item| item.choices.iter().all(Vec::is_empty);
+        if self.options.access == Access::Logprobs && !round.is_empty() && round.iter().all(silent) {
+            bail!(
+                "the server sent no log-probabilities that fit its answers; drop --logprobs and choose another folder"
+            );
+        }
         add_round(&mut self.sample, &self.tested.layer, self.options.access, &round)?;
         self.material.rounds.push(round);
         let finding = self.sample.test(&self.tested.layer)?;

@@ -125,9 +125,47 @@ fn reading() {
     let distill = |name: &str| folder.line(&format!("distill --profile p.json --key k.json --json --reading {name}"));
     let student = distill("student.jsonl").expect(0).json().remove(0);
     assert_eq!([&student["verdict"], &student["access"]], ["detected", "reading"]);
-    assert_eq!(student["resampling_decides"], false);
+    assert_eq!([&student["resampling_decides"], &student["decided_by"]], [&json!(false), &json!("ln_e")]);
     assert!(student["n_excluded"].as_u64().unwrap() > 100, "{student}");
     assert_eq!(distill("innocent.jsonl").expect(1).json()[0]["verdict"], "not_detected");
+}
+
+/// An innocent model that repeats marked text out of its prompt, which quotes it: cut differently into tokens at the edges, and
+/// still excluded. Without prompts nothing can be, and the table says so.
+#[test]
+fn a_parrot_is_not_accused() {
+    let folder = setup();
+    let texts: Vec<String> = records(&folder, "suspect.jsonl")
+        .iter()
+        .map(|record| record["completion"].as_str().unwrap().to_owned())
+        .collect();
+    let quoting =
+        texts.iter().map(|text| json!({"prompt": format!("Repeat: \"{}\"", text.trim()), "completion": text}));
+    folder.write("parrot.jsonl", lines(&quoting.collect::<Vec<_>>()));
+    let distill = "distill --profile p.json --key k.json --resample 0";
+    let parrot = folder.line(&format!("{distill} --json --answers parrot.jsonl")).expect(1).json().remove(0);
+    assert!(parrot["log10_p"].as_f64().unwrap() > -2.0 && parrot["n_scored"].as_u64().unwrap() < 60, "{parrot}");
+    assert_eq!(parrot["without_prompt"], 0);
+    let bare = texts.iter().map(|text| json!({"text": text}));
+    folder.write("bare.jsonl", lines(&bare.collect::<Vec<_>>()));
+    let table = folder.line(&format!("{distill} --answers bare.jsonl"));
+    assert!(table.stdout.contains("60 of 60 texts came without a prompt"), "{table:?}");
+}
+
+/// While reading, whether the suspect's tokens end where the mark's do depends on our text: every cut needs a prediction.
+#[test]
+fn reading_needs_a_prediction_at_every_cut() {
+    let folder = setup();
+    let position = |at: usize| json!({"at": at, "top": [[" has", -0.5]]});
+    let read = |cuts: &[usize]| {
+        let positions: Vec<Value> = cuts.iter().map(|&at| position(at)).collect();
+        json!({"prompt": "p", "text": "Ada has 3", "positions": positions})
+    };
+    folder.write("every.jsonl", lines(&[read(&[0, 1, 2, 3, 4, 5, 6, 7, 8])]));
+    folder.write("some.jsonl", lines(&[read(&[0, 3])]));
+    let distill = "distill --profile p.json --key k.json --json --reading";
+    folder.line(&format!("{distill} every.jsonl")).expect(1);
+    folder.line(&format!("{distill} some.jsonl")).fails_with(&["some.jsonl:1", "no prediction at byte"]);
 }
 
 #[test]
@@ -147,7 +185,15 @@ fn wrong_use_is_explained() {
         "3 records could not be used",
     ]);
     folder.line(&format!("{distill} --answers suspect.jsonl --reserved p.json")).fails_with(&["same key path"]);
-    folder.line(&format!("{distill} --answers suspect.jsonl --layer nothing")).fails_with(&["no layer"]);
+    folder.line(&format!("{distill} --answers suspect.jsonl --layer distillation --layer typo")).fails_with(&["typo"]);
+    folder.line(&format!("{distill} --answers suspect.jsonl --resample 4000000000")).fails_with(&["--resample"]);
+    folder.line("profile new --distillation tournament --provenance none --out t.json").expect(0);
+    folder.line("distill --profile t.json --key k.json --answers suspect.jsonl").fails_with(&[
+        "distillation",
+        "no test of a model",
+        "watermark detect",
+    ]);
+    folder.line(&format!("{distill} --answers suspect.jsonl --layer nothing")).fails_with(&["no layer", "nothing"]);
     folder.line(&format!("{distill} --answers missing.jsonl")).fails_with(&["missing.jsonl", "cannot open"]);
     assert_eq!(folder.line(distill).code, Some(2));
 }

@@ -7,7 +7,8 @@ fn tokens_power_and_budgets() {
     let plan =
         "plan --share 1 --share 0.5 --json --tokens-per-answer 100 --price-completion 10 --answers-per-minute 30";
     let lines = folder.line(plan).expect(0).json();
-    assert_eq!(lines.len(), 4 * 2 * 2);
+    // reading has no fixed sample
+    assert_eq!(lines.len(), 7 * 2);
     let median = |line: &serde_json::Value| line["tokens_median"].as_u64().unwrap_or(u64::MAX);
     for pair in lines.chunks(2) {
         assert!(median(&pair[0]) <= median(&pair[1]), "{pair:?}");

@@ -428,6 +428,16 @@ fn a_marked_model_decides_early() {
     let opened = folder.line(&distill.replace("run/", "neutral/")).expect(0).json();
     assert_eq!(opened[0]["collection"], "replicated without the key");
     assert_eq!([&opened[0]["decided_by"], &opened[0]["verdict"]], ["log10_p", "detected"]);
+    // A replicate that ends early may have been ended for what it showed.
+    let kept: Vec<String> =
+        folder.read("neutral/transcript.jsonl").lines().take(17).map(|line| format!("{line}\n")).collect();
+    folder.write("cut.jsonl", kept.concat());
+    let cut = folder.line(&distill.replace("run/transcript.jsonl", "cut.jsonl")).json();
+    assert_eq!([&cut[0]["decided_by"], &cut[0]["rounds"]], [&json!("ln_e"), &json!(2)]);
+    folder.line(&format!("{distill} --answers cut.jsonl")).fails_with(&["is a transcript", "test it alone"]);
+    // Another layer or level would be another test.
+    folder.line(&format!("{line} --alpha 0.5 --out run")).fails_with(&["test was", "alpha"]);
+    folder.line(&format!("{line} --layer provenance --out run")).fails_with(&["test was", "provenance"]);
     folder.line(&format!("{line} --out neutral")).fails_with(&["collection was \"replicate\", now \"provider\""]);
     // The token can come from the environment.
     let line = line.replace(" --api-key-file token", "");

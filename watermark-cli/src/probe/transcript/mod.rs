@@ -65,6 +65,24 @@ pub struct Header {
     pub round_size: u64,
     /// Who collects.
     pub collection: Collection,
+    /// What the answers are tested for; null where nobody looks at evidence.
+    pub test: Option<Registered>,
+}
+
+/// The test of a run, fixed before its first answer: another key, layer or level would be another test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registered {
+    /// SHA-256 of the profile file.
+    pub profile_sha256: String,
+    /// The layer's name.
+    pub layer: String,
+    /// SHA-256 of the account id, for keys per account.
+    pub account_sha256: Option<String>,
+    /// Key path of the profile.
+    pub path: String,
+    /// Level of the verdict.
+    pub alpha: f64,
 }
 
 /// One prompt with what came of it.
@@ -138,6 +156,22 @@ const OWN_FIELDS: [&str; 12] = [
     "echo",
 ];
 
+/// Fields that hand the model text or preferences beside the prompt.
+const STEERING_FIELDS: [&str; 12] = [
+    "logit_bias",
+    "documents",
+    "suffix",
+    "grammar",
+    "json_schema",
+    "response_format",
+    "guided_choice",
+    "guided_grammar",
+    "guided_regex",
+    "guided_json",
+    "chat_template",
+    "tools",
+];
+
 impl Header {
     /// # Errors
     /// If a setting is out of range, or `extra` sets a field that the run sets.
@@ -148,6 +182,11 @@ impl Header {
         ensure!(self.top_p.is_none_or(|p| p > 0.0 && p <= 1.0), "top_p must be above 0 and at most 1");
         ensure!(self.round_size > 0, "a round needs at least one prompt");
         ensure!(self.n_prompts > 0, "there are no prompts");
+        if let Some(field) = STEERING_FIELDS.iter().find(|&&field| self.extra.contains_key(field)) {
+            bail!(
+                "extra fields must not set {field:?}: it puts text or tokens before the model that no rule would exclude"
+            );
+        }
         if let Some(field) = OWN_FIELDS.iter().find(|&&field| self.extra.contains_key(field)) {
             bail!("extra fields must not set {field:?}, which the run sets itself or could not read");
         }

@@ -26,6 +26,7 @@ fn header() -> Header {
         n_prompts: 3,
         round_size: 2,
         collection: Collection::Provider,
+        test: None,
     }
 }
 
