@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,11 +12,23 @@ use crate::probe::endpoint::Api;
 use crate::probe::transcript::{self, Exchange, FORMAT, Reader};
 use crate::read::Predicted;
 
-/// Whether a file begins like a transcript.
+/// Whether a file begins like a transcript, plain or compressed: its answers must not be mistaken for records.
 pub(super) fn is_transcript(path: &Path) -> bool {
     let begin = format!("{{\"transcript\":\"{FORMAT}\"");
-    let mut bytes = vec![0; begin.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).is_ok() && bytes == begin.as_bytes()
+    let begins = || -> std::io::Result<bool> {
+        let mut file = BufReader::new(File::open(path)?);
+        let magic = file.fill_buf()?;
+        let mut bytes = vec![0; begin.len()];
+        if magic.starts_with(&[0x1f, 0x8b]) {
+            flate2::bufread::GzDecoder::new(file).read_exact(&mut bytes)?;
+        } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            zstd::Decoder::with_buffer(file)?.read_exact(&mut bytes)?;
+        } else {
+            file.read_exact(&mut bytes)?;
+        }
+        Ok(bytes == begin.as_bytes())
+    };
+    path.is_file() && begins().unwrap_or(false)
 }
 
 /// The complete rounds of a transcript. A prompt without an answer left nothing; of several tries the last one counts.

@@ -435,6 +435,11 @@ fn a_marked_model_decides_early() {
     let cut = folder.line(&distill.replace("run/transcript.jsonl", "cut.jsonl")).json();
     assert_eq!([&cut[0]["decided_by"], &cut[0]["rounds"]], [&json!("ln_e"), &json!(2)]);
     folder.line(&format!("{distill} --answers cut.jsonl")).fails_with(&["is a transcript", "test it alone"]);
+    // A compressed one is not taken for other records; its chain is checked, and fails, as it stands.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, kept.concat().as_bytes()).unwrap();
+    folder.write("cut.jsonl.gz", gzip.finish().unwrap());
+    folder.line(&distill.replace("run/transcript.jsonl", "cut.jsonl.gz")).fails_with(&["cut.jsonl.gz", "line 1"]);
     // Another layer or level would be another test.
     folder.line(&format!("{line} --alpha 0.5 --out run")).fails_with(&["test was", "alpha"]);
     folder.line(&format!("{line} --layer provenance --out run")).fails_with(&["test was", "provenance"]);
