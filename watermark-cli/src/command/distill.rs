@@ -201,6 +201,15 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
             line.controls.len()
         ))?;
     }
+    for (line, effect) in lines.iter().filter_map(|line| Some((line, line.smallest_effect?))) {
+        let name = line.layer.as_deref().unwrap_or(line.scheme);
+        let what = if effect.of == "mean_score" { "a mean score of" } else { "a share of ones of" };
+        print(&format!(
+            "{name}: about {what} {:.4} among distinct pairs would have been detected with {:.0} % power.",
+            effect.value,
+            100.0 * effect.power
+        ))?;
+    }
     for (line, dose) in lines.iter().filter_map(|line| Some((line, line.dose?))) {
         let name = line.layer.as_deref().unwrap_or(line.scheme);
         print(&format!(

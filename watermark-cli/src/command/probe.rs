@@ -240,13 +240,14 @@ impl Args {
             wanted.as_ref().zip(tokenizer.as_ref()).map(|(wanted, tokenizer)| self.judge(wanted, tokenizer, &plan));
         prepare_folder(&self.out)?;
         let bar = progress("Asking", plan.header.n_prompts);
+        let mut history = Vec::new();
         let look = |exchanges: &[Exchange]| match &mut judge {
             Some(judge) => judge.add_round(exchanges),
             // Nobody looks: there is no key.
             None => Ok(Standing { ln_e: 0.0, n_scored: 0, threshold_ln: f64::INFINITY, decided: false }),
         };
         let outcome = run(&plan, &self.out.join(TRANSCRIPT), Box::new(look), &mut |progress| {
-            show(&bar, progress, wanted.is_some());
+            show(&bar, progress, &mut history, wanted.is_some());
         });
         bar.finish_and_clear();
         let outcome = outcome?;
@@ -478,14 +479,38 @@ fn prepare_folder(out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn show(bar: &ProgressBar, progress: &Progress, judged: bool) {
+/// Rounds that the live curve shows.
+const CURVE: usize = 24;
+
+/// ln e after the last rounds as bars, the full block at its threshold; below 0 a low line.
+fn curve(history: &[f64], threshold: f64) -> String {
+    const BARS: [char; 9] = ['_', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let bar = |ln_e: &f64| {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 8")]
+        let height = (8.0 * (ln_e / threshold).clamp(0.0, 1.0)).floor() as usize;
+        BARS[height]
+    };
+    history[history.len().saturating_sub(CURVE)..].iter().map(bar).collect()
+}
+
+/// `history` holds ln e after every round so far.
+fn show(bar: &ProgressBar, progress: &Progress, history: &mut Vec<(u64, f64)>, judged: bool) {
     let mut message = format!("{} answers", progress.answered);
     if progress.failed > 0 {
         message += &format!(", {} failed", progress.failed);
     }
     if let Some(standing) = progress.standing.filter(|_| judged) {
-        message +=
-            &format!(", {} scored, ln e {:.2} of {:.2}", standing.n_scored, standing.ln_e, standing.threshold_ln);
+        if history.last() != Some(&(standing.n_scored, standing.ln_e)) {
+            history.push((standing.n_scored, standing.ln_e));
+        }
+        let values: Vec<f64> = history.iter().map(|(_, ln_e)| *ln_e).collect();
+        message += &format!(
+            ", {} scored, ln e {:.2} of {:.2} {}",
+            standing.n_scored,
+            standing.ln_e,
+            standing.threshold_ln,
+            curve(&values, standing.threshold_ln)
+        );
     }
     bar.set_position(progress.answered + progress.failed);
     bar.set_message(message);
@@ -511,4 +536,16 @@ fn print_result(result: &ProbeResult<'_>, out: &Path) -> Result<()> {
     };
     print(&format!("ln e decides at {threshold:.2}."))?;
     print_lines(std::slice::from_ref(test), test.alpha)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_rises_to_its_threshold() {
+        assert_eq!(curve(&[-3.0, 0.0, 2.0, 7.0, 13.9, 14.0, 99.0], 14.0), "__▁▄▇██");
+        assert_eq!(curve(&[14.0; 60], 14.0).chars().count(), CURVE);
+        assert_eq!(curve(&[], 14.0), "");
+    }
 }

@@ -3,6 +3,7 @@ use watermark_core::detect::{LayerDetector, RESAMPLING_KEYS, Resampling, Test, V
 use watermark_core::distill::ModelFinding;
 
 use super::{Access, Material, Options, agree, by_e, deciding, resampling_decides};
+use crate::detect::Effect;
 use crate::plan::{self, Curves, Dose, Sample};
 
 /// One layer's test of a suspect model.
@@ -54,6 +55,9 @@ pub struct Line {
     pub controls_agree: bool,
     /// After Holm's adjustment over the family; `inconclusive` where controls or fresh keys contradict it.
     pub verdict: &'static str,
+    /// With `not_detected` answers: the smallest effect that the exact tail of so many distinct pairs would have shown with a
+    /// power of 80 %; what the weighted test misses is about as large.
+    pub smallest_effect: Option<Effect>,
     /// Level of the family.
     pub alpha: f64,
     /// Number of tests in the family.
@@ -101,6 +105,9 @@ impl Found<'_> {
 
     pub(super) fn line(self, suspect: &Material, options: &Options, family_size: usize, verdict: Verdict) -> Line {
         let Self { layer, reserved, finding, resampling, controls } = self;
+        let level = (options.alpha / family_size.max(1) as f64).log10();
+        let missed = verdict == Verdict::NotDetected && options.access == Access::Answers;
+        let smallest = missed.then(|| layer.smallest_effect(finding.n_scored, level)).flatten();
         Line {
             layer: layer.name().map(str::to_owned),
             scheme: layer.scheme().name(),
@@ -124,6 +131,7 @@ impl Found<'_> {
             decided_by: if by_e(options.access, suspect.stopped) { "ln_e" } else { "log10_p" },
             controls_agree: agree(&controls),
             controls,
+            smallest_effect: smallest.map(Effect::from),
             verdict: verdict.as_str(),
             alpha: options.alpha,
             family_size,

@@ -46,6 +46,9 @@ fn answers_with_controls_and_reserved_keys() {
     assert_eq!([&odd[0]["verdict"], &odd[0]["controls_agree"]], [&json!("inconclusive"), &json!(false)]);
     let clean = folder.line(&format!("{distill} --answers clean.jsonl")).expect(1).json();
     assert_eq!(clean[0]["verdict"], "not_detected");
+    let effect = clean[0]["smallest_effect"]["value"].as_f64().unwrap();
+    assert!(effect > 0.5 && effect < 0.65, "{clean:?}");
+    assert!(line["smallest_effect"].is_null());
     let both = folder.line(&format!("{distill} --answers suspect.jsonl --reserved honeypot.json")).expect(0).json();
     let of = |line: &Value| [line["keys"].clone(), line["verdict"].clone(), line["family_size"].clone()];
     assert_eq!(of(&both[0]), [json!("shared"), json!("detected"), json!(2)]);
