@@ -127,6 +127,9 @@ impl Args {
             ([], _) => (Access::Logprobs, &self.logprobs),
             _ => (Access::Answers, &self.answers),
         };
+        if let Some((_, path)) = paths.iter().enumerate().find(|(at, path)| paths[..*at].contains(path)) {
+            bail!("{} is named twice; a text counts once", path.display());
+        }
         let source = Source {
             tokenizer: &tokenizer,
             vocab_size: info.vocab_size,

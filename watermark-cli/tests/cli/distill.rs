@@ -200,6 +200,7 @@ fn wrong_use_is_explained() {
         "watermark detect",
     ]);
     folder.line(&format!("{distill} --answers suspect.jsonl --layer nothing")).fails_with(&["no layer", "nothing"]);
+    folder.line(&format!("{distill} --answers clean.jsonl --answers clean.jsonl")).fails_with(&["named twice"]);
     folder.line(&format!("{distill} --answers missing.jsonl")).fails_with(&["missing.jsonl", "cannot open"]);
     assert_eq!(folder.line(distill).code, Some(2));
 }
