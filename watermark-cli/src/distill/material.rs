@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use watermark_core::detect::Choice;
 
 use super::{Access, transcript};
-use crate::read::{self, Body, Choices, InputFormat, Limits, Predicted};
+use crate::read::{self, BadRecord, Body, Choices, InputFormat, Limits, Predicted, ReadError};
 use crate::tokenizer::Tokenizer;
 
 /// Who collected what a model showed.
@@ -117,17 +117,7 @@ impl Material {
 type Items = (Vec<Item>, u64);
 
 fn answers(path: &Path, source: &Source<'_>) -> Result<Items> {
-    let mut records = Vec::new();
-    let mut bad = 0;
-    for record in read::open(path, source.input_format, Limits::default())? {
-        match record? {
-            Ok(record) => records.push(record),
-            Err(error) => {
-                bad += 1;
-                (source.complain)(&error.into());
-            }
-        }
-    }
+    let (records, bad) = readable(read::open(path, source.input_format, Limits::default())?, source)?;
     let items = records.par_iter().map(|record| {
         let item = || match &record.body {
             Body::Tokens { prompt_tokens, tokens } => {
@@ -141,17 +131,7 @@ fn answers(path: &Path, source: &Source<'_>) -> Result<Items> {
 }
 
 fn choices(path: &Path, access: Access, source: &Source<'_>) -> Result<Items> {
-    let mut records = Vec::new();
-    let mut bad = 0;
-    for record in read::read_choices(path, Limits::default())? {
-        match record? {
-            Ok(record) => records.push(record),
-            Err(error) => {
-                bad += 1;
-                (source.complain)(&error.into());
-            }
-        }
-    }
+    let (records, bad) = readable(read::read_choices(path, Limits::default())?, source)?;
     let items = records.into_par_iter().map(|record| {
         let item = match record.choices {
             Choices::Tokens { prompt_tokens, tokens, choices } => {
@@ -163,6 +143,24 @@ fn choices(path: &Path, access: Access, source: &Source<'_>) -> Result<Items> {
         item.and_then(|item| item.check(source.vocab_size)).with_context(|| record.location.to_string())
     });
     Ok(sort_out(items.collect(), bad, source))
+}
+
+/// The records that could be read, and how many could not.
+fn readable<T>(
+    records: impl Iterator<Item = Result<Result<T, BadRecord>, ReadError>>,
+    source: &Source<'_>,
+) -> Result<(Vec<T>, u64)> {
+    let (mut good, mut bad) = (Vec::new(), 0);
+    for record in records {
+        match record? {
+            Ok(record) => good.push(record),
+            Err(error) => {
+                bad += 1;
+                (source.complain)(&error.into());
+            }
+        }
+    }
+    Ok((good, bad))
 }
 
 fn sort_out(items: Vec<Result<Item>>, mut bad: u64, source: &Source<'_>) -> Items {

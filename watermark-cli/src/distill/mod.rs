@@ -35,6 +35,15 @@ impl Access {
             Self::Reading => "reading",
         }
     }
+
+    /// A sample with nothing counted yet.
+    #[must_use]
+    pub fn sample(self, layer: &LayerDetector) -> ModelSample {
+        match self {
+            Self::Answers => ModelSample::of_answers(layer),
+            Self::Logprobs | Self::Reading => ModelSample::of_probabilities(layer),
+        }
+    }
 }
 
 /// A layer that is tested, and whom its key was ever used for.
@@ -62,10 +71,7 @@ pub struct Options {
 /// # Errors
 /// If an id is out of range, or the layer's scheme cannot be tested with this access.
 pub fn sample(layer: &LayerDetector, access: Access, material: &Material) -> Result<ModelSample> {
-    let mut sample = match access {
-        Access::Answers => ModelSample::of_answers(layer),
-        Access::Logprobs | Access::Reading => ModelSample::of_probabilities(layer),
-    };
+    let mut sample = access.sample(layer);
     for round in &material.rounds {
         add_round(&mut sample, layer, access, round)?;
     }

@@ -35,10 +35,7 @@ impl<'a> Judge<'a> {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(tested: &'a Tested, source: Source<'a>, api: Api, options: Options) -> Self {
-        let sample = match options.access {
-            Access::Answers => ModelSample::of_answers(&tested.layer),
-            Access::Logprobs | Access::Reading => ModelSample::of_probabilities(&tested.layer),
-        };
+        let sample = options.access.sample(&tested.layer);
         let material = Material { stopped: true, collection: Collection::NotWitnessed, ..Material::default() };
         Self { tested, source, api, options, sample, material }
     }

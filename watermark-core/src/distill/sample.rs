@@ -16,7 +16,6 @@ pub struct ModelSample {
     weights: Weights,
     /// Occurrences of pairs that an earlier round had shown.
     spent: u64,
-    rounds: u64,
     /// Pairs of answers in order of first occurrence.
     order: Vec<Pair>,
 }
@@ -82,7 +81,7 @@ impl ModelSample {
 
     fn new(layer: &LayerDetector, weights: Weights) -> Self {
         let (tally, prompts) = (layer.tally(), layer.pair_set());
-        Self { tally, prompts, weights, spent: 0, rounds: 0, order: Vec::new() }
+        Self { tally, prompts, weights, spent: 0, order: Vec::new() }
     }
 
     /// Adds a round of answers; after an error nothing of it counts but its prompts. Only context rule and special tokens of `layer` matter, not its key.
@@ -123,14 +122,7 @@ impl ModelSample {
     fn close(&mut self, round: Tally) -> Result<()> {
         let spent = self.tally.add_round(round)?;
         self.spent = self.spent.saturating_add(spent);
-        self.rounds += 1;
         Ok(())
-    }
-
-    /// Rounds so far.
-    #[must_use]
-    pub fn rounds(&self) -> u64 {
-        self.rounds
     }
 
     /// The pairs that are scored, each with its (expected) count in the round that showed it first.
