@@ -11,8 +11,9 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use serde_json::json;
+use watermark_cli::files::ProfileFile;
 use watermark_cli::read::{self, Body, InputFormat, Limits, Select};
-use watermark_cli::scan::{Keys, Marks, Options, Outcome, scan};
+use watermark_cli::scan::{Keys, Marks, Options, Outcome, Profiles, scan};
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::key::NodeKey;
 use watermark_core::profile::Profile;
@@ -49,12 +50,14 @@ struct Bench {
     folder: PathBuf,
     profile: Profile,
     tokenizer: Tokenizer,
+    ids: Profiles,
+    texts: Profiles,
 }
 
 impl Bench {
     fn keys(&self, n: usize) -> Keys {
         let nodes: Vec<_> = (0..n).map(|i| (i.to_string(), NodeKey::root(&i.to_le_bytes()))).collect();
-        Keys::new(&self.profile, &nodes, None).unwrap()
+        Keys::new(&self.ids, &nodes, None).unwrap()
     }
 
     fn scan(&self, name: &str, inputs: &[PathBuf], format: InputFormat, keys: &Keys, memory: u64) -> u64 {
@@ -68,10 +71,10 @@ impl Bench {
             threads: THREADS,
             shard_bytes: 8 << 20,
         };
-        let tokenizer = (format != InputFormat::Tokens).then_some(&self.tokenizer);
-        let marks = Marks { profile: &self.profile, profile_sha256: [0; 32], tokenizer, keys };
+        let profiles = if format == InputFormat::Tokens { &self.ids } else { &self.texts };
+        let marks = Marks { profiles, keys };
         match scan(&options, &marks, &AtomicBool::new(false), &|_| ()).unwrap() {
-            Outcome::Finished(summary) => summary.totals.tokens,
+            Outcome::Finished(finished) => finished.summary.tokenizers[0].tokens,
             Outcome::Stopped => 0,
         }
     }
@@ -140,7 +143,10 @@ fn main() {
         "repeats": "unmarked"
     }));
     let profile = Profile::parse(&profile.unwrap().to_string()).unwrap();
-    let bench = Bench { folder: folder.clone(), profile, tokenizer };
+    let file = ProfileFile { profile: profile.clone(), sha256: [0; 32] };
+    let ids = Profiles::of_ids(vec![file.clone()]).unwrap();
+    let of_texts = Profiles::of_text(vec![(folder.join("profile.json"), file)], &[]).unwrap();
+    let bench = Bench { folder: folder.clone(), profile, tokenizer, ids, texts: of_texts };
 
     let mut texts = given;
     if texts.is_empty() {

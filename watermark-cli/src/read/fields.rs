@@ -66,8 +66,8 @@ pub(super) struct Parsed {
 pub(super) fn want(name: &str, tokens: bool) -> Want {
     match name {
         _ if IDS.contains(&name) => Want::Scalar,
-        "tokens" | "input_ids" | "prompt_tokens" if tokens => Want::Tokens,
-        "tokens" | "input_ids" | "prompt_tokens" => Want::Nothing,
+        "prompt_tokens" if !tokens => Want::Nothing,
+        "tokens" | "input_ids" | "prompt_tokens" => Want::Tokens,
         _ if tokens => Want::Nothing,
         _ => Want::Tree,
     }
@@ -94,6 +94,11 @@ impl Fields {
         self.values[slot].take().filter(|value| !matches!(value, Value::Null))
     }
 
+    fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        let slot = NAMES.iter().position(|known| *known == name)?;
+        self.values[slot].as_mut()
+    }
+
     fn take_id(&mut self) -> Result<Option<String>, Flaw> {
         for name in IDS {
             match self.take(name) {
@@ -111,7 +116,19 @@ pub(super) fn from_fields(mut fields: Fields, how: &Reading) -> Result<Parsed, F
         return Err(Flaw::new(BadRecordKind::DuplicateField, format!("field \"{name}\" occurs twice; keep one")));
     }
     let id = fields.take_id()?;
-    let (schema, texts) = if how.tokens { tokens(fields)? } else { texts(fields, how)? };
+    if how.tokens {
+        let (schema, texts) = tokens(fields)?;
+        return Ok(Parsed { id, schema, texts });
+    }
+    // An empty list stays, which explains a record without text.
+    let issued = TOKEN_FIELDS.iter().find_map(|name| match fields.get_mut(name)? {
+        Value::Tokens(ids) => Some(std::mem::take(ids)),
+        _ => None,
+    });
+    let (schema, mut texts) = texts(fields, how)?;
+    if let [text] = texts.as_mut_slice() {
+        text.issued = issued;
+    }
     Ok(Parsed { id, schema, texts })
 }
 

@@ -56,6 +56,7 @@ mod turns;
 mod value;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, fs::File, io::Read, io::Seek, path::Path, sync::Arc};
 
 pub use choices::{ChoiceRecord, Choices, Predicted, read_choices};
@@ -102,7 +103,23 @@ pub fn open_selecting(path: &Path, format: InputFormat, select: &Select, limits:
             return Ok(Reader::new(source, limits, State::Rows(rows)));
         }
     }
-    from_stream(Box::new(file), &name, format, select, limits)
+    let consumed = Arc::new(AtomicU64::new(0));
+    let counted = Counted { file, consumed: Arc::clone(&consumed) };
+    Ok(Reader { consumed, ..from_stream(Box::new(counted), &name, format, select, limits)? })
+}
+
+/// A file, and how much of it was read.
+struct Counted {
+    file: File,
+    consumed: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read(buffer)?;
+        self.consumed.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 /// Reads from any source of bytes; messages call it `name`. Parquet cannot be read so.
@@ -157,6 +174,8 @@ pub struct Reader {
     state: State,
     /// Further generated texts of the line read last.
     pending: VecDeque<Record>,
+    /// Bytes read of a file, before decompression.
+    consumed: Arc<AtomicU64>,
 }
 
 enum State {
@@ -169,7 +188,16 @@ enum State {
 
 impl Reader {
     fn new(source: Arc<str>, limits: Limits, state: State) -> Self {
-        Self { source, limits, state, pending: VecDeque::new() }
+        Self { source, limits, state, pending: VecDeque::new(), consumed: Arc::default() }
+    }
+
+    /// About how many bytes of the file were read, before decompression; 0 for other sources. For showing progress.
+    #[must_use]
+    pub fn consumed(&self) -> u64 {
+        match &self.state {
+            State::Rows(rows) => rows.consumed(),
+            _ => self.consumed.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -206,6 +234,7 @@ impl Iterator for Reader {
                         schema,
                         continues: text.continues,
                         body: text.body,
+                        issued: text.issued,
                     })
                     .collect();
                 self.pending.pop_front().map(|record| Ok(Ok(record)))

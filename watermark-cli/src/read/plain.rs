@@ -23,7 +23,7 @@ pub(super) fn read(content: Content, source: &Arc<str>, limit: usize) -> Result<
     Ok(match String::from_utf8(bytes) {
         Ok(text) => {
             let body = Body::Text { prompt: None, text };
-            Ok(Record { location, id: None, schema: "plain text", continues: false, body })
+            Ok(Record { location, id: None, schema: "plain text", continues: false, body, issued: None })
         }
         Err(error) => {
             let offset = content.skipped + error.utf8_error().valid_up_to();

@@ -16,6 +16,8 @@ pub struct Record {
     pub continues: bool,
     /// What it carries.
     pub body: Body,
+    /// The ids that the text was served as, where the record has a single text and `tokens` beside it.
+    pub issued: Option<Vec<u32>>,
 }
 
 /// What a [`Record`] carries.

@@ -26,12 +26,18 @@ pub(super) struct Rows {
     limit: usize,
     source: Arc<str>,
     number: u64,
+    /// Of the whole file.
+    rows_in_all: u64,
+    bytes: u64,
 }
 
 impl Rows {
     pub(super) fn open(file: File, source: &Arc<str>, limits: Limits, reading: Reading) -> Result<Self, ReadError> {
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        let mut rows_in_all = 0;
         let rows = guarded(|| {
             let reader = SerializedFileReader::new(file)?;
+            rows_in_all = u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0);
             let schema = reader.metadata().file_metadata().schema();
             let columns: Vec<_> =
                 schema.get_fields().iter().filter(|column| is_read(column.name(), &reading)).collect();
@@ -44,7 +50,8 @@ impl Rows {
         });
         match rows {
             Ok(Some(rows)) => {
-                Ok(Self { rows, reading, limit: limits.max_record_bytes, source: Arc::clone(source), number: 0 })
+                let (limit, source) = (limits.max_record_bytes, Arc::clone(source));
+                Ok(Self { rows, reading, limit, source, number: 0, rows_in_all, bytes })
             }
             Ok(None) => {
                 let message = format!(
@@ -55,6 +62,12 @@ impl Rows {
             }
             Err(error) => Err(damaged(source, &error)),
         }
+    }
+
+    /// About how many bytes of the file were read.
+    pub(super) fn consumed(&self) -> u64 {
+        let part = u128::from(self.bytes) * u128::from(self.number) / u128::from(self.rows_in_all.max(1));
+        u64::try_from(part).unwrap_or(self.bytes)
     }
 
     pub(super) fn next_record(&mut self) -> Option<Item<Parsed>> {
@@ -92,7 +105,11 @@ fn is_read(column: &str, reading: &Reading) -> bool {
     match &reading.select.field {
         // Ids beside it, for the report.
         Some(pointer) => pointer.split('/').nth(1) == Some(column) || NAMES[..4].contains(&column),
-        None => NAMES.contains(&column) && want(column, reading.tokens) != Want::Nothing,
+        // Ids beside texts cost as much as the texts.
+        None => match want(column, reading.tokens) {
+            Want::Tokens => reading.tokens,
+            want => NAMES.contains(&column) && want != Want::Nothing,
+        },
     }
 }
 

@@ -13,11 +13,13 @@ pub(super) struct Generated {
     /// What came before in this record is prompt too.
     pub(super) continues: bool,
     pub(super) body: Body,
+    /// The ids that it was served as.
+    pub(super) issued: Option<Vec<u32>>,
 }
 
 impl Generated {
     pub(super) fn only(body: Body) -> Self {
-        Self { part: 0, continues: false, body }
+        Self { part: 0, continues: false, body, issued: None }
     }
 }
 
@@ -93,6 +95,7 @@ fn number(texts: Vec<(Option<String>, String)>, same: bool) -> Result<Vec<Genera
         part,
         continues: same && part > 1,
         body: Body::Text { prompt, text },
+        issued: None,
     });
     Ok(numbered.collect())
 }

@@ -14,10 +14,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{LayerDetector, PackedPosition, Packing, Prepared};
 
-use super::shard::{Shard, Text, Texts};
+use super::shard::Shard;
+use super::table::{Origin, Table, Text};
 
 /// A keyed bijection on 128-bit numbers: odd multipliers and shifts, each of which can be undone.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +90,8 @@ pub(super) struct Inputs<'a> {
     pub(super) layer: &'a LayerDetector,
     pub(super) packing: Packing,
     pub(super) mix: Mix,
+    /// Which tokenizer's ids.
+    pub(super) slot: usize,
 }
 
 /// What a conversation has shown so far.
@@ -99,51 +103,88 @@ pub(super) struct Before {
     prompts: MixedSet,
 }
 
-/// Prompts longer than this are rare, and emptying a large table costs its size.
+/// Texts longer than this are rare, and emptying a large table costs its size.
 const KEPT_TABLE: usize = 1 << 14;
 
 impl Before {
     fn forget(&mut self) {
         self.ids.clear();
         self.asked = 0;
-        if self.prompts.capacity() > KEPT_TABLE {
-            self.prompts = MixedSet::default();
-        } else {
-            self.prompts.clear();
-        }
+        empty(&mut self.prompts);
     }
 }
 
-/// Positions that are no PRF input of the record's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Left {
+fn empty(set: &mut MixedSet) {
+    if set.capacity() > KEPT_TABLE {
+        *set = MixedSet::default();
+    } else {
+        set.clear();
+    }
+}
+
+/// Where the generated positions of a layer went, before repetitions of one text in another are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Positions {
     pub(super) short_context: u64,
+    /// Special tokens and pairs of the record's own prompts.
     pub(super) excluded: u64,
+    /// PRF inputs, repetitions among them.
+    pub(super) inputs: u64,
+}
+
+impl Positions {
+    pub(super) fn add(&mut self, other: Self) {
+        self.short_context += other.short_context;
+        self.excluded += other.excluded;
+        self.inputs += other.inputs;
+    }
 }
 
 impl Inputs<'_> {
-    /// Appends the PRF inputs of a text's positions that its prompts do not exclude, repetitions among them.
-    pub(super) fn collect(&self, text: Text<'_>, before: &mut Before, into: &mut Vec<u128>) -> Result<Left> {
+    /// Calls `visit` with the distinct mixed PRF inputs of every text, in no particular order but always the same.
+    pub(super) fn walk(
+        &self,
+        table: &Table,
+        mut visit: impl FnMut(Origin<'_>, Text<'_>, &[u128]) -> Result<()>,
+    ) -> Result<Positions> {
+        let (mut before, mut positions) = (Before::default(), Positions::default());
+        let (mut seen, mut distinct) = (MixedSet::default(), Vec::new());
+        table.each(self.slot, |origin, text| {
+            empty(&mut seen);
+            distinct.clear();
+            positions.add(self.collect(text, &mut before, |mixed| {
+                if seen.insert(mixed) {
+                    distinct.push(mixed);
+                }
+            })?);
+            visit(origin, text, &distinct)
+        })?;
+        Ok(positions)
+    }
+
+    /// Hands out the PRF inputs of a text's positions that its prompts do not exclude, repetitions among them.
+    fn collect(&self, text: Text<'_>, before: &mut Before, mut take: impl FnMut(u128)) -> Result<Positions> {
         if !text.continues {
             before.forget();
         }
         self.ask(before, text.prompt)?;
-        let mut left = Left::default();
+        let mut positions = Positions::default();
         self.layer.packed_positions(self.packing, &before.ids, text.tokens, |position| match position {
-            PackedPosition::ShortContext => left.short_context += 1,
-            PackedPosition::Excluded => left.excluded += 1,
+            PackedPosition::ShortContext => positions.short_context += 1,
+            PackedPosition::Excluded => positions.excluded += 1,
             PackedPosition::Input(packed) => {
                 let mixed = self.mix.mix(packed);
                 if !before.prompts.is_empty() && before.prompts.contains(&mixed) {
-                    left.excluded += 1;
+                    positions.excluded += 1;
                 } else {
-                    into.push(mixed);
+                    positions.inputs += 1;
+                    take(mixed);
                 }
             }
         })?;
         // Only a conversation looks back, and whether it goes on is not known yet.
         before.ids.extend_from_slice(text.tokens);
-        Ok(left)
+        Ok(positions)
     }
 
     /// Excludes the pairs of what came since the last prompt, and of `prompt`.
@@ -165,34 +206,26 @@ impl Inputs<'_> {
     }
 }
 
-/// Positions of a layer over the whole run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Positions {
-    pub(super) left: Left,
-    /// PRF inputs, repetitions among them.
-    pub(super) inputs: u64,
-}
-
 /// Bytes of a number.
 const WIDTH: u64 = 16;
 
 /// Numbers that are sorted at a time: they fit a core's cache.
 const BUCKET: u64 = 1 << 14;
 
-/// A sorted set of the numbers of one bucket after another.
+/// What takes the numbers of one bucket after another.
 pub(super) trait Consume: Sync {
     /// What is made of buckets; merged in any order.
     type Made: Send;
 
-    /// Of one bucket, ascending and without repetition.
-    fn consume(&self, distinct: &[u128]) -> Result<Self::Made>;
+    /// Of one bucket: ascending, each number as often as it occurs in different texts.
+    fn consume(&self, sorted: &[u128]) -> Result<Self::Made>;
 
     /// Of two disjoint sets of buckets.
     fn merge(&self, a: Self::Made, b: Self::Made) -> Self::Made;
 }
 
-/// Hands every distinct PRF input of the run to `consume` exactly once. Takes about `memory` bytes; `spill` is written if
-/// they do not suffice.
+/// Hands the PRF inputs of all texts to `consume`, equal ones together. Takes about `memory` bytes; `spill` is written if they
+/// do not suffice.
 pub(super) fn distinct<C: Consume>(
     shards: &[&Shard],
     inputs: Inputs<'_>,
@@ -200,19 +233,17 @@ pub(super) fn distinct<C: Consume>(
     spill: &Path,
     consume: &C,
 ) -> Result<(Positions, Option<C::Made>)> {
-    let total: u64 = shards.iter().map(|shard| shard.header.counts.tokens).sum();
+    let total: u64 = shards.iter().map(|shard| tokens(shard, inputs)).sum();
     let bits = (total / BUCKET).max(64).next_power_of_two().ilog2().min(14);
     // A group is held twice for a moment, as it was collected and by bucket.
     let most = (memory / 4 / WIDTH).max(1);
-    let groups = groups(shards, most);
+    let groups = groups(shards, inputs, most);
     let mut positions = Positions::default();
     let mut spilled = None;
     for group in &groups {
         let parts = group.par_iter().map(|shard| Part::of(shard, inputs, bits)).collect::<Result<Vec<_>>>()?;
         for part in &parts {
-            positions.inputs += part.numbers.len() as u64;
-            positions.left.short_context += part.left.short_context;
-            positions.left.excluded += part.left.excluded;
+            positions.add(part.positions);
         }
         if groups.len() == 1 {
             return Ok((positions, each(bits, consume, |bucket| Ok(gather(&parts, bucket)))?));
@@ -247,11 +278,11 @@ fn each<C: Consume>(
 }
 
 /// Neighbouring shards of at most `most` positions together; one that has more stands alone.
-fn groups<'a>(shards: &'a [&'a Shard], most: u64) -> Vec<&'a [&'a Shard]> {
+fn groups<'a>(shards: &'a [&'a Shard], inputs: Inputs<'_>, most: u64) -> Vec<&'a [&'a Shard]> {
     let mut groups = Vec::new();
     let (mut start, mut held) = (0, 0);
     for (at, shard) in shards.iter().enumerate() {
-        let tokens = shard.header.counts.tokens;
+        let tokens = tokens(shard, inputs);
         if at > start && held + tokens > most {
             groups.push(&shards[start..at]);
             (start, held) = (at, 0);
@@ -264,26 +295,25 @@ fn groups<'a>(shards: &'a [&'a Shard], most: u64) -> Vec<&'a [&'a Shard]> {
     groups
 }
 
+fn tokens(shard: &Shard, inputs: Inputs<'_>) -> u64 {
+    shard.header.counts.ids.get(inputs.slot).map_or(0, |ids| ids.tokens)
+}
+
 /// The PRF inputs of one shard by bucket, unsorted within.
 struct Part {
     numbers: Vec<u128>,
     /// Where each bucket begins, and the end.
     starts: Vec<usize>,
-    left: Left,
+    positions: Positions,
 }
 
 impl Part {
     fn of(shard: &Shard, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
-        Self::of_texts(&shard.texts()?, inputs, bits)
-    }
-
-    fn of_texts(texts: &Texts, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
-        let (mut flat, mut before, mut left) = (Vec::new(), Before::default(), Left::default());
-        for text in texts.iter() {
-            let of_text = inputs.collect(text, &mut before, &mut flat)?;
-            left.short_context += of_text.short_context;
-            left.excluded += of_text.excluded;
-        }
+        let mut flat = Vec::new();
+        let positions = inputs.walk(&shard.table()?, |_, _, distinct| {
+            flat.extend_from_slice(distinct);
+            Ok(())
+        })?;
         let bucket = |number: u128| (number >> (128 - bits)) as usize;
         let mut starts = vec![0; (1 << bits) + 1];
         for &number in &flat {
@@ -299,7 +329,7 @@ impl Part {
             numbers[*slot] = number;
             *slot += 1;
         }
-        Ok(Self { numbers, starts, left })
+        Ok(Self { numbers, starts, positions })
     }
 
     fn bucket(&self, bucket: usize) -> &[u128] {
@@ -315,7 +345,6 @@ fn gather(parts: &[Part], bucket: usize) -> Vec<u128> {
 
 fn sort(mut numbers: Vec<u128>) -> Vec<u128> {
     numbers.sort_unstable();
-    numbers.dedup();
     numbers
 }
 

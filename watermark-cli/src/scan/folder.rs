@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::files::read_bounded;
+use crate::tokenizer::hex;
 
 /// Written first; whoever finds another one here must not continue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) scan: String,
-    pub(super) profile_sha256: String,
-    pub(super) tokenizer_sha256: Option<String>,
-    pub(super) keys: String,
+    /// SHA-256 of profiles and tokenizers.
+    pub(super) profiles: Vec<String>,
+    pub(super) tokenizers: Vec<String>,
+    /// Identifies the keys; null where only ids are made.
+    pub(super) keys: Option<String>,
+    /// Which part of the inputs, as `i/N`; null for all.
+    pub(super) part: Option<String>,
     pub(super) input_format: String,
     pub(super) field: Option<String>,
     pub(super) role: Option<String>,
@@ -60,13 +66,10 @@ impl Folder {
 
     /// Writes the manifest, or compares it with the one that is there.
     pub(super) fn begin(&self, manifest: &Manifest) -> Result<()> {
-        let path = self.path.join(MANIFEST);
-        if !path.exists() {
+        if !self.path.join(MANIFEST).exists() {
             return self.write(MANIFEST, &serde_json::to_vec(manifest)?);
         }
-        let bytes = read_bounded(&path, MAX_MANIFEST).with_context(|| path.display().to_string())?;
-        let found: Manifest = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is not what a scan writes; name another folder", path.display()))?;
+        let found = Manifest::read(&self.path)?;
         if let Some(reason) = found.difference(manifest) {
             bail!("{} holds a scan that cannot be continued: {reason}; name another folder", self.path.display());
         }
@@ -74,7 +77,7 @@ impl Folder {
     }
 
     pub(super) fn shards(&self) -> PathBuf {
-        self.path.join(SHARDS)
+        shards(&self.path)
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {
@@ -87,13 +90,23 @@ impl Folder {
     }
 }
 
+/// Where a run folder keeps its shards.
+pub(super) fn shards(folder: &Path) -> PathBuf {
+    folder.join(SHARDS)
+}
+
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
 const SHARDS: &str = "shards";
 
 /// Written aside, synced and renamed, so that a file with this name is complete whenever the process or machine stops.
 pub(super) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
-    let aside = path.with_extension("part");
+    let aside = {
+        // Two files of one shard differ in the extension only.
+        let mut name = path.as_os_str().to_owned();
+        name.push(".part");
+        PathBuf::from(name)
+    };
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&aside)?;
         for part in parts {
@@ -108,17 +121,34 @@ pub(super) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
 }
 
 impl Manifest {
+    /// That of a run folder.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        let bytes = read_bounded(&path, MAX_MANIFEST).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is not what this program writes; name another folder", path.display()))
+    }
+
+    /// Identifies what the ids of a shard depend on, besides its input.
+    pub(super) fn config(&self) -> Result<String> {
+        let reading = Self { keys: None, part: None, inputs: Vec::new(), ..self.clone() };
+        Ok(hex(&Sha256::digest(serde_json::to_vec(&reading)?)))
+    }
+
     /// Why `self`, found in the folder, is not the run that is asked for.
     fn difference(&self, asked: &Self) -> Option<String> {
         let other = |what: &str| Some(format!("{what} is another one now"));
         if self.scan != asked.scan {
             return Some(format!("it was written as {:?}, this program writes {:?}", self.scan, asked.scan));
         }
-        if self.profile_sha256 != asked.profile_sha256 {
+        if self.profiles != asked.profiles {
             return other("the profile");
         }
-        if self.tokenizer_sha256 != asked.tokenizer_sha256 {
+        if self.tokenizers != asked.tokenizers {
             return other("the tokenizer");
+        }
+        if self.part != asked.part {
+            return other("--shard");
         }
         if self.keys != asked.keys {
             return other("the set of keys or accounts");

@@ -4,56 +4,75 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector, Packing};
 use watermark_core::key::NodeKey;
-use watermark_core::profile::Profile;
 
-/// Every layer of a profile under each of several keys.
+use super::profiles::Profiles;
+
+/// Every layer of the profiles under each of several keys.
 pub struct Keys {
     /// [key]: what a key is called in results.
     names: Vec<String>,
-    /// [layer][key]
-    layers: Vec<Vec<LayerDetector>>,
-    packings: Vec<Packing>,
+    /// The layers of one profile after another.
+    layers: Vec<Layer>,
     fingerprint: [u8; 32],
+}
+
+/// One layer of one profile.
+pub(super) struct Layer {
+    /// Number of the profile.
+    pub(super) profile: usize,
+    pub(super) name: String,
+    pub(super) packing: Packing,
+    /// Which keys open the profile, ascending.
+    pub(super) keys: Vec<usize>,
+    /// The layer under each of them.
+    pub(super) detectors: Vec<LayerDetector>,
 }
 
 impl Keys {
     /// One key per named node; with `accounts`, one per node and account.
     ///
     /// # Errors
-    /// If a key does not open the profile, or a layer cannot be scanned.
-    pub fn new(profile: &Profile, nodes: &[(String, NodeKey)], accounts: Option<&[String]>) -> Result<Self> {
-        let mut digest = Sha256::new_with_prefix(b"watermark-scan/1 keys\0");
-        let mut names = Vec::new();
-        let mut layers: Vec<Vec<LayerDetector>> = vec![Vec::new(); profile.layers.len()];
-        let mut add = |name: String, node: &NodeKey, account: Option<&str>| -> Result<()> {
-            let detector = Detector::new(profile, node, account).with_context(|| format!("key {name}"))?;
-            for (of_layer, layer) in layers.iter_mut().zip(detector.layers()) {
-                of_layer.push(layer.clone());
-            }
-            names.push(name);
-            Ok(())
-        };
-        for (name, node) in nodes {
+    /// If a key opens none of the profiles or a profile is opened by none, or a layer cannot be scanned.
+    pub fn new(profiles: &Profiles, nodes: &[(String, NodeKey)], accounts: Option<&[String]>) -> Result<Self> {
+        let mut digest = Sha256::new_with_prefix(b"watermark-scan/2 keys\0");
+        for (_, node) in nodes {
             digest.update(node.commitment(&[0; 32]));
-            match accounts {
-                None => add(name.clone(), node, None)?,
-                Some(accounts) => {
-                    for account in accounts {
-                        let name = if nodes.len() == 1 { account.clone() } else { format!("{name} {account}") };
-                        add(name, node, Some(account))?;
-                    }
-                }
-            }
         }
         for account in accounts.unwrap_or_default() {
             digest.update(Sha256::digest(account.as_bytes()));
         }
+        let named = nodes.iter().flat_map(|(name, node)| {
+            let of_accounts = accounts.unwrap_or_default().iter().map(move |account| {
+                let name = if nodes.len() == 1 { account.clone() } else { format!("{name} {account}") };
+                (name, node, Some(account.as_str()))
+            });
+            accounts.is_none().then(|| (name.clone(), node, None)).into_iter().chain(of_accounts)
+        });
+        let mut names = Vec::new();
+        let mut layers: Vec<Vec<Layer>> = profiles.files().iter().map(|_| Vec::new()).collect();
+        for (key, (name, node, account)) in named.enumerate() {
+            let mut refused = None;
+            for (profile, file) in profiles.files().iter().enumerate() {
+                match Detector::new(&file.profile, node, account) {
+                    Ok(detector) => add(&mut layers[profile], profile, key, &detector)?,
+                    Err(error) => refused = refused.or(Some(error)),
+                }
+            }
+            let opens = layers.iter().flatten().any(|layer| layer.keys.last() == Some(&key));
+            if let Some(error) = refused.filter(|_| !opens) {
+                return Err(error).with_context(|| format!("key {name}"));
+            }
+            names.push(name);
+        }
         if names.is_empty() {
             bail!("no keys to test");
         }
-        let packings = layers.iter().flat_map(|keys| keys.first()).map(LayerDetector::packing);
-        let packings = packings.collect::<Result<_, _>>().context("this profile cannot be scanned")?;
-        Ok(Self { names, layers, packings, fingerprint: digest.finalize().into() })
+        if let Some(profile) = layers.iter().position(Vec::is_empty) {
+            let profile = &profiles.files()[profile].profile;
+            bail!("no key opens profile {:?}, whose path is {}", profile.name, profile.path);
+        }
+        let layers = layers.into_iter().flatten().collect();
+        Ok(Self { names, layers, fingerprint: digest.finalize().into() })
     }
 
     /// Number of keys.
@@ -72,15 +91,36 @@ impl Keys {
         &self.names[key]
     }
 
-    /// The detectors of each layer, one per key, with their packing.
-    pub(super) fn layers(&self) -> impl ExactSizeIterator<Item = (&[LayerDetector], Packing)> {
-        self.layers.iter().map(Vec::as_slice).zip(self.packings.iter().copied())
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// How many keys are tested in how many layers, over all.
+    pub(super) fn tests(&self) -> usize {
+        self.layers.iter().map(|layer| layer.keys.len()).sum()
     }
 
     /// Identifies the keys without disclosing them.
     pub(super) fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
+}
+
+fn add(layers: &mut Vec<Layer>, profile: usize, key: usize, detector: &Detector) -> Result<()> {
+    for (at, of_key) in detector.layers().iter().enumerate() {
+        if layers.len() <= at {
+            layers.push(Layer {
+                profile,
+                name: of_key.name().unwrap_or_default().to_owned(),
+                packing: of_key.packing().context("this profile cannot be scanned")?,
+                keys: Vec::new(),
+                detectors: Vec::new(),
+            });
+        }
+        layers[at].keys.push(key);
+        layers[at].detectors.push(of_key.clone());
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Keys {

@@ -2,44 +2,58 @@
 //!
 //! 1. *Reading.* Inputs are cut into shards of whole records; texts are tokenised once, for all keys, and a finished shard
 //!    keeps the ids. This is what takes the time, and what survives a stop: shards are written aside, synced and renamed.
+//!    It needs no key, so several machines can do it ([`partials`]) for one that has the keys ([`merge`]).
 //! 2. *Scoring.* From the ids come PRF inputs, of which every distinct one is scored once under every key (`distinct`).
-//! 3. *Records.* Under the keys that can matter, every text is scored by itself (`score`). No text is read again.
+//! 3. *Texts and sources.* Under the keys that can matter, every text is scored by itself (`score`), and every input
+//!    (`sources`). No text is read again.
 //!
 //! The results are functions of the set of distinct inputs and of sums of integers, so that threads, memory, shards and
 //! the order of inputs change no byte of them.
 
+mod counts;
 mod distinct;
+mod finish;
 mod folder;
+mod hits;
 mod inputs;
 mod keys;
+mod merge;
+mod multiset;
+mod profiles;
 mod reading;
 mod result;
 mod score;
 mod shard;
+mod sources;
+mod table;
+mod tokenise;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
-use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
-use watermark_core::profile::Profile;
 
-use distinct::{Inputs, Mix, distinct};
+use finish::{Finishing, Layers};
 use folder::{Folder, InputFile, Manifest};
+pub use hits::Hit;
 pub use inputs::expand;
 pub use keys::Keys;
-use reading::Input;
-pub use result::{FindingLine, HitsLine, InputLine, PositionsLine, Summary, Totals};
-use result::{Found, LayerResult, assemble, findings};
-use score::{KEYS_PER_RECORD, RESAMPLED_TOKENS, Scoring, fresh, hits};
+pub use merge::merge;
+pub use profiles::Profiles;
+use reading::{Input, Reading, Shards};
+pub use result::{FindingLine, HitsLine, PositionsLine, ProfileLine, Summary, TokenizerLine, Totals};
+use score::Walked;
 use shard::Shard;
+pub use sources::{Mark, Source};
 
 use crate::read::{InputFormat, Select};
-use crate::tokenizer::{Tokenizer, hex};
+use crate::tokenizer::hex;
 
 /// What is scanned, and at what cost.
 #[derive(Clone, Debug)]
@@ -63,54 +77,78 @@ pub struct Options {
     pub shard_bytes: u64,
 }
 
-/// How far a scan is.
+/// Which of several machines this is: number `number` of `of`, counted from 1. It reads every `of`-th input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From 1.
+    pub number: usize,
+    /// At least 1.
+    pub of: usize,
+}
+
+/// What a scan is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Tokenising.
+    #[default]
+    Reading,
+    /// Deduplicating and scoring the run as a whole.
+    Scoring,
+    /// Scoring single texts and inputs.
+    Ranking,
+}
+
+/// How far a scan is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
     /// Finished shards, and those of an earlier run among them.
     pub shards: u64,
     /// Of an earlier run.
     pub resumed_shards: u64,
     /// Records read.
     pub records: u64,
-    /// Generated tokens.
+    /// Generated tokens, under the first tokenizer.
     pub tokens: u64,
     /// Records that could not be used.
     pub bad_records: u64,
-    /// Set once all is read.
-    pub scoring: bool,
+    /// Bytes of the inputs that were read, before decompression, and of all.
+    pub bytes: u64,
+    /// See `bytes`.
+    pub bytes_in_all: u64,
+    /// Logarithm of the strongest mean of the texts' e-values so far, over keys and layers; if there are few keys.
+    pub ln_e: Option<f64>,
 }
 
 /// How a scan ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// With results.
-    Finished(Box<Summary>),
+    Finished(Box<Finished>),
     /// At a shard boundary, because it was told to stop; the same run goes on from there.
     Stopped,
 }
 
-/// A run.
-struct Scan<'a> {
-    options: &'a Options,
-    tokenizer: Option<&'a Tokenizer>,
-    vocab_size: u32,
-    folder: Folder,
-    config: String,
+/// What a scan has found, as it is in the run folder.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// `result.json`
+    pub summary: Summary,
+    /// `sources.jsonl`
+    pub sources: Vec<Source>,
 }
 
-/// What marks are looked for.
+/// What to look for.
 pub struct Marks<'a> {
-    /// The profile.
-    pub profile: &'a Profile,
-    /// SHA-256 of its file.
-    pub profile_sha256: [u8; 32],
-    /// The tokenizer; `None` if ids are read.
-    pub tokenizer: Option<&'a Tokenizer>,
+    /// The deployments.
+    pub profiles: &'a Profiles,
     /// The keys.
     pub keys: &'a Keys,
 }
 
-/// Scans, or goes on with a scan, and writes `result.json`, `hits.jsonl` and `skipped.jsonl` into the run folder.
+/// Scans, or goes on with a scan, and writes `result.json`, `hits.jsonl`, `hits.parquet`, `sources.jsonl` and
+/// `skipped.jsonl` into the run folder.
 ///
 /// # Errors
 /// If the folder belongs to another run, an input cannot be read or changes meanwhile, or the folder cannot be written.
@@ -120,89 +158,122 @@ pub fn scan(
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Outcome> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().context("starting threads")?;
-    pool.install(|| run(options, marks, stop, progress))
+    in_pool(options.threads, || {
+        let layers = Layers::new(marks.profiles, marks.keys);
+        let few = layers.few(marks.keys);
+        let so_far = Mutex::new((0, Walked::default()));
+        let walked = Mutex::new(HashMap::new());
+        let look = |shard: &Shard, table: &table::Table| -> Result<Option<f64>> {
+            let Some(few) = &few else { return Ok(None) };
+            let of_shard = score::texts(table, layers.layers, &layers.inputs, few)?;
+            let mut ln_e = None;
+            if let Ok(mut so_far) = so_far.lock() {
+                so_far.0 += shard.header.counts.texts;
+                so_far.1.add(&of_shard);
+                let sums = so_far.1.e_values.iter().flatten().copied();
+                ln_e = sums.max_by(f64::total_cmp).map(|sum| sum.ln() - (so_far.0.max(1) as f64).ln());
+            }
+            if let Ok(mut walked) = walked.lock() {
+                walked.insert((shard.header.file, shard.header.index), of_shard);
+            }
+            Ok(ln_e.filter(|ln_e| ln_e.is_finite()))
+        };
+        let keys = Some(hex(marks.keys.fingerprint()));
+        let (folder, manifest, shards) = read(options, marks.profiles, None, keys, &look, stop, progress)?;
+        let Some(shards) = shards else { return Ok(Outcome::Stopped) };
+        let walked = walked.into_inner().unwrap_or_default();
+        let finishing = Finishing {
+            folder: &folder,
+            marks,
+            layers,
+            select: &options.select,
+            alpha: options.alpha,
+            memory: options.memory,
+            stop,
+            progress,
+        };
+        finishing.run(manifest.inputs, shards, walked)
+    })
 }
 
-fn run(
+/// Reads one machine's part of the inputs into shards, for [`merge`]. Needs no key. False if it was told to stop before the
+/// end; the same call goes on from there.
+///
+/// # Errors
+/// As [`scan`].
+pub fn partials(
     options: &Options,
-    marks: &Marks<'_>,
+    profiles: &Profiles,
+    part: Part,
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Outcome> {
+) -> Result<bool> {
+    in_pool(options.threads, || {
+        let (.., shards) = read(options, profiles, Some(part), None, &|_, _| Ok(None), stop, progress)?;
+        Ok(shards.is_some())
+    })
+}
+
+fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("starting threads")?;
+    pool.install(work)
+}
+
+/// The reading of [`scan`] and [`partials`]; no shards if it was told to stop.
+fn read(
+    options: &Options,
+    profiles: &Profiles,
+    part: Option<Part>,
+    keys: Option<String>,
+    look: &(dyn Fn(&Shard, &table::Table) -> Result<Option<f64>> + Sync),
+    stop: &AtomicBool,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<(Folder, Manifest, Option<Shards>)> {
     let folder = Folder::open(&options.out)?;
-    let keys = marks.keys;
-    let inputs = options.inputs.par_iter().map(|path| input(path)).collect::<Result<Vec<_>>>()?;
-    let mut manifest = Manifest {
-        scan: "watermark-scan/1".to_owned(),
-        profile_sha256: hex(&marks.profile_sha256),
-        tokenizer_sha256: marks.tokenizer.map(|_| hex(&marks.profile.tokenizer.sha256)),
-        keys: hex(keys.fingerprint()),
+    let mine = |at: usize| part.is_none_or(|part| at % part.of + 1 == part.number);
+    let paths: Vec<&PathBuf> =
+        options.inputs.iter().enumerate().filter(|(at, _)| mine(*at)).map(|(_, path)| path).collect();
+    let inputs = paths.par_iter().map(|path| input(path)).collect::<Result<Vec<_>>>()?;
+    let identity = profiles.identity();
+    let manifest = Manifest {
+        scan: "watermark-scan/2".to_owned(),
+        profiles: identity.profiles,
+        tokenizers: identity.tokenizers,
+        keys,
+        part: part.map(|part| format!("{}/{}", part.number, part.of)),
         input_format: options.input_format.to_string(),
         field: options.select.field.clone(),
         role: options.select.role.clone(),
         shard_bytes: options.shard_bytes,
-        inputs: Vec::new(),
+        inputs: inputs.iter().map(|input| input.file.clone()).collect(),
     };
-    let config = hex(&Sha256::digest(serde_json::to_vec(&manifest)?));
-    manifest.inputs = inputs.iter().map(|input| input.file.clone()).collect();
     folder.begin(&manifest)?;
+    let reading = Reading {
+        options,
+        profiles,
+        shards: folder.shards(),
+        config: manifest.config()?,
+        inputs: &inputs,
+        look,
+        stop,
+        progress,
+    };
+    let mut shards = resumed(&reading)?;
+    let whole = reading.read_all(&mut shards)?;
+    Ok((folder, manifest, whole.then_some(shards)))
+}
 
-    let vocab_size = marks.profile.tokenizer.vocab_size;
-    let scan = Scan { options, tokenizer: marks.tokenizer, vocab_size, folder, config };
-    let mut shards = scan.finished(&inputs)?;
-    let resumed_shards = shards.len() as u64;
-    if !reading::read_all(&scan, &inputs, &mut shards, stop, progress)? {
-        return Ok(Outcome::Stopped);
-    }
-    let shards: BTreeMap<(usize, u32), Shard> = shards.into_iter().collect();
-    let shards: Vec<&Shard> = shards.values().collect();
-    let mut counts = shard::Counts::default();
-    shards.iter().for_each(|shard| counts.add(&shard.header.counts));
-    progress(Progress {
-        shards: shards.len() as u64,
-        resumed_shards,
-        records: counts.records,
-        tokens: counts.tokens,
-        bad_records: counts.bad(),
-        scoring: true,
+/// The shards that an earlier run finished; what is not intact is removed and done again.
+fn resumed(reading: &Reading<'_>) -> Result<Shards> {
+    let (found, rest) = Shard::all(&reading.shards)?;
+    let (usable, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|Shard { header, .. }| {
+        header.config == reading.config
+            && reading.inputs.get(header.file).is_some_and(|input| input.file.sha256 == header.input)
     });
-
-    let mix = Mix::new(keys.fingerprint());
-    let (mut layers, mut of_layers, mut results) = (Vec::new(), Vec::new(), Vec::new());
-    for (of_layer, packing) in keys.layers() {
-        let inputs = Inputs { layer: &of_layer[0], packing, mix };
-        let scoring = Scoring { inputs, keys: of_layer, keep: counts.tokens <= RESAMPLED_TOKENS };
-        let (positions, made) = distinct(&shards, inputs, options.memory, &scan.folder.file("spill"), &scoring)?;
-        let made = made.unwrap_or_default();
-        let fresh = if scoring.keep { fresh(inputs, &made)? } else { Vec::new() };
-        results.push(LayerResult { positions, sums: made.sums, fresh });
-        layers.push(inputs);
-        of_layers.push(of_layer);
+    for path in rest.into_iter().chain(others.iter().flat_map(Shard::files)) {
+        fs::remove_file(&path).with_context(|| path.display().to_string())?;
     }
-    let findings = findings(keys, &results, options.alpha)?;
-    let detected = |key: usize| {
-        findings.iter().skip(key * layers.len()).take(layers.len()).any(|finding| finding.verdict == "detected")
-    };
-    let tested: Vec<usize> = (0..keys.len()).filter(|&key| keys.len() <= KEYS_PER_RECORD || detected(key)).collect();
-    let tests = counts.texts.saturating_mul((keys.len() * layers.len()) as u64);
-    let hits = hits(&shards, &layers, &of_layers, &tested, tests)?;
-    let found = Found {
-        alpha: options.alpha,
-        keys,
-        shards: &shards,
-        layers: &results,
-        findings,
-        hits: &hits,
-        keys_scored: tested.len(),
-    };
-    let (summary, hit_lines, skipped) = assemble(manifest, found)?;
-    scan.folder.write("hits.jsonl", &hit_lines)?;
-    scan.folder.write("skipped.jsonl", &skipped)?;
-    let mut json = serde_json::to_vec_pretty(&summary)?;
-    json.push(b'\n');
-    scan.folder.write("result.json", &json)?;
-    Ok(Outcome::Finished(Box::new(summary)))
+    Ok(usable.into_iter().map(|shard| ((shard.header.file, shard.header.index), shard)).collect())
 }
 
 /// Keeps standard input as a file of the run folder, since a scan may have to read its inputs again.
@@ -248,30 +319,4 @@ fn input(path: &Path) -> Result<Input> {
         bail!("{name} is no regular file, so it cannot be read twice; pass it through standard input (-)");
     }
     read().with_context(|| format!("cannot read {name}"))
-}
-
-impl Scan<'_> {
-    /// The shards that an earlier run finished; what is not intact is removed and done again.
-    fn finished(&self, inputs: &[Input]) -> Result<HashMap<(usize, u32), Shard>> {
-        let folder = self.folder.shards();
-        let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
-        let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-        let opened: Vec<(PathBuf, Option<Shard>)> =
-            paths.into_par_iter().map(|path| (path.clone(), Shard::open(&path))).collect();
-        let mut shards = HashMap::new();
-        for (path, shard) in opened {
-            let usable = shard.filter(|Shard { header, path }| {
-                header.config == self.config
-                    && inputs.get(header.file).is_some_and(|input| input.file.sha256 == header.input)
-                    && *path == Shard::path(&folder, header.file, header.index)
-            });
-            match usable {
-                Some(shard) => {
-                    shards.insert((shard.header.file, shard.header.index), shard);
-                }
-                None => fs::remove_file(&path).with_context(|| path.display().to_string())?,
-            }
-        }
-        Ok(shards)
-    }
 }

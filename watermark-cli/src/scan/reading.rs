@@ -9,16 +9,14 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use rayon::iter::{ParallelBridge, ParallelIterator};
 
+use super::counts::{Counts, Skipped};
 use super::folder::InputFile;
-use super::shard::{Counts, Header, Origin, Shard, Skipped, Text, Texts};
-use super::{Progress, Scan};
-use crate::read::{self, BadRecord, Body, Limits, ReadErrorKind, Record};
-
-/// Bad records that a shard keeps the places of.
-const SAMPLES: usize = 100;
-
-/// Longest `id` that is kept, in characters.
-const MAX_ID: usize = 256;
+use super::profiles::Profiles;
+use super::shard::{Header, Shard};
+use super::table::Table;
+use super::tokenise::{count_bad, tokenise};
+use super::{Options, Progress};
+use crate::read::{self, Body, Limits, ReadErrorKind, Record};
 
 /// One input with what would show that it changed under the scan.
 pub(super) struct Input {
@@ -27,56 +25,107 @@ pub(super) struct Input {
     pub(super) modified: Option<SystemTime>,
 }
 
-/// Reads what no shard covers yet. False if `stop` was set before all was read.
-///
-/// # Errors
-/// If an input can no longer be read or has changed, or a shard cannot be written.
-pub(super) fn read_all(
-    scan: &Scan<'_>,
-    inputs: &[Input],
-    done: &mut HashMap<(usize, u32), Shard>,
-    stop: &AtomicBool,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<bool> {
-    let state = Mutex::new(Progress { resumed_shards: done.len() as u64, ..Progress::default() });
-    let report = |counts: &Counts| {
-        if let Ok(mut state) = state.lock() {
-            state.shards += 1;
-            state.records += counts.records;
-            state.tokens += counts.tokens;
-            state.bad_records += counts.bad();
-            progress(*state);
+/// What a run reads, where it keeps it, and who watches.
+pub(super) struct Reading<'a> {
+    pub(super) options: &'a Options,
+    pub(super) profiles: &'a Profiles,
+    pub(super) shards: PathBuf,
+    /// SHA-256 of what the reading depends on.
+    pub(super) config: String,
+    pub(super) inputs: &'a [Input],
+    /// Looks at a finished shard while its ids are at hand; gives the strongest evidence so far.
+    pub(super) look: &'a (dyn Fn(&Shard, &Table) -> Result<Option<f64>> + Sync),
+    pub(super) stop: &'a AtomicBool,
+    pub(super) progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// Finished shards by input and number.
+pub(super) type Shards = HashMap<(usize, u32), Shard>;
+
+impl Reading<'_> {
+    /// Reads what no shard covers yet. False if it was told to stop before all was read.
+    ///
+    /// # Errors
+    /// If an input can no longer be read or has changed, or a shard cannot be written.
+    pub(super) fn read_all(&self, done: &mut Shards) -> Result<bool> {
+        let bytes_in_all = self.inputs.iter().map(|input| input.file.bytes).sum();
+        let state = Mutex::new(Progress { bytes_in_all, ..Progress::default() });
+        // Bytes of files that are finished, and of the one that is being cut.
+        let report = |counts: &Counts, resumed: bool, bytes: Option<u64>, ln_e: Option<f64>| {
+            if let Ok(mut state) = state.lock() {
+                state.shards += 1;
+                state.resumed_shards += u64::from(resumed);
+                state.records += counts.records;
+                state.tokens += counts.tokens();
+                state.bad_records += counts.bad();
+                state.bytes = state.bytes.max(bytes.unwrap_or(0));
+                state.ln_e = ln_e.or(state.ln_e);
+                (self.progress)(*state);
+            }
+        };
+        for shard in done.values() {
+            report(&shard.header.counts, true, None, None);
         }
-    };
-    done.values().for_each(|shard| report(&shard.header.counts));
-    // A shard that ends its input can stand for those before it only if they are all there.
-    let finished = |file: usize, done: &HashMap<(usize, u32), Shard>| {
-        let last = done.values().find(|shard| shard.header.file == file && shard.header.last);
-        last.is_some_and(|last| (0..last.header.index).all(|index| done.contains_key(&(file, index))))
-    };
-    let todo: Vec<usize> = (0..inputs.len()).filter(|&file| !finished(file, done)).collect();
-    let known = &*done;
-    let jobs = todo.into_iter().flat_map(|file| match Cutter::open(scan, file, &inputs[file]) {
-        Ok(cutter) => Box::new(cutter) as Box<dyn Iterator<Item = Result<Job>> + Send>,
-        Err(error) => Box::new(std::iter::once(Err(error))),
-    });
-    let fresh = jobs
-        .take_while(|_| !stop.load(Ordering::Relaxed))
-        .filter(|job| !job.as_ref().is_ok_and(|job| known.contains_key(&(job.file, job.index))))
-        .par_bridge()
-        .map(|job| {
-            let job = job?;
-            let shard = scan.process(&inputs[job.file], job)?;
-            report(&shard.header.counts);
-            Ok(shard)
-        })
-        .collect::<Result<Vec<Shard>>>()?;
-    done.extend(fresh.into_iter().map(|shard| ((shard.header.file, shard.header.index), shard)));
-    Ok((0..inputs.len()).all(|file| finished(file, done)))
+        let todo = unfinished(done, self.inputs.len());
+        let mut before = vec![0; self.inputs.len()];
+        let mut passed: u64 = bytes_in_all - todo.iter().map(|&file| self.inputs[file].file.bytes).sum::<u64>();
+        for &file in &todo {
+            before[file] = passed;
+            passed += self.inputs[file].file.bytes;
+        }
+        let known = &*done;
+        let jobs = todo.into_iter().flat_map(|file| match Cutter::open(self.options, file, &self.inputs[file]) {
+            Ok(cutter) => Box::new(cutter) as Box<dyn Iterator<Item = Result<Job>> + Send>,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        });
+        let fresh = jobs
+            .take_while(|_| !self.stop.load(Ordering::Relaxed))
+            .filter(|job| !job.as_ref().is_ok_and(|job| known.contains_key(&(job.file, job.index))))
+            .par_bridge()
+            .map(|job| {
+                let job = job?;
+                let bytes = before[job.file] + job.consumed;
+                let (shard, table) = self.process(job)?;
+                let ln_e = (self.look)(&shard, &table)?;
+                report(&shard.header.counts, false, Some(bytes), ln_e);
+                Ok(shard)
+            })
+            .collect::<Result<Vec<Shard>>>()?;
+        done.extend(fresh.into_iter().map(|shard| ((shard.header.file, shard.header.index), shard)));
+        Ok(unfinished(done, self.inputs.len()).is_empty())
+    }
+
+    /// Tokenises a shard's records and writes them.
+    fn process(&self, job: Job) -> Result<(Shard, Table)> {
+        let Job { file, index, first, mut counts, records, mut skipped, last, error, .. } = job;
+        let table = tokenise(records, self.profiles, &mut counts, &mut skipped)?;
+        let header = Header {
+            config: self.config.clone(),
+            input: self.inputs[file].file.sha256.clone(),
+            file,
+            index,
+            first,
+            counts,
+            skipped,
+            last,
+            error,
+            sha256: String::new(),
+        };
+        Ok((Shard::write(&self.shards, header, &table)?, table))
+    }
+}
+
+/// Inputs that some shard is missing of. One that ends its input can stand for those before it only if they are all there.
+pub(super) fn unfinished(done: &Shards, inputs: usize) -> Vec<usize> {
+    let lasts: HashMap<usize, u32> =
+        done.values().filter(|shard| shard.header.last).map(|shard| (shard.header.file, shard.header.index)).collect();
+    let whole =
+        |file: usize| lasts.get(&file).is_some_and(|&last| (0..last).all(|index| done.contains_key(&(file, index))));
+    (0..inputs).filter(|&file| !whole(file)).collect()
 }
 
 /// The records of one shard.
-pub(super) struct Job {
+struct Job {
     file: usize,
     index: u32,
     first: u64,
@@ -85,6 +134,8 @@ pub(super) struct Job {
     skipped: Vec<Skipped>,
     last: bool,
     error: Option<String>,
+    /// Bytes of the input up to here.
+    consumed: u64,
 }
 
 /// Cuts one input into shards at the same places every time.
@@ -101,8 +152,7 @@ struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    fn open(scan: &Scan<'_>, file: usize, input: &'a Input) -> Result<Self> {
-        let options = scan.options;
+    fn open(options: &Options, file: usize, input: &'a Input) -> Result<Self> {
         // A window may take the memory that the scan may take, and always the 128 MiB that every zstd decoder allows.
         let limits = Limits { max_window_log: options.memory.ilog2().clamp(27, 31), ..Limits::default() };
         let (reader, error) = match read::open_selecting(&input.path, options.input_format, &options.select, limits) {
@@ -163,7 +213,11 @@ impl<'a> Cutter<'a> {
         let index = self.index;
         self.index += 1;
         let error = self.error.clone().filter(|_| self.ended);
-        Ok(Job { file: self.file, index, first, counts, records, skipped, last: self.ended, error })
+        let consumed = match &self.reader {
+            Some(reader) if !self.ended => reader.consumed(),
+            _ => self.input.file.bytes,
+        };
+        Ok(Job { file: self.file, index, first, counts, records, skipped, last: self.ended, error, consumed })
     }
 
     /// The digest was taken before; growth or a rewrite since then would not be in it.
@@ -199,84 +253,4 @@ fn size(body: &Body) -> u64 {
         Body::Tokens { prompt_tokens, tokens } => 4 * (prompt_tokens.len() + tokens.len()),
     };
     bytes as u64 + 64
-}
-
-fn count_bad(counts: &mut Counts, skipped: &mut Vec<Skipped>, bad: &BadRecord) {
-    let kind = format!("{:?}", bad.kind());
-    skip(counts, skipped, bad.location().line(), kind, bad.to_string());
-}
-
-fn skip(counts: &mut Counts, skipped: &mut Vec<Skipped>, record: u64, kind: String, reason: String) {
-    *counts.bad_records.entry(kind.clone()).or_default() += 1;
-    if skipped.len() < SAMPLES {
-        skipped.push(Skipped { record, kind, reason });
-    }
-}
-
-impl Scan<'_> {
-    /// Tokenises a shard's records and writes them.
-    fn process(&self, input: &Input, job: Job) -> Result<Shard> {
-        let Job { file, index, first, mut counts, records, mut skipped, last, error } = job;
-        let mut texts = Texts::default();
-        let mut origins = Vec::with_capacity(records.len());
-        let mut bad = None;
-        let mut after_bad = false;
-        for record in records {
-            let Record { location, id, continues, body, .. } = record;
-            let (prompt, tokens) = match self.ids(body) {
-                Ok(ids) => ids,
-                Err(problem) => {
-                    // A record counts once, however many of its texts cannot be used.
-                    if bad != Some(location.line()) {
-                        let reason = format!("{location}: {problem:#}");
-                        skip(&mut counts, &mut skipped, location.line(), "NotTokenised".to_owned(), reason);
-                    }
-                    bad = Some(location.line());
-                    after_bad = true;
-                    continue;
-                }
-            };
-            counts.texts += 1;
-            counts.prompt_tokens += prompt.len() as u64;
-            counts.tokens += tokens.len() as u64;
-            // What continues a text that was left out must not continue the conversation before it.
-            let continues = continues && !after_bad;
-            after_bad = false;
-            texts.push(Text { continues, prompt: &prompt, tokens: &tokens });
-            let id = id.map(|id| id.chars().take(MAX_ID).collect());
-            origins.push(Origin { record: location.line(), part: location.part(), id, bytes: location.bytes() });
-        }
-        skipped.sort_by_key(|skipped| skipped.record);
-        let header = Header {
-            config: self.config.clone(),
-            input: input.file.sha256.clone(),
-            file,
-            index,
-            first,
-            counts,
-            skipped,
-            last,
-            error,
-            words: 0,
-            sha256: String::new(),
-        };
-        Shard::write(&self.folder.shards(), header, &texts, &origins)
-    }
-
-    fn ids(&self, body: Body) -> Result<(Vec<u32>, Vec<u32>)> {
-        let (prompt, tokens) = match body {
-            Body::Tokens { prompt_tokens, tokens } => (prompt_tokens, tokens),
-            Body::Text { prompt, text } => {
-                let tokenizer = self.tokenizer.context("text needs a tokenizer")?;
-                let encode = |text: &str| if text.is_empty() { Ok(Vec::new()) } else { tokenizer.encode(text) };
-                (encode(prompt.as_deref().unwrap_or(""))?, encode(&text)?)
-            }
-        };
-        for (side, ids) in [("prompt_tokens", &prompt), ("tokens", &tokens)] {
-            if let Some(at) = ids.iter().position(|&id| id >= self.vocab_size) {
-                bail!("{side}[{at}] is {}, not below vocab_size {}", ids[at], self.vocab_size);
-            }
-        }
-        Ok((prompt, tokens))
-    }
 }

@@ -1,4 +1,4 @@
-//! What a scan leaves behind.
+//! `result.json`.
 
 use std::collections::BTreeMap;
 
@@ -7,34 +7,33 @@ use serde::Serialize;
 use watermark_core::detect::{Resampling, Sums, Test, Verdict, decide};
 
 use super::Keys;
+use super::counts::Counts;
 use super::distinct::Positions;
-use super::folder::{InputFile, Manifest};
-use super::score::{FALSE_DISCOVERY_RATE, Hit};
-use super::shard::{Counts, Shard};
+use super::profiles::Profiles;
+use super::score::FALSE_DISCOVERY_RATE;
 use crate::detect::Effect;
+use crate::read::Select;
+use crate::tokenizer::hex;
 
-/// `result.json`. Nothing in it depends on time, machine, threads, memory, shards or the order of the inputs.
+/// `result.json`. A function of the texts, profiles and keys: nothing in it depends on time, machine, threads, memory,
+/// shards, files or their order, so that a scan of a folder and a job of a cluster over the same texts give the same bytes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// Format of this file.
     pub scan: &'static str,
-    /// Identity of the profile's bytes.
-    pub profile_sha256: String,
-    /// Identity of the tokenizer's bytes; null where ids were read.
-    pub tokenizer_sha256: Option<String>,
+    /// The profiles that were looked for.
+    pub profiles: Vec<ProfileLine>,
     /// Number of keys.
     pub keys: usize,
-    /// As given: `--input-format`, `--field`, `--role`.
-    pub input_format: String,
     /// JSON pointer to the generated text, if the default was not used.
     pub field: Option<String>,
     /// Role that counts as generated, if not the assistant's.
     pub role: Option<String>,
-    /// What was read, over all inputs.
+    /// What was read.
     pub totals: Totals,
-    /// What was read from each input.
-    pub inputs: Vec<InputLine>,
-    /// Where each generated position went, by layer.
+    /// What the tokenizer of each profile made of it, once per tokenizer.
+    pub tokenizers: Vec<TokenizerLine>,
+    /// Where each generated position went, by profile and layer.
     pub positions: Vec<PositionsLine>,
     /// One test per key and layer.
     pub findings: Vec<FindingLine>,
@@ -50,71 +49,53 @@ pub struct Summary {
     pub does_not_show: &'static str,
 }
 
-/// Counts over all inputs.
+/// A profile.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProfileLine {
+    /// Its name.
+    pub name: String,
+    /// Identity of its bytes.
+    pub sha256: String,
+}
+
+/// Counts of everything that was read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Totals {
-    /// Files.
-    pub inputs: usize,
-    /// Files that could not be read to their end.
+    /// Inputs that could not be read to their end.
     pub unread_inputs: usize,
-    /// Bytes of files.
-    pub bytes: u64,
     /// Lines, array elements or rows, bad ones among them.
     pub records: u64,
     /// Records that could not be used, by kind.
     pub bad_records: BTreeMap<String, u64>,
+    /// How many records were read from which fields.
+    pub schemas: BTreeMap<String, u64>,
     /// Generated texts: a conversation has several, a record without any usable one none.
     pub texts: u64,
+    /// Identity of the records that were used, in any order: SHA-256 of the sums, modulo 2^16, of 1,024 numbers that
+    /// SHA-256 makes of each record.
+    pub records_digest: String,
+}
+
+/// Counts of one tokenizer.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenizerLine {
+    /// Identity of its bytes; null where ids were read.
+    pub sha256: Option<String>,
     /// Tokens of prompts.
     pub prompt_tokens: u64,
     /// Generated tokens.
     pub tokens: u64,
-}
-
-/// Counts of one input.
-#[derive(Clone, Debug, Serialize)]
-pub struct InputLine {
-    /// The file.
-    #[serde(flatten)]
-    file: InputFile,
-    /// Lines, array elements or rows.
-    records: u64,
-    /// Those that could not be used.
-    bad_records: u64,
-    /// How many records were read from which fields.
-    schemas: BTreeMap<String, u64>,
-    /// Generated texts.
-    texts: u64,
-    /// Generated tokens.
-    tokens: u64,
-    /// Hits among the texts.
-    hits: u64,
-    /// Why it was not read to its end.
-    error: Option<String>,
-}
-
-impl Summary {
-    /// Inputs that were not read to their end, each with the reason.
-    pub fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.inputs.iter().filter_map(|input| Some((input.file.path.as_str(), input.error.as_deref()?)))
-    }
-}
-
-impl InputLine {
-    /// For a table: path, fields, records, bad records, texts, tokens, hits.
-    #[must_use]
-    pub fn cells(&self) -> Vec<String> {
-        let schemas: Vec<&str> = self.schemas.keys().map(String::as_str).collect();
-        let counts = [self.records, self.bad_records, self.texts, self.tokens, self.hits];
-        let mut cells = vec![self.file.path.escape_debug().to_string(), schemas.join(", ")];
-        cells.extend(counts.map(|n| n.to_string()));
-        cells
-    }
+    /// Tokens that texts were served as, where the records say so.
+    pub issued_tokens: u64,
+    /// Those of them that came out otherwise: the loss by tokenising again.
+    pub changed_tokens: u64,
 }
 
 /// Every generated position of a layer; the last four add up to `tokens`.
 #[derive(Clone, Debug, Serialize)]
 pub struct PositionsLine {
+    /// The profile's name.
+    pub profile: String,
     /// The layer's name.
     pub layer: String,
     /// Generated tokens.
@@ -134,6 +115,8 @@ pub struct PositionsLine {
 pub struct FindingLine {
     /// The key's file, or the account.
     pub key: String,
+    /// The profile's name.
+    pub profile: String,
     /// The layer's name.
     pub layer: String,
     /// The scheme's name.
@@ -152,6 +135,9 @@ pub struct FindingLine {
     pub verdict: &'static str,
     /// With `not_detected`: the smallest effect that would have been shown with a power of 80 %.
     pub smallest_effect: Option<Effect>,
+    /// Numbers of the layer among those of all profiles, and of the key.
+    #[serde(skip)]
+    pub(super) at: (usize, usize),
 }
 
 /// The family of tests of single texts.
@@ -167,210 +153,164 @@ pub struct HitsLine {
     pub keys_scored: usize,
 }
 
-/// A line of `hits.jsonl`, strongest first.
-#[derive(Clone, Debug, Serialize)]
-struct HitLine<'a> {
-    key: &'a str,
-    layer: &'a str,
-    file: &'a str,
-    /// Line, element or row, counted from 1.
-    record: u64,
-    /// Generated text among those of the record; 0 if there can be only one.
-    part: u32,
-    id: Option<&'a str>,
-    /// The record's bytes after decompression.
-    bytes: Option<(u64, u64)>,
-    n_scored: u64,
-    statistic: String,
-    log10_p: f64,
-    ln_e: f64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct SkippedLine<'a> {
-    file: &'a str,
-    record: u64,
-    kind: &'a str,
-    reason: &'a str,
-}
-
-/// Lines of `skipped.jsonl`.
-const MAX_SKIPPED: usize = 1000;
-
 /// One layer over the whole run.
+#[derive(Debug)]
 pub(super) struct LayerResult {
     pub(super) positions: Positions,
-    /// [key]
+    /// Distinct inputs.
+    pub(super) distinct: u64,
+    /// [key of the layer]
     pub(super) sums: Vec<Sums>,
     /// log10 p under fresh keys.
     pub(super) fresh: Vec<f64>,
 }
 
 /// The tests of keys and layers, by layer within key.
-pub(super) fn findings(keys: &Keys, layers: &[LayerResult], alpha: f64) -> Result<Vec<FindingLine>> {
-    let mut lines = Vec::with_capacity(keys.len() * layers.len());
-    let mut tests = Vec::with_capacity(lines.capacity());
-    let log10_level = alpha.log10() - (lines.capacity().max(1) as f64).log10();
-    let mut detectors = Vec::with_capacity(lines.capacity());
-    for key in 0..keys.len() {
-        for ((of_layer, _), result) in keys.layers().zip(layers) {
-            let detector = &of_layer[key];
-            let sums = result.sums.get(key).cloned().unwrap_or_default();
-            let log10_p = detector.sums_log10_p(&sums)?;
-            let resampling =
-                if sums.n == 0 { Resampling::default() } else { super::score::resampling(&result.fresh, log10_p) };
-            tests.push(Test { n_scored: sums.n, log10_p, disagrees: resampling.disagrees_with(log10_p) });
-            detectors.push(detector);
-            lines.push(FindingLine {
-                key: keys.name(key).to_owned(),
-                layer: detector.name().unwrap_or_default().to_owned(),
-                scheme: detector.scheme().name(),
-                n_scored: sums.n,
-                statistic: sums.sum.to_string(),
-                log10_p,
-                ln_e: detector.sums_ln_e(&sums)?,
-                log10_p_resampled: resampling.log10_p(),
-                verdict: "",
-                smallest_effect: None,
-            });
-        }
+pub(super) fn findings(
+    profiles: &Profiles,
+    keys: &Keys,
+    layers: &[LayerResult],
+    alpha: f64,
+) -> Result<Vec<FindingLine>> {
+    let mut tests: Vec<(usize, usize, usize)> = Vec::with_capacity(keys.tests());
+    for (layer, of_layer) in keys.layers().iter().enumerate() {
+        tests.extend(of_layer.keys.iter().enumerate().map(|(at, &key)| (key, layer, at)));
+    }
+    tests.sort_unstable();
+    let log10_level = alpha.log10() - (tests.len().max(1) as f64).log10();
+    let (mut lines, mut of_tests) = (Vec::with_capacity(tests.len()), Vec::with_capacity(tests.len()));
+    for &(key, layer, at) in &tests {
+        let (of_layer, result) = (&keys.layers()[layer], &layers[layer]);
+        let detector = &of_layer.detectors[at];
+        let sums = result.sums.get(at).cloned().unwrap_or_default();
+        let log10_p = detector.sums_log10_p(&sums)?;
+        let resampling =
+            if sums.n == 0 { Resampling::default() } else { super::score::resampling(&result.fresh, log10_p) };
+        of_tests.push(Test { n_scored: sums.n, log10_p, disagrees: resampling.disagrees_with(log10_p) });
+        lines.push(FindingLine {
+            key: keys.name(key).to_owned(),
+            profile: profiles.files()[of_layer.profile].profile.name.clone(),
+            layer: of_layer.name.clone(),
+            scheme: detector.scheme().name(),
+            n_scored: sums.n,
+            statistic: sums.sum.to_string(),
+            log10_p,
+            ln_e: detector.sums_ln_e(&sums)?,
+            log10_p_resampled: resampling.log10_p(),
+            verdict: "",
+            smallest_effect: None,
+            at: (layer, key),
+        });
     }
     // The same for every key of a layer, and not free.
-    let mut effects: BTreeMap<String, Option<Effect>> = BTreeMap::new();
-    for ((line, detector), verdict) in lines.iter_mut().zip(detectors).zip(decide(&tests, alpha)) {
+    let mut effects: BTreeMap<usize, Option<Effect>> = BTreeMap::new();
+    for (line, verdict) in lines.iter_mut().zip(decide(&of_tests, alpha)) {
         line.verdict = verdict.as_str();
         if verdict == Verdict::NotDetected {
-            let effect = effects
-                .entry(line.layer.clone())
+            let layer = line.at.0;
+            let detector = &keys.layers()[layer].detectors[0];
+            line.smallest_effect = *effects
+                .entry(layer)
                 .or_insert_with(|| detector.smallest_effect(line.n_scored, log10_level).map(Effect::from));
-            line.smallest_effect = *effect;
         }
     }
     Ok(lines)
 }
 
-/// What the parts of a scan have found.
+/// What a scan has found.
 pub(super) struct Found<'a> {
-    pub(super) alpha: f64,
+    pub(super) profiles: &'a Profiles,
     pub(super) keys: &'a Keys,
-    pub(super) shards: &'a [&'a Shard],
+    pub(super) select: &'a Select,
+    pub(super) alpha: f64,
+    pub(super) counts: Counts,
+    pub(super) unread_inputs: usize,
     pub(super) layers: &'a [LayerResult],
     pub(super) findings: Vec<FindingLine>,
-    pub(super) hits: &'a [Hit],
+    pub(super) hits: u64,
     /// Keys under which single texts were scored.
     pub(super) keys_scored: usize,
 }
 
-/// Everything together, and the lines of `hits.jsonl` and `skipped.jsonl`.
-pub(super) fn assemble(manifest: Manifest, found: Found<'_>) -> Result<(Summary, Vec<u8>, Vec<u8>)> {
-    let Found { alpha, keys, shards, layers, findings, hits, keys_scored } = found;
-    let mut inputs: Vec<(Counts, Option<String>)> = vec![Default::default(); manifest.inputs.len()];
-    let mut total = Counts::default();
-    let mut skipped = Vec::new();
-    let mut skipped_lines = 0;
-    for Shard { header, .. } in shards {
-        let (counts, error) = &mut inputs[header.file];
-        counts.add(&header.counts);
-        total.add(&header.counts);
-        *error = error.take().or_else(|| header.error.clone());
-        for bad in header.skipped.iter().take(MAX_SKIPPED.saturating_sub(skipped_lines)) {
-            skipped_lines += 1;
-            let file = manifest.inputs[header.file].path.as_str();
-            line(&mut skipped, &SkippedLine { file, record: bad.record, kind: &bad.kind, reason: &bad.reason })?;
-        }
-    }
-    let names: Vec<String> = keys.layers().map(|(keys, _)| keys[0].name().unwrap_or_default().to_owned()).collect();
-    let mut hit_lines = Vec::new();
-    let mut hits_of = vec![0; inputs.len()];
-    for hit in hits {
-        hits_of[hit.file] += 1;
-        let of_layer = keys.layers().nth(hit.layer).map_or(&[][..], |(of_layer, _)| of_layer);
-        let log10_p = of_layer.get(hit.key).map_or(Ok(0.0), |detector| detector.sums_log10_p(&hit.sums))?;
-        let origin = &hit.origin;
-        let hit_line = HitLine {
-            key: keys.name(hit.key),
-            layer: &names[hit.layer],
-            file: &manifest.inputs[hit.file].path,
-            record: origin.record,
-            part: origin.part,
-            id: origin.id.as_deref(),
-            bytes: origin.bytes,
-            n_scored: hit.sums.n,
-            statistic: hit.sums.sum.to_string(),
-            log10_p,
-            ln_e: hit.ln_e,
-        };
-        line(&mut hit_lines, &hit_line)?;
-    }
-    let positions = names.iter().zip(layers).map(|(name, layer)| {
-        let Positions { left, inputs } = layer.positions;
-        let scored = layer.sums.first().map_or(0, |sums| sums.n);
-        PositionsLine {
-            layer: name.clone(),
-            tokens: total.tokens,
-            short_context: left.short_context,
-            excluded: left.excluded,
-            duplicate: inputs - scored,
-            scored,
-        }
-    });
-    let positions = positions.collect();
-    let bytes = manifest.inputs.iter().map(|input| input.bytes).sum();
-    let unread_inputs = inputs.iter().filter(|(_, error)| error.is_some()).count();
-    let families = (keys.len(), layers.len(), total.texts);
-    let summary = Summary {
-        scan: "watermark-scan-result/1",
-        profile_sha256: manifest.profile_sha256,
-        tokenizer_sha256: manifest.tokenizer_sha256,
-        keys: keys.len(),
-        input_format: manifest.input_format,
-        field: manifest.field,
-        role: manifest.role,
-        totals: Totals {
-            inputs: inputs.len(),
-            unread_inputs,
-            bytes,
-            records: total.records,
-            bad_records: total.bad_records,
-            texts: total.texts,
-            prompt_tokens: total.prompt_tokens,
-            tokens: total.tokens,
-        },
-        inputs: manifest
-            .inputs
-            .into_iter()
-            .zip(inputs)
-            .zip(hits_of)
-            .map(|((file, (counts, error)), hits)| InputLine {
-                file,
-                records: counts.records,
-                bad_records: counts.bad(),
-                schemas: counts.schemas,
-                texts: counts.texts,
-                tokens: counts.tokens,
-                hits,
-                error,
-            })
-            .collect(),
-        positions,
-        family_size: findings.len(),
-        findings,
-        family: format!("Holm over {} keys x {} layers", families.0, families.1),
-        alpha,
-        hits: HitsLine {
-            n: hits.len() as u64,
-            false_discovery_rate: FALSE_DISCOVERY_RATE,
-            family: format!("e-BH over {} texts x {} layers x {} keys", families.2, families.1, families.0),
-            keys_scored,
-        },
-        does_not_show: "Who copied the text, how, or why; whether a model was trained on it. A mark can be in public text, \
-                        or be put there to frame somebody.",
-    };
-    Ok((summary, hit_lines, skipped))
+/// How many tests of single texts there are.
+pub(super) fn text_tests(counts: &Counts, keys: &Keys) -> u64 {
+    counts.texts.saturating_mul(keys.tests() as u64)
 }
 
-fn line(to: &mut Vec<u8>, value: &impl Serialize) -> Result<()> {
-    serde_json::to_writer(&mut *to, value)?;
-    to.push(b'\n');
-    Ok(())
+impl Summary {
+    pub(super) fn new(found: Found<'_>) -> Self {
+        let Found { profiles, keys, select, alpha, counts, unread_inputs, layers, findings, hits, keys_scored } = found;
+        let identity = profiles.identity();
+        let name = |profile: usize| profiles.files()[profile].profile.name.clone();
+        let positions = keys.layers().iter().zip(layers).map(|(layer, result)| PositionsLine {
+            profile: name(layer.profile),
+            layer: layer.name.clone(),
+            tokens: counts.ids.get(profiles.slot(layer.profile)).map_or(0, |ids| ids.tokens),
+            short_context: result.positions.short_context,
+            excluded: result.positions.excluded,
+            duplicate: result.positions.inputs - result.distinct,
+            scored: result.distinct,
+        });
+        let families = match profiles.files().len() {
+            1 => format!("{} keys x {} layers", keys.len(), layers.len()),
+            n => format!(
+                "{} pairs of one of {} keys and one of {} layers of {n} profiles",
+                keys.tests(),
+                keys.len(),
+                layers.len()
+            ),
+        };
+        Self {
+            scan: "watermark-scan-result/2",
+            profiles: (0..profiles.files().len())
+                .map(|profile| ProfileLine { name: name(profile), sha256: identity.profiles[profile].clone() })
+                .collect(),
+            keys: keys.len(),
+            field: select.field.clone(),
+            role: select.role.clone(),
+            positions: positions.collect(),
+            family_size: findings.len(),
+            findings,
+            family: format!("Holm over {families}"),
+            alpha,
+            hits: HitsLine {
+                n: hits,
+                false_discovery_rate: FALSE_DISCOVERY_RATE,
+                family: format!("e-BH over {} texts x {families}", counts.texts),
+                keys_scored,
+            },
+            tokenizers: counts
+                .ids
+                .iter()
+                .enumerate()
+                .map(|(slot, ids)| TokenizerLine {
+                    sha256: identity.tokenizers.get(slot).cloned(),
+                    prompt_tokens: ids.prompt_tokens,
+                    tokens: ids.tokens,
+                    issued_tokens: ids.issued,
+                    changed_tokens: ids.changed,
+                })
+                .collect(),
+            totals: Totals {
+                unread_inputs,
+                records: counts.records,
+                records_digest: hex(&counts.read.digest()),
+                bad_records: counts.bad_records,
+                schemas: counts.schemas,
+                texts: counts.texts,
+            },
+            does_not_show: "Who copied the text, how, or why; whether a model was trained on it. A mark can be in public \
+                            text, or be put there to frame somebody.",
+        }
+    }
+
+    /// The bytes of `result.json`.
+    ///
+    /// # Errors
+    /// Never, in practice.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let mut json = serde_json::to_vec_pretty(self)?;
+        json.push(b'\n');
+        Ok(json)
+    }
 }

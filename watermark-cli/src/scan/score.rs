@@ -1,14 +1,17 @@
-//! Scores of the distinct PRF inputs under every key, and of the records that can matter.
+//! Scores of distinct PRF inputs: of single texts, of sources and of the whole run.
+//!
+//! Where every text is scored by itself, the run need not be scored again: its sum is that of the texts less what they share,
+//! and only what several texts share is looked at a second time. Sums are integers, so both ways end in the same numbers.
 
-use anyhow::Result;
-use rayon::iter::{IntoParallelIterator, IntoParallelRefIterator, ParallelIterator};
+use anyhow::{Context, Result};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{LayerDetector, Prepared, RESAMPLING_KEYS, Resampling, Sums};
 use watermark_core::key::fresh_keys;
-use watermark_core::stats::e_bh_among;
 
-use super::distinct::{Before, Consume, Inputs};
-use super::shard::{Origin, Shard};
+use super::distinct::{Consume, Inputs};
+use super::keys::Layer;
+use super::table::Table;
 
 /// Inputs scored at a time: they stay in a core's cache while the keys pass.
 const CHUNK: usize = 4096;
@@ -17,40 +20,83 @@ const CHUNK: usize = 4096;
 /// then, and would cost more than the tokenising of a large run.
 pub(super) const RESAMPLED_TOKENS: u64 = 1 << 17;
 
-/// What the distinct inputs of one layer add up to.
-#[derive(Default)]
+/// Share of false hits among the hits that may be expected.
+pub(super) const FALSE_DISCOVERY_RATE: f64 = 0.01;
+
+/// Up to this many keys, every text is scored under every one of them; of more, only under those that are detected in
+/// the run as a whole.
+pub(super) const KEYS_PER_TEXT: usize = 16;
+
+/// What the inputs of one layer add up to.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Made {
     /// [key]
     pub(super) sums: Vec<Sums>,
+    /// Distinct inputs.
+    pub(super) distinct: u64,
     /// The inputs themselves, in no order, if they are kept for fresh keys.
-    kept: Vec<u128>,
+    pub(super) kept: Vec<u128>,
 }
 
-/// Scores distinct inputs under every key while they are there.
+/// Scores inputs under every key while they are there.
 pub(super) struct Scoring<'a> {
     pub(super) inputs: Inputs<'a>,
-    pub(super) keys: &'a [LayerDetector],
+    pub(super) keys: Vec<&'a LayerDetector>,
+    /// Only what exceeds one occurrence, which is what the sums of texts have too much.
+    pub(super) excess: bool,
     pub(super) keep: bool,
+}
+
+impl Scoring<'_> {
+    fn add(&self, sums: &mut [Sums], distinct: &[u128], times: u64) -> Result<()> {
+        for chunk in distinct.chunks(CHUNK) {
+            let prepared = self.inputs.prepare(chunk);
+            for (sums, key) in sums.iter_mut().zip(&self.keys) {
+                sums.merge_times(&key.sums(&prepared)?, times);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Consume for Scoring<'_> {
     type Made = Made;
 
-    fn consume(&self, distinct: &[u128]) -> Result<Made> {
-        let mut sums = vec![Sums::default(); self.keys.len()];
-        for chunk in distinct.chunks(CHUNK) {
-            let prepared = self.inputs.prepare(chunk);
-            for (sums, key) in sums.iter_mut().zip(self.keys) {
-                sums.merge(&key.sums(&prepared)?);
+    fn consume(&self, sorted: &[u128]) -> Result<Made> {
+        let mut made = Made { sums: vec![Sums::default(); self.keys.len()], distinct: 0, kept: Vec::new() };
+        let runs = sorted.chunk_by(|a, b| a == b);
+        if self.excess && !self.keep {
+            // By the bits of how often an input occurs too much: most occur twice, and every list is scored once.
+            let mut by_bit: Vec<Vec<u128>> = Vec::new();
+            for run in runs {
+                made.distinct += 1;
+                let mut excess = run.len() - 1;
+                while excess > 0 {
+                    let bit = excess.trailing_zeros() as usize;
+                    by_bit.resize(by_bit.len().max(bit + 1), Vec::new());
+                    by_bit[bit].push(run[0]);
+                    excess &= excess - 1;
+                }
             }
+            for (bit, inputs) in by_bit.iter().enumerate() {
+                self.add(&mut made.sums, inputs, 1 << bit)?;
+            }
+            return Ok(made);
         }
-        Ok(Made { sums, kept: if self.keep { distinct.to_vec() } else { Vec::new() } })
+        made.kept = runs.map(|run| run[0]).collect();
+        made.distinct = made.kept.len() as u64;
+        self.add(&mut made.sums, &made.kept, 1)?;
+        if !self.keep {
+            made.kept = Vec::new();
+        }
+        Ok(made)
     }
 
     fn merge(&self, mut a: Made, mut b: Made) -> Made {
         for (sums, more) in a.sums.iter_mut().zip(&b.sums) {
             sums.merge(more);
         }
+        a.distinct += b.distinct;
         a.kept.append(&mut b.kept);
         a
     }
@@ -58,8 +104,8 @@ impl Consume for Scoring<'_> {
 
 /// log10 p of the same inputs under fresh keys. They do not depend on the key that is tested, so one set serves all keys.
 /// The seed is the digest of the inputs in ascending order, so nobody can choose the keys.
-pub(super) fn fresh(inputs: Inputs<'_>, made: &Made) -> Result<Vec<f64>> {
-    let mut packed: Vec<u128> = made.kept.iter().map(|&mixed| inputs.mix.unmix(mixed)).collect();
+pub(super) fn fresh(inputs: Inputs<'_>, kept: &[u128]) -> Result<Vec<f64>> {
+    let mut packed: Vec<u128> = kept.iter().map(|&mixed| inputs.mix.unmix(mixed)).collect();
     packed.sort_unstable();
     let mut digest = Sha256::new();
     packed.iter().for_each(|number| digest.update(number.to_le_bytes()));
@@ -85,74 +131,85 @@ pub(super) fn resampling(fresh: &[f64], log10_p: f64) -> Resampling {
     Resampling { keys: fresh.len() as u64, at_least }
 }
 
-/// Share of false hits among the hits that may be expected.
-pub(super) const FALSE_DISCOVERY_RATE: f64 = 0.01;
+/// Which keys of every layer texts and sources are scored under: numbers into the layer's keys.
+pub(super) type Tested = Vec<Vec<usize>>;
 
-/// Up to this many keys, every record is scored under every one of them; of more, only under those that are detected in
-/// the run as a whole.
-pub(super) const KEYS_PER_RECORD: usize = 16;
-
-/// A text that is marked under a key.
-#[derive(Clone, Debug)]
-pub(super) struct Hit {
+/// A text under one key that may be marked: its e-value is at least the least that e-BH can reject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
     pub(super) layer: usize,
+    /// Number of the key in the layer.
     pub(super) key: usize,
-    pub(super) file: usize,
-    pub(super) origin: Origin,
+    pub(super) record: u64,
+    pub(super) part: u32,
+    pub(super) id: Option<String>,
+    pub(super) bytes: Option<(u64, u64)>,
     pub(super) sums: Sums,
-    pub(super) ln_e: f64,
 }
 
-/// The texts that are marked, at a false discovery rate of [`FALSE_DISCOVERY_RATE`] over `tests` texts times layers times
-/// keys, by the e-BH procedure, which holds under any dependence (texts share inputs).
-///
-/// Exact although most tests are left out. e-BH rejects nothing below `1 / rate`, so an e-value below that changes no
-/// other decision; and a key that was not detected counts with e-values of zero, which are smaller than its own, so that
-/// their mean stays at most one under the null hypothesis whatever they were left out for.
-pub(super) fn hits(
-    shards: &[&Shard],
-    layers: &[Inputs<'_>],
-    keys: &[&[LayerDetector]],
-    tested: &[usize],
-    tests: u64,
-) -> Result<Vec<Hit>> {
-    if tested.is_empty() {
-        return Ok(Vec::new());
-    }
-    let of_shards: Vec<Vec<Hit>> =
-        shards.par_iter().map(|shard| candidates(shard, layers, keys, tested)).collect::<Result<_>>()?;
-    let candidates: Vec<Hit> = of_shards.into_iter().flatten().collect();
-    let ln_e: Vec<f64> = candidates.iter().map(|hit| hit.ln_e).collect();
-    let rejected = e_bh_among(&ln_e, tests, FALSE_DISCOVERY_RATE);
-    let mut hits: Vec<Hit> = candidates.into_iter().zip(rejected).filter(|(_, hit)| *hit).map(|(hit, _)| hit).collect();
-    // The strongest first.
-    hits.sort_by(|a, b| {
-        let place = |hit: &Hit| (hit.file, hit.origin.record, hit.origin.part, hit.key, hit.layer);
-        b.ln_e.total_cmp(&a.ln_e).then_with(|| place(a).cmp(&place(b)))
-    });
-    Ok(hits)
+/// The texts of one table, each by itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Walked {
+    /// [layer][tested key]: over the texts.
+    pub(super) sums: Vec<Vec<Sums>>,
+    /// [layer][tested key]: sum of the texts' e-values, whose mean is an e-value too.
+    pub(super) e_values: Vec<Vec<f64>>,
+    pub(super) candidates: Vec<Candidate>,
 }
 
-fn candidates(shard: &Shard, layers: &[Inputs<'_>], keys: &[&[LayerDetector]], tested: &[usize]) -> Result<Vec<Hit>> {
-    let (texts, origins) = shard.texts_and_origins()?;
-    let least = -FALSE_DISCOVERY_RATE.ln();
-    let mut hits = Vec::new();
-    for (layer, (inputs, keys)) in layers.iter().zip(keys).enumerate() {
-        let (mut before, mut numbers) = (Before::default(), Vec::new());
-        for (text, origin) in texts.iter().zip(&origins) {
-            numbers.clear();
-            inputs.collect(text, &mut before, &mut numbers)?;
-            numbers.sort_unstable();
-            numbers.dedup();
-            let prepared = inputs.prepare(&numbers);
-            for &key in tested {
-                let sums = keys[key].sums(&prepared)?;
-                let ln_e = keys[key].sums_ln_e(&sums)?;
-                if ln_e >= least {
-                    hits.push(Hit { layer, key, file: shard.header.file, origin: origin.clone(), sums, ln_e });
-                }
-            }
+impl Walked {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sums.resize(self.sums.len().max(other.sums.len()), Vec::new());
+        self.e_values.resize(self.sums.len(), Vec::new());
+        for (of_layer, more) in self.sums.iter_mut().zip(&other.sums) {
+            of_layer.resize(of_layer.len().max(more.len()), Sums::default());
+            of_layer.iter_mut().zip(more).for_each(|(sums, more)| sums.merge(more));
+        }
+        for (of_layer, more) in self.e_values.iter_mut().zip(&other.e_values) {
+            of_layer.resize(of_layer.len().max(more.len()), 0.0);
+            of_layer.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
     }
-    Ok(hits)
+}
+
+/// Scores every text of a table under the tested keys.
+pub(super) fn texts(table: &Table, layers: &[Layer], inputs: &[Inputs<'_>], tested: &Tested) -> Result<Walked> {
+    let least = -FALSE_DISCOVERY_RATE.ln();
+    let mut walked = Walked::default();
+    for (at, ((layer, inputs), keys)) in layers.iter().zip(inputs).zip(tested).enumerate() {
+        let (mut of_keys, mut e_values) = (vec![Sums::default(); keys.len()], vec![0.0; keys.len()]);
+        if !keys.is_empty() {
+            inputs.walk(table, |origin, text, distinct| {
+                let prepared = inputs.prepare(distinct);
+                for ((&key, total), e_value) in keys.iter().zip(&mut of_keys).zip(&mut e_values) {
+                    let detector = &layer.detectors[key];
+                    let sums = detector.sums(&prepared)?;
+                    total.merge(&sums);
+                    let ln_e = detector.sums_ln_e(&sums)?;
+                    *e_value += ln_e.exp();
+                    if ln_e >= least {
+                        walked.candidates.push(Candidate {
+                            layer: at,
+                            key,
+                            record: origin.record,
+                            part: text.part,
+                            id: origin.id.map(str::to_owned),
+                            bytes: origin.bytes,
+                            sums,
+                        });
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        walked.sums.push(of_keys);
+        walked.e_values.push(e_values);
+    }
+    Ok(walked)
+}
+
+/// The sums of distinct inputs of a set of texts, from the sums of the texts and the excess over one occurrence each.
+pub(super) fn less_excess(of_texts: &[Sums], excess: &[Sums]) -> Result<Vec<Sums>> {
+    let pairs = of_texts.iter().zip(excess);
+    pairs.map(|(texts, excess)| texts.without(excess).context("sums of texts and of the run disagree")).collect()
 }

@@ -74,8 +74,9 @@ fn result(folder: &Folder, run: &str) -> Value {
 }
 
 /// What must not depend on how the work was done.
-fn outputs(folder: &Folder, run: &str) -> [String; 3] {
-    ["result.json", "hits.jsonl", "skipped.jsonl"].map(|name| folder.read(&format!("{run}/{name}")))
+fn outputs(folder: &Folder, run: &str) -> [Vec<u8>; 5] {
+    ["result.json", "hits.jsonl", "hits.parquet", "sources.jsonl", "skipped.jsonl"]
+        .map(|name| std::fs::read(folder.path(&format!("{run}/{name}"))).unwrap())
 }
 
 const SCAN: &str = "scan --profile p.json --keys keys.txt --shard-size 8K";
@@ -102,19 +103,26 @@ fn planted_keys_are_found_and_nothing_else() {
     let totals = &result["totals"];
     assert_eq!(totals["records"], ANSWERS * 2 + 4 * ANSWERS + ANSWERS / 2 + ANSWERS);
     assert_eq!(totals["texts"], ANSWERS * 2 + 4 * ANSWERS + ANSWERS + ANSWERS);
-    let inputs = result["inputs"].as_array().unwrap();
-    assert_eq!(inputs.iter().map(|input| input["tokens"].as_u64().unwrap()).sum::<u64>(), totals["tokens"]);
-    let schemas: Vec<&Value> = inputs.iter().map(|input| &input["schemas"]).collect();
+    let tokens = result["tokenizers"][0]["tokens"].as_u64().unwrap();
+    let mut sources = folder.json_lines("one/sources.jsonl");
+    let strength: Vec<f64> = sources.iter().map(|source| source["marks"][0]["ln_e"].as_f64().unwrap()).collect();
+    assert!(strength.is_sorted_by(|a, b| a >= b), "the strongest first: {strength:?}");
+    sources.sort_by_key(|source| source["path"].as_str().unwrap().to_owned());
+    for (source, key) in sources.iter().zip(&planted) {
+        let marks = source["marks"].as_array().unwrap();
+        assert!(!marks.is_empty() && marks.iter().all(|mark| mark["key"] == *key), "{source}");
+    }
+    assert_eq!(sources.iter().map(|source| source["ids"][0]["tokens"].as_u64().unwrap()).sum::<u64>(), tokens);
+    let schemas: Vec<&Value> = sources.iter().map(|source| &source["schemas"]).collect();
     assert_eq!(schemas[0], &json!({"prompt/completion": ANSWERS * 6}));
     assert_eq!(schemas[1], &json!({"conversations": ANSWERS / 2}));
     for layer in result["positions"].as_array().unwrap() {
         let parts = ["short_context", "excluded", "duplicate", "scored"].map(|part| layer[part].as_u64().unwrap());
-        assert_eq!(parts.iter().sum::<u64>(), totals["tokens"].as_u64().unwrap(), "{layer}");
+        assert_eq!(parts.iter().sum::<u64>(), tokens, "{layer}");
         assert!(parts[2] > 0, "the repeated documents are duplicates: {layer}");
     }
 
-    let hits: Vec<Value> =
-        folder.read("one/hits.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let hits = folder.json_lines("one/hits.jsonl");
     let mut found = BTreeSet::new();
     for hit in &hits {
         found.insert((
@@ -166,6 +174,8 @@ fn planted_keys_are_found_and_nothing_else() {
     assert_eq!(outputs(&folder, "larger"), expected);
 }
 
+const KILLS: u32 = 50;
+
 /// Killed again and again at any moment, the same command ends with the same bytes.
 #[test]
 fn kills_change_nothing() {
@@ -176,10 +186,15 @@ fn kills_change_nothing() {
     folder.line(&format!("{SCAN} --threads 2 --out undisturbed corpus")).expect(0);
     let whole = begun.elapsed().as_secs_f64();
     let expected = outputs(&folder, "undisturbed");
-    let mut midway = 0;
-    // Durations that repeat nothing: an additive sequence of irrational step.
+    let (mut kills, mut midway, mut half_done) = (0, 0, false);
+    // Durations that repeat nothing: an additive sequence of irrational step. A run that has ended is begun anew.
     let mut fraction = 0.1;
-    for _ in 0..10 {
+    while kills < KILLS || !half_done {
+        kills += 1;
+        if folder.path("run/result.json").exists() {
+            assert_eq!(outputs(&folder, "run"), expected);
+            std::fs::remove_dir_all(folder.path("run")).unwrap();
+        }
         fraction = (fraction + 0.618_033_988_749_895_f64) % 1.0;
         let mut child = Command::new(env!("CARGO_BIN_EXE_watermark"))
             .args(arguments.split_whitespace())
@@ -192,13 +207,18 @@ fn kills_change_nothing() {
         child.kill().unwrap();
         child.wait().unwrap();
         let shards = std::fs::read_dir(folder.path("run/shards")).map_or(0, Iterator::count);
-        midway += u32::from(shards > 0 && !folder.path("run/result.json").exists());
+        half_done = shards > 1 && !folder.path("run/result.json").exists();
+        midway += u32::from(half_done);
     }
-    assert!(midway > 2, "{midway} of 10 kills met work half done");
+    assert!(midway > KILLS / 4, "{midway} of {kills} kills met work half done");
     folder.line(&arguments).expect(0);
     assert_eq!(outputs(&folder, "run"), expected);
     let leftovers = std::fs::read_dir(folder.path("run/shards")).unwrap();
-    assert!(leftovers.map(|entry| entry.unwrap().path()).all(|path| path.extension().unwrap() == "shard"));
+    let extensions: BTreeSet<_> =
+        leftovers.map(|entry| entry.unwrap().path().extension().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(extensions, BTreeSet::from(["arrow", "json"].map(str::to_owned)));
+    let status: Value = serde_json::from_str(&folder.read("run/status.json")).unwrap();
+    assert!(status["resumed_shards"].as_u64() > Some(0), "{status}");
 }
 
 /// SIGINT ends the run at a shard boundary with exit code 2, and the run goes on from there.
@@ -217,7 +237,7 @@ fn an_interrupt_is_a_clean_stop() {
         .spawn()
         .unwrap();
     let shards = || std::fs::read_dir(folder.path("run/shards")).map_or(0, Iterator::count);
-    while shards() < 3 {
+    while shards() < 6 {
         std::thread::sleep(Duration::from_millis(2));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
@@ -296,4 +316,123 @@ fn agrees_with_detect() {
     let finding = &result(&folder, "stdin.run")["findings"][1];
     folder.line("scan --profile p.json --key k4.json --out file.run corpus/a.jsonl").expect(0);
     assert_eq!(finding, &result(&folder, "file.run")["findings"][1]);
+}
+
+/// Three machines without a key and one with it write the bytes that one machine writes alone; whatever is missing, doubled,
+/// of another run or damaged is refused with the reason.
+#[test]
+fn parts_of_several_machines_make_the_same_result() {
+    let folder = setup();
+    folder.line(&format!("{SCAN} --out alone corpus")).expect(0);
+    const PARTIALS: &str = "scan --profile p.json --shard-size 8K --partials";
+    for part in 1..=3 {
+        folder.line(&format!("{PARTIALS} --shard {part}/3 --out part{part} corpus")).expect(0);
+    }
+    const MERGE: &str = "merge --profile p.json --keys keys.txt";
+    folder.line(&format!("{MERGE} --out merged part3 part1 part2")).expect(0);
+    assert_eq!(outputs(&folder, "merged"), outputs(&folder, "alone"));
+    folder.line(&format!("{MERGE} --memory 64K --threads 1 --out small part1 part2 part3")).expect(0);
+    assert_eq!(outputs(&folder, "small"), outputs(&folder, "alone"));
+    // More machines than inputs.
+    for part in 1..=4 {
+        folder.line(&format!("{PARTIALS} --shard {part}/4 --out of4-{part} corpus")).expect(0);
+    }
+    folder.line(&format!("{MERGE} --out merged4 of4-1 of4-2 of4-3 of4-4")).expect(0);
+    assert_eq!(outputs(&folder, "merged4"), outputs(&folder, "alone"));
+
+    let merge = |parts: &str| folder.line(&format!("{MERGE} --out refused {parts}"));
+    merge("part1 part2").fails_with(&["part 3/3 is missing"]);
+    merge("part1 part2 part2").fails_with(&["2/3 is given twice"]);
+    merge("part1 part2 of4-3").fails_with(&["different readings"]);
+    merge("alone").fails_with(&["is no part"]);
+    merge("part1 nowhere").fails_with(&["nowhere"]);
+    folder.line("profile new --out q.json --name other").expect(0);
+    folder
+        .line("merge --profile q.json --keys keys.txt --out refused part1 part2 part3")
+        .fails_with(&["other profiles"]);
+    folder.line("merge --profile p.json --out refused part1 part2 part3").fails_with(&["--key"]);
+    folder.line(&format!("{PARTIALS} --key k4.json --out x corpus")).fails_with(&["--partials", "--key"]);
+    folder.line("scan --profile p.json --key k4.json --shard 1/2 --out x corpus").fails_with(&["--partials"]);
+    folder.line(&format!("{PARTIALS} --shard 3/2 --out x corpus")).fails_with(&["1/8 to 8/8"]);
+    let shard = folder.path("part2/shards/000000-000000.arrow");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    merge("part1 part2 part3").fails_with(&["part2", "damaged"]);
+    folder.line(&format!("{PARTIALS} --shard 2/3 --out part2 corpus")).expect(0);
+    folder.line(&format!("{MERGE} --out repaired part1 part2 part3")).expect(0);
+    assert_eq!(outputs(&folder, "repaired"), outputs(&folder, "alone"));
+}
+
+/// Two deployments with different tokenizers are looked for at once; the family of tests grows accordingly.
+#[test]
+fn several_profiles_at_once() {
+    let folder = setup();
+    let tokenizer = watermark_lab::shipped::tokenizer_json();
+    // The same vocabulary without the merges that a later tokenizer has.
+    let mut other: Value = serde_json::from_slice(tokenizer).unwrap();
+    other["model"]["merges"].as_array_mut().unwrap().truncate(600);
+    folder.write("other.tokenizer.json", other.to_string());
+    folder.line("profile new --tokenizer other.tokenizer.json --name other --path old --out q.json").expect(0);
+    let keys = "--key k4.json --key k5.json";
+    let both = "scan --profile p.json --profile q.json --tokenizer other.tokenizer.json";
+    folder.line(&format!("{both} {keys} --out both corpus")).expect(0);
+    let result = result(&folder, "both");
+    assert_eq!(result["family_size"], 8);
+    assert_eq!(result["tokenizers"].as_array().unwrap().len(), 2);
+    let tokens: Vec<u64> = (0..2).map(|at| result["tokenizers"][at]["tokens"].as_u64().unwrap()).collect();
+    assert!(tokens[1] > tokens[0], "fewer merges make more tokens: {tokens:?}");
+    for layer in result["positions"].as_array().unwrap() {
+        let parts = ["short_context", "excluded", "duplicate", "scored"].map(|part| layer[part].as_u64().unwrap());
+        let of_profile = tokens[usize::from(layer["profile"] == "other")];
+        assert_eq!(parts.iter().sum::<u64>(), of_profile, "{layer}");
+    }
+    for finding in result["findings"].as_array().unwrap() {
+        // The marked share is too small for the distillation layer.
+        let marked = finding["key"] == "k4.json" && finding["profile"] != "other" && finding["layer"] == "provenance";
+        assert_eq!(finding["verdict"] == "detected", marked, "{finding}");
+    }
+    // Each half is what it is alone, but for the family.
+    folder.line(&format!("scan --profile p.json {keys} --out one corpus")).expect(0);
+    let alone = self::result(&folder, "one");
+    for finding in alone["findings"].as_array().unwrap() {
+        assert!(result["findings"].as_array().unwrap().iter().any(|both| both["statistic"] == finding["statistic"]
+            && both["key"] == finding["key"]
+            && both["log10_p"] == finding["log10_p"]));
+    }
+    let scan = |line: &str| folder.line(&format!("scan {line} {keys} --out refused corpus"));
+    scan("--profile p.json --profile p.json").fails_with(&["two profiles are named"]);
+    scan("--profile q.json").fails_with(&["--tokenizer"]);
+    scan("--profile p.json --tokenizer other.tokenizer.json")
+        .fails_with(&["other.tokenizer.json", "token ids would not agree"]);
+    folder.write("third.json", other.to_string().replace("\"version\":\"1.0\"", "\"version\": \"1.0\""));
+    scan("--profile p.json --profile q.json --tokenizer other.tokenizer.json --tokenizer third.json")
+        .fails_with(&["third.json", "no profile"]);
+    scan("--profile p.json --profile q.json --tokenizer other.tokenizer.json --input-format tokens")
+        .fails_with(&["different tokenizers"]);
+}
+
+/// Events as JSON lines, the result last; ids that a text was served as are compared with those that it has now.
+#[test]
+fn events_and_the_loss_by_tokenising_again() {
+    let folder = setup();
+    let answers: Vec<Value> = folder
+        .json_lines("marked4.jsonl")
+        .iter()
+        .map(|record| json!({"prompt": record["prompt"], "completion": record["completion"], "tokens": record["tokens"]}))
+        .collect();
+    let issued: usize = answers.iter().map(|answer| answer["tokens"].as_array().unwrap().len()).sum();
+    folder.write("answers.jsonl", answers.iter().map(|answer| format!("{answer}\n")).collect::<String>());
+    let events = folder.line("scan --profile p.json --key k4.json --out run --json answers.jsonl").expect(0).json();
+    let (last, progress) = events.split_last().unwrap();
+    assert!(!progress.is_empty() && progress.iter().all(|event| event["event"] == "progress"), "{progress:?}");
+    assert!(progress.iter().any(|event| event["mean_ln_e"].as_f64() > Some(5.0)), "evidence so far: {progress:?}");
+    assert_eq!(progress.last().unwrap()["phase"], "ended");
+    assert_eq!(last["event"], "result");
+    assert_eq!(last["result"], result(&folder, "run"));
+    let tokenizer = &last["result"]["tokenizers"][0];
+    assert_eq!(tokenizer["issued_tokens"], issued);
+    let changed = tokenizer["changed_tokens"].as_u64().unwrap() as usize;
+    assert!(changed < issued / 4, "{changed} of {issued}");
 }

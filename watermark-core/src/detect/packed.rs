@@ -93,12 +93,28 @@ pub struct Sums {
 impl Sums {
     /// Adds those of a disjoint set of pairs of the same layer.
     pub fn merge(&mut self, other: &Self) {
-        self.n += other.n;
-        self.sum += other.sum;
+        self.merge_times(other, 1);
+    }
+
+    /// Adds `times` times those of other pairs, as if each occurred so often.
+    pub fn merge_times(&mut self, other: &Self, times: u64) {
+        self.n += other.n * times;
+        self.sum += other.sum * u128::from(times);
         self.layer_ones.resize(self.layer_ones.len().max(other.layer_ones.len()), 0);
         for (ones, more) in self.layer_ones.iter_mut().zip(&other.layer_ones) {
-            *ones += more;
+            *ones += more * times;
         }
+    }
+
+    /// What is left without pairs that were counted; `None` if they were not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Option<Self> {
+        let mut layer_ones = self.layer_ones.clone();
+        for (at, fewer) in other.layer_ones.iter().enumerate() {
+            let ones = layer_ones.get_mut(at)?;
+            *ones = ones.checked_sub(*fewer)?;
+        }
+        Some(Self { n: self.n.checked_sub(other.n)?, sum: self.sum.checked_sub(other.sum)?, layer_ones })
     }
 }
 

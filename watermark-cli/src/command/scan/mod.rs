@@ -1,0 +1,286 @@
+//! `watermark scan` and `watermark merge`.
+
+mod marks;
+pub(crate) mod merge;
+mod tables;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use watermark_cli::read::{InputFormat, Select};
+use watermark_cli::scan::{self, Marks, Options, Outcome, Part, expand, spool};
+
+use super::{claim, print_json, say};
+use marks::{KeyArgs, ProfileArgs};
+use watch::Watch;
+
+/// Scan a corpus of any size for the marks of one or many keys
+///
+/// Answers whether a mark is in a corpus, how much of it, in which records, and under which key. Texts are tokenised once for
+/// all keys; every distinct PRF input of the whole run (for most schemes: context and token) counts once, exactly, so
+/// duplicate documents count for nothing; pairs of a record's own prompt do not count. The null hypothesis is that the corpus
+/// is independent of the key; p is exact for any such corpus. Verdicts are Holm's over keys and layers; single texts are
+/// named at a false discovery rate of 1 % (e-BH). Runs of up to 131,072 generated tokens are scored under 999 fresh keys as
+/// well; a verdict is `inconclusive` where they disagree.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  watermark scan --profile chat.profile.json --key master.key.json --out run/ corpus/
+  watermark scan --profile P --keys keys.txt --tokenizer tokenizer.json --memory 512M --out run/ 'shards/*.parquet'
+  watermark scan --profile P --key K --accounts accounts.txt --out run/ leaked.jsonl.zst
+  zcat crawl.jsonl.gz | watermark scan --profile P --key K --field /data/answer --out run/ -
+  watermark scan --profile P --shard 2/8 --partials --out part-2/ /lake/    # on the second of eight machines, without a key;
+  watermark merge --profile P --key K --out run/ part-*/                    # then on one of them
+
+Inputs: files, folders (hidden entries left out), patterns and standard input; JSONL, a JSON array, Parquet or plain text; plain,
+gzip or zstd; told apart by content. Read are, by preference: conversations in `messages`, `conversations` or `conversation`
+(every assistant text by itself, what was said before it as prompt; `reasoning_content` too), `prompt`/`completion` or
+`chosen`, `question`/`response` and the responses of OpenAI's batches, `instruction`/`input`/`output`, `question`/`answer`,
+`problem`/`solution`, `text`; with --input-format tokens `tokens` or `input_ids`. sources.jsonl says what was read from which
+fields of each file.
+
+--out gets
+  result.json                    tallies, tails, e-values, verdicts; the same for the same texts, profiles and keys, however they
+                                 were cut into files, shards and machines, and however often the run was stopped
+  hits.jsonl, hits.parquet       marked texts, strongest first, with record ids and bytes
+  sources.jsonl                  every input: what was read of it, its digest, and the keys under which it is marked as a whole
+  skipped.jsonl                  records that could not be used; never their text
+  plots/*.svg                    evidence by key, inputs by share of marked texts, p-values of keys
+  status.json, command.txt       how far the run is, for machines; the command that repeats it
+  shards/                        token ids (Arrow), by which the same command goes on after a stop of any kind; may be deleted
+
+Several --profile (after a change of tokenizer, say) are tested at once; the family of tests then is all pairs of a key and a
+layer that it opens. With --json, stdout gets JSON lines: {\"event\": \"progress\", ...} while it runs, and at the end
+{\"event\": \"result\", \"result\": <result.json>}.
+
+Profiles whose layers have contexts wider than 4 tokens, or marks of Hugging Face's KGW, three_bricks or TextSeal's
+tournament, cannot be scanned; use `detect`.
+
+Exit codes: 0 = detected under some key, 1 = under none, 2 = an error, a stop, an input not read to its end, or too many bad
+records (the results of the others are written).")]
+pub(crate) struct Args {
+    /// Files, folders or patterns; - is standard input
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    profiles: ProfileArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    cost: CostArgs,
+    /// tokenizer.json; default: the one beside the profile, else the embedded one, if its digest matches
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Vec<PathBuf>,
+    /// What the inputs hold
+    #[arg(long, default_value_t, value_name = "auto|text|jsonl|tokens")]
+    input_format: InputFormat,
+    /// JSON pointer to the generated text, ids or conversation of a record, for example /data/answer
+    #[arg(long, value_name = "POINTER")]
+    field: Option<String>,
+    /// The role whose turns count in a conversation, instead of the assistant's
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
+    /// Text after which a part of the work is saved
+    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = bytes)]
+    shard_size: u64,
+    /// Only read and tokenise, for `watermark merge`; needs no key
+    #[arg(long, conflicts_with_all = ["key", "keys", "accounts"])]
+    partials: bool,
+    /// Which part of the inputs this machine reads: the i-th of N, from 1/N to N/N, over the same inputs everywhere
+    #[arg(long, value_name = "i/N", value_parser = part)]
+    shard: Option<Part>,
+    /// Records that may be unusable before the exit code is 2
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    max_bad_records: u64,
+}
+
+/// What a run may take, and how it tells.
+#[derive(clap::Args)]
+struct CostArgs {
+    /// Run folder: new, empty, or that of the same scan, which is then continued
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Memory for deduplication (more goes through a file in --out) and for a zstd window (`zstd --long=31` needs 2G)
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = bytes)]
+    memory: u64,
+    /// Threads; default: one per core
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Family-wise level of the verdicts
+    #[arg(long, default_value_t = 1e-6)]
+    alpha: f64,
+    /// Print events and the result as JSON lines instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+impl CostArgs {
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.threads.filter(|&n| n > 0).unwrap_or_else(cores)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+            bail!("--alpha is {}; it must be between 0 and 1", self.alpha);
+        }
+        Ok(())
+    }
+}
+
+/// A number of bytes with an optional binary unit.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        Some(b'T' | b't') => (&text[..text.len() - 1], 40),
+        _ => (text, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a number of bytes such as 512M or 2G".to_owned())?;
+    let number = number.checked_mul(1 << shift).filter(|number| *number > 0);
+    number.ok_or_else(|| "between 1 and 2^63 bytes".to_owned())
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    let part = parsed.map(|(number, of)| Part { number, of }).filter(|part| (1..=part.of).contains(&part.number));
+    part.ok_or_else(|| "a part such as 2/8, from 1/8 to 8/8".to_owned())
+}
+
+/// Set by an interrupt.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn stop_on_interrupt() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            // Asked twice: whatever is unfinished is done again next time.
+            std::process::exit(2);
+        }
+        say("stopping at the end of the shards in work; once more stops at once");
+    })
+    .context("listening for interrupts")
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        self.cost.check()?;
+        if self.shard.is_some() && !self.partials {
+            bail!("--shard makes a part for `watermark merge`; add --partials, and leave the key to `merge`");
+        }
+        if self.field.as_ref().is_some_and(|field| !field.starts_with('/')) {
+            bail!("--field is a JSON pointer, which begins with /, for example /text");
+        }
+        let profiles = self.profiles.read(&self.tokenizer, self.input_format == InputFormat::Tokens)?;
+        if self.partials {
+            let options = self.options()?;
+            stop_on_interrupt()?;
+            let part = self.shard.unwrap_or(Part { number: 1, of: 1 });
+            let watch = Watch::new(&options.out, self.cost.json);
+            let whole = scan::partials(&options, &profiles, part, &STOP, &|progress| watch.see(progress));
+            watch.clear();
+            let whole = whole?;
+            watch.end(whole);
+            return Ok(if whole {
+                say(&format!(
+                    "part {}/{} is in {}; `watermark merge` takes it",
+                    part.number,
+                    part.of,
+                    options.out.display()
+                ));
+                ExitCode::SUCCESS
+            } else {
+                stopped()
+            });
+        }
+        let keys = self.keys.read(&profiles)?;
+        let options = self.options()?;
+        stop_on_interrupt()?;
+        let marks = Marks { profiles: &profiles, keys: &keys };
+        let watch = Watch::new(&options.out, self.cost.json);
+        let outcome = scan::scan(&options, &marks, &STOP, &|progress| watch.see(progress));
+        watch.clear();
+        finish(outcome?, &watch, &options.out, self.cost.json, self.max_bad_records)
+    }
+
+    fn options(&self) -> Result<Options> {
+        let out = &self.cost.out;
+        let mut named: Vec<PathBuf> = self.inputs.iter().filter(|path| path.as_os_str() != "-").cloned().collect();
+        let mut inputs = Vec::new();
+        match self.inputs.len() - named.len() {
+            0 => {}
+            1 => inputs.push(spool(std::io::stdin().lock(), out)?),
+            _ => bail!("standard input (-) is named twice"),
+        }
+        if !named.is_empty() {
+            named.sort();
+            inputs.extend(expand(&named, out)?);
+        }
+        Ok(Options {
+            inputs,
+            out: out.clone(),
+            input_format: self.input_format,
+            select: Select { field: self.field.clone(), role: self.role.clone() },
+            alpha: self.cost.alpha,
+            memory: self.cost.memory,
+            threads: self.cost.threads(),
+            shard_bytes: self.shard_size,
+        })
+    }
+}
+
+fn stopped() -> ExitCode {
+    say("stopped; the same command goes on from here");
+    ExitCode::from(2)
+}
+
+/// Prints what came out, and says how the run ended.
+fn finish(outcome: Outcome, watch: &Watch, out: &Path, json: bool, max_bad_records: u64) -> Result<ExitCode> {
+    watch.end(matches!(outcome, Outcome::Finished(_)));
+    let Outcome::Finished(finished) = outcome else { return Ok(stopped()) };
+    std::fs::write(out.join("command.txt"), command_line()).with_context(|| format!("writing to {}", out.display()))?;
+    let summary = &finished.summary;
+    if json {
+        print_json(&json!({"event": "result", "result": summary}))?;
+    } else {
+        tables::print_tables(&finished, out)?;
+    }
+    if summary.totals.unread_inputs > 0 {
+        for (path, error) in finished.sources.iter().filter_map(scan::Source::unread) {
+            say(&format!("error: {path}: {error}"));
+        }
+        say(&format!(
+            "error: inputs not read to their end: {}; the results are of the rest",
+            summary.totals.unread_inputs
+        ));
+        return Ok(ExitCode::from(2));
+    }
+    let bad: u64 = summary.totals.bad_records.values().sum();
+    if bad > max_bad_records {
+        say(&format!(
+            "error: {bad} records could not be used (--max-bad-records {max_bad_records}); see {}; the results are of the others",
+            out.join("skipped.jsonl").display()
+        ));
+        return Ok(ExitCode::from(2));
+    }
+    Ok(claim(summary.findings.iter().any(|finding| finding.verdict == "detected")))
+}
+
+/// The command as a shell would read it.
+fn command_line() -> String {
+    let quote = |argument: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+".contains(c);
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    let mut arguments = vec!["watermark".to_owned()];
+    arguments.extend(std::env::args_os().skip(1).map(|argument| quote(argument.to_string_lossy().into_owned())));
+    arguments.join(" ") + "\n"
+}

@@ -1,0 +1,115 @@
+//! One result from the parts that several machines have read.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+
+use super::finish::{Finishing, Layers};
+use super::folder::{self, Folder, InputFile, Manifest};
+use super::reading::{Shards, unfinished};
+use super::shard::Shard;
+use super::{Marks, Options, Outcome, Progress, in_pool};
+use crate::read::Select;
+use crate::tokenizer::hex;
+
+/// Scores the shards of folders that [`super::partials`] has written, in bounded memory, and writes what
+/// [`super::scan`] writes. Of `options` only `inputs` (the folders), `out`, `alpha`, `memory` and `threads` are used.
+///
+/// # Errors
+/// If a part is missing, unfinished, damaged, of another profile or tokenizer, or read otherwise than the others.
+pub fn merge(
+    options: &Options,
+    marks: &Marks<'_>,
+    stop: &AtomicBool,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Outcome> {
+    in_pool(options.threads, || {
+        let parts = options.inputs.iter().map(|path| Ok((path, Manifest::read(path)?))).collect::<Result<Vec<_>>>()?;
+        let first = &parts.first().context("no parts to merge")?.1;
+        let identity = marks.profiles.identity();
+        check(&parts)?;
+        if first.profiles != identity.profiles {
+            bail!("the parts were read for other profiles than those given; name the same ones in the same order");
+        }
+        let select = Select { field: first.field.clone(), role: first.role.clone() };
+        let config = first.config()?;
+        // All inputs by path, each with its part and its number there.
+        let mut inputs: Vec<(&InputFile, usize, usize)> = Vec::new();
+        for (part, (_, manifest)) in parts.iter().enumerate() {
+            inputs.extend(manifest.inputs.iter().enumerate().map(|(number, input)| (input, part, number)));
+        }
+        inputs.sort_by(|(a, ..), (b, ..)| a.path.cmp(&b.path));
+        if let Some(pair) = inputs.windows(2).find(|pair| pair[0].0.path == pair[1].0.path) {
+            bail!("input {} is in two parts, or twice in one; it would count twice", pair[0].0.path);
+        }
+        let mut numbers = vec![HashMap::new(); parts.len()];
+        for (number, &(_, part, of_part)) in inputs.iter().enumerate() {
+            numbers[part].insert(of_part, number);
+        }
+        let mut shards = Shards::new();
+        for ((path, manifest), numbers) in parts.iter().zip(&numbers) {
+            for mut shard in Shard::all(&folder::shards(path))?.0 {
+                let header = &mut shard.header;
+                let known = manifest.inputs.get(header.file).is_some_and(|input| input.sha256 == header.input);
+                let Some(&number) = numbers.get(&header.file).filter(|_| known && header.config == config) else {
+                    bail!("{} holds a shard of another run; read the part again", path.display());
+                };
+                header.file = number;
+                shards.insert((number, header.index), shard);
+            }
+        }
+        if let Some(&missing) = unfinished(&shards, inputs.len()).first() {
+            let (input, part, _) = inputs[missing];
+            let folder = parts[part].0.display();
+            bail!("{folder}: {} is not read to its end, or its shards are damaged; run that part again", input.path);
+        }
+        let folder = Folder::open(&options.out)?;
+        let inputs: Vec<InputFile> = inputs.into_iter().map(|(input, ..)| input.clone()).collect();
+        let keys = Some(hex(marks.keys.fingerprint()));
+        folder.begin(&Manifest { keys, part: None, inputs: inputs.clone(), ..first.clone() })?;
+        let finishing = Finishing {
+            folder: &folder,
+            marks,
+            layers: Layers::new(marks.profiles, marks.keys),
+            select: &select,
+            alpha: options.alpha,
+            memory: options.memory,
+            stop,
+            progress,
+        };
+        finishing.run(inputs, shards, HashMap::new())
+    })
+}
+
+/// That the parts are all parts of one reading.
+fn check(parts: &[(&PathBuf, Manifest)]) -> Result<()> {
+    let (first_path, first) = &parts[0];
+    let mut numbers = Vec::new();
+    let mut of_all = None;
+    for (path, manifest) in parts {
+        let part = manifest.part.as_deref().and_then(|part| part.split_once('/'));
+        let part = part.and_then(|(number, of)| Some((number.parse::<usize>().ok()?, of.parse::<usize>().ok()?)));
+        let Some((number, of)) = part else {
+            bail!("{} is no part; parts are made by `watermark scan --shard i/N --partials`", path.display());
+        };
+        if manifest.config()? != first.config()? || *of_all.get_or_insert(of) != of {
+            bail!(
+                "{} and {} are of different readings (profile, tokenizer, fields, shard size or number of parts)",
+                first_path.display(),
+                path.display()
+            );
+        }
+        numbers.push(number);
+    }
+    let of = of_all.unwrap_or_default();
+    numbers.sort_unstable();
+    if let Some(pair) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
+        bail!("part {}/{of} is given twice", pair[0]);
+    }
+    if let Some(missing) = (1..=of).find(|number| numbers.binary_search(number).is_err()) {
+        bail!("part {missing}/{of} is missing; the results would be of the rest only");
+    }
+    Ok(())
+}
