@@ -131,8 +131,17 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn read_profile(path: &Path) -> Result<ProfileFile> {
     let named = || format!("profile {}", path.display());
     let text = read_small(File::open(path).with_context(named)?).with_context(named)?;
-    let profile = Profile::parse(&text).with_context(named)?;
-    Ok(ProfileFile { profile, sha256: Sha256::digest(text.as_bytes()).into() })
+    ProfileFile::parse(&text).with_context(named)
+}
+
+impl ProfileFile {
+    /// Checks the text of a profile.
+    ///
+    /// # Errors
+    /// If it is not a valid profile.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(Self { profile: Profile::parse(text)?, sha256: Sha256::digest(text.as_bytes()).into() })
+    }
 }
 
 /// The bytes of a file of at most `limit` bytes.

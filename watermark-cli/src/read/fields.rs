@@ -6,7 +6,7 @@ use super::error::Flaw;
 use super::json::Reading;
 use super::turns::{self, Generated};
 use super::value::{Value, Want};
-use super::{BadRecordKind, Body};
+use super::{BadRecordKind, Body, Location, Record};
 
 /// The fields that have a meaning, in any format.
 pub(super) const NAMES: [&str; 23] = [
@@ -60,6 +60,21 @@ pub(super) struct Parsed {
     pub(super) id: Option<String>,
     pub(super) schema: &'static str,
     pub(super) texts: Vec<Generated>,
+}
+
+impl Parsed {
+    /// As records of one place.
+    pub(super) fn records(self, location: &Location) -> impl Iterator<Item = Record> {
+        let Self { id, schema, texts } = self;
+        texts.into_iter().map(move |text| Record {
+            location: location.clone().with_part(text.part),
+            id: id.clone(),
+            schema,
+            continues: text.continues,
+            body: text.body,
+            issued: text.issued,
+        })
+    }
 }
 
 /// What to keep of a field: only what the format can use.

@@ -67,6 +67,7 @@ pub use rows::panic_is_handled;
 
 use array::Array;
 use container::{Content, PARQUET};
+use error::Flaw;
 use fields::Parsed;
 use json::Reading;
 use lines::Lines;
@@ -162,6 +163,29 @@ fn from_stream(
     Ok(Reader::new(source, limits, state))
 }
 
+/// The texts of one record that stands alone: a line of JSON, the `number`-th, as [`Reader`] would read it.
+///
+/// # Errors
+/// If it cannot be used.
+pub fn records_of(
+    line: &str,
+    number: u64,
+    format: InputFormat,
+    select: &Select,
+    limits: Limits,
+) -> Result<Vec<Record>, BadRecord> {
+    let location = Location::new(&Arc::from("record"), number, None);
+    let parsed = if line.len() > limits.max_record_bytes {
+        Err(Flaw::too_long("the line", limits.max_record_bytes))
+    } else {
+        Reading::new(format, select).parse(line, true)
+    };
+    match parsed {
+        Ok(parsed) => Ok(parsed.records(&location).collect()),
+        Err(flaw) => Err(flaw.at(location)),
+    }
+}
+
 /// What a layout gives: the outer error ends the input, the inner one concerns one record.
 type Item<T> = Result<Result<(Location, T), BadRecord>, ReadError>;
 
@@ -225,18 +249,8 @@ impl Iterator for Reader {
             State::Done => None,
         };
         match item {
-            Some(Ok(Ok((location, Parsed { id, schema, texts })))) => {
-                self.pending = texts
-                    .into_iter()
-                    .map(|text| Record {
-                        location: location.clone().with_part(text.part),
-                        id: id.clone(),
-                        schema,
-                        continues: text.continues,
-                        body: text.body,
-                        issued: text.issued,
-                    })
-                    .collect();
+            Some(Ok(Ok((location, parsed)))) => {
+                self.pending = parsed.records(&location).collect();
                 self.pending.pop_front().map(|record| Ok(Ok(record)))
             }
             Some(Ok(Err(bad))) => Some(Ok(Err(bad))),

@@ -25,6 +25,7 @@ mod result;
 mod score;
 mod shard;
 mod sources;
+pub mod stages;
 mod table;
 mod tokenise;
 

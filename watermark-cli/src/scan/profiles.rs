@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use watermark_core::profile::TokenizerInfo;
@@ -40,41 +40,44 @@ impl Profiles {
     /// # Errors
     /// If a profile's tokenizer is not found, a given one is none of theirs, or two profiles have one name.
     pub fn of_text(profiles: Vec<(PathBuf, ProfileFile)>, given: &[PathBuf]) -> Result<Self> {
-        let mut this = Self::empty(profiles.iter().map(|(_, file)| file))?;
-        this.of_text = true;
-        let mut given = given
-            .iter()
-            .map(|path| {
-                let tokenizer = Tokenizer::open(path)?;
-                Ok((path, tokenizer.info()?.sha256, tokenizer))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let mut digests = Vec::new();
+        let mut tokenizers = given.iter().map(|path| Tokenizer::open(path)).collect::<Result<Vec<_>>>()?;
+        let mut known = tokenizers.iter().map(Self::digest).collect::<Result<Vec<_>>>()?;
         for (path, file) in &profiles {
             let expected = &file.profile.tokenizer;
-            if let Some(slot) = digests.iter().position(|digest| *digest == expected.sha256) {
-                // Ids that both profiles know.
-                this.vocab_sizes[slot] = this.vocab_sizes[slot].min(expected.vocab_size);
-                this.slots.push(slot);
+            if known.contains(&expected.sha256) {
                 continue;
             }
-            this.tokenizers.push(match given.iter().position(|(_, sha256, _)| *sha256 == expected.sha256) {
-                Some(at) => given.remove(at).2,
-                // With one profile, another tokenizer is a mistake that the check explains.
-                None if profiles.len() == 1 && !given.is_empty() => {
-                    Tokenizer::for_profile(Some(given[0].0), path, expected)?
-                }
-                None => Tokenizer::for_profile(None, path, expected)?,
-            });
-            this.slots.push(digests.len());
-            this.vocab_sizes.push(expected.vocab_size);
-            digests.push(expected.sha256);
+            // With one profile, another tokenizer is a mistake that the check explains.
+            let only = given.first().filter(|_| profiles.len() == 1);
+            tokenizers.push(Tokenizer::for_profile(only.map(PathBuf::as_path), path, expected)?);
+            known.push(expected.sha256);
         }
-        if let Some((path, ..)) = given.first() {
-            bail!("tokenizer {} is that of no profile; leave it out or name its profile too", path.display());
+        Self::with_tokenizers(profiles.into_iter().map(|(_, file)| file).collect(), tokenizers)
+    }
+
+    /// Profiles for texts, with their tokenizers.
+    ///
+    /// # Errors
+    /// If a profile's tokenizer is missing, one is none of theirs, or two profiles have one name.
+    pub fn with_tokenizers(profiles: Vec<ProfileFile>, tokenizers: Vec<Tokenizer>) -> Result<Self> {
+        let mut this = Self::of_digests(profiles)?;
+        let mut given =
+            tokenizers.into_iter().map(|given| Ok((Self::digest(&given)?, given))).collect::<Result<Vec<_>>>()?;
+        for slot in 0..this.slots() {
+            let (digest, name) = this.of_slot(slot);
+            let at = given.iter().position(|(sha256, _)| *sha256 == digest);
+            let at =
+                at.with_context(|| format!("the tokenizer of profile {name:?} is missing: SHA-256 {}", hex(&digest)))?;
+            this.tokenizers.push(given.remove(at).1);
         }
-        this.files = profiles.into_iter().map(|(_, file)| file).collect();
+        if let Some((digest, _)) = given.first() {
+            bail!("a tokenizer is that of no profile (SHA-256 {}); leave it out or name its profile too", hex(digest));
+        }
         Ok(this)
+    }
+
+    fn digest(tokenizer: &Tokenizer) -> Result<[u8; 32]> {
+        Ok(tokenizer.info()?.sha256)
     }
 
     /// Profiles for token ids.
@@ -101,6 +104,11 @@ impl Profiles {
         if Manifest::read(part)?.tokenizers.is_empty() {
             return Self::of_ids(profiles);
         }
+        Self::of_digests(profiles)
+    }
+
+    /// One slot for every tokenizer that the profiles name.
+    fn of_digests(profiles: Vec<ProfileFile>) -> Result<Self> {
         let mut this = Self::empty(profiles.iter())?;
         let mut digests = Vec::new();
         for TokenizerInfo { sha256, vocab_size, .. } in profiles.iter().map(|file| &file.profile.tokenizer) {
@@ -109,11 +117,20 @@ impl Profiles {
                 this.vocab_sizes.push(*vocab_size);
                 digests.len() - 1
             });
+            // Ids that all profiles of the tokenizer know.
+            this.vocab_sizes[slot] = this.vocab_sizes[slot].min(*vocab_size);
             this.slots.push(slot);
         }
         this.of_text = true;
         this.files = profiles;
         Ok(this)
+    }
+
+    /// Digest of a tokenizer, and the name of a profile that has it.
+    fn of_slot(&self, slot: usize) -> ([u8; 32], &str) {
+        let profile = self.slots.iter().position(|of_profile| *of_profile == slot).unwrap_or_default();
+        let profile = &self.files[profile].profile;
+        (profile.tokenizer.sha256, &profile.name)
     }
 
     fn empty<'a>(profiles: impl Iterator<Item = &'a ProfileFile>) -> Result<Self> {
@@ -164,13 +181,9 @@ impl Profiles {
     }
 
     pub(super) fn identity(&self) -> Identity {
-        let tokenizer = |slot: usize| {
-            let profile = self.slots.iter().position(|of_profile| *of_profile == slot).unwrap_or_default();
-            hex(&self.files[profile].profile.tokenizer.sha256)
-        };
         Identity {
             profiles: self.files.iter().map(|file| hex(&file.sha256)).collect(),
-            tokenizers: (0..self.slots()).filter(|_| self.of_text).map(tokenizer).collect(),
+            tokenizers: (0..self.slots()).filter(|_| self.of_text).map(|slot| hex(&self.of_slot(slot).0)).collect(),
         }
     }
 }

@@ -174,6 +174,19 @@ pub(super) fn schema() -> SchemaRef {
     ]))
 }
 
+/// Equal but for what engines between the stages change: which fields may be null, and how the items of lists are called.
+fn same(ours: &Fields, found: &Fields) -> bool {
+    fn same_type(ours: &DataType, found: &DataType) -> bool {
+        match (ours, found) {
+            (DataType::List(ours), DataType::List(found)) => same_type(ours.data_type(), found.data_type()),
+            (DataType::Struct(ours), DataType::Struct(found)) => same(ours, found),
+            _ => ours == found,
+        }
+    }
+    ours.len() == found.len()
+        && ours.iter().zip(found).all(|(a, b)| a.name() == b.name() && same_type(a.data_type(), b.data_type()))
+}
+
 /// Records with their texts, checked once.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
@@ -184,12 +197,7 @@ impl Table {
     /// # Errors
     /// If the columns are not those of [`schema`].
     pub(super) fn new(batch: RecordBatch) -> Result<Self> {
-        // Engines between the stages may mark every field as nullable.
-        let same = batch.num_columns() == 5
-            && schema().fields().iter().zip(batch.schema().fields()).all(|(ours, found)| {
-                ours.name() == found.name() && ours.data_type().equals_datatype(found.data_type())
-            });
-        if !same {
+        if !same(schema().fields(), batch.schema().fields()) {
             bail!("columns {} are not those of a table of token ids", batch.schema());
         }
         Ok(Self { batch })
