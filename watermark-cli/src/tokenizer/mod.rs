@@ -1,11 +1,18 @@
 //! Tokenizers and their fingerprints.
 
+mod fast;
+mod split;
+#[cfg(all(test, feature = "demo"))]
+mod tests;
+mod words;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::profile::TokenizerInfo;
 
+use self::fast::Fast;
 use crate::files::read_bounded;
 
 /// First byte, and one past the last.
@@ -17,6 +24,8 @@ const MAX_TOKENIZER: u64 = 256 << 20;
 /// A `tokenizer.json` with the digest of its bytes.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// Where it is known to give the same ids.
+    fast: Option<Fast>,
     sha256: [u8; 32],
     name: String,
 }
@@ -34,7 +43,8 @@ impl Tokenizer {
         inner.with_padding(None);
         // Special tokens are never added; all that is left of a post-processor is that it trims spaces off the offsets.
         inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
-        Ok(Self { inner, sha256: Sha256::digest(bytes).into(), name: name.to_owned() })
+        let fast = Fast::new(&inner);
+        Ok(Self { inner, fast, sha256: Sha256::digest(bytes).into(), name: name.to_owned() })
     }
 
     /// Reads a `tokenizer.json`.
@@ -120,6 +130,9 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        if let Some(ids) = self.fast.as_ref().and_then(|fast| fast.encode(&self.inner, text)) {
+            return Ok(ids);
+        }
         let encoding =
             self.inner.encode_fast(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
         Ok(encoding.get_ids().to_vec())
