@@ -18,6 +18,8 @@ pub(super) struct Split {
     keep_gaps: bool,
     /// Whether the library needs its backtracking engine for the same.
     backtracks: bool,
+    /// White space that ends the text is one match, as if the pattern tried `\s++$` first.
+    pub(super) end_is_one: bool,
 }
 
 impl Split {
@@ -32,7 +34,12 @@ impl Split {
             return None;
         }
         let patterns: &[&str] = if body.is_some() { &[ordinary, r"\s+"] } else { &[ordinary] };
-        Some(Self { dfa: DFA::builder().build_many(patterns).ok()?, keep_gaps, backtracks: body.is_some() })
+        Some(Self {
+            dfa: DFA::builder().build_many(patterns).ok()?,
+            keep_gaps,
+            backtracks: body.is_some(),
+            end_is_one: false,
+        })
     }
 
     pub(super) fn create_cache(&self) -> Cache {
@@ -64,9 +71,11 @@ where
         return f(text);
     };
     let longest_here = if split_here.backtracks { longest } else { usize::MAX };
+    let space_at_end = if split_here.end_is_one { text.trim_end().len() } else { text.len() };
     let (mut done, mut at) = (0, 0);
     while at < text.len() {
-        let Some(end) = split_here.end(cache, text, at)? else {
+        let end = if at >= space_at_end { Some(text.len()) } else { split_here.end(cache, text, at)? };
+        let Some(end) = end else {
             at = text.ceil_char_boundary(at + 1);
             continue;
         };

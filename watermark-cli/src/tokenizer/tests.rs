@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
-use super::Tokenizer;
+use super::fast::Fast;
+use super::{Kind, Tokenizer};
 
 pub(super) const CL100K: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2; Llama 3's is that of cl100k.
@@ -83,26 +84,36 @@ fn tokenizers() -> Vec<(&'static str, Tokenizer)> {
     ]
 }
 
+fn library(tokenizer: &Tokenizer) -> &tokenizers::Tokenizer {
+    let Kind::Json { library, .. } = &tokenizer.kind else { panic!("a rank file") };
+    library
+}
+
+fn fast(tokenizer: &Tokenizer) -> Option<&Fast> {
+    let Kind::Json { fast, .. } = &tokenizer.kind else { panic!("a rank file") };
+    fast.as_deref()
+}
+
 /// Ids the library's way.
 fn slow(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    tokenizer.inner.encode_fast(text, false).unwrap().get_ids().to_vec()
+    library(tokenizer).encode_fast(text, false).unwrap().get_ids().to_vec()
 }
 
 /// The fast path was taken and gave the library's pieces and ids.
 fn assert_same(name: &str, tokenizer: &Tokenizer, text: &str) {
-    let fast = tokenizer.fast.as_ref().unwrap_or_else(|| panic!("{name}: no fast path"));
-    let ids = fast
-        .encode(&tokenizer.inner, text)
+    let found = fast(tokenizer).unwrap_or_else(|| panic!("{name}: no fast path"));
+    let ids = found
+        .encode(library(tokenizer), text)
         .unwrap_or_else(|| panic!("{name}: left {:.200} to the library", text.escape_debug()));
     assert_eq!(ids, slow(tokenizer, text), "{name}: {:.200}", text.escape_debug());
 }
 
 fn assert_same_pieces(name: &str, tokenizer: &Tokenizer, text: &str) {
     let mut expected = PreTokenizedString::from(text);
-    tokenizer.inner.get_pre_tokenizer().unwrap().pre_tokenize(&mut expected).unwrap();
+    library(tokenizer).get_pre_tokenizer().unwrap().pre_tokenize(&mut expected).unwrap();
     let splits = expected.get_splits(OffsetReferential::Original, OffsetType::Byte);
     let expected: Vec<&str> = splits.iter().map(|(_, (start, end), _)| &text[*start..*end]).collect();
-    let pieces = tokenizer.fast.as_ref().unwrap().pieces(text).unwrap();
+    let pieces = fast(tokenizer).unwrap().pieces(text).unwrap();
     assert_eq!(pieces, expected, "{name}: {text:?}");
 }
 
@@ -220,7 +231,7 @@ fn added_tokens_in_text_are_the_librarys() {
         }
     });
     let (_, embedded) = &tokenizers[0];
-    assert!(embedded.fast.as_ref().unwrap().encode(&embedded.inner, "a<|endoftext|>b").is_none());
+    assert!(fast(embedded).unwrap().encode(library(embedded), "a<|endoftext|>b").is_none());
 }
 
 #[test]
@@ -257,7 +268,7 @@ fn nfc_leaves_the_common_characters_alone() {
 fn very_long_runs_are_the_librarys() {
     let tokenizer = Tokenizer::embedded().unwrap();
     for text in ["a".repeat(100_000), " ".repeat(100_000) + "b", "\n".repeat(1_100_000) + "b 12"] {
-        assert!(tokenizer.fast.as_ref().unwrap().encode(&tokenizer.inner, &text).is_none());
+        assert!(fast(&tokenizer).unwrap().encode(library(&tokenizer), &text).is_none());
         assert_eq!(tokenizer.encode(&text).unwrap(), slow(&tokenizer, &text));
     }
 }
@@ -305,11 +316,11 @@ fn other_steps_have_no_fast_path() {
     }
     for other in others {
         let tokenizer = pre_tokenized(other.clone());
-        assert!(tokenizer.fast.is_none(), "{other}");
+        assert!(fast(&tokenizer).is_none(), "{other}");
         let text = "I'm  12 words,\n naïve ones. ";
         assert_eq!(tokenizer.encode(text).unwrap(), slow(&tokenizer, text));
     }
-    assert!(made(|file| file["model"]["dropout"] = json!(0.5)).fast.is_none());
+    assert!(fast(&made(|file| file["model"]["dropout"] = json!(0.5))).is_none());
 }
 
 /// Every string in the corpora; `None`, said loudly, without them.
