@@ -107,7 +107,7 @@ impl Fast {
         }
         let mut normalized = None;
         if let Some(normalizer) = library.get_normalizer()
-            && !(matches!(normalizer, NormalizerWrapper::NFC(_)) && text.chars().all(stays_in_nfc))
+            && !leaves_alone(normalizer, text)
         {
             let made = normalized.insert(NormalizedString::from(text));
             normalizer.normalize(made).ok()?;
@@ -154,6 +154,15 @@ fn split_of(step: &PreTokenizerWrapper) -> Option<Split> {
         // "Remove what does not match."
         (SplitDelimiterBehavior::Removed, true) => Split::new(pattern, false),
         _ => None,
+    }
+}
+
+/// Whether it is plain, without the work of normalising, that nothing would change.
+fn leaves_alone(normalizer: &NormalizerWrapper, text: &str) -> bool {
+    match normalizer {
+        NormalizerWrapper::NFC(_) => text.chars().all(stays_in_nfc),
+        NormalizerWrapper::Sequence(steps) => steps.as_ref().iter().all(|step| leaves_alone(step, text)),
+        _ => false,
     }
 }
 

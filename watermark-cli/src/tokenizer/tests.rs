@@ -56,7 +56,13 @@ fn tokenizers() -> Vec<(&'static str, Tokenizer)> {
         ("cl100k", pre_tokenized(sequence(vec![isolated(CL100K)]))),
         ("cl100k, removed", pre_tokenized(sequence(vec![removed]))),
         ("o200k", pre_tokenized(sequence(vec![isolated(O200K)]))),
-        ("DeepSeek V3", pre_tokenized(sequence(vec![isolated(r"\p{N}{1,3}"), isolated(cjk), isolated(DEEPSEEK)]))),
+        (
+            "DeepSeek V3",
+            made(|file| {
+                file["normalizer"] = json!({"type": "Sequence", "normalizers": []});
+                file["pre_tokenizer"] = sequence(vec![isolated(r"\p{N}{1,3}"), isolated(cjk), isolated(DEEPSEEK)]);
+            }),
+        ),
         (
             "Llama 3",
             made(|file| {
