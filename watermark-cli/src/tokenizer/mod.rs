@@ -1,11 +1,22 @@
 //! Tokenizers and their fingerprints.
 
+mod fast;
+mod ranks;
+#[cfg(all(test, feature = "demo"))]
+mod ranks_tests;
+mod split;
+#[cfg(all(test, feature = "demo"))]
+mod tests;
+mod words;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::profile::TokenizerInfo;
 
+use self::fast::Fast;
+use self::ranks::Ranks;
 use crate::files::read_bounded;
 
 /// First byte, and one past the last.
@@ -14,30 +25,46 @@ pub type ByteRange = (usize, usize);
 /// Files of the largest vocabularies in use are below 40 MB.
 const MAX_TOKENIZER: u64 = 256 << 20;
 
-/// A `tokenizer.json` with the digest of its bytes.
+/// A `tokenizer.json` or a rank file, with the digest of its bytes.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    kind: Kind,
     sha256: [u8; 32],
     name: String,
 }
 
+enum Kind {
+    Json {
+        library: Box<tokenizers::Tokenizer>,
+        /// Where it is known to give the same ids.
+        fast: Option<Box<Fast>>,
+    },
+    Ranks(Box<Ranks>),
+}
+
 impl Tokenizer {
-    /// Parses the bytes of a `tokenizer.json`; `name` is for messages.
+    /// Parses the bytes of a `tokenizer.json`, or of a rank file (`.tiktoken`) that is known: those of r50k, p50k, cl100k,
+    /// o200k and Llama 3. Text is then always ordinary text. `name` is for messages.
     ///
     /// # Errors
-    /// If the `tokenizers` crate cannot read it.
+    /// If the `tokenizers` crate cannot read it, or the rank file is not known.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| anyhow!("{name} is not a tokenizer.json that can be read: {error}"))?;
-        // A file may ask for both; they would hide text from a test, or add tokens to it.
-        inner.with_truncation(None).map_err(|error| anyhow!("{name}: {error}"))?;
-        inner.with_padding(None);
-        // Special tokens are never added; all that is left of a post-processor is that it trims spaces off the offsets.
-        inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
-        Ok(Self { inner, sha256: Sha256::digest(bytes).into(), name: name.to_owned() })
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        let kind = if Ranks::sniff(bytes) {
+            Kind::Ranks(Box::new(Ranks::open(bytes, &sha256).with_context(|| name.to_owned())?))
+        } else {
+            let mut library = tokenizers::Tokenizer::from_bytes(bytes)
+                .map_err(|error| anyhow!("{name} is not a tokenizer.json that can be read: {error}"))?;
+            // A file may ask for both; they would hide text from a test, or add tokens to it.
+            library.with_truncation(None).map_err(|error| anyhow!("{name}: {error}"))?;
+            library.with_padding(None);
+            // Special tokens are never added; all that is left of a post-processor is that it trims spaces off the offsets.
+            library.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
+            Kind::Json { fast: Fast::new(&library).map(Box::new), library: Box::new(library) }
+        };
+        Ok(Self { kind, sha256, name: name.to_owned() })
     }
 
-    /// Reads a `tokenizer.json`.
+    /// Reads a file as [`Self::from_bytes`] does.
     ///
     /// # Errors
     /// If it cannot be opened or parsed.
@@ -97,14 +124,17 @@ impl Tokenizer {
     }
 
     /// The identity that a profile states. `vocab_size` is one past the largest id; special tokens are those that the
-    /// file marks as special.
+    /// file marks as special, or that are known of a rank file.
     ///
     /// # Errors
     /// If the vocabulary is empty or too large.
     pub fn info(&self) -> Result<TokenizerInfo> {
-        let largest = self.inner.get_vocab(true).into_values().max().context("the tokenizer has no tokens")?;
-        let mut special_token_ids: Vec<u32> = self
-            .inner
+        let library = match &self.kind {
+            Kind::Ranks(ranks) => return ranks.info(self.sha256),
+            Kind::Json { library, .. } => library,
+        };
+        let largest = library.get_vocab(true).into_values().max().context("the tokenizer has no tokens")?;
+        let mut special_token_ids: Vec<u32> = library
             .get_added_tokens_decoder()
             .into_iter()
             .filter(|(_, token)| token.special)
@@ -120,8 +150,15 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let (library, fast) = match &self.kind {
+            Kind::Ranks(ranks) => return ranks.encode(text).with_context(|| self.name.clone()),
+            Kind::Json { library, fast } => (library, fast),
+        };
+        if let Some(ids) = fast.as_ref().and_then(|fast| fast.encode(library, text)) {
+            return Ok(ids);
+        }
         let encoding =
-            self.inner.encode_fast(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
+            library.encode_fast(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -130,9 +167,14 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode it.
     pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<ByteRange>)> {
-        let encoding =
-            self.inner.encode(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
-        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+        match &self.kind {
+            Kind::Ranks(ranks) => ranks.encode_with_offsets(text).with_context(|| self.name.clone()),
+            Kind::Json { library, .. } => {
+                let encoding =
+                    library.encode(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
+                Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+            }
+        }
     }
 
     /// The id of a piece of text that is one token by itself; `None` if it is none or several.
@@ -151,7 +193,12 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|error| anyhow!("{} cannot decode: {error}", self.name))
+        match &self.kind {
+            Kind::Ranks(ranks) => Ok(ranks.decode(ids)),
+            Kind::Json { library, .. } => {
+                library.decode(ids, true).map_err(|error| anyhow!("{} cannot decode: {error}", self.name))
+            }
+        }
     }
 }
 
