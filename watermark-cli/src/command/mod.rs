@@ -4,6 +4,7 @@ pub(crate) mod calibrate;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod distill;
+pub(crate) mod key;
 pub(crate) mod keygen;
 pub(crate) mod layer;
 pub(crate) mod mark;

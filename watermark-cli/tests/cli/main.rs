@@ -8,6 +8,7 @@ mod distill;
 mod engines;
 mod files;
 mod hostile;
+mod keys;
 mod mark;
 mod plan;
 mod probe;

@@ -1,4 +1,5 @@
-//! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys.
+//! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys,
+//! time-stamp requests.
 //!
 //! Everything here is a function of its arguments: randomness, time and files are the caller's.
 
@@ -8,6 +9,7 @@ pub mod dsse;
 mod head;
 pub mod merkle;
 mod signing;
+pub mod timestamp;
 
 pub use head::{HEAD_TYPE, TreeHead};
 pub use signing::{PublicKey, SigningKey};
