@@ -10,6 +10,7 @@ pub mod distill;
 pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;
+pub mod ledger;
 pub mod passphrase;
 pub mod plan;
 pub mod probe;

@@ -26,6 +26,7 @@ struct Cli {
 enum Command {
     Keygen(command::keygen::Args),
     Key(command::key::Args),
+    Ledger(command::ledger::Args),
     Profile(command::profile::Args),
     Mark(command::mark::Args),
     Detect(command::detect::Args),
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Keygen(args) => args.run(),
         Command::Key(args) => args.run(),
+        Command::Ledger(args) => args.run(),
         Command::Profile(args) => args.run(),
         Command::Mark(args) => args.run(),
         Command::Detect(args) => args.run(),

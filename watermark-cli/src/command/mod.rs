@@ -7,6 +7,7 @@ pub(crate) mod distill;
 pub(crate) mod key;
 pub(crate) mod keygen;
 pub(crate) mod layer;
+pub(crate) mod ledger;
 pub(crate) mod mark;
 pub(crate) mod plan;
 pub(crate) mod probe;

@@ -9,6 +9,7 @@ mod engines;
 mod files;
 mod hostile;
 mod keys;
+mod ledger;
 mod mark;
 mod plan;
 mod probe;

@@ -25,7 +25,7 @@ pub struct TreeHead {
     pub size: u64,
     /// Root over all leaves.
     pub root: Hash,
-    /// When the signer says that it signed (RFC 3339, UTC). Only a time stamp by somebody else proves a time.
+    /// When the signer says that it signed, as `2026-11-25T01:02:03Z`. Only a time stamp by somebody else proves a time.
     pub signed_at: String,
 }
 
@@ -43,8 +43,9 @@ impl TreeHead {
     /// The bytes to sign, as payload of type [`HEAD_TYPE`].
     ///
     /// # Errors
-    /// [`ErrorKind::NotCanonical`] for a size beyond 2^53 - 1.
+    /// [`ErrorKind::InvalidEvidence`] for a time of another form, [`ErrorKind::NotCanonical`] for a size beyond 2^53 - 1.
     pub fn payload(&self) -> Result<Vec<u8>> {
+        check_time(&self.signed_at)?;
         to_canonical(&HeadJson {
             head: VERSION.to_owned(),
             root: hex(&self.root),
@@ -68,9 +69,20 @@ impl TreeHead {
         if json.tree != tree {
             return Err(Error::new(ErrorKind::InvalidEvidence, format!("a head of {:?}, not of {tree:?}", json.tree)));
         }
+        check_time(&json.signed_at)?;
         let root = parse_hash(&json.root, "root")?;
         Ok((Self { tree: json.tree, size: json.tree_size, root, signed_at: json.signed_at }, signer))
     }
+}
+
+/// Digits where a time in UTC and seconds has them: the text is shown to people, and a stranger may have signed it.
+fn check_time(text: &str) -> Result<()> {
+    let form = b"dddd-dd-ddTdd:dd:ddZ";
+    let fits = |(byte, form): (u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte == *form };
+    if text.len() == form.len() && text.bytes().zip(form).all(fits) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidEvidence, "\"signed_at\" is not a time like 2026-11-25T01:02:03Z"))
 }
 
 #[cfg(test)]
@@ -90,6 +102,10 @@ mod tests {
         let newer = String::from_utf8(head.payload().unwrap()).unwrap().replace("head/1", "head/2");
         let newer = dsse::sign(HEAD_TYPE, newer.as_bytes(), &key).unwrap();
         assert_eq!(TreeHead::verify(&newer, "a").unwrap_err().kind(), ErrorKind::UnsupportedVersion);
+        let escape = String::from_utf8(head.payload().unwrap()).unwrap().replace("2026-", "\\u001b[2J");
+        let escape = dsse::sign(HEAD_TYPE, escape.as_bytes(), &key).unwrap();
+        assert_eq!(TreeHead::verify(&escape, "a").unwrap_err().kind(), ErrorKind::InvalidEvidence);
+        assert!(TreeHead { signed_at: "yesterday".to_owned(), ..head.clone() }.payload().is_err());
         // A signature over a payload that is not canonical does not make it so.
         let spaced = String::from_utf8(head.payload().unwrap()).unwrap().replace(',', ", ");
         let spaced = dsse::sign(HEAD_TYPE, spaced.as_bytes(), &key).unwrap();

@@ -1,5 +1,5 @@
 //! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys,
-//! time-stamp requests.
+//! a ledger of served answers, time-stamp requests.
 //!
 //! Everything here is a function of its arguments: randomness, time and files are the caller's.
 
@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod commitment;
 pub mod dsse;
 mod head;
+pub mod ledger;
 pub mod merkle;
 mod signing;
 pub mod timestamp;

@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+pub(super) use signing::SignerArgs;
+
 /// Export, list, commit to and open keys
 #[derive(clap::Args)]
 pub(crate) struct Args {

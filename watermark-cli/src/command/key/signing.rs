@@ -68,7 +68,7 @@ impl Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Signature")]
 #[group(id = "signature", required = true, args = ["signing_key", "signer"])]
-pub(super) struct SignerArgs {
+pub(in crate::command) struct SignerArgs {
     /// A key file from `watermark key signing`
     #[arg(long, value_name = "FILE")]
     signing_key: Option<PathBuf>,
@@ -82,7 +82,7 @@ pub(super) struct SignerArgs {
 }
 
 impl SignerArgs {
-    pub(super) fn signer(&self) -> Result<Signer> {
+    pub(in crate::command) fn signer(&self) -> Result<Signer> {
         match (&self.signing_key, &self.signer, &self.signer_key) {
             (None, Some(program), Some(key)) => {
                 Ok(Signer::Command { program: program.clone(), public_key: PublicKey::from_hex(key)? })
