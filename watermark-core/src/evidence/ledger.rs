@@ -30,7 +30,8 @@ const MAX_PROOF: usize = 1 << 14;
 const PROOF_VERSION: &str = "watermark-answer-proof/1";
 const CONSISTENCY_VERSION: &str = "watermark-consistency/1";
 
-/// The secret of a ledger. Zeroized on drop, redacted in `Debug`.
+/// The secret of a ledger: `HKDF-Expand(node, "watermark-key-v1\0ledger\0", 32)`. Salts are HMAC-SHA256 under it, of
+/// `"answer\0" || u64le(index)` and of `"account\0" || account`. Zeroized on drop, redacted in `Debug`.
 pub struct LedgerKey(Zeroizing<[u8; 32]>);
 
 impl LedgerKey {

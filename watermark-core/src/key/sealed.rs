@@ -1,4 +1,6 @@
-//! Secrets behind a passphrase: argon2id (RFC 9106) makes the key, XChaCha20-Poly1305 seals 32 bytes.
+//! Secrets behind a passphrase: argon2id (RFC 9106, version 0x13) makes the key from passphrase and `salt`,
+//! XChaCha20-Poly1305 seals 32 bytes under `nonce`; `sealed` is ciphertext and tag. Associated data are version, path,
+//! `memory_kib`, `passes` and `lanes`, in decimal, joined by zero bytes.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::AeadInOut;
