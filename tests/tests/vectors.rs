@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 use watermark_core::detect::{LayerDetector, Weights};
+use watermark_core::evidence::commitment::KeyLeaf;
+use watermark_core::evidence::merkle::{self, Frontier};
 use watermark_core::key::{NodeKey, PrfKey, fresh_keys};
 use watermark_core::prf::ChaCha20V1;
 use watermark_core::scheme::{Blocks, Greenlist, Gumbel, Mcmark, Scheme, Tournament};
@@ -184,4 +186,39 @@ fn weighted() {
         assert_eq!(finding.statistic.to_string(), text(&row["statistic_sqrt"]));
         assert!(close(finding.log10_p, text(&row["log10_p_sqrt"]).parse().unwrap()));
     }
+}
+
+#[test]
+fn merkle_rfc9162() {
+    let rows = vectors("merkle_rfc9162.json");
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 8);
+    for row in rows {
+        let leaves = row["leaves"].as_array().unwrap().iter().map(|leaf| merkle::leaf_hash(&hex(leaf)));
+        let leaves: Vec<merkle::Hash> = leaves.collect();
+        assert_eq!(merkle::root(&leaves).to_vec(), hex(&row["root"]));
+        let mut frontier = Frontier::new();
+        leaves.iter().for_each(|leaf| frontier.append(*leaf));
+        assert_eq!(frontier.root().to_vec(), hex(&row["root"]));
+    }
+}
+
+/// The nodes of `derive.json`, committed to with the digest of their path in place of a profile's.
+#[test]
+fn merkle_keys() {
+    let (vector, derive) = (vectors("merkle_keys.json"), vectors("derive.json"));
+    let root = NodeKey::root(&hex(&derive["master"]));
+    let nodes = derive["nodes"].as_array().unwrap();
+    let expected = vector["leaves"].as_array().unwrap();
+    assert_eq!(nodes.len(), expected.len());
+    let mut hashes = Vec::new();
+    for (row, expected) in nodes.iter().zip(expected) {
+        let node = root.descend(&text(&row["path"]).parse().unwrap()).unwrap();
+        let profile_sha256 = serde_json::from_str::<Value>(text(expected)).unwrap()["profile_sha256"].clone();
+        let profile_sha256 = hex(&profile_sha256).try_into().unwrap();
+        let leaf = KeyLeaf::new(&node, &hex(&row["salt"]).try_into().unwrap(), profile_sha256).bytes().unwrap();
+        assert_eq!(String::from_utf8(leaf.clone()).unwrap(), text(expected));
+        hashes.push(merkle::leaf_hash(&leaf));
+    }
+    assert_eq!(merkle::root(&hashes).to_vec(), hex(&vector["root"]));
 }

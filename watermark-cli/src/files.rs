@@ -4,11 +4,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
-use watermark_core::key::{NodeKey, parse_key_file, print_key_file};
+use watermark_core::evidence::SigningKey;
+use watermark_core::key::{NodeKey, open_key_file, print_key_file, seal_key_file};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
+
+use crate::passphrase;
 
 /// Key and profile files are small; a larger one is a mistake or an attack.
 const MAX_SMALL_FILE: u64 = 1 << 20;
@@ -22,16 +25,34 @@ pub struct ProfileFile {
     pub sha256: [u8; 32],
 }
 
-/// Reads a key file that only its owner may read.
+/// Reads a key file that only its owner may read; a sealed one costs a passphrase ([`passphrase::of`]).
 ///
 /// # Errors
-/// If it is missing, readable by group or others, or malformed. Messages never repeat its content.
+/// If it is missing, readable by group or others, malformed, or sealed by another passphrase. Messages never repeat its
+/// content.
 pub fn read_key(path: &Path) -> Result<NodeKey> {
     let named = || format!("key file {}", path.display());
-    let file = File::open(path).with_context(named)?;
+    let text = read_private(File::open(path).with_context(named)?, path).with_context(named)?;
+    open_key_file(&text, || passphrase::of(path)).with_context(named)
+}
+
+/// Reads a signing key file that only its owner may read, as [`read_key`] does.
+///
+/// # Errors
+/// As [`read_key`].
+pub fn read_signing_key(path: &Path) -> Result<SigningKey> {
+    let named = || format!("signing key file {}", path.display());
+    let text = read_private(File::open(path).with_context(named)?, path).with_context(named)?;
+    SigningKey::open(&text, || passphrase::of(path)).with_context(named)
+}
+
+/// The text of a small file that only its owner may read.
+///
+/// # Errors
+/// If others may read or change it, or it is large or not UTF-8.
+pub fn read_private(file: File, path: &Path) -> Result<Zeroizing<String>> {
     refuse_shared(&file, path)?;
-    let text = read_small(file).with_context(named)?;
-    parse_key_file(&text).with_context(named)
+    read_small(file)
 }
 
 /// Reads a small secret in somebody else's form, and says whether others can read the file too.
@@ -44,32 +65,80 @@ pub fn read_secret(path: &Path) -> Result<(Zeroizing<String>, bool)> {
     Ok((read_small(file)?, shared))
 }
 
-#[cfg(unix)]
+/// The bytes of a file of at most `limit` bytes that only its owner may read.
+///
+/// # Errors
+/// If others may read or change it, or it is larger.
+pub fn read_private_bytes(file: File, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>> {
+    refuse_shared(&file, path)?;
+    // A buffer that grows would leave copies.
+    let capacity = usize::try_from(file.metadata()?.len().min(limit) + 1)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    take_bounded(file, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
 fn refuse_shared(file: &File, path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        bail!(
-            "key file {} has mode {:04o}, so others can read or change it; run: chmod 600 {}",
+    match mode(file)? {
+        Some(mode) if mode & 0o077 != 0 => bail!(
+            "{} has mode {mode:04o}, so others can read or change it; run: chmod 600 {}",
             path.display(),
-            mode & 0o7777,
             path.display()
-        );
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Permission bits, where the system has them.
+///
+/// # Errors
+/// If the system does not say.
+#[cfg(unix)]
+pub fn mode(file: &File) -> std::io::Result<Option<u32>> {
+    use std::os::unix::fs::PermissionsExt;
+    Ok(Some(file.metadata()?.permissions().mode() & 0o7777))
+}
+
+/// Permission bits, where the system has them.
+///
+/// # Errors
+/// If the system does not say.
+#[cfg(not(unix))]
+pub fn mode(_: &File) -> std::io::Result<Option<u32>> {
+    Ok(None)
+}
+
+/// Makes a folder; one that exists must be empty.
+///
+/// # Errors
+/// If it holds anything, or cannot be made.
+pub fn new_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("creating {}", path.display()))?;
+    if std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?.next().is_some() {
+        bail!("{} is not empty and is left as it is; choose another folder with --out", path.display());
     }
     Ok(())
 }
 
-#[cfg(not(unix))]
-fn refuse_shared(_: &File, _: &Path) -> Result<()> {
-    Ok(())
-}
-
-/// Writes a new key file with mode 0600; never overwrites.
+/// Writes a new key file with mode 0600, sealed if there is a passphrase; never overwrites.
 ///
 /// # Errors
-/// If the file exists or cannot be written.
-pub fn write_key(path: &Path, key: &NodeKey) -> Result<()> {
-    write_secret(path, print_key_file(key).as_bytes())
+/// If the file exists or cannot be written, or the passphrase is empty.
+pub fn write_key(path: &Path, key: &NodeKey, passphrase: Option<&str>) -> Result<()> {
+    match passphrase {
+        Some(passphrase) => write_secret(path, seal_key_file(key, passphrase, &*random()?)?.as_bytes()),
+        None => write_secret(path, print_key_file(key).as_bytes()),
+    }
+}
+
+/// Randomness from the system.
+///
+/// # Errors
+/// If the system has none.
+pub fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(|error| anyhow!("no randomness from the system: {error}"))?;
+    Ok(bytes)
 }
 
 /// Writes a new file that only its owner may read; never overwrites.

@@ -10,10 +10,14 @@ pub mod distill;
 pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;
+pub mod ledger;
+pub mod passphrase;
 pub mod plan;
 pub mod probe;
 pub mod read;
 pub mod scan;
 #[cfg(feature = "demo")]
 pub mod school;
+pub mod signer;
+pub mod timestamp;
 pub mod tokenizer;

@@ -2,6 +2,7 @@
 
 mod command;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -13,6 +14,9 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "watermark", version, propagate_version = true, max_term_width = 100)]
 struct Cli {
+    /// Open sealed key files with the one line in this file instead of asking at the terminal
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Sealed keys")]
+    passphrase_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -21,6 +25,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Keygen(command::keygen::Args),
+    Key(command::key::Args),
+    Ledger(command::ledger::Args),
     Profile(command::profile::Args),
     Mark(command::mark::Args),
     Detect(command::detect::Args),
@@ -41,8 +47,14 @@ fn main() -> ExitCode {
             report(panic);
         }
     }));
-    let result = match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Some(path) = cli.passphrase_file {
+        watermark_cli::passphrase::use_file(path);
+    }
+    let result = match cli.command {
         Command::Keygen(args) => args.run(),
+        Command::Key(args) => args.run(),
+        Command::Ledger(args) => args.run(),
         Command::Profile(args) => args.run(),
         Command::Mark(args) => args.run(),
         Command::Detect(args) => args.run(),

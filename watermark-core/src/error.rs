@@ -29,6 +29,16 @@ pub enum ErrorKind {
     TokenOutOfRange,
     /// Logits hold NaN or +inf, allow no token, or have the wrong length.
     InvalidLogits,
+    /// A passphrase does not open a key file, or the file was changed.
+    WrongPassphrase,
+    /// Bytes are not the canonical form of what they say.
+    NotCanonical,
+    /// A part of evidence is malformed, or its parts contradict each other.
+    InvalidEvidence,
+    /// A signature does not hold, or is by another key.
+    InvalidSignature,
+    /// A Merkle proof does not lead to the root, or a key is not the one that was committed to.
+    InvalidProof,
     /// The session or test lacks something its profile needs, such as an account.
     MissingInput,
 }

@@ -19,6 +19,8 @@
 //! |---|---|---|
 //! | `detect` | yes | `detect`, `distill`, `stats` |
 //! | `profile` | yes | JSON profiles and key files (serde, serde_json) |
+//! | `passphrase` | no | key files behind a passphrase (argon2, chacha20poly1305) |
+//! | `evidence` | no | `evidence`: commitments, Merkle proofs, canonical JSON, signatures |
 //!
 //! A sampler-only build uses `default-features = false`.
 #![forbid(non_ascii_idents)]
@@ -30,6 +32,8 @@ mod error;
 pub mod detect;
 #[cfg(feature = "detect")]
 pub mod distill;
+#[cfg(feature = "evidence")]
+pub mod evidence;
 pub mod key;
 pub mod mark;
 pub mod prf;

@@ -1,17 +1,20 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde::Serialize;
-use watermark_cli::files;
+use watermark_cli::{files, passphrase};
 use watermark_core::key::{KeyPath, NodeKey};
-use zeroize::Zeroizing;
 
 use super::{print, print_json};
 
 /// Make a master key from the system's randomness
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  watermark keygen --out master.key.json")]
+#[command(after_help = "\
+Examples:
+  watermark keygen --out master.key.json
+  watermark keygen --out master.key.json --passphrase
+  watermark keygen --out master.key.json --passphrase-file passphrase.txt")]
 pub(crate) struct Args {
     /// The key file to write (mode 0600)
     #[arg(long, value_name = "FILE")]
@@ -19,6 +22,9 @@ pub(crate) struct Args {
     /// Write only the subtree at this path, e.g. epoch/2026-11
     #[arg(long, default_value = "", value_name = "PATH")]
     path: KeyPath,
+    /// Seal the file with a passphrase, asked for twice unless there is --passphrase-file
+    #[arg(long)]
+    passphrase: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -28,20 +34,23 @@ pub(crate) struct Args {
 struct Output<'a> {
     key_file: &'a str,
     path: &'a str,
+    sealed: bool,
 }
 
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut master = Zeroizing::new([0u8; 32]);
-        getrandom::fill(master.as_mut_slice()).map_err(|error| anyhow!("no randomness from the system: {error}"))?;
-        let key = NodeKey::root(master.as_slice()).descend(&self.path)?;
-        files::write_key(&self.out, &key)?;
+        // Whoever names a passphrase file does not expect a plain key.
+        let sealed = self.passphrase || passphrase::is_from_file();
+        let passphrase = sealed.then(passphrase::choose).transpose()?;
+        let key = NodeKey::root(files::random::<32>()?.as_slice()).descend(&self.path)?;
+        files::write_key(&self.out, &key, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
         let name = self.out.display().to_string();
         if self.json {
-            print_json(&Output { key_file: &name, path: self.path.as_str() })?;
+            print_json(&Output { key_file: &name, path: self.path.as_str(), sealed })?;
         } else {
+            let how = if sealed { "sealed, mode 0600" } else { "mode 0600" };
             print(&format!(
-                "Wrote {name} (mode 0600). Whoever holds it can mark and forge: keep it off the machines that scan."
+                "Wrote {name} ({how}). Whoever can open it can mark and forge: keep it off the machines that scan."
             ))?;
         }
         Ok(ExitCode::SUCCESS)

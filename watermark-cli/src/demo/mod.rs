@@ -6,7 +6,7 @@ mod result;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ use watermark_lab::{prompts, shipped};
 use plot::Curve;
 pub use result::{Outcome, Row};
 
-use crate::files::{write_key, write_new};
+use crate::files::{new_folder, write_key, write_new};
 use crate::generate::{Answer, Answering, answer};
 use crate::school::{Lesson, teach};
 use crate::tokenizer::{Tokenizer, hex};
@@ -85,14 +85,14 @@ struct TextRecord<'a> {
 /// If the folder is in use or cannot be written, or a step fails.
 pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Result<Outcome> {
     let size = Size::of(options);
-    prepare_folder(&options.out)?;
+    new_folder(&options.out)?;
     let file = |name: &str| options.out.join(name);
 
     // The provider: key, profile, commitment, all before anything is served.
     let tokenizer = Tokenizer::embedded()?;
     write_new(&file("tokenizer.json"), shipped::tokenizer_json())?;
     let key = demo_key(options.seed);
-    write_key(&file("key.json"), &key)?;
+    write_key(&file("key.json"), &key, None)?;
     let profile = profile(&tokenizer)?;
     let profile_json = profile.print();
     write_new(&file("profile.json"), profile_json.as_bytes())?;
@@ -173,14 +173,6 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
     ];
     write_new(&file("evidence.svg"), outcome.svg(&curves).as_bytes())?;
     Ok(outcome)
-}
-
-fn prepare_folder(out: &Path) -> Result<()> {
-    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
-    if fs::read_dir(out).with_context(|| format!("reading {}", out.display()))?.next().is_some() {
-        bail!("{} is not empty and is left as it is; remove it, or choose another folder with --out", out.display());
-    }
-    Ok(())
 }
 
 /// A key from the seed, so that the run can be repeated. A real key comes from `watermark keygen`.

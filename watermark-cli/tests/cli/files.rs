@@ -95,7 +95,27 @@ fn a_wrong_tokenizer_is_refused() {
 #[test]
 fn help_teaches() {
     let folder = Folder::new();
-    for command in ["", "keygen", "profile", "profile new", "profile check", "mark", "detect", "scan", "demo"] {
+    for command in [
+        "",
+        "keygen",
+        "key export",
+        "key list",
+        "key signing",
+        "key commit",
+        "key open",
+        "key check",
+        "ledger append",
+        "ledger head",
+        "ledger prove",
+        "ledger check",
+        "profile",
+        "profile new",
+        "profile check",
+        "mark",
+        "detect",
+        "scan",
+        "demo",
+    ] {
         let run = folder.line(&format!("{command} --help")).expect(0);
         assert!(run.stdout.contains("Usage: watermark"), "{command}");
         if !["", "profile"].contains(&command) {

@@ -8,6 +8,8 @@ mod distill;
 mod engines;
 mod files;
 mod hostile;
+mod keys;
+mod ledger;
 mod mark;
 mod plan;
 mod probe;

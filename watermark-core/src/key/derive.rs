@@ -15,6 +15,8 @@ const LABEL_PRF: &[u8] = b"watermark-key-v1\0prf\0";
 const LABEL_CONTEXT: &[u8] = b"watermark-key-v1\0context\0";
 const LABEL_COMMIT: &[u8] = b"watermark-commit-v1\0";
 const LABEL_RESAMPLE: &[u8] = b"watermark-resample-v1";
+#[cfg(feature = "evidence")]
+const LABEL_LEDGER: &[u8] = b"watermark-key-v1\0ledger\0";
 
 /// The secret of one node of the key tree, with its path.
 ///
@@ -96,6 +98,12 @@ impl NodeKey {
             .chain_update(salt)
             .finalize()
             .into()
+    }
+
+    /// The secret of a ledger whose key this node is.
+    #[cfg(feature = "evidence")]
+    pub(crate) fn ledger_secret(&self) -> Zeroizing<[u8; 32]> {
+        expand(&self.secret, &[LABEL_LEDGER])
     }
 }
 

@@ -7,6 +7,8 @@ mod derive;
 #[cfg(feature = "profile")]
 mod file;
 mod path;
+#[cfg(feature = "passphrase")]
+pub(crate) mod sealed;
 
 #[cfg(feature = "detect")]
 pub(crate) use derive::fresh_keys_in;
@@ -14,3 +16,5 @@ pub use derive::{NodeKey, PrfKey, fresh_keys};
 #[cfg(feature = "profile")]
 pub use file::{KEY_FILE_VERSION, parse_key_file, print_key_file};
 pub use path::KeyPath;
+#[cfg(feature = "passphrase")]
+pub use sealed::{SEALED_KEY_FILE_VERSION, SEALING_ENTROPY, inspect_key_file, open_key_file, seal_key_file};

@@ -44,6 +44,12 @@ impl KeyPath {
         if self.0.is_empty() { below.parse() } else { format!("{}/{below}", self.0).parse() }
     }
 
+    /// Whether whoever holds the key at `ancestor` can derive the key here.
+    #[must_use]
+    pub fn is_at_or_below(&self, ancestor: &Self) -> bool {
+        self.below(ancestor).is_some()
+    }
+
     /// The segments of `self` below `ancestor`, or `None` if `ancestor` is not on the way to it.
     pub(super) fn below<'a>(&'a self, ancestor: &'a Self) -> Option<impl Iterator<Item = &'a str>> {
         let mut own = self.segments();

@@ -1,0 +1,117 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use watermark_cli::files::{ProfileFile, new_folder, random, read_key, read_profile, write_new, write_secret};
+use watermark_cli::tokenizer::hex;
+use watermark_core::evidence::commitment::KeyCommitments;
+use watermark_core::evidence::{HEAD_TYPE, timestamp};
+use watermark_core::key::KeyPath;
+
+use super::super::{print, print_json};
+use super::signing::SignerArgs;
+
+/// Commit to keys before they are used: a signed head to publish, and openings to keep
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  watermark key commit --key master.key.json --profile chat.profile.json --signing-key signing.key.json --out commitment
+
+The folder then holds
+  head.json      the signed Merkle root: publish it
+  head.tsq       a time-stamp request (RFC 3161) for head.json; have it answered before the keys serve, and keep the answer:
+                 curl -H 'Content-Type: application/timestamp-query' --data-binary @head.tsq URL > head.tsr
+  openings.json  the leaves with their salts (mode 0600): keep it as you keep the key")]
+pub(crate) struct Args {
+    /// A key at or above the profiles' paths
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Profiles: each commits to the node at its path and to the node of every layer
+    #[arg(long, required = true, value_name = "FILE")]
+    profile: Vec<PathBuf>,
+    /// More nodes below a profile's path, e.g. epoch/1/layer/x/account/…
+    #[arg(long, value_name = "PATH")]
+    path: Vec<KeyPath>,
+    #[command(flatten)]
+    signature: SignerArgs,
+    /// The folder to write; must be new or empty
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Output {
+    root: String,
+    tree_size: u64,
+    signed_at: String,
+    public_key: String,
+    head_sha256: String,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let profiles = self.profile.iter().map(|path| read_profile(path)).collect::<Result<Vec<_>>>()?;
+        if let Some(path) = self.path.iter().find(|path| !profiles.iter().any(|file| holds(file, path))) {
+            bail!("--path {path} lies below no profile's path");
+        }
+        let key = read_key(&self.key)?;
+        let mut commitments = KeyCommitments::new();
+        for file in &profiles {
+            for path in self.nodes_of(file)? {
+                commitments.add(&key.descend(&path)?, random()?, file.sha256)?;
+            }
+        }
+        let signer = self.signature.signer()?;
+        let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let head = commitments.head(&signed_at)?;
+        let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;
+        let digest: [u8; 32] = Sha256::digest(&envelope).into();
+        let request = timestamp::request(&digest, *random()?);
+
+        new_folder(&self.out)?;
+        // What cannot be made again comes first.
+        write_secret(&self.out.join("openings.json"), &commitments.print()?)?;
+        write_new(&self.out.join("head.json"), &envelope)?;
+        write_new(&self.out.join("head.tsq"), &request)?;
+
+        let output = Output {
+            root: hex(&head.root),
+            tree_size: head.size,
+            signed_at,
+            public_key: signer.public_key().to_hex(),
+            head_sha256: hex(&digest),
+        };
+        if self.json {
+            print_json(&output)?;
+        } else {
+            let Output { root, tree_size, public_key, .. } = output;
+            print(&format!(
+                "Committed to {tree_size} keys in {}.\nroot       {root}\npublic key {public_key}\nPublish head.json, have \
+                 head.tsq answered by a time-stamping authority, and keep openings.json as secret as the key.",
+                self.out.display()
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The profile's own node, its layers', and those asked for below it.
+    fn nodes_of(&self, file: &ProfileFile) -> Result<Vec<KeyPath>> {
+        let profile = &file.profile;
+        let mut paths = vec![profile.path.clone()];
+        for layer in &profile.layers {
+            paths.push(profile.path.join("layer")?.join(&layer.name)?);
+        }
+        paths.extend(self.path.iter().filter(|path| holds(file, path)).cloned());
+        Ok(paths)
+    }
+}
+
+fn holds(file: &ProfileFile, path: &KeyPath) -> bool {
+    path.is_at_or_below(&file.profile.path)
+}

@@ -1,0 +1,52 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use watermark_cli::files::{read_key, write_key};
+use watermark_cli::passphrase;
+use watermark_core::key::KeyPath;
+
+use super::super::print;
+
+/// Write one subtree of a key as a key file: for one epoch's servers, a partner or a court
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  watermark key export --key master.key.json --path epoch/2026-11 --out november.key.json
+  watermark key export --key old.key.json --passphrase --out sealed.key.json    # the same node under another passphrase
+
+A new epoch is a new path below the same master key: export it, and write a profile with that path. Nothing stored has to
+be rotated, because the master key itself never serves.")]
+pub(crate) struct Args {
+    /// A key at or above the path
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The subtree, e.g. epoch/2026-11; without it, all that the key has
+    #[arg(long, value_name = "PATH")]
+    path: Option<KeyPath>,
+    /// The key file to write (mode 0600); never overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Seal the new file with a passphrase, asked for twice
+    #[arg(long)]
+    passphrase: bool,
+    /// Seal the new file with the passphrase in this file (--passphrase-file opens --key)
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase")]
+    new_passphrase_file: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let key = read_key(&self.key)?;
+        let node = key.descend(self.path.as_ref().unwrap_or(key.path()))?;
+        let passphrase = match &self.new_passphrase_file {
+            Some(path) => Some(passphrase::read(path)?),
+            None => self.passphrase.then(passphrase::choose_at_terminal).transpose()?,
+        };
+        write_key(&self.out, &node, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
+        let how = if passphrase.is_some() { "sealed" } else { "not sealed" };
+        let (out, path) = (self.out.display(), node.path().as_str());
+        print(&format!("Wrote {out}: the key at {path:?} ({how}, mode 0600) and of everything below it."))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,47 @@
+//! `watermark key`: keys after they were made.
+
+mod check;
+mod commit;
+mod export;
+mod list;
+mod open;
+mod signing;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+pub(super) use signing::SignerArgs;
+
+/// Export, list, commit to and open keys
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+// A comment on a variant would hide the longer one of its `Args`.
+#[derive(Subcommand)]
+enum Action {
+    #[command(visible_alias = "derive")]
+    Export(export::Args),
+    List(list::Args),
+    Signing(signing::Args),
+    Commit(commit::Args),
+    Open(open::Args),
+    Check(check::Args),
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.action {
+            Action::Export(args) => args.run(),
+            Action::List(args) => args.run(),
+            Action::Signing(args) => args.run(),
+            Action::Commit(args) => args.run(),
+            Action::Open(args) => args.run(),
+            Action::Check(args) => args.run(),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use watermark_cli::files::{read_key, read_private_bytes, read_profile, write_secret};
+use watermark_core::evidence::commitment::KeyCommitments;
+use watermark_core::key::KeyPath;
+
+use super::super::print;
+
+/// Disclose one committed key: the key of one node, and the proof that it was committed to
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  watermark key open --openings commitment/openings.json --key master.key.json --profile chat.profile.json \\
+    --path epoch/1/layer/distillation --out opening.json
+
+The file holds the node's key: whoever reads it can mark, detect and forge below that path, and nothing else. Disclose a leaf
+rather than the node above it.")]
+pub(crate) struct Args {
+    /// openings.json of `watermark key commit`
+    #[arg(long, value_name = "FILE")]
+    openings: PathBuf,
+    /// A key at or above the path
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The profile that the commitment was made for
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// The node to open
+    #[arg(long, value_name = "PATH")]
+    path: KeyPath,
+    /// The opening to write (mode 0600); never overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// The largest openings file: 100,000 leaves of some 400 bytes.
+const MAX_OPENINGS: u64 = 1 << 26;
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let named = || format!("openings file {}", self.openings.display());
+        let file = File::open(&self.openings).with_context(named)?;
+        let bytes = read_private_bytes(file, &self.openings, MAX_OPENINGS).with_context(named)?;
+        let commitments = KeyCommitments::parse(&bytes).with_context(named)?;
+        let profile = read_profile(&self.profile)?;
+        let node = read_key(&self.key)?.descend(&self.path)?;
+        let opening = commitments.open(&node, &profile.sha256).with_context(named)?;
+        write_secret(&self.out, &opening.print()?)?;
+        print(&format!(
+            "Wrote {}: the key at {:?} with its proof. Whoever reads it can mark and forge below that path.",
+            self.out.display(),
+            self.path.as_str()
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

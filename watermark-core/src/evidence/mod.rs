@@ -1,0 +1,31 @@
+//! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys,
+//! a ledger of served answers, time-stamp requests.
+//!
+//! Everything here is a function of its arguments: randomness, time and files are the caller's.
+
+pub mod canonical;
+pub mod commitment;
+pub mod dsse;
+mod head;
+pub mod ledger;
+pub mod merkle;
+mod signing;
+pub mod timestamp;
+
+pub use head::{HEAD_TYPE, TreeHead};
+pub use signing::{PublicKey, SigningKey};
+
+use crate::{Error, ErrorKind, Result};
+
+fn hex(bytes: &[u8; 32]) -> String {
+    base16ct::lower::encode_string(bytes)
+}
+
+/// 64 lower-case hexadecimal digits; the message names the field and repeats nothing of it.
+fn parse_hash(text: &str, field: &str) -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    match base16ct::lower::decode(text, &mut bytes) {
+        Ok(decoded) if decoded.len() == 32 => Ok(bytes),
+        _ => Err(Error::new(ErrorKind::InvalidEvidence, format!("{field:?} is not 64 lower-case hexadecimal digits"))),
+    }
+}
