@@ -27,12 +27,12 @@ impl Gumbel {
     /// Scoring half: `floor(2^32 * -ln(1 - word / 2^32))`, exact. Never above the true score, so Gamma tails stay valid.
     #[must_use]
     pub fn score_q32(&self, word: u32) -> u64 {
-        let approx = -libm::log1p(-f64::from(word) / TWO_32) * TWO_32;
-        // libm is within one unit in the last place, 2^-48 * 2^32 here, so the floor is safe away from integers.
-        let fraction = approx - libm::floor(approx);
-        if word == 0 || (1e-3..1.0 - 1e-3).contains(&fraction) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= approx < 2^37")]
-            return approx as u64;
+        let approx = score_near(word) * TWO_32;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= approx < 2^37")]
+        let whole = approx as u64;
+        // `approx` is within 2^-14 of 2^32 times the score, so the floor is safe away from integers.
+        if (1e-3..1.0 - 1e-3).contains(&(approx - whole as f64)) {
+            return whole;
         }
         score_q32_exact(word)
     }
@@ -51,6 +51,35 @@ pub(crate) fn vllm_uniform(word: u32) -> f32 {
     u
 }
 
+/// Cells of the table below.
+const CELLS: usize = 128;
+
+/// Of each cell of [1, 2): its middle, the inverse of that, and its logarithm.
+static LOGARITHMS: [[f64; 3]; CELLS] = {
+    let mut table = [[0.0; 3]; CELLS];
+    let mut cell = 0;
+    while cell < CELLS {
+        let odd = 257 + 2 * cell as u64;
+        let middle = odd as f64 / 256.0;
+        table[cell] = [middle, 1.0 / middle, ln_q95(odd << 24, 32) as f64 / (1u128 << POINT) as f64];
+        cell += 1;
+    }
+    table
+};
+
+/// `-ln(1 - word / 2^32)` to within 2^-46: -ln(m / 2^32) with m = 2^32 - word = 2^e * f, f in [1, 2), and the logarithm of
+/// f is that of the middle of its cell plus a power series, whose terms left out are below 2^-50.
+#[inline]
+fn score_near(word: u32) -> f64 {
+    let bits = (TWO_32 - f64::from(word)).to_bits();
+    let f = f64::from_bits(bits & (1 << 52) - 1 | 1023 << 52);
+    let [middle, inverse, ln] = LOGARITHMS[(bits >> 45) as usize % CELLS];
+    let r = (f - middle) * inverse;
+    let series = r * (1.0 - r * (1.0 / 2.0 - r * (1.0 / 3.0 - r * (1.0 / 4.0 - r * (1.0 / 5.0)))));
+    let e = (bits >> 52) as i32 - 1023;
+    f64::from(32 - e) * core::f64::consts::LN_2 - (ln + series)
+}
+
 /// Bits after the point in the fixed-point logarithm below.
 const POINT: u32 = 95;
 /// `floor(ln 2 * 2^95)`.
@@ -62,7 +91,15 @@ const LN_2_Q95: u128 = 0x58b9_0bfb_e8e7_bcd5_e4f1_d9cc;
 fn score_q32_exact(word: u32) -> u64 {
     let m = (1u64 << 32) - u64::from(word);
     let e = m.ilog2();
-    let z = (u128::from(m - (1 << e)) << POINT) / u128::from(m + (1 << e));
+    let score = u128::from(32 - e) * LN_2_Q95 - ln_q95(m, e);
+    #[expect(clippy::cast_possible_truncation, reason = "below 23 * 2^32")]
+    let q32 = (score >> (POINT - 32)) as u64;
+    q32
+}
+
+/// `2^95 * ln(m / 2^e)` for m in [2^e, 2^(e + 1)).
+const fn ln_q95(m: u64, e: u32) -> u128 {
+    let z = (((m - (1 << e)) as u128) << POINT) / (m + (1 << e)) as u128;
     let square = mul(z, z);
     let (mut power, mut sum, mut k) = (z, 0, 1);
     while power > 0 {
@@ -70,14 +107,11 @@ fn score_q32_exact(word: u32) -> u64 {
         power = mul(power, square);
         k += 2;
     }
-    let score = u128::from(32 - e) * LN_2_Q95 - 2 * sum;
-    #[expect(clippy::cast_possible_truncation, reason = "below 23 * 2^32")]
-    let q32 = (score >> (POINT - 32)) as u64;
-    q32
+    2 * sum
 }
 
 /// `a * b / 2^95` for a, b < 2^95, dropping bits below 2^-95.
-fn mul(a: u128, b: u128) -> u128 {
+const fn mul(a: u128, b: u128) -> u128 {
     const HALF: u32 = 48;
     const LOW: u128 = (1 << HALF) - 1;
     let (a1, a0, b1, b0) = (a >> HALF, a & LOW, b >> HALF, b & LOW);
@@ -97,7 +131,28 @@ mod tests {
             word = word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             assert_eq!(Gumbel.score_q32(word), score_q32_exact(word), "{word}");
         }
-        assert_eq!(Gumbel.score_q32(0), 0);
+        for word in [0, 1, 2, 3, 1 << 31, (1 << 31) - 1, u32::MAX - 1, u32::MAX] {
+            assert_eq!(Gumbel.score_q32(word), score_q32_exact(word), "{word}");
+        }
+    }
+
+    /// The near score is as near as the fast path takes it to be, in the middle and at the ends of every cell.
+    #[test]
+    fn near_scores_are_near() {
+        let mut words: Vec<u32> = (0..100_000).map(|i: u32| i.wrapping_mul(2_654_435_761)).collect();
+        for e in 0..32 {
+            for cell in 0..=CELLS as u64 {
+                let edge = (1u64 << e) + ((cell << e) >> 7);
+                words.extend([edge.saturating_sub(1), edge, edge + 1].map(|m| ((1u64 << 32) - m.max(1)) as u32));
+            }
+        }
+        for word in words {
+            let m = (1u64 << 32) - u64::from(word);
+            let e = m.ilog2();
+            let exact = u128::from(32 - e) * LN_2_Q95 - ln_q95(m, e);
+            let error = score_near(word) - exact as f64 / (1u128 << POINT) as f64;
+            assert!(error.abs() < 2f64.powi(-46), "{word}: {error:e}");
+        }
     }
 
     /// The bound that skips logarithms never changes the winner.
