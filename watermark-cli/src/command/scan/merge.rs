@@ -19,10 +19,11 @@ use super::{CostArgs, STOP, finish, stop_on_interrupt};
 Example:
   watermark merge --profile chat.profile.json --key master.key.json --out run/ part-1/ part-2/ part-3/
 
-A part that is missing, unfinished or damaged, or was read for another profile or otherwise than the others, is an error.
+A part that is missing, unfinished or damaged, or was read for another profile or otherwise than
+the others, is an error.
 
-Exit codes: 0 = detected under some key, 1 = under none, 2 = an error, a stop, an input not read to its end, or too many bad
-records (the results of the others are written).")]
+Exit codes: 0 = detected under some key, 1 = under none, 2 = an error, a stop, an input not read
+to its end, or too many bad records (the results of the others are written).")]
 pub(crate) struct Args {
     /// Folders of the parts, in any order
     #[arg(required = true, value_name = "PART")]

@@ -30,38 +30,44 @@ use watch::Watch;
 #[command(after_help = "\
 Examples:
   watermark scan --profile chat.profile.json --key master.key.json --out run/ corpus/
-  watermark scan --profile P --keys keys.txt --tokenizer tokenizer.json --memory 512M --out run/ 'shards/*.parquet'
+  watermark scan --profile P --keys keys.txt --memory 512M --out run/ 'shards/*.parquet'
   watermark scan --profile P --key K --accounts accounts.txt --out run/ leaked.jsonl.zst
   zcat crawl.jsonl.gz | watermark scan --profile P --key K --field /data/answer --out run/ -
-  watermark scan --profile P --shard 2/8 --partials --out part-2/ /lake/    # on the second of eight machines, without a key;
-  watermark merge --profile P --key K --out run/ part-*/                    # then on one of them
+On eight machines without a key, here the second; then on one that has it:
+  watermark scan --profile P --shard 2/8 --partials --out part-2/ /lake/
+  watermark merge --profile P --key K --out run/ part-*/
 
-Inputs: files, folders (hidden entries left out), patterns and standard input; JSONL, a JSON array, Parquet or plain text; plain,
-gzip or zstd; told apart by content. Read are, by preference: conversations in `messages`, `conversations` or `conversation`
-(every assistant text by itself, what was said before it as prompt; `reasoning_content` too), `prompt`/`completion` or
-`chosen`, `question`/`response` and the responses of OpenAI's batches, `instruction`/`input`/`output`, `question`/`answer`,
-`problem`/`solution`, `text`; with --input-format tokens `tokens` or `input_ids`. sources.jsonl says what was read from which
-fields of each file.
+Inputs: files, folders (hidden entries left out), patterns and standard input; JSONL, a JSON
+array, Parquet or plain text; plain, gzip or zstd; told apart by content. Read are, by preference:
+conversations in `messages`, `conversations` or `conversation` (every assistant text by itself,
+what was said before it as prompt; `reasoning_content` too), `prompt`/`completion` or `chosen`,
+`question`/`response` and the responses of OpenAI's batches, `instruction`/`input`/`output`,
+`question`/`answer`, `problem`/`solution`, `text`; with --input-format tokens `tokens` or
+`input_ids`. sources.jsonl says what was read from which fields of each file.
 
 --out gets
-  result.json                    tallies, tails, e-values, verdicts; the same for the same texts, profiles and keys, however they
-                                 were cut into files, shards and machines, and however often the run was stopped
-  hits.jsonl, hits.parquet       marked texts, strongest first, with record ids and bytes
-  sources.jsonl                  every input: what was read of it, its digest, and the keys under which it is marked as a whole
-  skipped.jsonl                  records that could not be used; never their text
-  plots/*.svg                    evidence by key, inputs by share of marked texts, p-values of keys
-  status.json, command.txt       how far the run is, for machines; the command that repeats it
-  shards/                        token ids (Arrow), by which the same command goes on after a stop of any kind; may be deleted
+  result.json      tallies, tails, e-values, verdicts: the same bytes for the same texts, profiles
+                   and keys, whatever the files, shards, machines and stops
+  hits.jsonl       marked texts, strongest first, with record ids and bytes; also hits.parquet
+  sources.jsonl    every input: what was read of it, its digest, the keys it is marked under
+  skipped.jsonl    records that could not be used; never their text
+  plots/*.svg      evidence by key, p-values of keys, inputs by share of marked texts
+  status.json      how far the run is; command.txt: the command that repeats it
+  shards/          token ids (Arrow), by which the same command goes on after a stop of any kind;
+                   may be deleted afterwards
 
-Several --profile (after a change of tokenizer, say) are tested at once; the family of tests then is all pairs of a key and a
-layer that it opens. With --json, stdout gets JSON lines: {\"event\": \"progress\", ...} while it runs, and at the end
-{\"event\": \"result\", \"result\": <result.json>}.
+Several --profile (after a change of tokenizer, say) are tested at once; the family of tests then
+is all pairs of a key and a layer that it opens. Records that hold `tokens` beside their text also
+tell how many ids come out otherwise when the text is tokenised again.
 
-Profiles whose layers have contexts wider than 4 tokens, or marks of Hugging Face's KGW, three_bricks or TextSeal's
-tournament, cannot be scanned; use `detect`.
+With --json, stdout gets JSON lines: {\"event\": \"progress\", ...} while it runs, and at the end
+{\"event\": \"result\", \"result\": ...} with result.json.
 
-Exit codes: 0 = detected under some key, 1 = under none, 2 = an error, a stop, an input not read to its end, or too many bad
-records (the results of the others are written).")]
+Layers with contexts wider than 4 tokens, and marks of Hugging Face's KGW, three_bricks or
+TextSeal's tournament, cannot be scanned; use `detect`.
+
+Exit codes: 0 = detected under some key, 1 = under none, 2 = an error, a stop, an input not read
+to its end, or too many bad records (the results of the others are written).")]
 pub(crate) struct Args {
     /// Files, folders or patterns; - is standard input
     #[arg(required = true, value_name = "INPUT")]
@@ -72,7 +78,7 @@ pub(crate) struct Args {
     keys: KeyArgs,
     #[command(flatten)]
     cost: CostArgs,
-    /// tokenizer.json; default: the one beside the profile, else the embedded one, if its digest matches
+    /// tokenizer.json, or a .tiktoken file of known digest; default: the one beside the profile, else the embedded one, if its digest matches
     #[arg(long, value_name = "FILE")]
     tokenizer: Vec<PathBuf>,
     /// What the inputs hold
