@@ -42,7 +42,6 @@ struct Conclusion(Option<stages::Conclusion>);
 impl Stages {
     #[new]
     #[pyo3(signature = (profiles, tokenizers, keys, *, accounts=None, field=None, role=None, input_format="auto"))]
-    #[expect(clippy::too_many_arguments, reason = "keywords in Python")]
     fn new(
         profiles: Vec<String>,
         tokenizers: Vec<Vec<u8>>,

@@ -44,6 +44,7 @@ mod choices;
 mod container;
 mod error;
 mod fields;
+pub(crate) mod guard;
 mod json;
 mod lines;
 mod plain;
@@ -61,9 +62,9 @@ use std::{fmt, fs::File, io::Read, io::Seek, path::Path, sync::Arc};
 
 pub use choices::{ChoiceRecord, Choices, Predicted, read_choices};
 pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
+pub use guard::panic_is_handled;
 pub use prompts::read_prompts;
 pub use record::{Body, InputFormat, Limits, Location, Record, Select};
-pub use rows::panic_is_handled;
 
 use array::Array;
 use container::{Content, PARQUET};

@@ -1,6 +1,4 @@
-use std::cell::Cell;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
@@ -12,6 +10,7 @@ use watermark_core::MAX_TOKEN_ID;
 
 use super::error::Flaw;
 use super::fields::{Fields, NAMES, Parsed, from_fields, from_pointer, want};
+use super::guard;
 use super::json::Reading;
 use super::value::{Value, Want};
 use super::{Item, Limits, Location, ReadError, ReadErrorKind};
@@ -113,22 +112,9 @@ fn is_read(column: &str, reading: &Reading) -> bool {
     }
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether a panic of this thread would be taken for a damaged Parquet file, so that a panic hook need not report it.
-#[must_use]
-pub fn panic_is_handled() -> bool {
-    GUARDED.get()
-}
-
 /// The library gives errors for most damaged files and panics for some.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
-    GUARDED.set(true);
-    let result = catch_unwind(AssertUnwindSafe(read));
-    GUARDED.set(false);
-    result.unwrap_or_else(|_| Err(ParquetError::General("its contents contradict each other".to_owned())))
+    guard::panics(read).unwrap_or_else(|_| Err(ParquetError::General("its contents contradict each other".to_owned())))
 }
 
 fn damaged(place: &str, error: &ParquetError) -> ReadError {

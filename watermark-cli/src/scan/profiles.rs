@@ -70,8 +70,8 @@ impl Profiles {
                 at.with_context(|| format!("the tokenizer of profile {name:?} is missing: SHA-256 {}", hex(&digest)))?;
             this.tokenizers.push(given.remove(at).1);
         }
-        if let Some((digest, _)) = given.first() {
-            bail!("a tokenizer is that of no profile (SHA-256 {}); leave it out or name its profile too", hex(digest));
+        if let Some((_, tokenizer)) = given.first() {
+            bail!("tokenizer {} is that of no profile; leave it out or name its profile too", tokenizer.name());
         }
         Ok(this)
     }

@@ -2,11 +2,14 @@
 //! of what they are and what their digest is.
 
 use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
-use arrow_ipc::reader::FileReader;
+use anyhow::{Context, Result, anyhow, bail};
+use arrow_buffer::Buffer;
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
+use arrow_ipc::root_as_footer;
 use arrow_ipc::writer::FileWriter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,6 +18,7 @@ use super::counts::{Counts, Skipped};
 use super::folder::write_whole;
 use super::table::Table;
 use crate::files::read_bounded;
+use crate::read::guard;
 use crate::tokenizer::hex;
 
 /// What a shard is.
@@ -105,13 +109,35 @@ impl Shard {
 
     pub(super) fn table(&self) -> Result<Table> {
         let path = self.path.with_extension(IDS);
-        let read = || -> Result<Table> {
-            let mut batches = FileReader::try_new(Cursor::new(fs::read(&path)?), None)?;
-            match (batches.next(), batches.next()) {
-                (Some(batch), None) => Table::new(batch?),
-                _ => bail!("not one record batch"),
-            }
-        };
-        read().with_context(|| format!("{} was changed while the scan ran; run the same command again", path.display()))
+        fs::read(&path)
+            .map_err(Into::into)
+            .and_then(batch)
+            .with_context(|| format!("{} was changed while the scan ran; run the same command again", path.display()))
     }
+}
+
+/// The one record batch of an Arrow file. Nothing is allocated for what the file claims: arrays are slices of its bytes.
+pub(super) fn batch(bytes: Vec<u8>) -> Result<Table> {
+    const TRAILER: usize = 10;
+    let file = Buffer::from_vec(bytes);
+    let read = || -> Result<Table> {
+        let (rest, trailer) = file.split_last_chunk::<TRAILER>().context("it is cut short")?;
+        let start = rest.len().checked_sub(read_footer_length(*trailer)?).context("it is cut short")?;
+        let footer = root_as_footer(&rest[start..]).map_err(|error| anyhow!("its footer: {error}"))?;
+        let schema = try_fb_to_schema(footer.schema().context("it has no schema")?)?;
+        let blocks = footer.recordBatches().context("it has no rows")?;
+        if blocks.len() != 1 {
+            bail!("{} record batches in place of one", blocks.len());
+        }
+        let block = blocks.get(0);
+        let length = usize::try_from(block.bodyLength())?.checked_add(usize::try_from(block.metaDataLength())?);
+        let (offset, length) = (usize::try_from(block.offset())?, length.context("a block of impossible size")?);
+        if offset.checked_add(length).is_none_or(|end| end > file.len()) {
+            bail!("it is cut short");
+        }
+        let decoder = FileDecoder::new(Arc::new(schema), footer.version());
+        let batch = decoder.read_record_batch(block, &file.slice_with_length(offset, length))?;
+        Table::new(batch.context("it has no rows")?)
+    };
+    guard::panics(read).unwrap_or_else(|()| bail!("its contents contradict each other"))
 }

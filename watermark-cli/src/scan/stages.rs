@@ -12,7 +12,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
@@ -31,7 +31,7 @@ use super::result::{FindingLine, Found, LayerResult, Summary, findings, text_tes
 use super::score::{Candidate, RESAMPLED_TOKENS, Tested, fresh, texts};
 use super::table::Table;
 use super::tokenise::{count_bad, tokenise};
-use crate::read::{InputFormat, Limits, Select, records_of};
+use crate::read::{InputFormat, Limits, Select, guard, records_of};
 
 /// What every stage knows.
 pub struct Stages {
@@ -447,9 +447,11 @@ fn number<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a Int64Array> {
         .with_context(|| format!("column {name:?} is not of 64-bit integers"))
 }
 
+/// The batches of a stream from an engine that runs on our side; what contradicts itself is an error all the same.
 fn decode(stream: &[u8]) -> Result<Vec<RecordBatch>> {
-    let batches = StreamReader::try_new(Cursor::new(stream), None).context("an Arrow IPC stream")?;
-    batches.collect::<Result<_, _>>().context("an Arrow IPC stream")
+    let read = || StreamReader::try_new(Cursor::new(stream), None).and_then(Iterator::collect::<Result<_, _>>);
+    let batches = guard::panics(read).map_err(|()| anyhow!("its contents contradict each other"));
+    batches.and_then(|batches| Ok(batches?)).context("an Arrow IPC stream")
 }
 
 fn encode(schema: &arrow_schema::Schema, batches: &[RecordBatch]) -> Result<Vec<u8>> {

@@ -275,3 +275,84 @@ fn unsigned(number: i64) -> Result<u64> {
 fn broken() -> String {
     "a table of token ids contradicts itself".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use arrow_ipc::writer::FileWriter;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Made = (u64, Option<String>, Vec<(u32, bool, Vec<u32>, Vec<u32>)>);
+
+    fn table(records: &[Made]) -> Table {
+        let mut builder = Builder::new(2);
+        for (record, id, texts) in records {
+            builder.record(Origin { record: *record, id: id.as_deref(), bytes: Some((1, 2)) }).unwrap();
+            for (part, continues, prompt, tokens) in texts {
+                // The second tokenizer's ids are the other way round.
+                let reversed = (prompt.iter().rev().copied().collect(), tokens.iter().rev().copied().collect());
+                builder.text(*part, *continues, &[(prompt.clone(), tokens.clone()), reversed]).unwrap();
+            }
+        }
+        builder.finish().unwrap()
+    }
+
+    fn bytes(table: &Table) -> Vec<u8> {
+        let mut writer = FileWriter::try_new(Vec::new(), table.batch().schema_ref()).unwrap();
+        writer.write(table.batch()).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    fn records() -> impl Strategy<Value = Vec<Made>> {
+        let ids = || proptest::collection::vec(0..1u32 << 24, 0..6);
+        let texts = proptest::collection::vec((0..9u32, any::<bool>(), ids(), ids()), 0..4);
+        proptest::collection::vec((0..1u64 << 40, proptest::option::of("\\PC{0,6}"), texts), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn gives_back_what_was_put_in(records in records()) {
+            let table = table(&records);
+            let read = super::super::shard::batch(bytes(&table)).unwrap();
+            for slot in 0..2 {
+                let mut found = Vec::new();
+                read.each(slot, |origin, text| {
+                    let order = |ids: &[u32]| match slot {
+                        0 => ids.to_vec(),
+                        _ => ids.iter().rev().copied().collect(),
+                    };
+                    let text = (text.part, text.continues, order(text.prompt), order(text.tokens));
+                    found.push((origin.record, origin.id.map(str::to_owned), text));
+                    Ok(())
+                }).unwrap();
+                let expected = records.iter().flat_map(|(record, id, texts)| {
+                    texts.iter().map(move |text| (*record, id.clone(), text.clone()))
+                });
+                prop_assert_eq!(found, expected.collect::<Vec<_>>());
+            }
+            prop_assert!(table.each(2, |_, _| Ok(())).is_err() || records.iter().all(|(_, _, texts)| texts.is_empty()));
+        }
+
+        /// Whatever a part of somebody else holds: an error or other ids, and no panic.
+        #[test]
+        fn damaged_bytes_are_an_error(
+            records in records(),
+            damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
+            cut in proptest::option::of(any::<proptest::sample::Index>()),
+        ) {
+            let mut bytes = bytes(&table(&records));
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let _ = super::super::shard::batch(bytes).map(|table| {
+                [0, 1].map(|slot| table.each(slot, |_, _| Ok(())).is_ok())
+            });
+        }
+    }
+}

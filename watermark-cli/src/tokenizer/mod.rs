@@ -123,6 +123,12 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// What messages call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The identity that a profile states. `vocab_size` is one past the largest id; special tokens are those that the
     /// file marks as special, or that are known of a rank file.
     ///

@@ -5,8 +5,9 @@ use std::os::unix::fs::symlink;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use std::io::Write;
+use std::process::Stdio;
 
-use crate::support::Folder;
+use crate::support::{Folder, Run};
 
 fn setup() -> Folder {
     let folder = Folder::new();
@@ -119,4 +120,30 @@ fn inputs_that_are_no_files() {
     scan("- -").fails_with(&["named twice"]);
     scan("--field text a").fails_with(&["begins with /"]);
     scan("--memory 0 a").fails_with(&["bytes"]);
+}
+
+/// An input that somebody writes to, or takes away, while it is scanned: what was read belongs to no digest.
+#[test]
+fn files_that_grow_or_vanish() {
+    let folder = setup();
+    for (name, change, says) in [
+        (
+            "grows",
+            (|path| std::fs::write(path, LINES).unwrap()) as fn(&std::path::Path),
+            "changed while it was scanned",
+        ),
+        ("vanishes", |path| std::fs::remove_file(path).unwrap(), "is gone"),
+    ] {
+        let input = folder.write(&format!("{name}.jsonl"), LINES.repeat(40_000));
+        // Small shards, each of which goes to the disk, take their time.
+        let arguments = format!("scan --profile p.json --key k.json --shard-size 2K --out {name}.run {name}.jsonl");
+        let child =
+            folder.command(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while std::fs::read_dir(folder.path(&format!("{name}.run/shards"))).map_or(0, Iterator::count) < 4 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        change(&input);
+        Run::of(child).fails_with(&[name, says]);
+        assert!(!folder.path(&format!("{name}.run/result.json")).exists());
+    }
 }

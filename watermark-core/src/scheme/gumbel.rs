@@ -72,7 +72,7 @@ static LOGARITHMS: [[f64; 3]; CELLS] = {
 #[inline]
 fn score_near(word: u32) -> f64 {
     let bits = (TWO_32 - f64::from(word)).to_bits();
-    let f = f64::from_bits(bits & (1 << 52) - 1 | 1023 << 52);
+    let f = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52));
     let [middle, inverse, ln] = LOGARITHMS[(bits >> 45) as usize % CELLS];
     let r = (f - middle) * inverse;
     let series = r * (1.0 - r * (1.0 / 2.0 - r * (1.0 / 3.0 - r * (1.0 / 4.0 - r * (1.0 / 5.0)))));
