@@ -1,5 +1,7 @@
 //! The keys of a scan.
 
+use std::collections::{HashMap, HashSet};
+
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector, Packing};
@@ -32,14 +34,24 @@ impl Keys {
     /// One key per named node; with `accounts`, one per node and account.
     ///
     /// # Errors
-    /// If a key opens none of the profiles or a profile is opened by none, or a layer cannot be scanned.
+    /// If a key or account is named twice, a key opens none of the profiles or a profile is opened by none, or a layer
+    /// cannot be scanned.
     pub fn new(profiles: &Profiles, nodes: &[(String, NodeKey)], accounts: Option<&[String]>) -> Result<Self> {
         let mut digest = Sha256::new_with_prefix(b"watermark-scan/2 keys\0");
-        for (_, node) in nodes {
-            digest.update(node.commitment(&[0; 32]));
+        let mut known = HashMap::new();
+        for (name, node) in nodes {
+            let commitment = node.commitment(&[0; 32]);
+            digest.update(commitment);
+            if let Some(other) = known.insert(commitment, name) {
+                bail!("{other} and {name} are the same key; name it once");
+            }
         }
+        let mut known = HashSet::new();
         for account in accounts.unwrap_or_default() {
             digest.update(Sha256::digest(account.as_bytes()));
+            if !known.insert(account) {
+                bail!("account {account:?} is named twice");
+            }
         }
         let named = nodes.iter().flat_map(|(name, node)| {
             let of_accounts = accounts.unwrap_or_default().iter().map(move |account| {

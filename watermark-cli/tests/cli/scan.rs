@@ -352,6 +352,7 @@ fn parts_of_several_machines_make_the_same_result() {
         .fails_with(&["other profiles"]);
     folder.line("merge --profile p.json --out refused part1 part2 part3").fails_with(&["--key"]);
     folder.line(&format!("{PARTIALS} --key k4.json --out x corpus")).fails_with(&["--partials", "--key"]);
+    folder.line("scan --profile p.json --key k4.json --key k4.json --out x corpus").fails_with(&["the same key"]);
     folder.line("scan --profile p.json --key k4.json --shard 1/2 --out x corpus").fails_with(&["--partials"]);
     folder.line(&format!("{PARTIALS} --shard 3/2 --out x corpus")).fails_with(&["1/8 to 8/8"]);
     let shard = folder.path("part2/shards/000000-000000.arrow");

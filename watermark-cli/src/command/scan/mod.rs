@@ -114,8 +114,8 @@ struct CostArgs {
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = bytes)]
     memory: u64,
     /// Threads; default: one per core
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Family-wise level of the verdicts
     #[arg(long, default_value_t = 1e-6)]
     alpha: f64,
@@ -127,7 +127,7 @@ struct CostArgs {
 impl CostArgs {
     fn threads(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.threads.filter(|&n| n > 0).unwrap_or_else(cores)
+        self.threads.map_or_else(cores, usize::from)
     }
 
     fn check(&self) -> Result<()> {
