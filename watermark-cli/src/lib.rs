@@ -16,4 +16,5 @@ pub mod read;
 pub mod scan;
 #[cfg(feature = "demo")]
 pub mod school;
+mod svg;
 pub mod tokenizer;

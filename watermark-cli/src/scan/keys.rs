@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector, Packing};
 use watermark_core::key::NodeKey;
+use watermark_core::profile::Profile;
 
 use super::profiles::Profiles;
 
@@ -11,6 +12,8 @@ use super::profiles::Profiles;
 pub struct Keys {
     /// [key]: what a key is called in results.
     names: Vec<String>,
+    /// [node]: what a PRF key is called that is the same for all accounts of a node; empty without accounts.
+    shared: Vec<String>,
     /// The layers of one profile after another.
     layers: Vec<Layer>,
     fingerprint: [u8; 32],
@@ -21,6 +24,8 @@ pub(super) struct Layer {
     /// Number of the profile.
     pub(super) profile: usize,
     pub(super) name: String,
+    /// Whether each account has a PRF key of its own here.
+    per_account: bool,
     pub(super) packing: Packing,
     /// Which keys open the profile, ascending.
     pub(super) keys: Vec<usize>,
@@ -54,7 +59,7 @@ impl Keys {
             let mut refused = None;
             for (profile, file) in profiles.files().iter().enumerate() {
                 match Detector::new(&file.profile, node, account) {
-                    Ok(detector) => add(&mut layers[profile], profile, key, &detector)?,
+                    Ok(detector) => add(&mut layers[profile], &file.profile, profile, key, &detector)?,
                     Err(error) => refused = refused.or(Some(error)),
                 }
             }
@@ -72,7 +77,12 @@ impl Keys {
             bail!("no key opens profile {:?}, whose path is {}", profile.name, profile.path);
         }
         let layers = layers.into_iter().flatten().collect();
-        Ok(Self { names, layers, fingerprint: digest.finalize().into() })
+        let shared = |name: &String| match nodes.len() {
+            1 => "(all accounts)".to_owned(),
+            _ => format!("{name} (all accounts)"),
+        };
+        let shared = accounts.map_or_else(Vec::new, |_| nodes.iter().map(|(name, _)| shared(name)).collect());
+        Ok(Self { names, shared, layers, fingerprint: digest.finalize().into() })
     }
 
     /// Number of keys.
@@ -100,18 +110,30 @@ impl Keys {
         self.layers.iter().map(|layer| layer.keys.len()).sum()
     }
 
+    /// What the PRF key is called that a layer has under a key; none if an earlier key has the same one there, which is
+    /// that of all accounts.
+    pub(super) fn prf_name(&self, layer: usize, key: usize) -> Option<&str> {
+        let per_account = self.layers.get(layer).is_none_or(|layer| layer.per_account);
+        if self.shared.is_empty() || per_account {
+            return self.names.get(key).map(String::as_str);
+        }
+        let accounts = self.names.len() / self.shared.len();
+        if key.is_multiple_of(accounts) { self.shared.get(key / accounts).map(String::as_str) } else { None }
+    }
+
     /// Identifies the keys without disclosing them.
     pub(super) fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
 }
 
-fn add(layers: &mut Vec<Layer>, profile: usize, key: usize, detector: &Detector) -> Result<()> {
+fn add(layers: &mut Vec<Layer>, of: &Profile, profile: usize, key: usize, detector: &Detector) -> Result<()> {
     for (at, of_key) in detector.layers().iter().enumerate() {
         if layers.len() <= at {
             layers.push(Layer {
                 profile,
                 name: of_key.name().unwrap_or_default().to_owned(),
+                per_account: of.layers.get(at).is_some_and(|layer| layer.per_account),
                 packing: of_key.packing().context("this profile cannot be scanned")?,
                 keys: Vec::new(),
                 detectors: Vec::new(),
