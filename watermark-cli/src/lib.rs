@@ -19,5 +19,6 @@ pub mod scan;
 #[cfg(feature = "demo")]
 pub mod school;
 pub mod signer;
+mod svg;
 pub mod timestamp;
 pub mod tokenizer;

@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use super::Cell;
+use crate::svg::{escape, heading, open};
 
 const PANEL: f64 = 190.0;
 const GAP_X: f64 = 70.0;
@@ -32,13 +33,12 @@ pub fn quantiles_svg(cells: &[Cell]) -> String {
     let top = TOP + 18.0 * legend_rows as f64;
     let width = LEFT + COLUMNS as f64 * (PANEL + GAP_X);
     let height = top + tests.len().div_ceil(COLUMNS) as f64 * (PANEL + GAP_Y) + 20.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"11\" fill=\"#222\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"24\" y=\"28\" font-size=\"16\" font-weight=\"600\">p of unmarked text under fresh keys</text>\n\
-         <text x=\"24\" y=\"48\">Across: share of trials. Up: the p that this share does not exceed. On or above the \
-         diagonal is calibrated; below it a test would accuse too often. Thick: beyond chance.</text>\n"
+    let title = "p of unmarked text under fresh keys";
+    let mut svg = open(width, height, 11, title);
+    heading(&mut svg, 28.0, title);
+    svg.push_str(
+        "<text x=\"24\" y=\"48\">Across: share of trials. Up: the p that this share does not exceed. On or above the \
+         diagonal is calibrated; below it a test would accuse too often. Thick: beyond chance.</text>\n",
     );
     for (i, corpus) in corpora.iter().enumerate() {
         let (x, y) = (LEFT + (i % COLUMNS) as f64 * (PANEL + GAP_X), 72.0 + 18.0 * (i / COLUMNS) as f64);
@@ -100,9 +100,4 @@ fn line(svg: &mut String, x: f64, y: f64, cell: &Cell, color: &str) {
         if cell.broken { 4.0 } else { 1.2 },
         points.join(" ")
     );
-}
-
-/// File names are somebody else's text.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::svg::{heading, label, open, rule, ticks};
+
 /// An evidence curve: (scored tokens, ln e).
 pub(super) struct Curve<'a> {
     /// Legend entry.
@@ -34,12 +36,9 @@ const ROW: f64 = 34.0;
 #[must_use]
 pub(super) fn evidence_svg(curves: &[Curve<'_>], strips: &[Strip<'_>], alpha: f64) -> String {
     let height = STRIPS + ROW * strips.len() as f64 + 62.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#222\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
-    );
-    heading(&mut svg, 26.0, "Evidence that the answers depend on the key, as distinct pairs arrive (each of weight 1)");
+    let title = "Evidence that the answers depend on the key, as distinct pairs arrive (each of weight 1)";
+    let mut svg = open(WIDTH, height, 13, title);
+    heading(&mut svg, 26.0, title);
     e_panel(&mut svg, curves, alpha);
     heading(&mut svg, STRIPS - 24.0, "The same test with other keys (log10 p; further left is stronger)");
     p_panel(&mut svg, strips, alpha);
@@ -111,29 +110,4 @@ fn p_panel(svg: &mut String, strips: &[Strip<'_>], alpha: f64) {
             );
         }
     }
-}
-
-/// Round numbers within [low, high], about five of them.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
-    let power = 10f64.powi(rough.log10().floor() as i32);
-    let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|&step| step >= rough).unwrap_or(rough);
-    let first = (low / step).ceil() as i64;
-    let last = (high / step).floor() as i64;
-    (first..=last).map(|i| i as f64 * step).collect()
-}
-
-fn heading(svg: &mut String, y: f64, text: &str) {
-    let _ = writeln!(svg, "<text x=\"24\" y=\"{y}\" font-size=\"16\" font-weight=\"600\">{text}</text>");
-}
-
-fn label(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
-}
-
-fn rule(svg: &mut String, x1: f64, y1: f64, x2: f64, y2: f64, color: &str, dash: &str) {
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{color}\" stroke-dasharray=\"{dash}\"/>"
-    );
 }

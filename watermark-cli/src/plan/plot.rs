@@ -1,6 +1,7 @@
 use std::fmt::Write;
 
 use super::{Curves, Tokens};
+use crate::svg::{heading, label, open, rule};
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
@@ -14,42 +15,21 @@ const DECADES: (f64, f64) = (2.0, 5.0);
 /// Power over tokens, one line a named curve: (name, curves, share, scale). `need` is the number of digits.
 #[must_use]
 pub fn power_svg(lines: &[(String, &Curves, f64, f64)], need: f64) -> String {
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"#222\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"24\" y=\"28\" font-size=\"16\" font-weight=\"600\">Chance of detection at p = 1e-{need:.1}, by tokens</text>\n"
-    );
+    let title = format!("Chance of detection at p = 1e-{need:.1}, by tokens");
+    let mut svg = open(WIDTH, HEIGHT, 12, &title);
+    heading(&mut svg, 28.0, &title);
     let x = |tokens: f64| LEFT + PANEL.0 * (tokens.log10() - DECADES.0) / (DECADES.1 - DECADES.0);
     let y = |power: f64| TOP + PANEL.1 * (1.0 - power);
     for power in [0.0, 0.5, 0.8, 0.95, 1.0] {
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{LEFT}\" y1=\"{0:.1}\" x2=\"{1:.1}\" y2=\"{0:.1}\" stroke=\"#ddd\"/>\n\
-             <text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{4:.0} %</text>",
-            y(power),
-            LEFT + PANEL.0,
-            LEFT - 6.0,
-            y(power) + 4.0,
-            100.0 * power
-        );
+        rule(&mut svg, LEFT, y(power), LEFT + PANEL.0, y(power), "#ddd", "");
+        label(&mut svg, LEFT - 6.0, y(power) + 4.0, "end", &format!("{:.0} %", 100.0 * power));
     }
     for decade in 2..=5 {
         let at = x(10f64.powi(decade));
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{:.1}\" stroke=\"#eee\"/>\n\
-             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">1e{decade}</text>",
-            TOP + PANEL.1,
-            TOP + PANEL.1 + 18.0
-        );
+        rule(&mut svg, at, TOP, at, TOP + PANEL.1, "#eee", "");
+        label(&mut svg, at, TOP + PANEL.1 + 18.0, "middle", &format!("1e{decade}"));
     }
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">tokens</text>",
-        LEFT + PANEL.0 / 2.0,
-        TOP + PANEL.1 + 38.0
-    );
+    label(&mut svg, LEFT + PANEL.0 / 2.0, TOP + PANEL.1 + 38.0, "middle", "tokens");
     for (i, (name, curves, share, scale)) in lines.iter().enumerate() {
         let color = COLORS[i % COLORS.len()];
         let mut points = String::new();
@@ -68,12 +48,10 @@ pub fn power_svg(lines: &[(String, &Curves, f64, f64)], need: f64) -> String {
         let _ = writeln!(
             svg,
             "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"1.8\" points=\"{points}\"/>\n\
-             <line x1=\"{legend:.1}\" y1=\"{row:.1}\" x2=\"{:.1}\" y2=\"{row:.1}\" stroke=\"{color}\" stroke-width=\"2\"/>\n\
-             <text x=\"{:.1}\" y=\"{:.1}\">{name}: {median}</text>",
-            legend + 16.0,
-            legend + 22.0,
-            row + 4.0
+             <line x1=\"{legend:.1}\" y1=\"{row:.1}\" x2=\"{:.1}\" y2=\"{row:.1}\" stroke=\"{color}\" stroke-width=\"2\"/>",
+            legend + 16.0
         );
+        label(&mut svg, legend + 22.0, row + 4.0, "start", &format!("{name}: {median}"));
     }
     svg.push_str("</svg>\n");
     svg

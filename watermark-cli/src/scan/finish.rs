@@ -13,6 +13,7 @@ use super::distinct::{Inputs, Mix, distinct};
 use super::folder::{Folder, InputFile};
 use super::hits::{Hit, hits, jsonl, parquet};
 use super::keys::{Keys, Layer};
+use super::plots;
 use super::profiles::Profiles;
 use super::reading::Shards;
 use super::result::{FindingLine, Found, LayerResult, Summary, findings, text_tests};
@@ -161,7 +162,9 @@ impl Finishing<'_> {
         Ok(Outcome::Finished(Box::new(Finished { summary, sources })))
     }
 
+    /// The results come last: where they are, the run has ended.
     fn write(&self, summary: &Summary, sources: &[Source], hits: &[(usize, Hit)], skipped: &[u8]) -> Result<()> {
+        plots::write(self.folder, summary, sources, hits)?;
         self.folder.write("hits.jsonl", &jsonl(hits.iter().map(|(_, hit)| hit))?)?;
         self.folder.write("hits.parquet", &parquet(hits.iter().map(|(_, hit)| hit))?)?;
         self.folder.write("skipped.jsonl", skipped)?;

@@ -84,6 +84,12 @@ impl Folder {
         self.path.join(name)
     }
 
+    /// Makes a folder in it, unless it is there.
+    pub(super) fn create(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))
+    }
+
     /// Writes a file as a whole or not at all.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         write_whole(&self.path.join(name), &[bytes])

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector, Packing};
 use watermark_core::key::NodeKey;
+use watermark_core::profile::Profile;
 
 use super::profiles::Profiles;
 
@@ -24,14 +25,15 @@ pub(super) struct Layer {
     pub(super) profile: usize,
     pub(super) name: String,
     pub(super) packing: Packing,
-    /// Which keys open the profile, ascending.
+    /// Which keys are tested in it, ascending.
     pub(super) keys: Vec<usize>,
     /// The layer under each of them.
     pub(super) detectors: Vec<LayerDetector>,
 }
 
 impl Keys {
-    /// One key per named node; with `accounts`, one per node and account.
+    /// One key per named node. With `accounts`, layers with a key per account are tested under every one of them, and the
+    /// others once, under the node: the same test again and again would only dilute the family.
     ///
     /// # Errors
     /// If a key or account is named twice, a key opens none of the profiles or a profile is opened by none, or a layer
@@ -54,27 +56,37 @@ impl Keys {
             }
         }
         let named = nodes.iter().flat_map(|(name, node)| {
+            let first = accounts.and_then(|accounts| Some((accounts.first()?.as_str(), Some(false))));
+            let (account, per_account) = first.unzip();
             let of_accounts = accounts.unwrap_or_default().iter().map(move |account| {
                 let name = if nodes.len() == 1 { account.clone() } else { format!("{name} {account}") };
-                (name, node, Some(account.as_str()))
+                (name, node, Some(account.as_str()), Some(true))
             });
-            accounts.is_none().then(|| (name.clone(), node, None)).into_iter().chain(of_accounts)
+            std::iter::once((name.clone(), node, account, per_account.flatten())).chain(of_accounts)
         });
         let mut names = Vec::new();
         let mut layers: Vec<Vec<Layer>> = profiles.files().iter().map(|_| Vec::new()).collect();
-        for (key, (name, node, account)) in named.enumerate() {
+        for (name, node, account, per_account) in named {
             let mut refused = None;
-            for (profile, file) in profiles.files().iter().enumerate() {
+            let mut opened = false;
+            for (number, file) in profiles.files().iter().enumerate() {
                 match Detector::new(&file.profile, node, account) {
-                    Ok(detector) => add(&mut layers[profile], profile, key, &detector)?,
+                    Ok(detector) => {
+                        opened = true;
+                        let tested =
+                            |at: usize| per_account.is_none_or(|per| per == file.profile.layers[at].per_account);
+                        add(&mut layers[number], number, names.len(), &detector, tested)?;
+                    }
                     Err(error) => refused = refused.or(Some(error)),
                 }
             }
-            let opens = layers.iter().flatten().any(|layer| layer.keys.last() == Some(&key));
-            if let Some(error) = refused.filter(|_| !opens) {
+            if let Some(error) = refused.filter(|_| !opened) {
                 return Err(error).with_context(|| format!("key {name}"));
             }
-            names.push(name);
+            // A node all of whose layers have keys per account is itself none.
+            if layers.iter().flatten().any(|layer| layer.keys.last() == Some(&names.len())) {
+                names.push(name);
+            }
         }
         if names.is_empty() {
             bail!("no keys to test");
@@ -82,6 +94,10 @@ impl Keys {
         if let Some(profile) = layers.iter().position(Vec::is_empty) {
             let profile = &profiles.files()[profile].profile;
             bail!("no key opens profile {:?}, whose path is {}", profile.name, profile.path);
+        }
+        if accounts.is_some() && !profiles.files().iter().any(|file| file.profile.layers.iter().any(|l| l.per_account))
+        {
+            bail!("accounts are given, but no layer of the profile has a key per account");
         }
         let layers = layers.into_iter().flatten().collect();
         Ok(Self { names, layers, fingerprint: digest.finalize().into() })
@@ -118,7 +134,13 @@ impl Keys {
     }
 }
 
-fn add(layers: &mut Vec<Layer>, profile: usize, key: usize, detector: &Detector) -> Result<()> {
+fn add(
+    layers: &mut Vec<Layer>,
+    profile: usize,
+    key: usize,
+    detector: &Detector,
+    tested: impl Fn(usize) -> bool,
+) -> Result<()> {
     for (at, of_key) in detector.layers().iter().enumerate() {
         if layers.len() <= at {
             layers.push(Layer {
@@ -129,8 +151,10 @@ fn add(layers: &mut Vec<Layer>, profile: usize, key: usize, detector: &Detector)
                 detectors: Vec::new(),
             });
         }
-        layers[at].keys.push(key);
-        layers[at].detectors.push(of_key.clone());
+        if tested(at) {
+            layers[at].keys.push(key);
+            layers[at].detectors.push(of_key.clone());
+        }
     }
     Ok(())
 }

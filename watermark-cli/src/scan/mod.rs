@@ -19,6 +19,7 @@ mod inputs;
 mod keys;
 mod merge;
 mod multiset;
+mod plots;
 mod profiles;
 mod reading;
 mod result;

@@ -251,14 +251,10 @@ impl Summary {
             duplicate: result.positions.inputs - result.distinct,
             scored: result.distinct,
         });
-        let families = match profiles.files().len() {
-            1 => format!("{} keys x {} layers", keys.len(), layers.len()),
-            n => format!(
-                "{} pairs of one of {} keys and one of {} layers of {n} profiles",
-                keys.tests(),
-                keys.len(),
-                layers.len()
-            ),
+        let families = if keys.tests() == keys.len() * layers.len() {
+            format!("{} keys x {} layers", keys.len(), layers.len())
+        } else {
+            format!("{} pairs of a key and a layer", keys.tests())
         };
         Self {
             scan: "watermark-scan-result/2",

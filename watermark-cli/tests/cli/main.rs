@@ -14,5 +14,6 @@ mod mark;
 mod plan;
 mod probe;
 mod scan;
+mod scan_plots;
 mod server;
 mod support;

@@ -437,3 +437,43 @@ fn events_and_the_loss_by_tokenising_again() {
     let changed = tokenizer["changed_tokens"].as_u64().unwrap() as usize;
     assert!(changed < issued / 4, "{changed} of {issued}");
 }
+
+/// Marked under one account's key: that account is found and no other; the layer that all accounts share is tested once.
+#[test]
+fn accounts_are_told_apart() {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json").expect(0);
+    let mut profile: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    let layers = profile["layers"].as_array_mut().unwrap();
+    layers.iter_mut().find(|layer| layer["name"] == "provenance").unwrap()["per"] = json!("account");
+    folder.write("p.json", profile.to_string());
+    let path =
+        folder.write("k.json", json!({"key": "watermark-key/1", "path": "", "node": "5b".repeat(32)}).to_string());
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    folder.write("prompts.txt", word_problems(7, 24).join("\n"));
+    folder
+        .line(
+            "mark --profile p.json --key k.json --account mallory --prompts prompts.txt --max-tokens 200 --out m.jsonl",
+        )
+        .expect(0);
+    let accounts: Vec<String> = (0..30).map(|n| format!("account {n}")).chain(["mallory".to_owned()]).collect();
+    folder.write("accounts.txt", accounts.join("\n"));
+    folder.line("scan --profile p.json --key k.json --accounts accounts.txt --out run m.jsonl").expect(0);
+    let result = result(&folder, "run");
+    assert_eq!(result["family_size"], 32, "one test of the shared layer, and 31 accounts");
+    assert_eq!(result["keys"], 32);
+    for finding in result["findings"].as_array().unwrap() {
+        let shared = finding["layer"] == "distillation";
+        assert_eq!(finding["key"] == "k.json", shared, "{finding}");
+        assert_eq!(finding["verdict"] == "detected", shared || finding["key"] == "mallory", "{finding}");
+    }
+    for hit in folder.json_lines("run/hits.jsonl") {
+        assert!(hit["key"] == "mallory" || hit["key"] == "k.json", "{hit}");
+    }
+    let scan = |line: &str| folder.line(&format!("scan --key k.json --accounts accounts.txt --out no {line} m.jsonl"));
+    folder.write("accounts.txt", "a\nb\na\n");
+    scan("--profile p.json").fails_with(&["\"a\" is named twice"]);
+    folder.write("accounts.txt", "a\nb\n");
+    folder.line("profile new --out q.json").expect(0);
+    scan("--profile q.json").fails_with(&["no layer of the profile has a key per account"]);
+}
