@@ -16,6 +16,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KEYS, PLANTED = 200, (17, 101, 163)
@@ -178,6 +179,22 @@ check(job.json == local, "columns of a DataFrame")
 check(json.loads(local)["findings"][0]["log10_p_resampled"] is not None, "small runs are resampled in both")
 check(job.hits and all(hit["id"].startswith("c") and hit["part"] == 1 for hit in job.hits), f"hits name their text: {job.hits[:1]}")
 
+# --- one column of text, bytes, and a line that is no text
+texts = spark.createDataFrame([(record["text"],) for record in marked[:40]], "text string")
+pathlib.Path("texts.jsonl").write_text("".join(json.dumps({"text": record["text"]}) + "\n" for record in marked[:40]))
+run("scan", "--profile", "p.json", "--tokenizer", tokenizer, *both, "--out", "run-texts", "texts.jsonl")
+local = pathlib.Path("run-texts/result.json").read_bytes()
+check(scan(texts, "p.json", pair, tokenizer=tokenizer).json == local, "one column of text")
+as_bytes = texts.selectExpr("cast(text as binary) as text")
+check(scan(as_bytes, "p.json", pair, tokenizer=tokenizer).json == local, "a column of bytes")
+pathlib.Path("broken.jsonl").write_bytes(b'{"text": "abc \xff\xfe"}\n{"text": 5}\n' + pathlib.Path("texts.jsonl").read_bytes())
+run("scan", "--profile", "p.json", "--tokenizer", tokenizer, *both, "--out", "run-broken", "broken.jsonl", expect=2)
+with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("always")
+    job = scan(spark.read.text("broken.jsonl"), "p.json", pair, tokenizer=tokenizer)
+check(job.json == pathlib.Path("run-broken/result.json").read_bytes(), "bad records are counted alike")
+check(job.bad_records == {"InvalidUtf8": 1, "WrongType": 1} and any("InvalidUtf8" in str(w.message) for w in warned), "and told")
+
 # --- what cannot be used is refused on the driver
 def refused(says, *words, **options):
     try:
@@ -191,6 +208,9 @@ def refused(says, *words, **options):
 refused("missing.json", "p.json", ["k0.json", "missing.json"], tokenizer=tokenizer)
 refused("no keys", "p.json", [], tokenizer=tokenizer)
 refused("tokenizer of profile", "p.json", "k0.json")
+refused("one text", "p.json", "k0.json", tokenizer=tokenizer, accounts="alice")
+refused("JSON pointer", "p.json", "k0.json", tokenizer=tokenizer, field="text")
+refused("the same key", "p.json", ["k0.json", "k0.json"], tokenizer=tokenizer)
 refused("alpha", "p.json", "k0.json", tokenizer=tokenizer, alpha=2)
 open_key = pathlib.Path("open.json")
 open_key.write_text(pathlib.Path("k1.json").read_text())

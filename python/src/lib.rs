@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -53,6 +53,9 @@ impl Stages {
     ) -> PyResult<Self> {
         let keys = keys.into_iter().map(|(name, text)| (name, Zeroizing::new(text))).collect::<Vec<_>>();
         let make = || -> Result<stages::Stages> {
+            if let Some(field) = field.as_ref().filter(|field| !field.starts_with('/')) {
+                bail!("field {field:?} is no JSON pointer, which begins with /, for example /text");
+            }
             let format: InputFormat = input_format.parse()?;
             let files = profiles.iter().enumerate();
             let files = files.map(|(at, text)| ProfileFile::parse(text).with_context(|| format!("profiles[{at}]")));

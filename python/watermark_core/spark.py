@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,11 @@ class ScanResult:
         self.hits = hits
 
     @property
+    def bad_records(self) -> dict[str, int]:
+        """Records that could not be used, by kind: nothing else says anything about them."""
+        return self.result["totals"]["bad_records"]
+
+    @property
     def detected(self) -> list[dict[str, Any]]:
         """The findings whose verdict is `detected`."""
         return [finding for finding in self.result["findings"] if finding["verdict"] == "detected"]
@@ -63,7 +69,10 @@ class ScanResult:
 
     def __repr__(self) -> str:
         tested, texts = len(self.result["findings"]), self.result["totals"]["texts"]
-        return f"ScanResult({len(self.detected)} of {tested} tests detected, {len(self.hits)} hits in {texts} texts)"
+        return (
+            f"ScanResult({len(self.detected)} of {tested} tests detected, {len(self.hits)} hits in {texts} texts, "
+            f"{sum(self.bad_records.values())} bad records)"
+        )
 
 
 class _Secret:
@@ -109,9 +118,9 @@ def scan(
     `alpha`; hits are named at a false discovery rate of 1 % (e-BH).
 
     Args:
-        df: One record a row. A DataFrame whose only column is text, as `spark.read.text` gives, is taken for lines of JSON;
-            of any other the columns are the fields of the records. Fields are chosen as `watermark scan` does
-            (conversations, prompt/completion, text, ...).
+        df: One record a row. A DataFrame whose only column is a text named `value`, as `spark.read.text` gives, is taken for
+            lines of JSON; of any other the columns are the fields of the records, bytes as UTF-8. Fields are chosen as
+            `watermark scan` does (conversations, prompt/completion, text, ...).
         profile: Path or paths of profiles, on the driver.
         keys: Path or paths of key files, on the driver, mode 0600. They are called in the result as they are given here.
         tokenizer: Path or paths of the profiles' tokenizers (`tokenizer.json`); by default those beside the profiles.
@@ -137,7 +146,7 @@ def scan(
             [(str(path), _lib.key_text(path)) for path in _paths(keys)],
         ),
         {
-            "accounts": None if accounts is None else list(accounts),
+            "accounts": None if accounts is None else _accounts(accounts),
             "field": field,
             "role": role,
             "input_format": input_format,
@@ -147,10 +156,14 @@ def scan(
     if not 0 < alpha < 1:
         raise _lib.WatermarkError(f"alpha is {alpha}; it must be between 0 and 1")
     shared = df.sparkSession.sparkContext.broadcast(secret)
-    lines = df.columns == [c for c, kind in df.dtypes if kind == "string"] and len(df.columns) == 1 and id is None
-    record = F.col(df.columns[0]) if lines else F.to_json(F.struct(*[F.col(f"`{c}`") for c in df.columns]))
+    if df.dtypes == [("value", "string")] and id is None:
+        record = F.col("value")
+    else:
+        # JSON has no bytes; Spark would write them as base64.
+        fields = [F.col(f"`{c}`").cast("string").alias(c) if kind == "binary" else F.col(f"`{c}`") for c, kind in df.dtypes]
+        record = F.to_json(F.struct(*fields))
     name = F.lit(None).cast("string") if id is None else F.col(f"`{id}`").cast("string")
-    tokens = df.select(record.alias("record"), name.alias("id")).mapInArrow(_reader(shared), f"{_TABLE}, counts string")
+    tokens = df.select(record.cast("binary").alias("record"), name.alias("id")).mapInArrow(_reader(shared), f"{_TABLE}, counts string")
     tokens = tokens.persist(storage or StorageLevel.DISK_ONLY)
     try:
         counts = [row.counts for row in tokens.where("counts is not null").select("counts").collect()]
@@ -166,7 +179,16 @@ def scan(
         shared.destroy()
     # A row of a DataFrame has no file and no line.
     places = ("file", "record", "bytes")
-    return ScanResult(result, [{k: v for k, v in json.loads(hit).items() if k not in places} for hit in hits])
+    found = ScanResult(result, [{k: v for k, v in json.loads(hit).items() if k not in places} for hit in hits])
+    if found.bad_records:
+        warnings.warn(f"records that could not be used, by kind: {found.bad_records}; the result is of the others", stacklevel=2)
+    return found
+
+
+def _accounts(given: Iterable[str]) -> list[str]:
+    if isinstance(given, str):
+        raise _lib.WatermarkError("accounts is one text; it must be a list of account ids")
+    return list(given)
 
 
 def _paths(given: Paths) -> list[str | PathLike[str]]:

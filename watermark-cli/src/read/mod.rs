@@ -164,12 +164,12 @@ fn from_stream(
     Ok(Reader::new(source, limits, state))
 }
 
-/// The texts of one record that stands alone: a line of JSON, the `number`-th, as [`Reader`] would read it.
+/// The texts of one record that stands alone: the bytes of a line of JSON, the `number`-th, as [`Reader`] would read it.
 ///
 /// # Errors
 /// If it cannot be used.
 pub fn records_of(
-    line: &str,
+    line: &[u8],
     number: u64,
     format: InputFormat,
     select: &Select,
@@ -179,7 +179,7 @@ pub fn records_of(
     let parsed = if line.len() > limits.max_record_bytes {
         Err(Flaw::too_long("the line", limits.max_record_bytes))
     } else {
-        Reading::new(format, select).parse(line, true)
+        lines::utf8(line, "line").and_then(|line| Reading::new(format, select).parse(line, true))
     };
     match parsed {
         Ok(parsed) => Ok(parsed.records(&location).collect()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
 use watermark_core::detect::{LayerDetector, Sums};
@@ -87,6 +87,11 @@ impl Finishing<'_> {
         shards: Shards,
         mut walked: HashMap<(usize, u32), Walked>,
     ) -> Result<Outcome> {
+        // A run that was killed may have left it.
+        match std::fs::remove_file(self.folder.file("spill")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("removing spill"),
+            _ => {}
+        }
         let shards: BTreeMap<(usize, u32), Shard> = shards.into_iter().collect();
         let shards: Vec<&Shard> = shards.values().collect();
         let (profiles, keys) = (self.marks.profiles, self.marks.keys);

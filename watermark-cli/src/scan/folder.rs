@@ -22,6 +22,8 @@ pub(super) struct Manifest {
     pub(super) keys: Option<String>,
     /// Which part of the inputs, as `i/N`; null for all.
     pub(super) part: Option<String>,
+    /// Identifies the inputs of all parts together; null for all.
+    pub(super) list: Option<String>,
     pub(super) input_format: String,
     pub(super) field: Option<String>,
     pub(super) role: Option<String>,
@@ -137,7 +139,7 @@ impl Manifest {
 
     /// Identifies what the ids of a shard depend on, besides its input.
     pub(super) fn config(&self) -> Result<String> {
-        let reading = Self { keys: None, part: None, inputs: Vec::new(), ..self.clone() };
+        let reading = Self { keys: None, part: None, list: None, inputs: Vec::new(), ..self.clone() };
         Ok(hex(&Sha256::digest(serde_json::to_vec(&reading)?)))
     }
 
@@ -161,6 +163,9 @@ impl Manifest {
         }
         if (&self.input_format, &self.field, &self.role) != (&asked.input_format, &asked.field, &asked.role) {
             return other("--input-format, --field or --role");
+        }
+        if self.list != asked.list {
+            return other("the list of all machines' inputs");
         }
         if self.shard_bytes != asked.shard_bytes {
             return other("--shard-size");

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector, Packing};
 use watermark_core::key::NodeKey;
-use watermark_core::profile::Profile;
 
 use super::profiles::Profiles;
 

@@ -68,7 +68,7 @@ pub fn merge(
         let folder = Folder::open(&options.out)?;
         let inputs: Vec<InputFile> = inputs.into_iter().map(|(input, ..)| input.clone()).collect();
         let keys = Some(hex(marks.keys.fingerprint()));
-        folder.begin(&Manifest { keys, part: None, inputs: inputs.clone(), ..first.clone() })?;
+        folder.begin(&Manifest { keys, part: None, list: None, inputs: inputs.clone(), ..first.clone() })?;
         let finishing = Finishing {
             folder: &folder,
             marks,
@@ -101,6 +101,15 @@ fn check(parts: &[(&PathBuf, Manifest)]) -> Result<()> {
                 path.display()
             );
         }
+        if manifest.list != first.list {
+            bail!(
+                "{} and {} are parts of different lists of inputs ({} and {}); every machine has to be given the same files",
+                first_path.display(),
+                path.display(),
+                files(first),
+                files(manifest)
+            );
+        }
         numbers.push(number);
     }
     let of = of_all.unwrap_or_default();
@@ -112,4 +121,9 @@ fn check(parts: &[(&PathBuf, Manifest)]) -> Result<()> {
         bail!("part {missing}/{of} is missing; the results would be of the rest only");
     }
     Ok(())
+}
+
+/// How many inputs all parts have together, as this part saw it.
+fn files(manifest: &Manifest) -> &str {
+    manifest.list.as_deref().and_then(|list| list.split(',').next()).unwrap_or("unknown")
 }

@@ -172,8 +172,8 @@ pub fn scan(
             if let Ok(mut so_far) = so_far.lock() {
                 so_far.0 += shard.header.counts.texts;
                 so_far.1.add(&of_shard);
-                let sums = so_far.1.e_values.iter().flatten().copied();
-                ln_e = sums.max_by(f64::total_cmp).map(|sum| sum.ln() - (so_far.0.max(1) as f64).ln());
+                let sums = so_far.1.ln_e_sums.iter().flatten().copied();
+                ln_e = sums.max_by(f64::total_cmp).map(|ln_sum| ln_sum - (so_far.0.max(1) as f64).ln());
             }
             if let Ok(mut walked) = walked.lock() {
                 walked.insert((shard.header.file, shard.header.index), of_shard);
@@ -198,7 +198,7 @@ pub fn scan(
     })
 }
 
-/// Reads one machine's part of the inputs into shards, for [`merge`]. Needs no key. False if it was told to stop before the
+/// Reads one machine's part of the inputs into shards, for [`merge`]. Needs no key. `None` if it was told to stop before the
 /// end; the same call goes on from there.
 ///
 /// # Errors
@@ -209,11 +209,28 @@ pub fn partials(
     part: Part,
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<bool> {
+) -> Result<Option<Unusable>> {
     in_pool(options.threads, || {
-        let (.., shards) = read(options, profiles, Some(part), None, &|_, _| Ok(None), stop, progress)?;
-        Ok(shards.is_some())
+        let (_, manifest, shards) = read(options, profiles, Some(part), None, &|_, _| Ok(None), stop, progress)?;
+        Ok(shards.map(|shards| {
+            let errors = shards.values().filter_map(|shard| {
+                let path = manifest.inputs.get(shard.header.file)?.path.clone();
+                Some((path, shard.header.error.clone()?))
+            });
+            let mut unread: Vec<(String, String)> = errors.collect();
+            unread.sort();
+            Unusable { bad_records: shards.values().map(|shard| shard.header.counts.bad()).sum(), unread }
+        }))
     })
+}
+
+/// What a part could not use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unusable {
+    /// Records.
+    pub bad_records: u64,
+    /// Inputs that were not read to their end, each with the reason.
+    pub unread: Vec<(String, String)>,
 }
 
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
@@ -243,6 +260,7 @@ fn read(
         tokenizers: identity.tokenizers,
         keys,
         part: part.map(|part| format!("{}/{}", part.number, part.of)),
+        list: part.map(|_| list(&options.inputs)).transpose()?,
         input_format: options.input_format.to_string(),
         field: options.select.field.clone(),
         role: options.select.role.clone(),
@@ -265,11 +283,29 @@ fn read(
     Ok((folder, manifest, whole.then_some(shards)))
 }
 
+/// Identifies the inputs of all machines by file names and sizes, whatever their folder is called on each.
+fn list(inputs: &[PathBuf]) -> Result<String> {
+    let mut files = Vec::new();
+    for path in inputs {
+        let size = fs::metadata(path).with_context(|| path.display().to_string())?.len();
+        files.push((path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default(), size));
+    }
+    let mut digest = Sha256::new();
+    for (name, size) in &files {
+        digest.update((name.len() as u64).to_le_bytes());
+        digest.update(name);
+        digest.update(size.to_le_bytes());
+    }
+    Ok(format!("{} files, {}", files.len(), hex(&digest.finalize())))
+}
+
 /// The shards that an earlier run finished; what is not intact is removed and done again.
 fn resumed(reading: &Reading<'_>) -> Result<Shards> {
     let (found, rest) = Shard::all(&reading.shards)?;
     let (usable, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|Shard { header, .. }| {
-        header.config == reading.config
+        // What ended an input may be gone, with more memory say.
+        header.error.is_none()
+            && header.config == reading.config
             && reading.inputs.get(header.file).is_some_and(|input| input.file.sha256 == header.input)
     });
     for path in rest.into_iter().chain(others.iter().flat_map(Shard::files)) {
@@ -296,7 +332,8 @@ pub fn spool(mut source: impl Read, out: &Path) -> Result<PathBuf> {
 }
 
 fn input(path: &Path) -> Result<Input> {
-    let name = path.display().to_string();
+    let name =
+        path.to_str().with_context(|| format!("the name of {} is not UTF-8; rename it", path.display()))?.to_owned();
     let read = || -> std::io::Result<Input> {
         let mut file = File::open(path)?;
         let modified = file.metadata()?.modified().ok();

@@ -48,8 +48,10 @@ impl Reading<'_> {
     /// # Errors
     /// If an input can no longer be read or has changed, or a shard cannot be written.
     pub(super) fn read_all(&self, done: &mut Shards) -> Result<bool> {
-        let bytes_in_all = self.inputs.iter().map(|input| input.file.bytes).sum();
-        let state = Mutex::new(Progress { bytes_in_all, ..Progress::default() });
+        let bytes_in_all: u64 = self.inputs.iter().map(|input| input.file.bytes).sum();
+        let todo = unfinished(done, self.inputs.len());
+        let mut passed = bytes_in_all - todo.iter().map(|&file| self.inputs[file].file.bytes).sum::<u64>();
+        let state = Mutex::new(Progress { bytes: passed, bytes_in_all, ..Progress::default() });
         // Bytes of files that are finished, and of the one that is being cut.
         let report = |counts: &Counts, resumed: bool, bytes: Option<u64>, ln_e: Option<f64>| {
             if let Ok(mut state) = state.lock() {
@@ -66,9 +68,7 @@ impl Reading<'_> {
         for shard in done.values() {
             report(&shard.header.counts, true, None, None);
         }
-        let todo = unfinished(done, self.inputs.len());
         let mut before = vec![0; self.inputs.len()];
-        let mut passed: u64 = bytes_in_all - todo.iter().map(|&file| self.inputs[file].file.bytes).sum::<u64>();
         for &file in &todo {
             before[file] = passed;
             passed += self.inputs[file].file.bytes;

@@ -143,7 +143,7 @@ pub struct FindingLine {
 /// The family of tests of single texts.
 #[derive(Clone, Debug, Serialize)]
 pub struct HitsLine {
-    /// Texts that are marked.
+    /// Pairs of a text and a key and layer under which it is marked.
     pub n: u64,
     /// Expected share of false ones among them, at most.
     pub false_discovery_rate: f64,

@@ -152,24 +152,30 @@ pub(super) struct Candidate {
 pub(super) struct Walked {
     /// [layer][tested key]: over the texts.
     pub(super) sums: Vec<Vec<Sums>>,
-    /// [layer][tested key]: sum of the texts' e-values, whose mean is an e-value too.
-    pub(super) e_values: Vec<Vec<f64>>,
+    /// [layer][tested key]: logarithm of the sum of the texts' e-values, whose mean is an e-value too.
+    pub(super) ln_e_sums: Vec<Vec<f64>>,
     pub(super) candidates: Vec<Candidate>,
 }
 
 impl Walked {
     pub(super) fn add(&mut self, other: &Self) {
         self.sums.resize(self.sums.len().max(other.sums.len()), Vec::new());
-        self.e_values.resize(self.sums.len(), Vec::new());
+        self.ln_e_sums.resize(self.sums.len(), Vec::new());
         for (of_layer, more) in self.sums.iter_mut().zip(&other.sums) {
             of_layer.resize(of_layer.len().max(more.len()), Sums::default());
             of_layer.iter_mut().zip(more).for_each(|(sums, more)| sums.merge(more));
         }
-        for (of_layer, more) in self.e_values.iter_mut().zip(&other.e_values) {
-            of_layer.resize(of_layer.len().max(more.len()), 0.0);
-            of_layer.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+        for (of_layer, more) in self.ln_e_sums.iter_mut().zip(&other.ln_e_sums) {
+            of_layer.resize(of_layer.len().max(more.len()), f64::NEG_INFINITY);
+            of_layer.iter_mut().zip(more).for_each(|(sum, more)| *sum = ln_add(*sum, *more));
         }
     }
+}
+
+/// ln(e^a + e^b), where either may be beyond what e^x can be.
+fn ln_add(a: f64, b: f64) -> f64 {
+    let (less, more) = if a < b { (a, b) } else { (b, a) };
+    if less == f64::NEG_INFINITY { more } else { more + (less - more).exp().ln_1p() }
 }
 
 /// Scores every text of a table under the tested keys.
@@ -177,16 +183,16 @@ pub(super) fn texts(table: &Table, layers: &[Layer], inputs: &[Inputs<'_>], test
     let least = -FALSE_DISCOVERY_RATE.ln();
     let mut walked = Walked::default();
     for (at, ((layer, inputs), keys)) in layers.iter().zip(inputs).zip(tested).enumerate() {
-        let (mut of_keys, mut e_values) = (vec![Sums::default(); keys.len()], vec![0.0; keys.len()]);
+        let (mut of_keys, mut ln_e_sums) = (vec![Sums::default(); keys.len()], vec![f64::NEG_INFINITY; keys.len()]);
         if !keys.is_empty() {
             inputs.walk(table, |origin, text, distinct| {
                 let prepared = inputs.prepare(distinct);
-                for ((&key, total), e_value) in keys.iter().zip(&mut of_keys).zip(&mut e_values) {
+                for ((&key, total), ln_e_sum) in keys.iter().zip(&mut of_keys).zip(&mut ln_e_sums) {
                     let detector = &layer.detectors[key];
                     let sums = detector.sums(&prepared)?;
                     total.merge(&sums);
                     let ln_e = detector.sums_ln_e(&sums)?;
-                    *e_value += ln_e.exp();
+                    *ln_e_sum = ln_add(*ln_e_sum, ln_e);
                     if ln_e >= least {
                         walked.candidates.push(Candidate {
                             layer: at,
@@ -203,7 +209,7 @@ pub(super) fn texts(table: &Table, layers: &[Layer], inputs: &[Inputs<'_>], test
             })?;
         }
         walked.sums.push(of_keys);
-        walked.e_values.push(e_values);
+        walked.ln_e_sums.push(ln_e_sums);
     }
     Ok(walked)
 }

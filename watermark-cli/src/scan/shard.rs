@@ -1,6 +1,7 @@
 //! A finished part of the reading, on disk: `NUMBER.arrow` with the token ids, and `NUMBER.json`, written last, which says
 //! of what they are and what their digest is.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,8 +41,15 @@ pub(super) struct Header {
     pub(super) last: bool,
     /// Why it ends here, if not because it was read to its end.
     pub(super) error: Option<String>,
-    /// Of the Arrow file.
+    /// Of this header, with nothing here, and the Arrow file.
     pub(super) sha256: String,
+}
+
+impl Header {
+    fn digest(&self, ids: &[u8]) -> Result<String> {
+        let header = serde_json::to_vec(&Self { sha256: String::new(), ..self.clone() })?;
+        Ok(hex(&Sha256::new().chain_update(header).chain_update(ids).finalize()))
+    }
 }
 
 /// A shard on disk.
@@ -68,7 +76,7 @@ impl Shard {
         let mut writer = FileWriter::try_new(Vec::new(), table.batch().schema_ref())?;
         writer.write(table.batch())?;
         let bytes = writer.into_inner()?;
-        header.sha256 = hex(&Sha256::digest(&bytes));
+        header.sha256 = header.digest(&bytes)?;
         let path = Self::path(folder, header.file, header.index);
         write_whole(&path.with_extension(IDS), &[&bytes])?;
         write_whole(&path, &[&serde_json::to_vec(&header)?])?;
@@ -91,7 +99,8 @@ impl Shard {
                 Err(path) => rest.push(path),
             }
         }
-        rest.retain(|path| !shards.iter().any(|shard| shard.path.with_extension(IDS) == *path));
+        let known: HashSet<PathBuf> = shards.iter().map(|shard| shard.path.with_extension(IDS)).collect();
+        rest.retain(|path| !known.contains(path));
         Ok((shards, rest))
     }
 
@@ -99,7 +108,7 @@ impl Shard {
         let header: Header = serde_json::from_slice(&read_bounded(path, MAX_HEADER).ok()?).ok()?;
         let named = Self::path(path.parent()?, header.file, header.index) == *path;
         let ids = fs::read(path.with_extension(IDS)).ok()?;
-        (named && hex(&Sha256::digest(&ids)) == header.sha256).then(|| Self { path: path.to_owned(), header })
+        (named && header.digest(&ids).ok()? == header.sha256).then(|| Self { path: path.to_owned(), header })
     }
 
     /// Its two files.

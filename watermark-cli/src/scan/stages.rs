@@ -92,7 +92,7 @@ impl Stages {
         Self { profiles, keys, select, format }
     }
 
-    /// Reads records: columns `record` (a JSON object as text) and `id` (text or null; in place of the record's own). Gives
+    /// Reads records: columns `record` (a JSON object as bytes, which need not be UTF-8) and `id` (text or null; in place of the record's own). Gives
     /// one row for each record that has texts.
     ///
     /// # Errors
@@ -101,7 +101,8 @@ impl Stages {
         let layers = Layers::new(&self.profiles, &self.keys);
         let mut tables = Vec::new();
         for batch in decode(batches)? {
-            let [lines, ids] = [text(&batch, "record")?, text(&batch, "id")?];
+            let lines = column(&batch, "record")?.as_binary_opt::<i32>().context("column \"record\" is not of bytes")?;
+            let ids = text(&batch, "id")?;
             let (mut records, mut skipped) = (Vec::new(), Vec::new());
             for row in (0..batch.num_rows()).filter(|&row| lines.is_valid(row)) {
                 let line = lines.value(row);

@@ -73,7 +73,9 @@ fn lines(path: &Path) -> Result<Vec<String>> {
     let named = || format!("list {}", path.display());
     let bytes = read_bounded(path, MAX_LIST).with_context(named)?;
     let text = std::str::from_utf8(&bytes).ok().with_context(|| format!("{} is not UTF-8", named()))?;
-    let lines: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    // Spaces may belong to an account or a name; a byte order mark does not.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if lines.is_empty() {
         bail!("{} names nothing; write one a line", named());
     }

@@ -58,7 +58,6 @@ impl Args {
         let watch = Watch::new(&options.out, self.cost.json);
         let marks = Marks { profiles: &profiles, keys: &keys };
         let outcome = scan::merge(&options, &marks, &STOP, &|progress| watch.see(progress));
-        watch.clear();
-        finish(outcome?, &watch, &options.out, self.cost.json, self.max_bad_records)
+        finish(watch.outcome(outcome)?, &options.out, self.cost.json, self.max_bad_records)
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use watermark_cli::read::{InputFormat, Select};
-use watermark_cli::scan::{self, Marks, Options, Outcome, Part, expand, spool};
+use watermark_cli::scan::{self, Marks, Options, Outcome, Part, Unusable, expand, spool};
 
 use super::{claim, print_json, say};
 use marks::{KeyArgs, ProfileArgs};
@@ -62,6 +62,10 @@ tell how many ids come out otherwise when the text is tokenised again.
 
 With --json, stdout gets JSON lines: {\"event\": \"progress\", ...} while it runs, and at the end
 {\"event\": \"result\", \"result\": ...} with result.json.
+
+Up to 16 keys, every text and input is also scored under each of them; of more, only under those
+that are detected in the run as a whole, so a few marked records in a large corpus are found with
+few keys only.
 
 Layers with contexts wider than 4 tokens, and marks of Hugging Face's KGW, three_bricks or
 TextSeal's tournament, cannot be scanned; use `detect`.
@@ -187,21 +191,11 @@ impl Args {
             stop_on_interrupt()?;
             let part = self.shard.unwrap_or(Part { number: 1, of: 1 });
             let watch = Watch::new(&options.out, self.cost.json);
-            let whole = scan::partials(&options, &profiles, part, &STOP, &|progress| watch.see(progress));
-            watch.clear();
-            let whole = whole?;
-            watch.end(whole);
-            return Ok(if whole {
-                say(&format!(
-                    "part {}/{} is in {}; `watermark merge` takes it",
-                    part.number,
-                    part.of,
-                    options.out.display()
-                ));
-                ExitCode::SUCCESS
-            } else {
-                stopped()
-            });
+            let outcome = scan::partials(&options, &profiles, part, &STOP, &|progress| watch.see(progress));
+            let Some(unusable) = watch.outcome(outcome)? else { return Ok(stopped()) };
+            let made = format!("part {}/{} is in {}", part.number, part.of, options.out.display());
+            say(&format!("{made}; `watermark merge` takes it with the others"));
+            return Ok(if usable(&unusable, self.max_bad_records) { ExitCode::SUCCESS } else { ExitCode::from(2) });
         }
         let keys = self.keys.read(&profiles)?;
         let options = self.options()?;
@@ -209,8 +203,7 @@ impl Args {
         let marks = Marks { profiles: &profiles, keys: &keys };
         let watch = Watch::new(&options.out, self.cost.json);
         let outcome = scan::scan(&options, &marks, &STOP, &|progress| watch.see(progress));
-        watch.clear();
-        finish(outcome?, &watch, &options.out, self.cost.json, self.max_bad_records)
+        finish(watch.outcome(outcome)?, &options.out, self.cost.json, self.max_bad_records)
     }
 
     fn options(&self) -> Result<Options> {
@@ -244,9 +237,26 @@ fn stopped() -> ExitCode {
     ExitCode::from(2)
 }
 
+/// Says what could not be used; false if that is too much.
+fn usable(unusable: &Unusable, max_bad_records: u64) -> bool {
+    for (_, error) in &unusable.unread {
+        // A name can hold anything.
+        say(&format!("error: {}", error.replace(char::is_control, "?")));
+    }
+    let (unread, bad) = (unusable.unread.len(), unusable.bad_records);
+    if unread > 0 {
+        say(&format!("error: inputs not read to their end: {unread}; the results are of the rest"));
+    } else if bad > max_bad_records {
+        say(&format!(
+            "error: {bad} records could not be used (--max-bad-records {max_bad_records}); skipped.jsonl says which; the results \
+             are of the others"
+        ));
+    }
+    unread == 0 && bad <= max_bad_records
+}
+
 /// Prints what came out, and says how the run ended.
-fn finish(outcome: Outcome, watch: &Watch, out: &Path, json: bool, max_bad_records: u64) -> Result<ExitCode> {
-    watch.end(matches!(outcome, Outcome::Finished(_)));
+fn finish(outcome: Outcome, out: &Path, json: bool, max_bad_records: u64) -> Result<ExitCode> {
     let Outcome::Finished(finished) = outcome else { return Ok(stopped()) };
     std::fs::write(out.join("command.txt"), command_line()).with_context(|| format!("writing to {}", out.display()))?;
     let summary = &finished.summary;
@@ -255,22 +265,12 @@ fn finish(outcome: Outcome, watch: &Watch, out: &Path, json: bool, max_bad_recor
     } else {
         tables::print_tables(&finished, out)?;
     }
-    if summary.totals.unread_inputs > 0 {
-        for (path, error) in finished.sources.iter().filter_map(scan::Source::unread) {
-            say(&format!("error: {path}: {error}"));
-        }
-        say(&format!(
-            "error: inputs not read to their end: {}; the results are of the rest",
-            summary.totals.unread_inputs
-        ));
-        return Ok(ExitCode::from(2));
-    }
-    let bad: u64 = summary.totals.bad_records.values().sum();
-    if bad > max_bad_records {
-        say(&format!(
-            "error: {bad} records could not be used (--max-bad-records {max_bad_records}); see {}; the results are of the others",
-            out.join("skipped.jsonl").display()
-        ));
+    let unread = finished.sources.iter().filter_map(scan::Source::unread);
+    let unusable = Unusable {
+        bad_records: summary.totals.bad_records.values().sum(),
+        unread: unread.map(|(path, error)| (path.to_owned(), error.to_owned())).collect(),
+    };
+    if !usable(&unusable, max_bad_records) {
         return Ok(ExitCode::from(2));
     }
     Ok(claim(summary.findings.iter().any(|finding| finding.verdict == "detected")))

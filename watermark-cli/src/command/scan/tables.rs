@@ -61,13 +61,22 @@ pub(super) fn print_tables(finished: &Finished, out: &Path) -> Result<()> {
     if findings.len() > ROWS {
         print(&format!("({} more in result.json)\n", findings.len() - ROWS))?;
     }
+    let few = if summary.hits.keys_scored < summary.keys {
+        format!(
+            "Texts and inputs were scored under {} of {} keys: with more than 16, under those that are detected over all.\n",
+            summary.hits.keys_scored, summary.keys
+        )
+    } else {
+        String::new()
+    };
     print(&format!(
-        "{}, level {:e}. Marked texts: {} ({}, false discovery rate {}).\nEverything is in {}.",
+        "{}, level {:e}. Hits: {} (a text under a key and layer; {}, false discovery rate {}).\n{}Everything is in {}.",
         summary.family,
         summary.alpha,
         summary.hits.n,
         summary.hits.family,
         summary.hits.false_discovery_rate,
+        few,
         out.display()
     ))?;
     print(summary.does_not_show)

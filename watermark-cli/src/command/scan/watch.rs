@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use serde_json::{Value, json};
-use watermark_cli::scan::{Phase, Progress};
+use watermark_cli::scan::{Outcome, Phase, Progress, Unusable};
 
 use crate::command::{print_json, spinner};
 
@@ -16,6 +17,23 @@ pub(super) struct Watch {
     begun: Instant,
     events: bool,
     state: Mutex<State>,
+}
+
+/// How a run can end without an error: with everything done, or because it was told to stop.
+pub(super) trait Ended {
+    fn whole(&self) -> bool;
+}
+
+impl Ended for Outcome {
+    fn whole(&self) -> bool {
+        matches!(self, Self::Finished(_))
+    }
+}
+
+impl Ended for Option<Unusable> {
+    fn whole(&self) -> bool {
+        self.is_some()
+    }
 }
 
 #[derive(Default)]
@@ -40,11 +58,6 @@ impl Watch {
             events,
             state: Mutex::default(),
         }
-    }
-
-    /// Takes the line off the terminal.
-    pub(super) fn clear(&self) {
-        self.bar.finish_and_clear();
     }
 
     /// What a scan reports.
@@ -85,10 +98,17 @@ impl Watch {
         }
     }
 
-    /// The last word, when all was done or the run was stopped.
-    pub(super) fn end(&self, whole: bool) {
+    /// The last word, and the line off the terminal.
+    pub(super) fn outcome<T: Ended>(&self, outcome: Result<T>) -> Result<T> {
+        self.bar.finish_and_clear();
         let last = self.state.lock().map(|state| state.last).unwrap_or_default();
-        self.tell(last, Some(if whole { "ended" } else { "stopped" }));
+        let ended = match &outcome {
+            Ok(outcome) if outcome.whole() => "ended",
+            Ok(_) => "stopped",
+            Err(_) => "failed",
+        };
+        self.tell(last, Some(ended));
+        outcome
     }
 }
 
