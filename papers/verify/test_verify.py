@@ -254,16 +254,29 @@ def run(bundle, data=(), *options):
         return code, json.loads(out.getvalue())
 
 
+RUST = os.environ.get("WATERMARK")
+
+
+def rust(bundle, data=(), *options):
+    """(exit code, report) of `watermark verify --json` on the same files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i, raw in enumerate([bundle, *data]):
+            pathlib.Path(folder, str(i)).write_bytes(raw)
+        files = [one for i in range(1, len(data) + 1) for one in ("--data", str(i))]
+        done = subprocess.run([RUST, "verify", "0", "--json", *files, *options], cwd=folder, capture_output=True, text=True, timeout=600)
+        return done.returncode, json.loads(done.stdout)
+
+
 def codes(report):
-    return {finding["code"] for finding in report["findings"]}
+    return {fault["code"] for fault in report["faults"]}
 
 
 def opened(raw):
-    """Findings without data."""
+    """Codes of faults without data."""
     v = verify.Verifier()
     if v.open(raw):
         v.check()
-    return {finding["code"] for finding in v.findings}
+    return {fault["code"] for fault in v.faults}
 
 
 def arrays(value, path=()):
@@ -393,7 +406,12 @@ class Bundles(unittest.TestCase):
         for kind in self.KINDS:
             case = Case(**kind)
             code, report = run(case.bundle(), case.records + case.files, "--tokenizer", self.tokenizer)
-            self.assertEqual((code, report["findings"]), (0, []), kind)
+            self.assertEqual((code, report["faults"]), (0, []), kind)
+            if RUST:
+                other, theirs = rust(case.bundle(), case.records)
+                self.assertEqual((other, theirs["faults"], len(theirs["recomputed"])), (0, [], 2), kind)
+                for name in ("verdict", "statistic", "n_scored", "log10_p", "ln_e"):
+                    self.assertEqual(theirs["result"][name], report["result"][name], kind)
             suspect = case.predicate["suspect"]
             sums, logs = verify.numbers(verify.Layer(case.profile, "main"), case.weights, suspect["classes"])
             for got, stated in zip(logs, (suspect["log10_p"], suspect["log10_p_distinct"], suspect["ln_e"])):
@@ -433,6 +451,9 @@ class Bundles(unittest.TestCase):
             case.seal()
         status, report = run(case.bundle(), case.records if data else ())
         self.assertEqual(status, 1)
+        if RUST:
+            other, theirs = rust(case.bundle(), case.records if data else ())
+            self.assertEqual((other, codes(theirs), theirs["result"]), (1, codes(report), None))
         self.assertIn(code, codes(report))
         self.assertIsNone(report["result"])
 
@@ -450,7 +471,7 @@ class Bundles(unittest.TestCase):
         for code, reseal, edit in [
             ("E-SCHEMA", False, put(p, "suspect", "stopped", value=0)), ("E-SCHEMA", False, put(p, "family", "size", value=True)),
             ("E-SCHEMA", False, put(p, "rules", "filter", value="some")), ("E-SCHEMA", False, put(p, "alternatives", value=[])),
-            ("E-SCHEMA", False, put(p, "suspect", "score", value="01")), ("E-SCHEMA", False, put(p, "more", value=lambda x: 1) if False else lambda c: c.predicate.update(more=1)),
+            ("E-SCHEMA", False, put(p, "suspect", "score", value="01")), ("E-SCHEMA", False, lambda c: c.predicate.update(more=1)),
             ("E-SCHEMA", False, lambda c: c.predicate.pop("controls")), ("E-SCHEMA", False, put(p, "signed_at", value="2026-11-25T03:00:00Z\n")),
             ("E-SCHEMA", False, put(p, "time_stamps", "head", value="QR==")),
             ("E-REGISTRATION", True, put("registration", "alpha", value=1)), ("E-REGISTRATION", True, put("registration", "controls", value=["s"])),
@@ -523,9 +544,9 @@ class Bundles(unittest.TestCase):
         raw = self.case.bundle()
         keys = [Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32).public_key().public_bytes_raw().hex() for seed in (7, 8, 9)]
         all_, two = ([option for key in part for option in ("--trusted-key", key)] for part in (keys, keys[:2]))
-        self.assertEqual([run(raw, (), *all_)[0], run(raw, (), *all_)[1]["trust"]], [0, True])
+        self.assertEqual([run(raw, (), *all_)[0], run(raw, (), *all_)[1]["trust"]], [0, "trusted"])
         code, report = run(raw, (), *two)
-        self.assertEqual([code, report["trust"], report["integrity"], codes(report)], [1, False, True, {"E-TRUST"}])
+        self.assertEqual([code, report["trust"], report["integrity"], codes(report)], [1, "not_trusted", True, {"E-TRUST"}])
         case = copy.deepcopy(self.case)
         case.predicate["key"]["opening"] = None
         code, report = run(case.bundle(), case.records)
@@ -566,6 +587,85 @@ class Bundles(unittest.TestCase):
             case.registration["profile_sha256"] = sha(profile.encode())
             case.seal()
             self.assertEqual(opened(case.bundle()), {"E-PROFILE"}, profile[:60])
+
+
+@unittest.skipUnless(RUST, "$WATERMARK names no binary")
+class CommandLine(unittest.TestCase):
+    """Bundles that `watermark evidence` made of the embedded teacher's answers; the key is fixed, so nothing is left to chance."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.at = pathlib.Path(cls.folder.name)
+        cls.line("profile new --out p.json")
+        cls.at.joinpath("k.json").write_text(json.dumps({"key": "watermark-key/1", "path": "", "node": "2a" * 32}))
+        cls.at.joinpath("k.json").chmod(0o600)
+        questions = [f"{name} has {i + 3} books and buys {2 * i + 1} more. How many are there?" for i, name in enumerate(["Anna", "Ben", "Clara"] * 20)]
+        cls.at.joinpath("questions.txt").write_text("\n".join(questions) + "\n")
+        cls.line("key signing --out s.json")
+        cls.line("key commit --key k.json --profile p.json --signing-key s.json --out commitment")
+        for layer in ("distillation", "provenance"):
+            cls.line(f"key open --openings commitment/openings.json --key k.json --profile p.json --path epoch/1/layer/{layer} --out {layer}.json")
+        cls.line("mark --profile p.json --key k.json --prompts questions.txt --max-tokens 60 --seed 5 --out suspect.jsonl")
+        cls.line("mark --profile p.json --key k.json --prompts questions.txt --max-tokens 60 --seed 5 --unmarked --out clean.jsonl")
+        lines = cls.at.joinpath("suspect.jsonl").read_text().splitlines(keepends=True)
+        cls.at.joinpath("prompts.jsonl").write_text("".join(json.dumps({"prompt": json.loads(line)["prompt"]}) + "\n" for line in lines))
+        cls.at.joinpath("half.jsonl").write_text("".join(lines[:31]))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def line(cls, words, codes=(0,)):
+        done = subprocess.run([RUST, *words.split()], cwd=cls.at, capture_output=True, text=True, timeout=600)
+        if done.returncode not in codes:
+            raise AssertionError(f"{words}: {done.returncode} {done.stderr}")
+
+    def evidence(self, name, suspect, control, *options, layer="distillation"):
+        """The bundle and records files of a registered test."""
+        controls = [f"--control {pathlib.Path(control).stem}", f"--controls {control}"] if control else ["", ""]
+        common = "--profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json"
+        self.line(f"register {common} --suspect x --layer {layer} {controls[0]} {' '.join(options)} --out {name}.json")
+        self.line(f"evidence {common} --opening {layer}.json --answers {suspect} {controls[1]} --registration {name}.json --out {name}", (0, 1))
+        folder = self.at / name
+        return (folder / "evidence.json").read_bytes(), [path.read_bytes() for path in sorted(folder.glob("*.records.jsonl"))]
+
+    def test_both_verifiers_agree(self):
+        tokenizer_json = str(here.parent / "lab" / "models" / "tokenizer.json")
+        for name, suspect, control, verdict, options, layer in [
+            ("sqrt", "suspect.jsonl", "clean.jsonl", "detected", "", "distillation"),
+            ("none", "suspect.jsonl", "clean.jsonl", "detected", "--weights none", "distillation"),
+            ("gumbel", "suspect.jsonl", "clean.jsonl", "detected", "", "provenance"),
+            ("exact", "suspect.jsonl", "clean.jsonl", "detected", "--weights none", "provenance"),
+            ("half", "half.jsonl", "clean.jsonl", "detected", "--stopping e-process --resample 3", "distillation"),
+            ("innocent", "clean.jsonl", "", "not_detected", "", "distillation"),
+            ("unread", "clean.jsonl", "suspect.jsonl", "inconclusive", "--resample 9", "distillation"),
+        ]:
+            with self.subTest(name=name):
+                bundle, records = self.evidence(name, suspect, control, *options.split(), layer=layer)
+                code, report = run(bundle, records, "--tokenizer", tokenizer_json)
+                self.assertEqual((code, report["faults"], report["result"]["verdict"]), (0, [], verdict))
+                other, theirs = rust(bundle, records)
+                self.assertEqual((other, theirs["faults"], len(theirs["recomputed"])), (0, [], len(records)))
+                statement = json.loads(base64.b64decode(json.loads(bundle)["payload"]))
+                registration = json.loads(base64.b64decode(statement["predicate"]["registration"]["payload"]))
+                for s in [statement["predicate"]["suspect"], *statement["predicate"]["controls"]]:
+                    sums, logs = verify.numbers(verify.Layer(statement["predicate"]["profile"], layer), registration["weights"], s["classes"])
+                    self.assertEqual([*map(str, sums)], [s["score"], s["statistic"], s["weight"]])
+                    for ours, stated in zip(logs, (s["log10_p"], s["log10_p_distinct"], s["ln_e"])):
+                        self.assertLess(abs(ours - stated), 1e-11 * max(1, abs(stated)))
+                for at in random.Random(1).sample(range(len(bundle)), 20):
+                    changed = bundle[:at] + bytes([bundle[at] ^ 1]) + bundle[at + 1:]
+                    self.assertEqual((1, opened(changed)), (lambda code, report: (code, codes(report)))(*rust(changed)), f"byte {at}")
+                bad = records[0].replace(b'"round":0', b'"round":1', 1)
+                self.assertEqual(codes(run(bundle, [bad])[1]), codes(rust(bundle, [bad])[1]))
+
+    def test_every_changed_byte(self):
+        raw, _ = self.evidence("bytes", "suspect.jsonl", "clean.jsonl", "--resample", "0")
+        for at in range(len(raw)):
+            for flip in (1, 0x20):
+                self.assertTrue(opened(raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1:]), f"byte {at} ^ {flip}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 
     verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--resample N] [--trusted-key HEX]...
 
-FORMAT.md beside this file says what every field means and schema.json of which type it is; the codes of findings are those of
+FORMAT.md beside this file says what every field means and schema.json of which type it is; the codes of faults are those of
 FORMAT.md, section 7. Needs `cryptography` (Ed25519, ChaCha20) and `mpmath` (tails to any precision). Exit code 0: integrity
 holds, and trust where keys were named, whatever the verdict; 1: it does not; 2: a file cannot be read.
 """
@@ -281,13 +281,13 @@ def check_text(pieces, record):
 # ---- the bundle, in the order of FORMAT.md, section 7
 class Verifier:
     def __init__(self):
-        self.findings, self.unchecked, self.signers, self.samples, self.node = [], [], [], [], None
+        self.faults, self.unchecked, self.signers, self.samples, self.node = [], [], [], [], None
     @contextlib.contextmanager
     def step(self, code, about=""):
         try:
             yield
         except Refused as refused:
-            self.findings.append({"code": code, "what": about + str(refused)})
+            self.faults.append({"code": code, "what": about + str(refused)})
     def open(self, raw):
         """Takes the bundle apart, and says whether there is something to look at. Nothing is read before its signature holds."""
         try:
@@ -313,7 +313,7 @@ class Verifier:
             need(sha256(canonical(p["key"]["head"]).encode()).hex() == reg["head_sha256"], "the head is not the registered one")
         except Refused as refused:
             code = "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code
-            return self.findings.append({"code": code, "what": str(refused)})
+            return self.faults.append({"code": code, "what": str(refused)})
         self.signers = [one["signatures"][0]["public_key"] for one in (envelope, p["registration"], p["key"]["head"])]
         self.samples = [p["suspect"], *p["controls"]]
         return True
@@ -428,7 +428,7 @@ def read(path):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
-    parser.add_argument("--data", nargs="+", default=[], metavar="FILE", help="records files")
+    parser.add_argument("--data", nargs="+", action="extend", default=[], metavar="FILE", help="records files")
     parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json, to check that ids spell the texts")
     parser.add_argument("--resample", type=int, default=1 << 20, metavar="N", help="draw the first N fresh keys only")
     parser.add_argument("--trusted-key", action="append", metavar="HEX", help="public keys that may have signed")
@@ -438,15 +438,16 @@ def main(arguments=None):
         if v.open(raw):
             v.check()
             if tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
-            v.data(files, tokenizer, asked.resample)
+            if not v.faults: v.data(files, tokenizer, asked.resample)
     except OSError as error:
         parser.exit(2, f"{error}\n")
-    if integrity := not v.findings:
+    if integrity := not v.faults:
         result = {f: v.p[f] for f in ("verdict", "decided_by")} | {f: v.samples[0][f] for f in ("statistic", "log10_p", "ln_e", *COUNTS)}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
-            need(trust := set(v.signers) <= set(asked.trusted_key), "a key that was not named signed bundle, registration or head")
-    print(json.dumps(dict(integrity=integrity, trust=trust, result=result, findings=v.findings, not_checked=v.unchecked), indent=1))
-    return 1 if v.findings else 0
+            trust = "trusted" if set(v.signers) <= set(asked.trusted_key) else "not_trusted"
+            need(trust == "trusted", "a key that was not named signed bundle, registration or head")
+    print(json.dumps(dict(integrity=integrity, trust=trust, result=result, faults=v.faults, not_checked=v.unchecked), indent=1))
+    return 1 if v.faults else 0
 
 if __name__ == "__main__": sys.exit(main())
