@@ -7,6 +7,7 @@ pub mod calibrate;
 pub mod demo;
 pub mod detect;
 pub mod distill;
+pub mod evidence;
 pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;

@@ -6,6 +6,9 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
 
+use crate::files::{random, write_secret};
+use crate::tokenizer::hex;
+
 /// What `openssl` said about a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeStamp {
@@ -34,6 +37,19 @@ pub fn verify(response: &Path, sha256: &str, authority: &Path) -> Result<TimeSta
         Some(time) if shown.status.success() => Ok(TimeStamp::Holds(time.trim().to_owned())),
         _ => bail!("openssl verified {} but shows no time in it", response.display()),
     }
+}
+
+/// As [`verify`], for a response that is not in a file.
+///
+/// # Errors
+/// As [`verify`], and if no temporary file can be written.
+pub fn verify_bytes(response: &[u8], sha256: &str, authority: &Path) -> Result<TimeStamp> {
+    let name = format!("watermark-{}.tsr", hex(&*random::<16>()?));
+    let path = std::env::temp_dir().join(name);
+    write_secret(&path, response)?;
+    let result = verify(&path, sha256, authority);
+    std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+    result
 }
 
 fn openssl(mode: &[&str], response: &Path, more: &[(&str, &Path)]) -> Result<Output> {

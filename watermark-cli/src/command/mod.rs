@@ -4,6 +4,7 @@ pub(crate) mod calibrate;
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod distill;
+pub(crate) mod evidence;
 pub(crate) mod key;
 pub(crate) mod keygen;
 pub(crate) mod layer;
@@ -12,7 +13,9 @@ pub(crate) mod mark;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod profile;
+pub(crate) mod register;
 pub(crate) mod scan;
+pub(crate) mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;

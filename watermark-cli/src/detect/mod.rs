@@ -10,7 +10,7 @@ use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampl
 
 pub use line::{Effect, Line, Peer, Report};
 use line::{Tested, lines};
-pub use resample::resample;
+pub use resample::{resample, resample_under};
 use spans::Kept;
 pub use spans::SpanLine;
 

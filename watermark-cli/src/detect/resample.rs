@@ -23,13 +23,32 @@ pub fn resample(
         return Ok(Resampling::default());
     }
     let seed = Resampling::seed(&[], &Sha256::digest(tally.to_bytes()));
+    resample_under(&seed, layer, tally, weights, log10_p, keys, progress)
+}
+
+/// As [`resample`], under the fresh keys of a seed that was fixed in another way.
+///
+/// # Errors
+/// As [`LayerDetector::resample`].
+pub fn resample_under(
+    seed: &[u8; 32],
+    layer: &LayerDetector,
+    tally: &Tally,
+    weights: Weights,
+    log10_p: f64,
+    keys: u32,
+    progress: &(impl Fn(u64) + Sync),
+) -> Result<Resampling> {
+    if tally.n_scored() == 0 {
+        return Ok(Resampling::default());
+    }
     let starts: Vec<u32> = (0..keys).step_by(KEYS_AT_A_TIME as usize).collect();
     starts
         .into_par_iter()
         .map(|start| {
             let range = start..(start + KEYS_AT_A_TIME).min(keys);
             let done = u64::from(range.end - range.start);
-            let part = layer.resample(tally, weights, log10_p, &seed, range)?;
+            let part = layer.resample(tally, weights, log10_p, seed, range)?;
             progress(done);
             Ok(part)
         })

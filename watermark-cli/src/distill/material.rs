@@ -42,6 +42,8 @@ pub struct Material {
     pub stopped: bool,
     /// Who collected it.
     pub collection: Collection,
+    /// When the first and the last answer came, where the input says so: RFC 3339, UTC, seconds.
+    pub collected: Option<(String, String)>,
     /// Records that could not be used.
     pub bad: u64,
 }
@@ -57,6 +59,8 @@ pub struct Item {
     pub quoted: Vec<Range<usize>>,
     /// [tokens], or empty for answers only: what the model could choose at each position.
     pub choices: Vec<Vec<Choice>>,
+    /// Prompt and text of an answer that came as text.
+    pub texts: Option<(String, String)>,
 }
 
 /// How files are read.
@@ -194,7 +198,8 @@ impl Item {
 pub(super) fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Result<Item> {
     let (tokens, offsets) = source.tokenizer.encode_with_offsets(text)?;
     let quoted = quoted(prompt, text, &offsets);
-    Ok(Item { prompt: source.tokenizer.encode(prompt)?, tokens, quoted, choices: Vec::new() })
+    let texts = Some((prompt.to_owned(), text.to_owned()));
+    Ok(Item { prompt: source.tokenizer.encode(prompt)?, tokens, quoted, choices: Vec::new(), texts })
 }
 
 /// Stretches of tokens of which every neighbouring two, as text, stand in the prompt. A quotation is cut differently at its edges
@@ -260,5 +265,5 @@ pub(super) fn item_of_pieces(
         choices.push(Choice::from_log_probabilities(row));
     }
     let quoted = quoted(prompt, text, &offsets);
-    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, quoted, choices })
+    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, quoted, choices, texts: None })
 }

@@ -43,10 +43,16 @@ pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<M
         rounds.entry(exchange.round).or_default().insert(exchange.index, exchange);
     }
     let header = reader.header();
+    let mut times: Option<(String, String)> = None;
     for (round, exchanges) in rounds {
         let size = header.round(round);
         if exchanges.len() as u64 == size.end - size.start {
             let exchanges: Vec<Exchange> = exchanges.into_values().collect();
+            for utc in exchanges.iter().map(|exchange| &exchange.utc) {
+                let (first, last) = times.get_or_insert_with(|| (utc.clone(), utc.clone()));
+                *first = std::mem::take(first).min(utc.clone());
+                *last = std::mem::take(last).max(utc.clone());
+            }
             material.rounds.push(items(header.api, &exchanges, access, source).with_context(named)?);
         }
     }
@@ -56,6 +62,7 @@ pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<M
         transcript::Collection::Provider => (Collection::NotWitnessed, true),
         transcript::Collection::Replicate => (Collection::Replicate, !complete),
     };
+    material.collected = times;
     Ok(material)
 }
 

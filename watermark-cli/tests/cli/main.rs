@@ -6,6 +6,7 @@ mod calibrate;
 mod detect;
 mod distill;
 mod engines;
+mod evidence;
 mod files;
 mod hostile;
 mod keys;

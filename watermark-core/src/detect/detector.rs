@@ -408,7 +408,7 @@ impl LayerDetector {
     }
 
     /// ln of the e-value.
-    pub(super) fn ln_e(&self, scores: &Scores, n: u64) -> Result<f64> {
+    pub(crate) fn ln_e(&self, scores: &Scores, n: u64) -> Result<f64> {
         Ok(match (self.scheme, self.scheme.null_law()) {
             (Scheme::Tournament(scheme), _) => stats::ln_e_tournament(n, &scores.layer_ones, &scheme.weights()),
             (_, NullLaw::Bits { gamma, .. } | NullLaw::BitsWithoutReplacement { gamma }) => {

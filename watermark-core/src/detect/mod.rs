@@ -16,6 +16,7 @@ mod rule;
 mod verdict;
 mod weighted;
 
+pub(crate) use detector::Scores;
 pub use detector::{Detector, Finding, LayerDetector};
 pub use effect::{EFFECT_POWER, Effect};
 pub use locate::Span;

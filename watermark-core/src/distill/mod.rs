@@ -5,5 +5,9 @@
 //! next-token probabilities by their sums, and reading our text by its choices there.
 
 mod sample;
+mod tails;
 
 pub use sample::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
+#[cfg(feature = "evidence")]
+pub(crate) use tails::keyless;
+pub use tails::{ScoreClass, Tails};

@@ -1,3 +1,4 @@
+use super::tails::{ScoreClass, Tails, classes};
 use crate::Result;
 use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
 
@@ -46,11 +47,12 @@ pub struct ModelFinding {
     pub n_short_context: u64,
     /// Unweighted sum of scores: green pairs, or units of 2^-32.
     pub score: u128,
-    /// Sum of weight times score; weights in units of 2^-16.
+    /// Sum of weight times score; weights in units of 2^-16, without weights 1.
     pub statistic: u128,
     /// Sum of the weights: under the null `statistic` has the mean `gamma` (bits) or 2^32 (exponential scores) times this.
     pub weight: u128,
-    /// log10 of a rigorous (Chernoff) upper bound of P(statistic at least this large) for a sample fixed in advance.
+    /// log10 of a rigorous (Chernoff) upper bound of P(statistic at least this large) for a sample fixed in advance; without
+    /// weights, of the exact tail.
     pub log10_p: f64,
     /// log10 of the exact tail of `score`, every pair of weight 1, for comparison.
     pub log10_p_distinct: f64,
@@ -71,6 +73,12 @@ impl ModelSample {
     #[must_use]
     pub fn of_answers(layer: &LayerDetector) -> Self {
         Self::new(layer, Weights::Sqrt)
+    }
+
+    /// Nothing seen yet. Answers only, and every pair counts once, however often it occurs: the exact tail decides.
+    #[must_use]
+    pub fn of_distinct_answers(layer: &LayerDetector) -> Self {
+        Self::new(layer, Weights::None)
     }
 
     /// Nothing seen yet. Next-token probabilities: a pair's weight is the square root of its expected count in its round.
@@ -143,21 +151,28 @@ impl ModelSample {
     /// [`crate::ErrorKind::InvalidParameter`] for a scheme whose pair is neither one bit nor one exponential score, or another
     /// context rule.
     pub fn test(&self, layer: &LayerDetector) -> Result<ModelFinding> {
-        let scores = layer.scores(&self.tally)?;
-        let (statistic, log10_p) = layer.weighted_tail(&scores, self.weights)?;
-        let counted = self.weights == Weights::Sqrt;
+        let tails = Tails::of(layer, &layer.scores(&self.tally)?, self.weights)?;
+        let counted = self.weights != Weights::Expected;
         Ok(ModelFinding {
             n_scored: self.tally.n_scored(),
             n_duplicate: if counted { self.tally.n_duplicate().saturating_add(self.spent) } else { 0 },
             n_excluded: self.tally.n_excluded(),
             n_short_context: self.tally.n_short_context(),
-            score: scores.sum,
-            statistic,
-            weight: layer.total_weight(&scores, self.weights),
-            log10_p,
-            log10_p_distinct: layer.log10_p(scores.sum, scores.draws)?,
-            ln_e: layer.weighted_ln_e(&scores, self.weights)?,
+            score: tails.score,
+            statistic: tails.statistic,
+            weight: tails.weight,
+            log10_p: tails.log10_p,
+            log10_p_distinct: tails.log10_p_distinct,
+            ln_e: tails.ln_e,
         })
+    }
+
+    /// The scored pairs by how often they occurred, rising; [`Tails::of_classes`] gives the test's numbers from them.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn classes(&self, layer: &LayerDetector) -> Result<Vec<ScoreClass>> {
+        Ok(classes(&layer.scores(&self.tally)?))
     }
 
     /// The e-value of answers as distinct pairs arrive, each of weight 1: (pairs so far, ln e) at about `points` places, the
@@ -224,6 +239,35 @@ mod tests {
         let finding = sample.test(&layer).unwrap();
         assert_eq!((finding.n_scored, finding.n_duplicate, finding.n_excluded, finding.n_short_context), (5, 7, 2, 2));
         assert_eq!(sample.evidence_curve(&layer, 100).unwrap().len(), 6);
+    }
+
+    /// Whoever is told the classes finds the same numbers without a key; without weights they are the exact tail's.
+    #[test]
+    fn classes_are_enough() {
+        let layer = layer();
+        let tokens: Vec<u32> = (0..4000_u32).map(|i| i * i % 61 % 17).collect();
+        for mut sample in [ModelSample::of_answers(&layer), ModelSample::of_distinct_answers(&layer)] {
+            sample.add_round(&layer, &round(&[1, 2], &tokens)).unwrap();
+            let (finding, classes) = (sample.test(&layer).unwrap(), sample.classes(&layer).unwrap());
+            let tails = Tails::of_classes(layer.scheme(), &classes, sample.weights()).unwrap();
+            assert_eq!(classes.iter().map(|class| class.pairs).sum::<u64>(), finding.n_scored);
+            assert_eq!(
+                [tails.score, tails.statistic, tails.weight],
+                [finding.score, finding.statistic, finding.weight]
+            );
+            let bits = |numbers: [f64; 3]| numbers.map(f64::to_bits);
+            assert_eq!(
+                bits([tails.log10_p, tails.log10_p_distinct, tails.ln_e]),
+                bits([finding.log10_p, finding.log10_p_distinct, finding.ln_e])
+            );
+            let plain = sample.weights() == Weights::None;
+            assert_eq!(tails.statistic == tails.score, plain);
+            assert_eq!(tails.log10_p.to_bits() == tails.log10_p_distinct.to_bits(), plain);
+            let reversed: Vec<ScoreClass> = classes.iter().rev().copied().collect();
+            assert!(Tails::of_classes(layer.scheme(), &reversed, sample.weights()).is_err());
+            let green = ScoreClass { count: 1, pairs: 2, score: 3 };
+            assert!(Tails::of_classes(layer.scheme(), &[green], sample.weights()).is_err());
+        }
     }
 
     #[test]

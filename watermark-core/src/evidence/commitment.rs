@@ -260,6 +260,18 @@ impl KeyOpening {
         Ok(&self.node)
     }
 
+    /// Place of the leaf in its tree, and the hashes that lead from it to the root.
+    #[must_use]
+    pub fn inclusion(&self) -> (u64, &[Hash]) {
+        (self.index, &self.proof)
+    }
+
+    /// The leaf's salt.
+    #[must_use]
+    pub fn salt(&self) -> &[u8; 32] {
+        &self.salt
+    }
+
     /// The opening file, canonical. It holds a node key.
     ///
     /// # Errors

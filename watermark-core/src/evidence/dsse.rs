@@ -11,21 +11,40 @@ use super::canonical::{from_canonical, to_canonical};
 use super::signing::{PublicKey, SigningKey};
 use crate::{Error, ErrorKind, Result};
 
-#[derive(Serialize, Deserialize)]
+/// An envelope inside another file: its canonical bytes are those of the file that it was. Nothing is checked but the shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EnvelopeJson {
+pub struct Envelope {
     payload: String,
     #[serde(rename = "payloadType")]
     payload_type: String,
     signatures: [SignatureJson; 1],
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SignatureJson {
     keyid: String,
     public_key: String,
     sig: String,
+}
+
+impl Envelope {
+    /// Reads the bytes of an envelope, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`from_canonical`].
+    pub fn parse(bytes: &[u8], limit: usize) -> Result<Self> {
+        from_canonical(bytes, limit, "a signed envelope")
+    }
+
+    /// The bytes of the file that it was.
+    ///
+    /// # Errors
+    /// None for an envelope that exists; the type is that of canonical JSON.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        to_canonical(self)
+    }
 }
 
 /// A payload whose signature holds.
@@ -59,7 +78,7 @@ pub fn sign(payload_type: &str, payload: &[u8], key: &SigningKey) -> Result<Vec<
 /// [`ErrorKind::InvalidSignature`] if it does not hold.
 pub fn envelope(payload_type: &str, payload: &[u8], signer: &PublicKey, signature: &[u8; 64]) -> Result<Vec<u8>> {
     signer.verify(&pae(payload_type, payload), signature)?;
-    to_canonical(&EnvelopeJson {
+    to_canonical(&Envelope {
         payload: Base64::encode_string(payload),
         payload_type: payload_type.to_owned(),
         signatures: [SignatureJson {
@@ -76,7 +95,7 @@ pub fn envelope(payload_type: &str, payload: &[u8], signer: &PublicKey, signatur
 /// # Errors
 /// [`ErrorKind::NotCanonical`], [`ErrorKind::InvalidEvidence`], [`ErrorKind::InvalidSignature`].
 pub fn verify(bytes: &[u8], payload_type: &str, limit: usize) -> Result<Verified> {
-    let file: EnvelopeJson = from_canonical(bytes, limit, "a signed envelope")?;
+    let file = Envelope::parse(bytes, limit)?;
     let shape = |what: &str| Error::new(ErrorKind::InvalidEvidence, format!("signed envelope: {what}"));
     let [signature] = &file.signatures;
     let signer =

@@ -76,7 +76,7 @@ impl TreeHead {
 }
 
 /// Digits where a time in UTC and seconds has them: the text is shown to people, and a stranger may have signed it.
-fn check_time(text: &str) -> Result<()> {
+pub(super) fn check_time(text: &str) -> Result<()> {
     let form = b"dddd-dd-ddTdd:dd:ddZ";
     let fits = |(byte, form): (u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte == *form };
     if text.len() == form.len() && text.bytes().zip(form).all(fits) {

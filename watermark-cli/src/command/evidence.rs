@@ -1,0 +1,161 @@
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use watermark_cli::evidence::{Case, build, earlier};
+use watermark_cli::files::{new_folder, read_bounded, read_private, write_new};
+use watermark_cli::read::read_prompts;
+use watermark_cli::tokenizer::Tokenizer;
+use watermark_core::evidence::bundle::{TimeStamps, VerdictWord};
+use watermark_core::evidence::commitment::KeyOpening;
+use watermark_core::profile::Profile;
+
+use super::key::SignerArgs;
+use super::{claim, print, progress, register};
+
+/// Run a registered test and write its signed evidence
+///
+/// Exactly the registered test is run: other prompts, models, keys or numbers are refused. The folder then holds
+/// evidence.json and, for verifiers without the tokenizer, the records as they were counted.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  watermark key open --openings commitment/openings.json --key master.key.json --profile chat.profile.json \\
+    --path epoch/1/layer/distillation --out opening.json
+  watermark evidence --registration registration.json --profile chat.profile.json --head commitment/head.json \\
+    --opening opening.json --prompts prompts.txt --answers suspect.jsonl --controls llama.jsonl --controls qwen.jsonl \\
+    --signing-key signing.key.json --out evidence
+  watermark verify evidence/evidence.json --data suspect.jsonl --data llama.jsonl --data qwen.jsonl
+
+The bundle discloses the opened key, because without it nobody can recompute the scores: whoever reads it can mark and forge
+under that path. --withhold-key leaves it out.
+
+Exit codes: 0 = detected, 1 = not detected or inconclusive (the evidence is written all the same), 2 = an error.")]
+pub(crate) struct Args {
+    /// The registration of `watermark register`
+    #[arg(long, value_name = "FILE")]
+    registration: PathBuf,
+    /// The registered profile
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// head.json of `watermark key commit`
+    #[arg(long, value_name = "FILE")]
+    head: PathBuf,
+    /// The layer's opening, from `watermark key open`
+    #[arg(long, value_name = "FILE")]
+    opening: PathBuf,
+    /// Leave the key out of the bundle
+    #[arg(long)]
+    withhold_key: bool,
+    /// The registered prompts
+    #[arg(long, value_name = "FILE")]
+    prompts: PathBuf,
+    /// The suspect's answers, as text, or a transcript of `watermark probe`
+    #[arg(long, value_name = "FILE")]
+    answers: PathBuf,
+    /// The same of each registered control, in the registered order (repeatable)
+    #[arg(long, value_name = "FILE")]
+    controls: Vec<PathBuf>,
+    /// evidence.json of an earlier registration that this one names (repeatable); one without was not run
+    #[arg(long, value_name = "FILE")]
+    earlier: Vec<PathBuf>,
+    /// tokenizer.json of the mark; default: as for `watermark detect`
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Time-stamp response (RFC 3161) for the head
+    #[arg(long, value_name = "FILE")]
+    head_time_stamp: Option<PathBuf>,
+    /// Time-stamp response (RFC 3161) for the registration
+    #[arg(long, value_name = "FILE")]
+    registration_time_stamp: Option<PathBuf>,
+    /// The time to state, as 2026-11-25T01:02:03Z [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    #[command(flatten)]
+    signature: SignerArgs,
+    /// The folder to write; must be new or empty
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+/// The largest of the files that go into a bundle.
+const MAX_FILE: u64 = 1 << 22;
+
+/// The largest earlier bundle.
+const MAX_EARLIER: u64 = 1 << 24;
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let read =
+            |path: &PathBuf, limit| read_bounded(path, limit).with_context(|| format!("reading {}", path.display()));
+        let (registration, head) = (read(&self.registration, MAX_FILE)?, read(&self.head, MAX_FILE)?);
+        let profile = String::from_utf8(read(&self.profile, MAX_FILE)?).context("the profile is not UTF-8")?;
+        let named = || format!("opening {}", self.opening.display());
+        let text = read_private(File::open(&self.opening).with_context(named)?, &self.opening).with_context(named)?;
+        let opening = KeyOpening::parse(text.as_bytes()).with_context(named)?;
+        let info = Profile::parse(&profile).with_context(|| format!("profile {}", self.profile.display()))?.tokenizer;
+        let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, &info)?;
+        let earlier = self.earlier.iter().map(|path| {
+            earlier(&read(path, MAX_EARLIER)?).with_context(|| format!("earlier evidence {}", path.display()))
+        });
+        let earlier = earlier.collect::<Result<Vec<_>>>()?;
+        let stamp = |path: &Option<PathBuf>| -> Result<Option<String>> {
+            path.as_ref().map(|path| Ok(STANDARD.encode(read(path, MAX_FILE)?))).transpose()
+        };
+        let time_stamps =
+            TimeStamps { head: stamp(&self.head_time_stamp)?, registration: stamp(&self.registration_time_stamp)? };
+        let case = Case {
+            registration: &registration,
+            profile: &profile,
+            head: &head,
+            opening: &opening,
+            disclose: !self.withhold_key,
+            prompts: &read_prompts(&self.prompts)?,
+            tokenizer: &tokenizer,
+            suspect: &self.answers,
+            controls: &self.controls,
+            earlier: &earlier,
+            time_stamps,
+            signed_at: register::time(self.at.as_deref())?,
+        };
+        let bar = progress("Fresh keys", 0);
+        let written = build(case, &self.signature.signer()?, &|done| bar.inc(done))?;
+        bar.finish_and_clear();
+        new_folder(&self.out)?;
+        let evidence = self.out.join("evidence.json");
+        write_new(&evidence, &written.bundle)?;
+        for (at, records) in written.records.iter().enumerate() {
+            let name = if at == 0 { "suspect".to_owned() } else { format!("control-{at}") };
+            write_new(&self.out.join(format!("{name}.records.jsonl")), records)?;
+        }
+        let predicate = &written.statement.predicate;
+        let verdict = predicate.verdict;
+        print(&format!(
+            "{}: {} (log10 p {:.2}, ln e {:.2}, {} pairs)\nWrote {}. {}",
+            predicate.suspect.model.escape_debug(),
+            word(verdict),
+            predicate.suspect.log10_p,
+            predicate.suspect.ln_e,
+            predicate.suspect.n_scored,
+            evidence.display(),
+            if self.withhold_key {
+                "Without the key, others can check its form and sums only."
+            } else {
+                "It discloses the tested layer's key: nothing marked under it can be told from a forgery from now on."
+            }
+        ))?;
+        Ok(claim(verdict == VerdictWord::Detected))
+    }
+}
+
+/// A verdict in output.
+pub(super) fn word(verdict: VerdictWord) -> &'static str {
+    match verdict {
+        VerdictWord::Detected => "detected",
+        VerdictWord::NotDetected => "not_detected",
+        VerdictWord::Inconclusive => "inconclusive",
+    }
+}

@@ -1,0 +1,225 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use sha2::{Digest as _, Sha256};
+use watermark_core::detect::{LayerDetector, Resampling};
+use watermark_core::distill::ModelSample;
+use watermark_core::evidence::bundle::{
+    self, Digest, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, MAX_BUNDLE, MAX_REGISTRATION, Predicate,
+    Prompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement, Time, TimeStamps, VerdictWord,
+};
+use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
+use watermark_core::evidence::dsse::Envelope;
+use watermark_core::evidence::{TreeHead, merkle};
+use watermark_core::profile::Profile;
+use zeroize::Zeroizing;
+
+use super::sample::Answers;
+use crate::detect::resample_under;
+use crate::signer::Signer;
+use crate::tokenizer::{Tokenizer, hex};
+
+/// A signed head is some 700 bytes.
+const MAX_HEAD: usize = 1 << 14;
+
+/// A registered test with everything that it needs.
+pub struct Case<'a> {
+    /// The registration's file.
+    pub registration: &'a [u8],
+    /// The text of the profile.
+    pub profile: &'a str,
+    /// The signed head of the key commitments.
+    pub head: &'a [u8],
+    /// The tested layer's key.
+    pub opening: &'a KeyOpening,
+    /// Whether the bundle holds the key, so that others can recompute the scores.
+    pub disclose: bool,
+    /// The registered prompts.
+    pub prompts: &'a [String],
+    /// The tokenizer that the profile names.
+    pub tokenizer: &'a Tokenizer,
+    /// The suspect's answers.
+    pub suspect: &'a Path,
+    /// The controls', in the order of their registered names.
+    pub controls: &'a [PathBuf],
+    /// What came of earlier registrations ([`earlier`]); those without an entry were not run.
+    pub earlier: &'a [Earlier],
+    /// Time stamps by others.
+    pub time_stamps: TimeStamps,
+    /// When the signer says that it signs.
+    pub signed_at: Time,
+}
+
+/// A signed bundle with its records.
+pub struct Written {
+    /// The bundle's file.
+    pub bundle: Vec<u8>,
+    /// What it says.
+    pub statement: Statement,
+    /// Records files: the suspect's, then the controls'.
+    pub records: Vec<Vec<u8>>,
+}
+
+/// Runs the registered test and signs its evidence. `progress` is told of fresh keys done.
+///
+/// # Errors
+/// If anything is not as registered, cannot be read, or the bundle would not verify.
+pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) -> Result<Written> {
+    let (registration, _) = Registration::verify(case.registration).context("registration")?;
+    let profile_sha256 = Digest(Sha256::digest(case.profile.as_bytes()).into());
+    ensure!(profile_sha256 == registration.profile_sha256, "the profile is not the registered one");
+    let profile = Profile::parse(case.profile).context("profile")?;
+    let layer = bundle::testable_layer(&profile, &registration.layer)?;
+    let (head, _) = TreeHead::verify(case.head, KEY_COMMITMENTS).context("head of the key commitments")?;
+    ensure!(Sha256::digest(case.head)[..] == registration.head_sha256.0, "the head is not the registered one");
+    let node = case.opening.verify(&head)?;
+    ensure!(node.path().as_str() == registration.key_path, "the opening is of another path than registered");
+    let detector = bundle::layer_under(&profile, &layer, node)?;
+    ensure!(
+        Prompts::of(case.prompts)? == registration.prompts,
+        "the prompts are not the registered ones; give the same file as to `watermark register`"
+    );
+    ensure!(
+        case.controls.len() == registration.controls.len(),
+        "{} controls are registered and {} files given; name one for each with --controls, in the same order",
+        registration.controls.len(),
+        case.controls.len()
+    );
+
+    let read = |path: &Path, model: &str| Answers::read(path, model, case.tokenizer, profile.tokenizer.vocab_size);
+    let mut samples = vec![read(case.suspect, &registration.suspect)?];
+    for (path, model) in case.controls.iter().zip(&registration.controls) {
+        samples.push(read(path, model)?);
+    }
+    let mut measured = Vec::new();
+    for answers in &samples {
+        measured.push(measure(&detector, &registration, answers, case.prompts)?);
+    }
+    let (suspect, counted) = measured.remove(0);
+    let seed = Resampling::seed(case.registration, &suspect.records.root.0);
+    let resampling = fresh_keys(&seed, &detector, &registration, &counted, &suspect, progress)?;
+    let controls: Vec<SampleEvidence> = measured.into_iter().map(|(control, _)| control).collect();
+    let conclusion = bundle::conclude(&registration, layer.scheme, &suspect, &controls, &resampling)?;
+
+    let leaf = case.opening.leaf();
+    let (index, proof) = case.opening.inclusion();
+    let disclosed =
+        || Disclosed { node: Zeroizing::new(hex(node.secret())), salt: Zeroizing::new(hex(case.opening.salt())) };
+    let statement = Statement {
+        type_: bundle::STATEMENT_VERSION.to_owned(),
+        predicate_type: bundle::PREDICATE_TYPE.to_owned(),
+        subject: samples.iter().map(|answers| answers.subject.clone()).collect(),
+        predicate: Predicate {
+            kind: bundle::KIND.to_owned(),
+            signed_at: case.signed_at,
+            software: concat!("watermark ", env!("CARGO_PKG_VERSION")).to_owned(),
+            null_hypothesis: bundle::NULL_HYPOTHESIS.to_owned(),
+            alternative_hypothesis: bundle::ALTERNATIVE_HYPOTHESIS.to_owned(),
+            registration: Envelope::parse(case.registration, 2 * MAX_REGISTRATION)?,
+            profile: case.profile.to_owned(),
+            key: KeyEvidence {
+                head: Envelope::parse(case.head, MAX_HEAD)?,
+                leaf: LeafEvidence {
+                    commitment: Digest(leaf.commitment),
+                    path: leaf.path.as_str().to_owned(),
+                    profile_sha256: Digest(leaf.profile_sha256),
+                },
+                index,
+                proof: proof.iter().copied().map(Digest).collect(),
+                opening: case.disclose.then(disclosed),
+            },
+            rules: Rules::fixed(),
+            suspect,
+            controls,
+            resampling,
+            family: Family::single(),
+            earlier: outcomes(&registration, case.earlier)?,
+            decided_by: conclusion.decided_by,
+            controls_agree: conclusion.controls_agree,
+            resampling_agrees: conclusion.resampling_agrees,
+            smallest_effect: conclusion.smallest_effect,
+            verdict: conclusion.verdict,
+            time_stamps: case.time_stamps,
+            does_not_show: bundle::DOES_NOT_SHOW.map(str::to_owned).to_vec(),
+            alternatives: bundle::ALTERNATIVES.map(str::to_owned).to_vec(),
+        },
+    };
+    let bundle = signer.sign(bundle::STATEMENT_TYPE, &statement.payload()?)?;
+    // What would not convince a reader is not written.
+    if let Some(fault) = bundle::verify(&bundle).faults.first() {
+        bail!("the run is not what was registered: {} ({})", fault.what, fault.code);
+    }
+    let records = samples.iter().map(|answers| Ok(bundle::print_records(&answers.records)?)).collect::<Result<_>>()?;
+    Ok(Written { bundle, statement, records })
+}
+
+/// Tests one sample, with the proof that its prompts are the first of the registered ones.
+pub(super) fn measure(
+    detector: &LayerDetector,
+    registration: &Registration,
+    answers: &Answers,
+    prompts: &[String],
+) -> Result<(SampleEvidence, ModelSample)> {
+    let name = &answers.subject.name;
+    let mut registered = prompts.iter();
+    for (at, record) in (1_u64..).zip(&answers.records) {
+        ensure!(
+            registered.next() == Some(&record.prompt),
+            "{name}: answer {at} is to another prompt than the registered one; every prompt is answered once, in order"
+        );
+    }
+    let sample = bundle::count(detector, registration.weights, &answers.records)?;
+    let mut evidence = bundle::measure(detector, &sample, &answers.records, answers.origin.clone())?;
+    if answers.records.len() < prompts.len() {
+        let leaves = prompts.iter().map(|prompt| bundle::prompt_leaf(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let proof = merkle::consistency_proof(&leaves, answers.records.len());
+        evidence.prompts_proof = proof.unwrap_or_default().into_iter().map(Digest).collect();
+    }
+    Ok((evidence, sample))
+}
+
+/// The suspect's pairs under the fresh keys of a seed.
+pub(super) fn fresh_keys(
+    seed: &[u8; 32],
+    detector: &LayerDetector,
+    registration: &Registration,
+    sample: &ModelSample,
+    evidence: &SampleEvidence,
+    progress: &(impl Fn(u64) + Sync),
+) -> Result<ResamplingEvidence> {
+    let (weights, keys) = (registration.weights.into(), registration.resample);
+    let fresh = resample_under(seed, detector, sample.tally(), weights, evidence.log10_p, keys, progress)?;
+    Ok(ResamplingEvidence { seed: Digest(*seed), keys: fresh.keys, at_least: fresh.at_least })
+}
+
+/// What came of an earlier registration, from the bundle that was made of it.
+///
+/// # Errors
+/// If it is no bundle that holds.
+pub fn earlier(evidence: &[u8]) -> Result<Earlier> {
+    ensure!(evidence.len() <= MAX_BUNDLE, "it is too large");
+    let checked = bundle::verify(evidence);
+    if let Some(fault) = checked.faults.first() {
+        bail!("it does not hold: {} ({})", fault.what, fault.code);
+    }
+    let bundle = checked.bundle.ok_or_else(|| anyhow!("it holds nothing"))?;
+    Ok(Earlier {
+        registration_sha256: Digest(Sha256::digest(&bundle.registration_bytes).into()),
+        evidence_sha256: Some(Digest(Sha256::digest(evidence).into())),
+        verdict: Some(bundle.statement.predicate.verdict),
+    })
+}
+
+fn outcomes(registration: &Registration, known: &[Earlier]) -> Result<Vec<Earlier>> {
+    if let Some(other) = known.iter().find(|known| !registration.earlier.contains(&known.registration_sha256)) {
+        bail!(
+            "an earlier analysis was made under registration {}, which this one does not name",
+            other.registration_sha256
+        );
+    }
+    let outcome = |&registration_sha256: &Digest| {
+        let of_it = known.iter().find(|known| known.registration_sha256 == registration_sha256).cloned();
+        of_it.unwrap_or(Earlier { registration_sha256, evidence_sha256: None, verdict: None::<VerdictWord> })
+    };
+    Ok(registration.earlier.iter().map(outcome).collect())
+}

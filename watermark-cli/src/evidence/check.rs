@@ -1,0 +1,232 @@
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+use watermark_core::detect::LayerDetector;
+use watermark_core::evidence::PublicKey;
+use watermark_core::evidence::bundle::{
+    self, Bundle, Checked, Code, EvidenceRecord, Fault, Origin, SampleEvidence, Time, close,
+};
+
+use super::build::fresh_keys;
+use super::sample::{Answers, file_sha256};
+use crate::files::read_bounded;
+use crate::timestamp::{self, TimeStamp};
+use crate::tokenizer::{Tokenizer, hex};
+
+/// The largest records file.
+const MAX_RECORDS: u64 = 1 << 34;
+
+/// What a reader brings along.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Answer files and records files, in any order.
+    pub data: Vec<PathBuf>,
+    /// The mark's tokenizer; default: as for `watermark detect`, beside the bundle.
+    pub tokenizer: Option<PathBuf>,
+    /// The keys whose signatures count; empty: whoever signed.
+    pub trusted: Vec<PublicKey>,
+    /// Certificates (PEM) that time stamps must chain to.
+    pub authority: Option<PathBuf>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Report {
+    /// Everything that does not hold, in the order in which it was looked at.
+    pub faults: Vec<Fault>,
+    /// The bundle, if it could be taken apart.
+    pub bundle: Option<Bundle>,
+    /// Files whose records were counted and scored again.
+    pub recomputed: Vec<String>,
+    /// Times of time stamps that hold, as `openssl` prints them: the head's, the registration's.
+    pub time_stamps: [Option<String>; 2],
+    /// What was not looked at, or rests on a signer's word.
+    pub not_checked: Vec<String>,
+}
+
+impl Report {
+    /// Signature, form, proofs, numbers and, where given, data and time stamps hold. Trust apart.
+    #[must_use]
+    pub fn integrity(&self) -> bool {
+        self.faults.iter().all(|fault| fault.code == Code::Trust)
+    }
+
+    /// Whether everybody who signed is trusted; `None` where no keys were named, or nobody is known to have signed.
+    #[must_use]
+    pub fn trusted(&self, context: &Context) -> Option<bool> {
+        let asked = !context.trusted.is_empty() && self.bundle.is_some();
+        asked.then(|| self.faults.iter().all(|fault| fault.code != Code::Trust))
+    }
+
+    fn fail(&mut self, code: Code, what: String) {
+        self.faults.push(Fault { code, what });
+    }
+}
+
+/// Checks a bundle, beside its data where they are given.
+///
+/// # Errors
+/// If a file cannot be read, or `openssl` is needed and missing.
+pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
+    let Checked { faults, bundle } = bundle::verify(bytes);
+    let mut report =
+        Report { faults, bundle: None, recomputed: Vec::new(), time_stamps: [None, None], not_checked: Vec::new() };
+    let Some(bundle) = bundle else { return Ok(report) };
+    let sound = report.faults.is_empty();
+    stamps(&bundle, context, &mut report)?;
+    if sound {
+        for file in &context.data {
+            data(&bundle, path, file, context, &mut report).with_context(|| format!("data {}", file.display()))?;
+        }
+    } else if !context.data.is_empty() {
+        report.not_checked.push("the data, because the bundle itself does not hold".to_owned());
+    }
+    if !context.trusted.is_empty() {
+        for (signer, of) in bundle.signers.iter().zip(["bundle", "registration", "head of the key commitments"]) {
+            if !context.trusted.contains(signer) {
+                report.fail(Code::Trust, format!("the {of} is signed by {}, which is not trusted", signer.to_hex()));
+            }
+        }
+    }
+    open_points(&bundle, context, &mut report);
+    report.bundle = Some(bundle);
+    Ok(report)
+}
+
+fn stamps(bundle: &Bundle, context: &Context, report: &mut Report) -> Result<()> {
+    let stamps = &bundle.statement.predicate.time_stamps;
+    let all = [
+        (&stamps.head, &bundle.head_bytes, "head"),
+        (&stamps.registration, &bundle.registration_bytes, "registration"),
+    ];
+    for (at, (stamp, bytes, of)) in all.into_iter().enumerate() {
+        match (stamp, &context.authority) {
+            (None, _) => report.not_checked.push(format!("the time of the {of}: it is its signer's own clock")),
+            (Some(_), None) => report.not_checked.push(format!("the time stamp of the {of}: name its --authority")),
+            (Some(stamp), Some(authority)) => {
+                let response = STANDARD.decode(stamp).unwrap_or_default();
+                match timestamp::verify_bytes(&response, &hex(&Sha256::digest(bytes)), authority)? {
+                    TimeStamp::Holds(time) => report.time_stamps[at] = Some(time),
+                    TimeStamp::DoesNotHold(why) => report.fail(Code::TimeStamp, format!("the {of}: {why}")),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn data(bundle: &Bundle, path: &Path, file: &Path, context: &Context, report: &mut Report) -> Result<()> {
+    let statement = &bundle.statement;
+    let sha256 = file_sha256(file)?;
+    let (vocab_size, shown) = (bundle.profile.tokenizer.vocab_size, file.display());
+    let (sample, records) = if let Some(at) =
+        statement.subject.iter().position(|subject| subject.digest.sha256 == sha256)
+    {
+        let Some(sample) = bundle.samples().nth(at) else { return Ok(()) };
+        let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer)?;
+        let answers = match Answers::read(file, &sample.model, &tokenizer, vocab_size) {
+            Ok(answers) => answers,
+            Err(error) => {
+                report.fail(Code::Records, format!("{shown}: {error:#}"));
+                return Ok(());
+            }
+        };
+        if answers.origin != origin(sample) {
+            report
+                .fail(Code::Records, format!("{shown}: who collected it, when, or what ended it is stated otherwise"));
+        }
+        (sample, answers.records)
+    } else if let Some(sample) = bundle.samples().find(|sample| sample.records.sha256 == sha256) {
+        match bundle::parse_records(&read_bounded(file, MAX_RECORDS)?, vocab_size) {
+            Ok(records) => (sample, records),
+            Err(error) => {
+                report.fail(Code::Records, format!("{shown}: {error}"));
+                return Ok(());
+            }
+        }
+    } else {
+        report.fail(Code::Data, format!("{shown} has SHA-256 {sha256}: no file that the bundle is about"));
+        return Ok(());
+    };
+    match bundle.detector()? {
+        Some(detector) => recompute(bundle, &detector, sample, &records, &file.display().to_string(), report),
+        None => {
+            let digest = bundle::RecordsDigest::of(&records)?;
+            if digest != sample.records || bundle::prompts_root(&records)? != sample.prompts_root {
+                report.fail(Code::Records, format!("{shown}: its records are not those of the bundle"));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn origin(sample: &SampleEvidence) -> Origin {
+    let SampleEvidence { model, collection, collected, stopped, .. } = sample;
+    Origin { model: model.clone(), collection: *collection, collected: collected.clone(), stopped: *stopped }
+}
+
+fn recompute(
+    bundle: &Bundle,
+    detector: &LayerDetector,
+    stated: &SampleEvidence,
+    records: &[EvidenceRecord],
+    file: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let registration = &bundle.registration;
+    let counted = bundle::count(detector, registration.weights, records)?;
+    let found = bundle::measure(detector, &counted, records, origin(stated))?;
+    if found.records != stated.records || found.prompts_root != stated.prompts_root {
+        report.fail(Code::Records, format!("{file}: its records are not those of the bundle"));
+        return Ok(());
+    }
+    let numbers = |of: &SampleEvidence| [of.log10_p, of.log10_p_distinct, of.ln_e];
+    let same_numbers = numbers(&found).iter().zip(numbers(stated)).all(|(&a, b)| close(a, b));
+    // Everything but the floats, which another version may round otherwise.
+    let rest = SampleEvidence {
+        log10_p: stated.log10_p,
+        log10_p_distinct: stated.log10_p_distinct,
+        ln_e: stated.ln_e,
+        prompts_proof: stated.prompts_proof.clone(),
+        ..found.clone()
+    };
+    if !same_numbers || rest != *stated {
+        report.fail(Code::Recomputed, format!("{file}: counts, classes or numbers are not what its records give"));
+        return Ok(());
+    }
+    let predicate = &bundle.statement.predicate;
+    if std::ptr::eq(stated, &raw const predicate.suspect) {
+        let fresh = fresh_keys(&bundle.seed(), detector, registration, &counted, &found, &|_| ())?;
+        if fresh != predicate.resampling {
+            report.fail(Code::Recomputed, format!("{file}: another number of fresh keys does as well as the true one"));
+            return Ok(());
+        }
+    }
+    report.recomputed.push(file.to_owned());
+    Ok(())
+}
+
+fn open_points(bundle: &Bundle, context: &Context, report: &mut Report) {
+    let predicate = &bundle.statement.predicate;
+    if context.trusted.is_empty() {
+        report.not_checked.push("who signed: name the keys that you trust with --trusted-key".to_owned());
+    }
+    if predicate.key.opening.is_none() {
+        report.not_checked.push("the scores: the key is not disclosed".to_owned());
+    }
+    if context.data.is_empty() {
+        report.not_checked.push("the counts: give the answer files with --data".to_owned());
+    }
+    let times: Vec<(&str, Option<&Time>)> = bundle
+        .samples()
+        .map(|sample| (sample.model.as_str(), sample.collected.as_ref().map(|collected| &collected.first)))
+        .collect();
+    for (model, _) in times.iter().filter(|(_, first)| first.is_none()) {
+        report.not_checked.push(format!(
+            "that the answers of {model:?} are later than the registration: their file states no times, so it is the signer's word"
+        ));
+    }
+}

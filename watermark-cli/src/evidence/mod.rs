@@ -1,0 +1,11 @@
+//! Evidence of the closed test of a suspect model: written from files under a registration, and checked against them.
+//!
+//! What a bundle holds is in [`watermark_core::evidence::bundle`]; here are the files, the tokenizer and the fresh keys.
+
+mod build;
+mod check;
+mod sample;
+
+pub use build::{Case, Written, build, earlier};
+pub use check::{Context, Report, check};
+pub use sample::Answers;

@@ -1,0 +1,90 @@
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use sha2::{Digest as _, Sha256};
+use watermark_core::evidence::bundle::{
+    Collected, CollectedBy, Digest, EvidenceRecord, Origin, Subject, SubjectDigest, Time,
+};
+
+use crate::distill::{Access, Collection, Material, Source};
+use crate::read::InputFormat;
+use crate::tokenizer::Tokenizer;
+
+/// One model's answer file, read as a sample.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// The file.
+    pub subject: Subject,
+    /// What it holds.
+    pub records: Vec<EvidenceRecord>,
+    /// What it says of the collection.
+    pub origin: Origin,
+}
+
+impl Answers {
+    /// Reads and tokenises an answer file or a transcript, as `watermark distill --answers` does.
+    ///
+    /// # Errors
+    /// If it cannot be read, a record cannot be used, or an answer came as token ids: a registered sample leaves nothing out.
+    pub fn read(path: &Path, model: &str, tokenizer: &Tokenizer, vocab_size: u32) -> Result<Self> {
+        let named = || format!("answers {}", path.display());
+        let sha256 = file_sha256(path).with_context(named)?;
+        let bad = std::sync::Mutex::new(None);
+        let complain = |error: &Error| {
+            if let Ok(mut first) = bad.lock() {
+                first.get_or_insert_with(|| format!("{error:#}"));
+            }
+        };
+        let source = Source { tokenizer, vocab_size, input_format: InputFormat::default(), complain: &complain };
+        let material = Material::read(&[path.to_owned()], Access::Answers, &source)?;
+        if material.bad > 0 {
+            let first = bad.into_inner().ok().flatten().unwrap_or_default();
+            bail!("{}: {} records cannot be used; the first: {first}", named(), material.bad);
+        }
+        let mut records = Vec::new();
+        for (round, items) in (0_u64..).zip(&material.rounds) {
+            for item in items {
+                let Some((prompt, text)) = &item.texts else {
+                    bail!("{}: an answer is token ids; evidence is made from text", named());
+                };
+                let quoted = item.quoted.iter().map(|run| Ok([u32::try_from(run.start)?, u32::try_from(run.end)?]));
+                records.push(EvidenceRecord {
+                    prompt: prompt.clone(),
+                    prompt_tokens: item.prompt.clone(),
+                    quoted: quoted.collect::<Result<_>>()?,
+                    round,
+                    text: text.clone(),
+                    tokens: item.tokens.clone(),
+                });
+            }
+        }
+        let collected = material.collected.as_ref().map(|(first, last)| -> Result<Collected> {
+            Ok(Collected { first: Time::new(first)?, last: Time::new(last)? })
+        });
+        let origin = Origin {
+            model: model.to_owned(),
+            collection: match material.collection {
+                Collection::NotWitnessed => CollectedBy::NotWitnessed,
+                Collection::Replicate => CollectedBy::Replicate,
+            },
+            collected: collected.transpose().with_context(named)?,
+            stopped: material.stopped,
+        };
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| anyhow!("{}: its name is not UTF-8", named()))?.to_owned();
+        Ok(Self { subject: Subject { digest: SubjectDigest { sha256 }, name }, records, origin })
+    }
+}
+
+/// SHA-256 of a file of any size.
+pub(super) fn file_sha256(path: &Path) -> Result<Digest> {
+    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest(hash.finalize().into())),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}

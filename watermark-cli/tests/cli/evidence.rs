@@ -1,0 +1,314 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+use watermark_cli::probe::endpoint::Api;
+use watermark_cli::probe::transcript::{Attempt, Collection, Exchange, FORMAT, Header, Writer, prompts_sha256};
+use watermark_lab::prompts::word_problems;
+
+use crate::support::Folder;
+
+const LATER: &str = "2100-01-01T00:00:00Z";
+
+/// A suspect that is the teacher itself, a control, committed keys, and an opening of the tested layer.
+fn setup() -> Folder {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json").expect(0);
+    // A fixed key: under one of a hundred keys an innocent control has p below 0.01.
+    let key = json!({"key": "watermark-key/1", "path": "", "node": "2a".repeat(32)});
+    folder.write("k.json", key.to_string());
+    std::fs::set_permissions(folder.path("k.json"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    folder.line("key signing --out s.json").expect(0);
+    folder.line("key commit --key k.json --profile p.json --signing-key s.json --out commitment").expect(0);
+    let open = "key open --openings commitment/openings.json --key k.json --profile p.json";
+    folder.line(&format!("{open} --path epoch/1/layer/distillation --out opening.json")).expect(0);
+    folder.line(&format!("{open} --path epoch/1/layer/provenance --out other.json")).expect(0);
+    folder.write("questions.txt", word_problems(79, 60).join("\n"));
+    let mark = "mark --profile p.json --key k.json --prompts questions.txt --max-tokens 80 --seed 5";
+    folder.line(&format!("{mark} --out suspect.jsonl")).expect(0);
+    folder.line(&format!("{mark} --out clean.jsonl --unmarked")).expect(0);
+    let prompts: String = folder
+        .json_lines("suspect.jsonl")
+        .iter()
+        .map(|record| format!("{}\n", json!({"prompt": record["prompt"]})))
+        .collect();
+    folder.write("prompts.jsonl", prompts);
+    folder
+}
+
+const REGISTER: &str = "register --suspect acme --control clean --profile p.json --head commitment/head.json --prompts \
+                        prompts.jsonl --signing-key s.json";
+
+const EVIDENCE: &str = "evidence --profile p.json --head commitment/head.json --opening opening.json --prompts prompts.jsonl \
+                        --answers suspect.jsonl --controls clean.jsonl --signing-key s.json";
+
+fn codes(report: &Value) -> Vec<&str> {
+    report["faults"].as_array().unwrap().iter().map(|fault| fault["code"].as_str().unwrap()).collect()
+}
+
+fn public_key(folder: &Folder) -> String {
+    let head: Value = serde_json::from_str(&folder.read("commitment/head.json")).unwrap();
+    head["signatures"][0]["public_key"].as_str().unwrap().to_owned()
+}
+
+fn payload(folder: &Folder, name: &str) -> Value {
+    use base64::Engine;
+    let envelope: Value = serde_json::from_str(&folder.read(name)).unwrap();
+    let payload = base64::engine::general_purpose::STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    serde_json::from_slice(&payload).unwrap()
+}
+
+#[test]
+fn registered_tested_and_verified() {
+    let folder = setup();
+    folder.line(&format!("{REGISTER} --out registration.json")).expect(0);
+    let evidence = format!("{EVIDENCE} --registration registration.json --at {LATER}");
+    let run = folder.line(&format!("{evidence} --out e")).expect(0);
+    assert!(run.stdout.contains("acme: detected") && run.stdout.contains("discloses"), "{run:?}");
+    // Same inputs, same bytes.
+    folder.line(&format!("{evidence} --out again")).expect(0);
+    for name in ["evidence.json", "suspect.records.jsonl", "control-1.records.jsonl"] {
+        assert_eq!(folder.read(&format!("e/{name}")), folder.read(&format!("again/{name}")), "{name}");
+    }
+
+    // The numbers are those of `watermark distill`.
+    let statement = payload(&folder, "e/evidence.json");
+    let predicate = &statement["predicate"];
+    let distill = "distill --profile p.json --key k.json --layer distillation --json --answers suspect.jsonl --controls clean.jsonl";
+    let line = folder.line(distill).expect(0).json().remove(0);
+    for field in [
+        "n_scored",
+        "n_duplicate",
+        "n_excluded",
+        "n_short_context",
+        "score",
+        "statistic",
+        "log10_p",
+        "log10_p_distinct",
+        "ln_e",
+    ] {
+        assert_eq!(predicate["suspect"][field], line[field], "{field}");
+    }
+    for field in ["decided_by", "controls_agree", "verdict", "smallest_effect"] {
+        assert_eq!(predicate[field], line[field], "{field}");
+    }
+    let control = |of: &Value| of["controls"][0]["log10_p"].as_f64().unwrap().to_bits();
+    assert_eq!(control(predicate), control(&line));
+    assert_eq!(predicate["resampling"]["keys"], 999);
+
+    // Integrity, trust and result apart.
+    let verify = "verify e/evidence.json --json";
+    let bare = folder.line(verify).expect(0).json().remove(0);
+    assert_eq!(
+        [&bare["integrity"], &bare["trust"], &bare["result"]["verdict"]],
+        [&json!(true), &json!(null), &json!("detected")]
+    );
+    assert!(bare["not_checked"].as_array().unwrap().len() >= 4, "{bare}");
+    let key = public_key(&folder);
+    folder.write("key.txt", format!("{key}\n"));
+    let files = "--data suspect.jsonl --data e/control-1.records.jsonl --trusted-key key.txt";
+    let full = folder.line(&format!("{verify} {files}")).expect(0).json().remove(0);
+    assert_eq!(full["trust"], "trusted");
+    assert_eq!(full["recomputed"], json!(["suspect.jsonl", "e/control-1.records.jsonl"]));
+    let other = folder.line(&format!("{verify} --trusted-key {}", "d7".to_owned() + &"5a".repeat(31)));
+    other.fails_with(&["--trusted-key"]);
+    folder.line("key signing --out t.json").expect(0);
+    let stranger = folder.line("key signing --out u.json --json").expect(0).json().remove(0);
+    let stranger = stranger["public_key"].as_str().unwrap();
+    let untrusted = folder.line(&format!("{verify} --trusted-key {stranger}")).expect(1).json().remove(0);
+    assert_eq!([&untrusted["integrity"], &untrusted["trust"]], [&json!(true), &json!("not_trusted")]);
+    assert_eq!(codes(&untrusted), ["E-TRUST"; 3]);
+    let table = folder.line(&format!("verify e/evidence.json {files}")).expect(0).stdout;
+    for part in
+        ["integrity    holds", "trusted keys", "result       detected", "does not say", "recomputed   suspect.jsonl"]
+    {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+
+    // Other data, other bytes, no file.
+    let text = folder.read("suspect.jsonl");
+    folder.write("cut.jsonl", &text[..text.trim_end().rfind('\n').unwrap() + 1]);
+    let cut = folder.line(&format!("{verify} --data cut.jsonl")).expect(1).json().remove(0);
+    assert_eq!([codes(&cut), vec![]], [vec!["E-DATA"], vec![]]);
+    assert!(cut["result"].is_null());
+    let bundle = folder.read("e/evidence.json");
+    folder.write("bad.json", bundle.replacen("payloadType", "payloadTypo", 1));
+    assert_eq!(codes(&folder.line("verify bad.json --json").expect(1).json()[0]), ["E-ENVELOPE"]);
+    folder.line("verify nothing.json").fails_with(&["nothing.json"]);
+    folder.line(&format!("{verify} --data nothing.jsonl")).fails_with(&["nothing.jsonl"]);
+    no_other_secret(&folder);
+}
+
+/// The bundle discloses one node and its salt; nothing holds another secret.
+fn no_other_secret(folder: &Folder) {
+    let secrets = |name: &str, of: &[&str]| -> Vec<String> {
+        let value: Value = serde_json::from_str(&folder.read(name)).unwrap();
+        of.iter().map(|field| value[*field].as_str().unwrap().to_owned()).collect()
+    };
+    let mut hidden = secrets("k.json", &["node"]);
+    hidden.extend(secrets("s.json", &["seed"]));
+    hidden.extend(secrets("other.json", &["node", "salt"]));
+    let disclosed = secrets("opening.json", &["node", "salt"]);
+    let statement = payload(folder, "e/evidence.json").to_string();
+    for name in ["e/evidence.json", "e/suspect.records.jsonl", "e/control-1.records.jsonl", "registration.json"] {
+        let text = folder.read(name) + if name == "e/evidence.json" { &statement } else { "" };
+        for secret in &hidden {
+            assert!(!text.contains(secret.as_str()), "{name}");
+        }
+        for secret in &disclosed {
+            assert_eq!(text.contains(secret.as_str()), name == "e/evidence.json", "{name}");
+        }
+    }
+    let registration = payload(folder, "registration.json").to_string();
+    let shown = folder.line("verify e/evidence.json --json --data suspect.jsonl").stdout + &registration;
+    assert!(hidden.iter().chain(&disclosed).all(|secret| !shown.contains(secret.as_str())));
+}
+
+/// Plain weights, a sample that was stopped, an earlier analysis, a withheld key.
+#[test]
+fn other_registered_tests() {
+    let folder = setup();
+    folder.line(&format!("{REGISTER} --weights none --out first.json")).expect(0);
+    let verify =
+        |name: &str, data: &str| folder.line(&format!("verify {name} --json {data}")).expect(0).json().remove(0);
+    let both = "--data suspect.jsonl --data clean.jsonl";
+    folder.line(&format!("{EVIDENCE} --registration first.json --out first --withhold-key")).expect(0);
+    let report = verify("first/evidence.json", both);
+    assert_eq!(report["recomputed"], json!([]));
+    assert!(report["not_checked"].to_string().contains("not disclosed"), "{report}");
+    let first = payload(&folder, "first/evidence.json");
+    let suspect = &first["predicate"]["suspect"];
+    assert_eq!([&suspect["statistic"], &suspect["log10_p"]], [&suspect["score"], &suspect["log10_p_distinct"]]);
+
+    // Half of the prompts, with the e-value; the first analysis is named with its outcome.
+    folder.line(&format!("{REGISTER} --stopping e-process --earlier first.json --out second.json")).expect(0);
+    let half = |name: &str| folder.read(name).lines().take(31).map(|line| format!("{line}\n")).collect::<String>();
+    folder.write("half.jsonl", half("suspect.jsonl"));
+    let evidence = EVIDENCE.replace("--answers suspect.jsonl", "--answers half.jsonl");
+    let evidence = format!("{evidence} --registration second.json --earlier first/evidence.json");
+    folder.line(&format!("{evidence} --out second")).expect(0);
+    let report = verify("second/evidence.json", "--data half.jsonl --data clean.jsonl");
+    assert_eq!(report["recomputed"], json!(["half.jsonl", "clean.jsonl"]));
+    let second = payload(&folder, "second/evidence.json");
+    let predicate = &second["predicate"];
+    assert_eq!([&predicate["decided_by"], &predicate["earlier"][0]["verdict"]], ["ln_e", "detected"]);
+    assert!(!predicate["suspect"]["prompts_proof"].as_array().unwrap().is_empty());
+
+    // An innocent suspect: evidence is written and holds, and says what it would have shown.
+    let innocent = "register --suspect clean --profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json";
+    folder.line(&format!("{innocent} --out third.json")).expect(0);
+    let evidence = EVIDENCE.replace("--answers suspect.jsonl --controls clean.jsonl", "--answers clean.jsonl");
+    folder.line(&format!("{evidence} --registration third.json --out third")).expect(1);
+    let report = verify("third/evidence.json", "--data clean.jsonl");
+    assert_eq!(report["result"]["verdict"], "not_detected");
+    assert!(payload(&folder, "third/evidence.json")["predicate"]["smallest_effect"]["value"].as_f64().unwrap() > 0.5);
+}
+
+#[test]
+fn what_was_not_registered_is_refused() {
+    let folder = setup();
+    folder.line(&format!("{REGISTER} --out registration.json")).expect(0);
+    let evidence = format!("{EVIDENCE} --registration registration.json --out never");
+    let with = |from: &str, to: &str| folder.line(&evidence.replace(from, to));
+    with("--controls clean.jsonl", "").fails_with(&["1 controls are registered and 0 files given"]);
+    with("opening.json", "other.json").fails_with(&["another path than registered"]);
+    folder.line("profile new --out q.json --path epoch/2").expect(0);
+    with("p.json", "q.json").fails_with(&["not the registered one"]);
+    folder.line("key commit --key k.json --profile p.json --signing-key s.json --out commitment2").expect(0);
+    with("commitment/head.json", "commitment2/head.json").fails_with(&["head is not the registered one"]);
+    with("--prompts prompts.jsonl", "--prompts questions.txt").fails_with(&["prompts are not the registered ones"]);
+
+    let lines: Vec<String> = folder.read("suspect.jsonl").lines().map(|line| format!("{line}\n")).collect();
+    let mut moved = lines.clone();
+    moved.swap(3, 4);
+    folder.write("moved.jsonl", moved.concat());
+    with("suspect.jsonl", "moved.jsonl").fails_with(&["moved.jsonl", "answer 4 is to another prompt"]);
+    folder.write("fewer.jsonl", lines[..59].concat());
+    with("suspect.jsonl", "fewer.jsonl").fails_with(&["E-REGISTERED", "one answer to every registered prompt"]);
+    folder.write("broken.jsonl", lines[..59].concat() + "{\"prompt\": \n");
+    with("suspect.jsonl", "broken.jsonl").fails_with(&["1 records cannot be used", "broken.jsonl:60"]);
+    let ids: String = lines
+        .iter()
+        .map(|line| {
+            let record: Value = serde_json::from_str(line).unwrap();
+            format!("{}\n", json!({"tokens": record["tokens"], "prompt_tokens": record["prompt_tokens"]}))
+        })
+        .collect();
+    folder.write("ids.jsonl", ids);
+    with("suspect.jsonl", "ids.jsonl").fails_with(&["token ids and no text"]);
+
+    // Registered before the key was committed to; signed before it was registered.
+    folder.line(&format!("{REGISTER} --at 2020-01-01T00:00:00Z --out early.json")).expect(0);
+    with("registration.json", "early.json").fails_with(&["E-TIME", "committed to after"]);
+    folder.line(&format!("{evidence} --at 2020-01-01T00:00:00Z")).fails_with(&["E-TIME"]);
+    folder.line(&format!("{evidence} --at yesterday")).fails_with(&["--at", "signed_at"]);
+    assert!(!Path::new(&folder.path("never")).exists());
+
+    let register = |more: &str| folder.line(&format!("{REGISTER} --out bad.json {more}"));
+    register("--control acme").fails_with(&["two models have the same name"]);
+    register("--alpha 1").fails_with(&["alpha"]);
+    register("--layer nothing").fails_with(&["nothing", "not in the profile"]);
+    register("--earlier prompts.jsonl").fails_with(&["prompts.jsonl"]);
+    folder.line("profile new --distillation tournament --out t.json").expect(0);
+    let tournament = REGISTER.replace("p.json", "t.json");
+    folder.line(&format!("{tournament} --out bad.json")).fails_with(&["greenlist and gumbel"]);
+    // Nothing is overwritten.
+    folder.line(&format!("{REGISTER} --out registration.json")).fails_with(&["exists"]);
+}
+
+fn write_transcript(path: &Path, records: &[Value], utc: &str) {
+    let text = |record: &Value, field: &str| record[field].as_str().unwrap().to_owned();
+    let prompts: Vec<String> = records.iter().map(|record| text(record, "prompt")).collect();
+    let header = Header {
+        transcript: FORMAT.to_owned(),
+        endpoint: "http://127.0.0.1:1/v1".to_owned(),
+        api: Api::Completions,
+        model: "m".to_owned(),
+        max_tokens: 80,
+        temperature: 1.0,
+        top_p: None,
+        logprobs: None,
+        stream: false,
+        extra: serde_json::Map::new(),
+        prompts_sha256: prompts_sha256(&prompts),
+        n_prompts: records.len() as u64,
+        round_size: 20,
+        collection: Collection::Replicate,
+        test: None,
+    };
+    let mut writer = Writer::open(path, &header, |_| Ok(())).unwrap();
+    for (index, record) in (0..).zip(records) {
+        let response = json!({"choices": [{"text": record["completion"], "finish_reason": "stop"}]});
+        let exchange = Exchange {
+            index,
+            round: index / 20,
+            prompt: text(record, "prompt"),
+            request: header.body(&text(record, "prompt")),
+            attempts: vec![Attempt { status: Some(200), error: None }],
+            status: Some(200),
+            response: Some(response.to_string()),
+            failure: None,
+            utc: utc.to_owned(),
+        };
+        writer.write(&exchange).unwrap();
+    }
+}
+
+/// A transcript states when it was collected: before the registration is too early.
+#[test]
+fn transcripts_state_their_times() {
+    let folder = setup();
+    let run = folder.line(&format!("{REGISTER} --out registration.json"));
+    run.expect(0);
+    let records = folder.json_lines("suspect.jsonl");
+    write_transcript(&folder.path("early.jsonl"), &records, "2026-01-01T00:00:00Z");
+    write_transcript(&folder.path("late.jsonl"), &records, "2099-12-31T00:00:00Z");
+    let evidence = format!("{EVIDENCE} --registration registration.json --at {LATER}");
+    let with = |name: &str, out: &str| folder.line(&format!("{} --out {out}", evidence.replace("suspect.jsonl", name)));
+    with("early.jsonl", "early").fails_with(&["E-TIME", "before the registration"]);
+    with("late.jsonl", "late").expect(0);
+    let suspect = &payload(&folder, "late/evidence.json")["predicate"]["suspect"];
+    assert_eq!(suspect["collected"], json!({"first": "2099-12-31T00:00:00Z", "last": "2099-12-31T00:00:00Z"}));
+    let report = folder.line("verify late/evidence.json --json --data late.jsonl").expect(0).json().remove(0);
+    assert_eq!(report["recomputed"], json!(["late.jsonl"]));
+    assert!(!report["not_checked"].to_string().contains("\\\"acme\\\""), "{report}");
+}

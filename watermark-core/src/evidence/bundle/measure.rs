@@ -1,0 +1,75 @@
+use super::fields::{Decimal, Digest};
+use super::record::{EvidenceRecord, RecordsDigest, prompts_root};
+use super::registration::WeightRule;
+use super::statement::{Collected, CollectedBy, SampleEvidence};
+use crate::Result;
+use crate::detect::LayerDetector;
+use crate::distill::{ModelSample, Round};
+
+/// Where a sample comes from, as its data say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The model's registered name.
+    pub model: String,
+    /// Who collected.
+    pub collection: CollectedBy,
+    /// When.
+    pub collected: Option<Collected>,
+    /// Whether evidence may have ended the collection.
+    pub stopped: bool,
+}
+
+/// Counts records round by round.
+///
+/// # Errors
+/// [`crate::ErrorKind::TokenOutOfRange`].
+pub fn count(layer: &LayerDetector, weights: WeightRule, records: &[EvidenceRecord]) -> Result<ModelSample> {
+    let mut sample = match weights {
+        WeightRule::Sqrt => ModelSample::of_answers(layer),
+        WeightRule::None => ModelSample::of_distinct_answers(layer),
+    };
+    for round in records.chunk_by(|a, b| a.round == b.round) {
+        let mut prompts: Vec<&[u32]> = round.iter().map(|record| record.prompt_tokens.as_slice()).collect();
+        prompts.extend(round.iter().flat_map(|record| {
+            record.quoted.iter().filter_map(|&[from, to]| record.tokens.get(from as usize..to as usize))
+        }));
+        let answers = round.iter().map(|record| record.tokens.as_slice()).collect();
+        sample.add_round(layer, &Round { prompts, answers, choices: Vec::new() })?;
+    }
+    Ok(sample)
+}
+
+/// What a bundle says of counted records. The caller adds the `prompts_proof` where fewer prompts were asked than registered.
+///
+/// # Errors
+/// As [`ModelSample::test`].
+pub fn measure(
+    layer: &LayerDetector,
+    sample: &ModelSample,
+    records: &[EvidenceRecord],
+    origin: Origin,
+) -> Result<SampleEvidence> {
+    let finding = sample.test(layer)?;
+    let Origin { model, collection, collected, stopped } = origin;
+    Ok(SampleEvidence {
+        model,
+        collection,
+        collected,
+        stopped,
+        records: RecordsDigest::of(records)?,
+        prompts_proof: Vec::<Digest>::new(),
+        prompts_root: prompts_root(records)?,
+        tokens: records.iter().map(|record| record.tokens.len() as u64).sum(),
+        n_scored: finding.n_scored,
+        n_duplicate: finding.n_duplicate,
+        n_excluded: finding.n_excluded,
+        n_short_context: finding.n_short_context,
+        classes: sample.classes(layer)?.into_iter().map(Into::into).collect(),
+        score: Decimal(finding.score),
+        statistic: Decimal(finding.statistic),
+        weight: Decimal(finding.weight),
+        log10_p: finding.log10_p,
+        log10_p_distinct: finding.log10_p_distinct,
+        ln_e: finding.ln_e,
+    })
+}

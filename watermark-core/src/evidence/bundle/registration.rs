@@ -1,0 +1,156 @@
+use serde::{Deserialize, Serialize};
+
+use super::super::canonical::{from_canonical, to_canonical};
+use super::super::dsse::{self, Verified};
+use super::super::merkle;
+use super::super::signing::PublicKey;
+use super::fields::{Digest, Time};
+use crate::detect::Weights;
+use crate::key::KeyPath;
+use crate::{Error, ErrorKind, Result};
+
+/// Payload type of a signed registration.
+pub const REGISTRATION_TYPE: &str = "application/vnd.watermark.registration+json";
+
+/// Version string of the payload.
+pub const REGISTRATION_VERSION: &str = "watermark-registration/1";
+
+/// The largest registration: thousands of controls and earlier registrations.
+pub const MAX_REGISTRATION: usize = 1 << 20;
+
+const MAX_RESAMPLE: u32 = 1_000_000;
+
+/// A test, fixed before its data exist. `papers/verify/FORMAT.md`, section 2, says what each field means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages")]
+pub struct Registration {
+    pub registration: String,
+    pub registered_at: Time,
+    pub question: String,
+    pub suspect: String,
+    pub controls: Vec<String>,
+    pub profile_sha256: Digest,
+    pub layer: String,
+    pub key_path: String,
+    pub head_sha256: Digest,
+    pub access: Shown,
+    pub weights: WeightRule,
+    pub stopping: Stopping,
+    pub alpha: f64,
+    pub resample: u32,
+    pub prompts: Prompts,
+    pub earlier: Vec<Digest>,
+}
+
+/// What the suspect shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    /// Its answers, as text.
+    Answers,
+}
+
+/// How much a pair counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightRule {
+    /// The square root of its count.
+    Sqrt,
+    /// Once.
+    None,
+}
+
+impl From<WeightRule> for Weights {
+    fn from(rule: WeightRule) -> Self {
+        match rule {
+            WeightRule::Sqrt => Self::Sqrt,
+            WeightRule::None => Self::None,
+        }
+    }
+}
+
+/// What ends the collection, and so which number decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopping {
+    /// Every prompt is answered once; p decides.
+    Fixed,
+    /// Whoever collects may stop after any prompt; the e-value decides.
+    EProcess,
+}
+
+/// The prompts, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompts {
+    /// How many.
+    pub count: u64,
+    /// Merkle root over them ([`prompt_leaf`]).
+    pub root: Digest,
+}
+
+impl Prompts {
+    /// Commits to prompts.
+    ///
+    /// # Errors
+    /// None for strings; the type is that of canonical JSON.
+    pub fn of(prompts: &[String]) -> Result<Self> {
+        let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { count: leaves.len() as u64, root: Digest(merkle::root(&leaves)) })
+    }
+}
+
+/// The leaf hash of a prompt: over its canonical JSON string.
+///
+/// # Errors
+/// None for strings; the type is that of canonical JSON.
+pub fn prompt_leaf(prompt: &str) -> Result<merkle::Hash> {
+    Ok(merkle::leaf_hash(&to_canonical(&prompt)?))
+}
+
+impl Registration {
+    /// The bytes to sign, as payload of type [`REGISTRATION_TYPE`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidEvidence`], naming the field that is out of range.
+    pub fn payload(&self) -> Result<Vec<u8>> {
+        self.check()?;
+        to_canonical(self)
+    }
+
+    /// Reads a signed registration and checks its signature; also says who signed.
+    ///
+    /// # Errors
+    /// Those of [`dsse::verify`]; [`ErrorKind::InvalidEvidence`].
+    pub fn verify(envelope: &[u8]) -> Result<(Self, PublicKey)> {
+        let Verified { payload, signer } = dsse::verify(envelope, REGISTRATION_TYPE, MAX_REGISTRATION)?;
+        let registration: Self = from_canonical(&payload, MAX_REGISTRATION, "a registration")?;
+        registration.check()?;
+        Ok((registration, signer))
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |what: &str| Err(Error::new(ErrorKind::InvalidEvidence, format!("registration: {what}")));
+        if self.registration != REGISTRATION_VERSION {
+            return invalid("it is of another version");
+        }
+        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+            return invalid("\"alpha\" is not between 0 and 1");
+        }
+        if self.resample > MAX_RESAMPLE {
+            return invalid("\"resample\" is above 1,000,000");
+        }
+        if self.prompts.count == 0 {
+            return invalid("there are no prompts");
+        }
+        let names = || std::iter::once(&self.suspect).chain(&self.controls);
+        if names().enumerate().any(|(at, name)| name.is_empty() || names().take(at).any(|other| other == name)) {
+            return invalid("two models have the same name, or one has none");
+        }
+        if self.earlier.iter().enumerate().any(|(at, digest)| self.earlier[..at].contains(digest)) {
+            return invalid("an earlier registration is named twice");
+        }
+        self.key_path.parse::<KeyPath>().map(|_| ())
+    }
+}

@@ -1,0 +1,241 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::super::canonical::to_canonical;
+use super::super::dsse::Envelope;
+use super::conclusion::{DecidedBy, EffectEvidence, VerdictWord};
+use super::fields::{Decimal, Digest, Time};
+use super::record::RecordsDigest;
+use crate::Result;
+use crate::distill::ScoreClass;
+
+/// An in-toto Statement v1 around a [`Predicate`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct Statement {
+    #[serde(rename = "_type")]
+    pub type_: String,
+    pub predicate: Predicate,
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    pub subject: Vec<Subject>,
+}
+
+/// An answer file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// Its digests.
+    pub digest: SubjectDigest,
+    /// Its name without folders.
+    pub name: String,
+}
+
+/// The digests of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubjectDigest {
+    /// Over its bytes.
+    pub sha256: Digest,
+}
+
+/// What was tested, how, on what, and with which result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct Predicate {
+    pub kind: String,
+    pub signed_at: Time,
+    pub software: String,
+    pub null_hypothesis: String,
+    pub alternative_hypothesis: String,
+    pub registration: Envelope,
+    pub profile: String,
+    pub key: KeyEvidence,
+    pub rules: Rules,
+    pub suspect: SampleEvidence,
+    pub controls: Vec<SampleEvidence>,
+    pub resampling: ResamplingEvidence,
+    pub family: Family,
+    pub earlier: Vec<Earlier>,
+    pub decided_by: DecidedBy,
+    pub controls_agree: bool,
+    pub resampling_agrees: bool,
+    pub smallest_effect: Option<EffectEvidence>,
+    pub verdict: VerdictWord,
+    pub time_stamps: TimeStamps,
+    pub does_not_show: Vec<String>,
+    pub alternatives: Vec<String>,
+}
+
+/// The committed key: where it was committed to, and, if disclosed, what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct KeyEvidence {
+    pub head: Envelope,
+    pub leaf: LeafEvidence,
+    pub index: u64,
+    pub proof: Vec<Digest>,
+    pub opening: Option<Disclosed>,
+}
+
+/// A leaf of the tree of key commitments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct LeafEvidence {
+    pub commitment: Digest,
+    pub path: String,
+    pub profile_sha256: Digest,
+}
+
+/// A disclosed node key. Whoever reads it can mark, detect and forge below its path. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disclosed {
+    /// 64 hexadecimal digits.
+    pub node: Zeroizing<String>,
+    /// 64 hexadecimal digits.
+    pub salt: Zeroizing<String>,
+}
+
+impl fmt::Debug for Disclosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Disclosed { .. }")
+    }
+}
+
+/// What one model showed, with the numbers of its test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct SampleEvidence {
+    pub model: String,
+    pub collection: CollectedBy,
+    pub collected: Option<Collected>,
+    pub stopped: bool,
+    pub records: RecordsDigest,
+    pub prompts_proof: Vec<Digest>,
+    pub prompts_root: Digest,
+    pub tokens: u64,
+    pub n_scored: u64,
+    pub n_duplicate: u64,
+    pub n_excluded: u64,
+    pub n_short_context: u64,
+    pub classes: Vec<ClassEvidence>,
+    pub score: Decimal,
+    pub statistic: Decimal,
+    pub weight: Decimal,
+    pub log10_p: f64,
+    pub log10_p_distinct: f64,
+    pub ln_e: f64,
+}
+
+impl SampleEvidence {
+    /// Its classes as numbers.
+    #[must_use]
+    pub fn score_classes(&self) -> Vec<ScoreClass> {
+        let class = |class: &ClassEvidence| ScoreClass { count: class.count, pairs: class.pairs, score: class.score.0 };
+        self.classes.iter().map(class).collect()
+    }
+}
+
+/// Who collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CollectedBy {
+    /// Whoever ran the test, as far as the data can tell.
+    #[serde(rename = "not independently witnessed")]
+    NotWitnessed,
+    /// A second party without the key.
+    #[serde(rename = "replicated without the key")]
+    Replicate,
+}
+
+/// When, as the data themselves say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collected {
+    /// The first answer.
+    pub first: Time,
+    /// The last answer.
+    pub last: Time,
+}
+
+/// Pairs that occurred equally often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as ScoreClass")]
+pub struct ClassEvidence {
+    pub count: u64,
+    pub pairs: u64,
+    pub score: Decimal,
+}
+
+impl From<ScoreClass> for ClassEvidence {
+    fn from(class: ScoreClass) -> Self {
+        Self { count: class.count, pairs: class.pairs, score: Decimal(class.score) }
+    }
+}
+
+/// Fresh keys on the suspect's pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 5")]
+pub struct ResamplingEvidence {
+    pub seed: Digest,
+    pub keys: u64,
+    pub at_least: u64,
+}
+
+/// What counts and what does not, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 6")]
+pub struct Rules {
+    pub context: String,
+    pub dedup: String,
+    pub exclusion: String,
+    pub filter: String,
+}
+
+/// The family of tests that share the level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct Family {
+    pub method: String,
+    pub size: u64,
+}
+
+/// What came of an earlier registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct Earlier {
+    pub registration_sha256: Digest,
+    pub evidence_sha256: Option<Digest>,
+    pub verdict: Option<VerdictWord>,
+}
+
+/// Time-stamp responses (RFC 3161) in base64.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+pub struct TimeStamps {
+    pub head: Option<String>,
+    pub registration: Option<String>,
+}
+
+impl Statement {
+    /// The bytes to sign, as payload of type [`super::STATEMENT_TYPE`].
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotCanonical`] for a number that JSON cannot hold.
+    pub fn payload(&self) -> Result<Vec<u8>> {
+        to_canonical(self)
+    }
+}

@@ -1,0 +1,397 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::detect::Weights;
+use crate::evidence::canonical::to_canonical;
+use crate::evidence::commitment::KeyCommitments;
+use crate::evidence::dsse::Envelope;
+use crate::evidence::{HEAD_TYPE, SigningKey, dsse};
+use crate::key::NodeKey;
+use crate::profile::Profile;
+
+const PROFILE: &str = r#"{"profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "tokenizer": {"sha256":
+"0000000000000000000000000000000000000000000000000000000000000000", "vocab_size": 100, "special_token_ids": [0]}, "layers":
+[{"name": "d", "scheme": "greenlist", "gamma": 0.5, "delta": 2.0, "width": 1, "prf": "chacha20-v1"}], "repeats": "unmarked"}"#;
+
+const PATH: &str = "epoch/1/layer/d";
+
+fn signing_key() -> SigningKey {
+    SigningKey::from_seed(&[3; 32])
+}
+
+fn time(text: &str) -> Time {
+    Time::new(text).unwrap()
+}
+
+fn envelope(type_: &str, payload: &[u8]) -> Envelope {
+    Envelope::parse(&dsse::sign(type_, payload, &signing_key()).unwrap(), 1 << 20).unwrap()
+}
+
+fn records(salt: u32) -> Vec<EvidenceRecord> {
+    let record = |at: u32| EvidenceRecord {
+        prompt: format!("prompt {at}"),
+        prompt_tokens: vec![7, 8 + at],
+        quoted: vec![[1, 3]],
+        round: 0,
+        text: "not looked at".to_owned(),
+        tokens: (0..20).map(|i| 1 + (i * i + at * salt) % 23).collect(),
+    };
+    (0..3).map(record).collect()
+}
+
+/// A small bundle with one control, one earlier analysis and a disclosed key, not signed yet.
+fn statement() -> Statement {
+    let node = NodeKey::root(b"master").descend(&PATH.parse().unwrap()).unwrap();
+    let profile_sha256: [u8; 32] = Sha256::digest(PROFILE.as_bytes()).into();
+    let mut commitments = KeyCommitments::new();
+    let other = NodeKey::root(b"master").descend(&"epoch/1".parse().unwrap()).unwrap();
+    commitments.add(&other, Zeroizing::new([1; 32]), profile_sha256).unwrap();
+    commitments.add(&node, Zeroizing::new([2; 32]), profile_sha256).unwrap();
+    let head = envelope(HEAD_TYPE, &commitments.head("2026-11-01T00:00:00Z").unwrap().payload().unwrap());
+    let opening: Value =
+        serde_json::from_slice(&commitments.open(&node, &profile_sha256).unwrap().print().unwrap()).unwrap();
+
+    let prompts: Vec<String> = records(1).into_iter().map(|record| record.prompt).collect();
+    let registration = Registration {
+        registration: REGISTRATION_VERSION.to_owned(),
+        registered_at: time("2026-11-02T00:00:00Z"),
+        question: "Was it?".to_owned(),
+        suspect: "suspect".to_owned(),
+        controls: vec!["control".to_owned()],
+        profile_sha256: Digest(profile_sha256),
+        layer: "d".to_owned(),
+        key_path: PATH.to_owned(),
+        head_sha256: Digest(Sha256::digest(head.bytes().unwrap()).into()),
+        access: Shown::Answers,
+        weights: WeightRule::Sqrt,
+        stopping: Stopping::Fixed,
+        alpha: 1e-6,
+        resample: 19,
+        prompts: Prompts::of(&prompts).unwrap(),
+        earlier: vec![Digest([5; 32])],
+    };
+    let signed = envelope(REGISTRATION_TYPE, &registration.payload().unwrap());
+
+    let profile = Profile::parse(PROFILE).unwrap();
+    let layer = layer_under(&profile, &testable_layer(&profile, "d").unwrap(), &node).unwrap();
+    let of = |model: &str, salt| {
+        let collected = Some(Collected { first: time("2026-11-03T00:00:00Z"), last: time("2026-11-03T00:00:09Z") });
+        let origin =
+            Origin { model: model.to_owned(), collection: CollectedBy::NotWitnessed, collected, stopped: false };
+        let sample = count(&layer, registration.weights, &records(salt)).unwrap();
+        (measure(&layer, &sample, &records(salt), origin).unwrap(), sample)
+    };
+    let ((suspect, counted), (control, _)) = (of("suspect", 1), of("control", 4));
+    let seed = crate::detect::Resampling::seed(&signed.bytes().unwrap(), &suspect.records.root.0);
+    let fresh = layer.resample(counted.tally(), Weights::Sqrt, suspect.log10_p, &seed, 0..19).unwrap();
+    let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
+    let controls = vec![control];
+    let conclusion = conclude(&registration, layer.scheme(), &suspect, &controls, &resampling).unwrap();
+    let hash = |field: &str| serde_json::from_value::<Digest>(opening[field].clone()).unwrap();
+    let file =
+        |name: &str, byte| Subject { digest: SubjectDigest { sha256: Digest([byte; 32]) }, name: name.to_owned() };
+    Statement {
+        type_: STATEMENT_VERSION.to_owned(),
+        predicate_type: PREDICATE_TYPE.to_owned(),
+        subject: vec![file("s.jsonl", 1), file("c.jsonl", 2)],
+        predicate: Predicate {
+            kind: KIND.to_owned(),
+            signed_at: time("2026-11-04T00:00:00Z"),
+            software: "watermark test".to_owned(),
+            null_hypothesis: NULL_HYPOTHESIS.to_owned(),
+            alternative_hypothesis: ALTERNATIVE_HYPOTHESIS.to_owned(),
+            registration: signed,
+            profile: PROFILE.to_owned(),
+            key: KeyEvidence {
+                head,
+                leaf: LeafEvidence {
+                    commitment: Digest(node.commitment(&[2; 32])),
+                    path: PATH.to_owned(),
+                    profile_sha256: Digest(profile_sha256),
+                },
+                index: 1,
+                proof: serde_json::from_value(opening["proof"].clone()).unwrap(),
+                opening: Some(Disclosed {
+                    node: Zeroizing::new(hash("node").to_string()),
+                    salt: Zeroizing::new(hash("salt").to_string()),
+                }),
+            },
+            rules: Rules::fixed(),
+            suspect,
+            controls,
+            resampling,
+            family: Family::single(),
+            earlier: vec![Earlier { registration_sha256: Digest([5; 32]), evidence_sha256: None, verdict: None }],
+            decided_by: conclusion.decided_by,
+            controls_agree: conclusion.controls_agree,
+            resampling_agrees: conclusion.resampling_agrees,
+            smallest_effect: conclusion.smallest_effect,
+            verdict: conclusion.verdict,
+            time_stamps: TimeStamps::default(),
+            does_not_show: DOES_NOT_SHOW.map(str::to_owned).to_vec(),
+            alternatives: ALTERNATIVES.map(str::to_owned).to_vec(),
+        },
+    }
+}
+
+fn signed(payload: &[u8]) -> Vec<u8> {
+    dsse::sign(STATEMENT_TYPE, payload, &signing_key()).unwrap()
+}
+
+fn small_bundle() -> Vec<u8> {
+    signed(&statement().payload().unwrap())
+}
+
+#[test]
+fn a_sound_bundle_has_no_fault() {
+    let checked = verify(&small_bundle());
+    assert_eq!(checked.faults, []);
+    let bundle = checked.bundle.unwrap();
+    assert!(bundle.statement.predicate.suspect.n_scored > 5 && bundle.statement.predicate.suspect.n_excluded > 0);
+    // Whoever has bundle and records finds the same numbers.
+    let layer = bundle.detector().unwrap().unwrap();
+    let file = print_records(&records(1)).unwrap();
+    let again = parse_records(&file, bundle.profile.tokenizer.vocab_size).unwrap();
+    assert_eq!(again, records(1));
+    let sample = count(&layer, WeightRule::Sqrt, &again).unwrap();
+    let stated = &bundle.statement.predicate.suspect;
+    let origin = Origin {
+        model: stated.model.clone(),
+        collection: stated.collection,
+        collected: stated.collected.clone(),
+        stopped: stated.stopped,
+    };
+    assert_eq!(measure(&layer, &sample, &again, origin).unwrap(), *stated);
+    assert!(!format!("{bundle:?}").contains(bundle.statement.predicate.key.opening.as_ref().unwrap().node.as_str()));
+}
+
+/// Exhaustive: every byte of the file to four other values.
+#[test]
+fn every_changed_byte_is_detected() {
+    let bundle = small_bundle();
+    for at in 0..bundle.len() {
+        // The lowest bit, the case of a letter, another digit, no ASCII.
+        for flip in [0x01, 0x20, 0x03, 0x80] {
+            let mut changed = bundle.clone();
+            changed[at] ^= flip;
+            let checked = verify(&changed);
+            assert!(!checked.faults.is_empty(), "byte {at} of {} with {flip:#x}", bundle.len());
+        }
+    }
+    for at in 0..bundle.len() {
+        let mut shorter = bundle.clone();
+        shorter.remove(at);
+        assert!(!verify(&shorter).faults.is_empty(), "without byte {at}");
+    }
+    let mut longer = bundle;
+    longer.push(b'\n');
+    assert_eq!(verify(&longer).faults[0].code, Code::Envelope);
+}
+
+/// Every place in a JSON value, parents first.
+fn places(value: &Value, here: &str, out: &mut Vec<String>) {
+    out.push(here.to_owned());
+    match value {
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                places(item, &format!("{here}/{at}"), out);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, item) in fields {
+                places(item, &format!("{here}/{name}"), out);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn removed(value: &Value, place: &str) -> Value {
+    let (parent, name) = place.rsplit_once('/').unwrap();
+    let mut value = value.clone();
+    match value.pointer_mut(parent).unwrap() {
+        Value::Array(items) => drop(items.remove(name.parse().unwrap())),
+        Value::Object(fields) => drop(fields.remove(name)),
+        _ => unreachable!("a parent"),
+    }
+    value
+}
+
+/// Every element of the envelope removed or, in lists, moved: detected without a valid signature.
+#[test]
+fn every_removed_element_of_the_envelope_is_detected() {
+    let envelope: Value = serde_json::from_slice(&small_bundle()).unwrap();
+    let mut all = Vec::new();
+    places(&envelope, "", &mut all);
+    for place in all.iter().skip(1) {
+        let changed = to_canonical(&removed(&envelope, place)).unwrap();
+        assert_eq!(verify(&changed).faults[0].code, Code::Envelope, "{place}");
+    }
+}
+
+/// The signer's own changes: every element of the payload removed, every list reordered or with an element twice, signed
+/// again. Which answer file belongs to which model is theirs to say; the files contradict it.
+#[test]
+fn the_signer_cannot_leave_anything_out() {
+    let payload: Value = serde_json::from_slice(&statement().payload().unwrap()).unwrap();
+    let mut all = Vec::new();
+    places(&payload, "", &mut all);
+    assert!(all.len() > 130, "{}", all.len());
+    for place in all.iter().skip(1) {
+        let changed = to_canonical(&removed(&payload, place)).unwrap();
+        assert!(!verify(&signed(&changed)).faults.is_empty(), "{place} removed");
+    }
+    for place in &all {
+        let Value::Array(items) = payload.pointer(place).unwrap() else { continue };
+        let set = |items: Vec<Value>| {
+            let mut changed = payload.clone();
+            *changed.pointer_mut(place).unwrap() = items.into();
+            signed(&to_canonical(&changed).unwrap())
+        };
+        if let Some(last) = items.last() {
+            let twice: Vec<Value> = items.iter().chain([last]).cloned().collect();
+            assert!(!verify(&set(twice)).faults.is_empty(), "{place}: the last element twice");
+        }
+        for at in 1..items.len() {
+            let mut moved = items.clone();
+            moved.swap(at - 1, at);
+            assert!(
+                place == "/subject" || moved == *items || !verify(&set(moved)).faults.is_empty(),
+                "{place}: {at} moved"
+            );
+        }
+    }
+}
+
+/// The signer's own changes to values. What is left is their word, or needs the data.
+#[test]
+fn the_signer_cannot_contradict_themselves() {
+    let payload: Value = serde_json::from_slice(&statement().payload().unwrap()).unwrap();
+    let mut all = Vec::new();
+    places(&payload, "", &mut all);
+    let needs_data = |place: &str| {
+        let field = place.strip_prefix("/predicate/").unwrap_or(place);
+        let of_sample = field.strip_prefix("suspect/").or(field.strip_prefix("controls/0/"));
+        let of_data = ["records/sha256", "collection", "collected", "collected/first", "collected/last"];
+        let word = ["signed_at", "software", "resampling/at_least", "time_stamps/head", "time_stamps/registration"];
+        place.starts_with("/subject") && !place.ends_with("digest")
+            || word.contains(&field)
+            // The key may be withheld.
+            || field == "key/opening"
+            || field.starts_with("earlier/0/") && field != "earlier/0/registration_sha256"
+            || of_sample.is_some_and(|field| of_data.contains(&field))
+            || field == "controls/0/records/root"
+            || of_sample == Some("stopped") && field.starts_with("controls")
+    };
+    let mut tried = 0;
+    for place in &all {
+        let others: Vec<Value> = match payload.pointer(place).unwrap() {
+            Value::Number(number) => vec![json!(number.as_f64().unwrap() + 1.0), json!(-1), Value::Null, json!(0.5)],
+            Value::Bool(value) => vec![json!(!value), Value::Null],
+            Value::String(text) if text.is_empty() => vec![json!("x")],
+            Value::String(text) => {
+                let mut other = text.clone();
+                let last = if other.pop() == Some('1') { '2' } else { '1' };
+                other.push(last);
+                vec![json!(other), json!(""), Value::Null, json!(0)]
+            }
+            Value::Null => vec![json!(0), json!("x"), json!({})],
+            _ => vec![json!({}), json!(0), json!("x"), Value::Null],
+        };
+        for other in others.iter().filter(|other| *other != payload.pointer(place).unwrap()) {
+            let mut changed = payload.clone();
+            *changed.pointer_mut(place).unwrap() = other.clone();
+            let faults = verify(&signed(&to_canonical(&changed).unwrap())).faults;
+            assert!(!faults.is_empty() || needs_data(place), "{place} as {other}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 400, "{tried}");
+}
+
+/// Each rule by its code.
+#[test]
+fn codes() {
+    let code = |change: &dyn Fn(&mut Statement)| {
+        let mut statement = statement();
+        change(&mut statement);
+        verify(&signed(&statement.payload().unwrap())).faults.first().map(|fault| fault.code)
+    };
+    assert_eq!(code(&|_| ()), None);
+    assert_eq!(code(&|s| s.predicate.key.opening = None), None);
+    assert_eq!(code(&|s| s.predicate.kind = "other".to_owned()), Some(Code::Schema));
+    assert_eq!(code(&|s| s.predicate.registration = s.predicate.key.head.clone()), Some(Code::Registration));
+    assert_eq!(code(&|s| s.predicate.profile.push(' ')), Some(Code::Profile));
+    assert_eq!(code(&|s| s.predicate.key.head = s.predicate.registration.clone()), Some(Code::Head));
+    assert_eq!(code(&|s| s.predicate.key.index = 0), Some(Code::Proof));
+    let other_node = |s: &mut Statement| {
+        s.predicate.key.opening.as_mut().unwrap().node = Zeroizing::new("00".repeat(32));
+    };
+    assert_eq!(code(&other_node), Some(Code::Opening));
+    assert_eq!(code(&|s| s.predicate.controls[0].model = "another".to_owned()), Some(Code::Registered));
+    assert_eq!(code(&|s| s.predicate.suspect.prompts_root = Digest([0; 32])), Some(Code::Prompts));
+    assert_eq!(code(&|s| s.predicate.signed_at = time("2026-11-01T00:00:00Z")), Some(Code::Time));
+    let early =
+        |s: &mut Statement| s.predicate.suspect.collected.as_mut().unwrap().first = time("2026-11-01T23:59:59Z");
+    assert_eq!(code(&early), Some(Code::Time));
+    assert_eq!(code(&|s| s.subject[1].name = "s.jsonl".to_owned()), Some(Code::Subject));
+    assert_eq!(code(&|s| s.predicate.suspect.n_scored += 1), Some(Code::Tally));
+    assert_eq!(code(&|s| s.predicate.suspect.log10_p -= 1.0), Some(Code::Tail));
+    assert_eq!(code(&|s| s.predicate.verdict = VerdictWord::Detected), Some(Code::Verdict));
+
+    let mut bundle = small_bundle();
+    let text = String::from_utf8(bundle.clone()).unwrap();
+    let at = text.find("\"sig\":\"").unwrap() + 9;
+    bundle[at] = if bundle[at] == b'A' { b'B' } else { b'A' };
+    assert_eq!(verify(&bundle).faults[0].code, Code::Signature);
+}
+
+#[test]
+fn records_files() {
+    let file = print_records(&records(1)).unwrap();
+    assert_eq!(parse_records(&[], 100).unwrap(), []);
+    for (bad, vocab_size) in [
+        (file[..file.len() - 1].to_vec(), 100),
+        ([file.as_slice(), b"\n"].concat(), 100),
+        (file.clone(), 20),
+        (String::from_utf8(file.clone()).unwrap().replacen("[[1,3]]", "[[1,30]]", 1).into_bytes(), 100),
+        (String::from_utf8(file).unwrap().replacen("\"round\":0", "\"round\":1", 1).into_bytes(), 100),
+    ] {
+        assert!(parse_records(&bad, vocab_size).is_err());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_panic_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(!verify(&bytes).faults.is_empty());
+        let _ = parse_records(&bytes, 100);
+        let _ = Registration::verify(&bytes);
+    }
+
+    /// Numbers that no test gives, signed by somebody.
+    #[test]
+    fn no_panic_on_any_numbers(
+        counts in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u128>()), 0..5),
+        n in any::<[u64; 5]>(), sums in any::<[u128; 3]>(), fresh in any::<[u64; 2]>(), floats in any::<[f64; 3]>(),
+    ) {
+        let mut statement = statement();
+        let limit = |n: u64| n >> 11;
+        let suspect = &mut statement.predicate.suspect;
+        suspect.classes = counts
+            .iter()
+            .map(|&(count, pairs, score)| ClassEvidence { count: limit(count), pairs: limit(pairs), score: Decimal(score) })
+            .collect();
+        [suspect.tokens, suspect.n_scored, suspect.n_duplicate, suspect.n_excluded, suspect.n_short_context] = n.map(limit);
+        [suspect.score, suspect.statistic, suspect.weight] = sums.map(Decimal);
+        [suspect.log10_p, suspect.log10_p_distinct, suspect.ln_e] = floats;
+        [statement.predicate.resampling.keys, statement.predicate.resampling.at_least] = fresh.map(limit);
+        if let Ok(payload) = statement.payload() {
+            prop_assert!(!verify(&signed(&payload)).faults.is_empty());
+        }
+    }
+}

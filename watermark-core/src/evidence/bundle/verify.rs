@@ -1,0 +1,449 @@
+use std::fmt;
+
+use base64ct::{Base64, Encoding};
+
+use super::conclusion::conclude;
+use super::fields::Digest;
+use super::registration::{Registration, Stopping};
+use super::statement::{SampleEvidence, Statement};
+use super::{
+    ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Family, KIND, MAX_BUNDLE, NULL_HYPOTHESIS, PREDICATE_TYPE,
+    Rules, STATEMENT_TYPE, STATEMENT_VERSION,
+};
+use crate::detect::{Detector, LayerDetector, Resampling};
+use crate::distill::Tails;
+use crate::evidence::canonical::from_canonical;
+use crate::evidence::commitment::{KEY_COMMITMENTS, KeyLeaf};
+use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
+use crate::key::NodeKey;
+use crate::profile::{Layer, Profile};
+use crate::scheme::Scheme;
+use crate::{Error, ErrorKind, Result};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+/// Relative difference at which two floats count as equal (absolute below 1).
+const TOLERANCE: f64 = 1e-9;
+
+/// Which step of `papers/verify/FORMAT.md`, section 7, found a fault. The words are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "one table for all languages")]
+pub enum Code {
+    Envelope,
+    Signature,
+    Schema,
+    Registration,
+    Profile,
+    Head,
+    Proof,
+    Opening,
+    Registered,
+    Prompts,
+    Time,
+    Subject,
+    Tally,
+    Tail,
+    Verdict,
+    TimeStamp,
+    Trust,
+    Data,
+    Records,
+    Recomputed,
+}
+
+impl Code {
+    /// The code in output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Envelope => "E-ENVELOPE",
+            Self::Signature => "E-SIGNATURE",
+            Self::Schema => "E-SCHEMA",
+            Self::Registration => "E-REGISTRATION",
+            Self::Profile => "E-PROFILE",
+            Self::Head => "E-HEAD",
+            Self::Proof => "E-PROOF",
+            Self::Opening => "E-OPENING",
+            Self::Registered => "E-REGISTERED",
+            Self::Prompts => "E-PROMPTS",
+            Self::Time => "E-TIME",
+            Self::Subject => "E-SUBJECT",
+            Self::Tally => "E-TALLY",
+            Self::Tail => "E-TAIL",
+            Self::Verdict => "E-VERDICT",
+            Self::TimeStamp => "E-TIMESTAMP",
+            Self::Trust => "E-TRUST",
+            Self::Data => "E-DATA",
+            Self::Records => "E-RECORDS",
+            Self::Recomputed => "E-RECOMPUTED",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Something that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The step that found it.
+    pub code: Code,
+    /// What, for people.
+    pub what: String,
+}
+
+/// A bundle whose parts hold each by itself, taken apart.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The signed statement.
+    pub statement: Statement,
+    /// What was registered.
+    pub registration: Registration,
+    /// The canonical bytes of the registration's envelope.
+    pub registration_bytes: Vec<u8>,
+    /// The canonical bytes of the head's envelope.
+    pub head_bytes: Vec<u8>,
+    /// The head of the key commitments.
+    pub head: TreeHead,
+    /// The profile.
+    pub profile: Profile,
+    /// The layer that was tested.
+    pub layer: Layer,
+    /// Who signed bundle, registration and head.
+    pub signers: [PublicKey; 3],
+    /// The disclosed key, if it is the committed one.
+    pub node: Option<NodeKey>,
+}
+
+/// What a verifier found without the data.
+#[derive(Debug)]
+pub struct Checked {
+    /// Everything that does not hold; empty if all holds.
+    pub faults: Vec<Fault>,
+    /// The parts, unless a fault is in one of them.
+    pub bundle: Option<Bundle>,
+}
+
+/// Checks a bundle without its data: every step of `papers/verify/FORMAT.md`, section 7, up to `E-VERDICT`.
+#[must_use]
+pub fn verify(bytes: &[u8]) -> Checked {
+    match Bundle::open(bytes) {
+        Err(fault) => Checked { faults: vec![fault], bundle: None },
+        Ok(mut bundle) => {
+            let mut faults = Vec::new();
+            bundle.check_key(&mut faults);
+            bundle.check_registered(&mut faults);
+            for sample in bundle.samples() {
+                bundle.check_sample(sample, &mut faults);
+            }
+            bundle.check_verdict(&mut faults);
+            Checked { faults, bundle: Some(bundle) }
+        }
+    }
+}
+
+/// Whether two floats are as close as rounding explains.
+#[must_use]
+pub fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= TOLERANCE * b.abs().max(1.0)
+}
+
+fn fault(code: Code, what: impl Into<String>) -> Fault {
+    Fault { code, what: what.into() }
+}
+
+/// A fault of the envelope or of its signature.
+fn opening(error: &Error, other: Code) -> Fault {
+    let signature = error.kind() == ErrorKind::InvalidSignature;
+    fault(if signature && other == Code::Envelope { Code::Signature } else { other }, error.to_string())
+}
+
+impl Bundle {
+    /// Takes a bundle apart: envelope, signature, schema, registration, profile, head.
+    fn open(bytes: &[u8]) -> std::result::Result<Self, Fault> {
+        let verified =
+            dsse::verify(bytes, STATEMENT_TYPE, MAX_BUNDLE).map_err(|error| opening(&error, Code::Envelope))?;
+        let statement: Statement = from_canonical(&verified.payload, MAX_BUNDLE, "an evidence statement")
+            .map_err(|error| fault(Code::Schema, error.to_string()))?;
+        // An absent field is not the same as null.
+        if statement.payload().ok().as_ref() != Some(&verified.payload) {
+            return Err(fault(Code::Schema, "not an evidence statement: a field is missing"));
+        }
+        check_fixed(&statement).map_err(|what| fault(Code::Schema, what))?;
+        let predicate = &statement.predicate;
+
+        let of = |code: Code| move |error: Error| fault(code, error.to_string());
+        let registration_bytes = predicate.registration.bytes().map_err(of(Code::Registration))?;
+        let (registration, registrant) = Registration::verify(&registration_bytes).map_err(of(Code::Registration))?;
+
+        let sha256 = Sha256::digest(predicate.profile.as_bytes());
+        if sha256[..] != registration.profile_sha256.0 {
+            return Err(fault(Code::Profile, "the profile is not the registered one"));
+        }
+        let (profile, layer) = profile_layer(&predicate.profile, &registration)
+            .map_err(|error| fault(Code::Profile, error.to_string()))?;
+
+        let head_bytes = predicate.key.head.bytes().map_err(of(Code::Head))?;
+        let (head, committer) = TreeHead::verify(&head_bytes, KEY_COMMITMENTS).map_err(of(Code::Head))?;
+        if Sha256::digest(&head_bytes)[..] != registration.head_sha256.0 {
+            return Err(fault(Code::Head, "the head of the key commitments is not the registered one"));
+        }
+        let signers = [verified.signer, registrant, committer];
+        Ok(Self { statement, registration, registration_bytes, head_bytes, head, profile, layer, signers, node: None })
+    }
+
+    /// The suspect's sample, then the controls'.
+    pub fn samples(&self) -> impl Iterator<Item = &SampleEvidence> {
+        let predicate = &self.statement.predicate;
+        std::iter::once(&predicate.suspect).chain(&predicate.controls)
+    }
+
+    /// The tested layer under the disclosed key; `None` without one.
+    ///
+    /// # Errors
+    /// As [`Detector::new`].
+    pub fn detector(&self) -> Result<Option<LayerDetector>> {
+        let Some(node) = &self.node else { return Ok(None) };
+        layer_under(&self.profile, &self.layer, node).map(Some)
+    }
+
+    /// The seed of the fresh keys.
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        Resampling::seed(&self.registration_bytes, &self.statement.predicate.suspect.records.root.0)
+    }
+
+    fn check_key(&mut self, faults: &mut Vec<Fault>) {
+        let (key, registration) = (&self.statement.predicate.key, &self.registration);
+        if key.leaf.path != registration.key_path || key.leaf.profile_sha256 != registration.profile_sha256 {
+            return faults.push(fault(Code::Proof, "the committed key is for another path or profile than registered"));
+        }
+        let Ok(path) = key.leaf.path.parse() else {
+            return faults.push(fault(Code::Proof, "the committed key has no path"));
+        };
+        let leaf = KeyLeaf { commitment: key.leaf.commitment.0, path, profile_sha256: key.leaf.profile_sha256.0 };
+        let proof: Vec<merkle::Hash> = key.proof.iter().map(|hash| hash.0).collect();
+        let included = leaf.bytes().is_ok_and(|bytes| {
+            merkle::verify_inclusion(&merkle::leaf_hash(&bytes), key.index, self.head.size, &proof, &self.head.root)
+        });
+        if !included {
+            return faults
+                .push(fault(Code::Proof, "the proof does not lead from the committed key to the signed root"));
+        }
+        let Some(disclosed) = &key.opening else { return };
+        let secret = |text: &str, field: &str| parse_hash(text, field).map(Zeroizing::new);
+        match (secret(&disclosed.node, "node"), secret(&disclosed.salt, "salt")) {
+            (Ok(node), Ok(salt)) => {
+                let node = NodeKey::from_parts(leaf.path, node);
+                if node.commitment(&salt) == leaf.commitment {
+                    self.node = Some(node);
+                } else {
+                    faults.push(fault(Code::Opening, "the disclosed key is not the committed one"));
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => faults.push(fault(Code::Opening, error.to_string())),
+        }
+    }
+
+    fn check_registered(&self, faults: &mut Vec<Fault>) {
+        let (statement, registration) = (&self.statement, &self.registration);
+        let predicate = &statement.predicate;
+        let mut check = |holds: bool, code: Code, what: &str| {
+            if !holds {
+                faults.push(fault(code, what));
+            }
+        };
+        let names = || std::iter::once(&registration.suspect).chain(&registration.controls);
+        check(
+            self.samples().map(|sample| &sample.model).eq(names()),
+            Code::Registered,
+            "suspect and controls are not the registered ones, in order",
+        );
+        check(
+            predicate.earlier.iter().map(|earlier| &earlier.registration_sha256).eq(&registration.earlier)
+                && predicate
+                    .earlier
+                    .iter()
+                    .all(|earlier| earlier.evidence_sha256.is_some() == earlier.verdict.is_some()),
+            Code::Registered,
+            "the earlier analyses are not those that the registration names, each with its outcome",
+        );
+        let asked = registration.prompts.count;
+        check(
+            registration.stopping != Stopping::Fixed || self.samples().all(|sample| sample.records.count == asked),
+            Code::Registered,
+            "a fixed sample has one answer to every registered prompt",
+        );
+        let answered_in_order = |sample: &SampleEvidence| {
+            let proof: Vec<merkle::Hash> = sample.prompts_proof.iter().map(|hash| hash.0).collect();
+            let (root, registered) = (&sample.prompts_root.0, &registration.prompts.root.0);
+            merkle::verify_consistency(sample.records.count, root, asked, registered, &proof)
+        };
+        check(
+            self.samples().all(answered_in_order),
+            Code::Prompts,
+            "a model was asked other prompts than the registered ones, or in another order",
+        );
+        let at = &registration.registered_at;
+        check(
+            self.head.signed_at.as_str() <= at.as_str(),
+            Code::Time,
+            "the key was committed to after the registration",
+        );
+        let collected: Vec<_> = self.samples().filter_map(|sample| sample.collected.as_ref()).collect();
+        check(
+            collected.iter().all(|times| *at <= times.first),
+            Code::Time,
+            "data were collected before the registration",
+        );
+        check(
+            *at <= predicate.signed_at
+                && collected.iter().all(|times| times.first <= times.last && times.last <= predicate.signed_at),
+            Code::Time,
+            "the bundle was signed before its registration or its data",
+        );
+        let subjects = &statement.subject;
+        check(
+            subjects.len() == self.samples().count()
+                && subjects
+                    .iter()
+                    .enumerate()
+                    .all(|(at, one)| subjects[..at].iter().all(|other| one.name != other.name)),
+            Code::Subject,
+            "there is not one file, with a name of its own, for each model",
+        );
+    }
+
+    fn check_sample(&self, sample: &SampleEvidence, faults: &mut Vec<Fault>) {
+        let mut check = |holds: bool, code: Code, what: &str| {
+            if !holds {
+                faults.push(fault(code, format!("{:?}: {what}", sample.model)));
+            }
+            holds
+        };
+        let parts = [sample.n_scored, sample.n_duplicate, sample.n_excluded, sample.n_short_context];
+        let all = parts.iter().map(|&n| u128::from(n)).sum::<u128>();
+        check(all == u128::from(sample.tokens), Code::Tally, "the four counts do not add up to the tokens");
+        let (mut pairs, mut repeated, mut bits) = (0_u128, 0_u128, true);
+        for class in &sample.classes {
+            pairs += u128::from(class.pairs);
+            repeated += u128::from(class.pairs) * u128::from(class.count.saturating_sub(1));
+            bits &= class.count > 0 && class.pairs > 0;
+            bits &= !matches!(self.layer.scheme, Scheme::Greenlist(_)) || class.score.0 <= u128::from(class.pairs);
+        }
+        check(
+            pairs == u128::from(sample.n_scored) && repeated <= u128::from(sample.n_duplicate) && bits,
+            Code::Tally,
+            "the classes do not fit the counts",
+        );
+        let weights = self.registration.weights.into();
+        match Tails::of_classes(self.layer.scheme, &sample.score_classes(), weights) {
+            Err(error) => {
+                check(false, Code::Tally, &error.to_string());
+            }
+            Ok(tails) => {
+                check(
+                    [tails.score, tails.statistic, tails.weight]
+                        == [sample.score.0, sample.statistic.0, sample.weight.0],
+                    Code::Tally,
+                    "score, statistic or weight are not the sums over the classes",
+                );
+                let stated = [sample.log10_p, sample.log10_p_distinct, sample.ln_e];
+                let computed = [tails.log10_p, tails.log10_p_distinct, tails.ln_e];
+                check(
+                    stated.iter().zip(computed).all(|(&stated, computed)| close(stated, computed)),
+                    Code::Tail,
+                    "log10_p, log10_p_distinct or ln_e do not follow from the classes",
+                );
+            }
+        }
+    }
+
+    fn check_verdict(&self, faults: &mut Vec<Fault>) {
+        let (predicate, registration) = (&self.statement.predicate, &self.registration);
+        let fresh = &predicate.resampling;
+        let keys = if predicate.suspect.n_scored == 0 { 0 } else { u64::from(registration.resample) };
+        if fresh.keys != keys {
+            faults.push(fault(Code::Registered, "the number of fresh keys is not the registered one"));
+        }
+        if fresh.seed != Digest(self.seed()) || fresh.at_least > fresh.keys {
+            faults.push(fault(Code::Verdict, "the fresh keys are not those that registration and records give"));
+        }
+        let (suspect, controls) = (&predicate.suspect, &predicate.controls);
+        let follows = conclude(registration, self.layer.scheme, suspect, controls, fresh).is_ok_and(|conclusion| {
+            let effect = match (conclusion.smallest_effect, predicate.smallest_effect) {
+                (None, None) => true,
+                (Some(a), Some(b)) => a.of == b.of && close(b.value, a.value) && close(b.power, a.power),
+                _ => false,
+            };
+            effect
+                && conclusion.decided_by == predicate.decided_by
+                && conclusion.controls_agree == predicate.controls_agree
+                && conclusion.resampling_agrees == predicate.resampling_agrees
+                && conclusion.verdict == predicate.verdict
+        });
+        if !follows {
+            faults.push(fault(Code::Verdict, "the verdict does not follow from the numbers"));
+        }
+    }
+}
+
+/// A layer of a profile under the key of its own node.
+///
+/// # Errors
+/// As [`Detector::new`].
+pub fn layer_under(profile: &Profile, layer: &Layer, node: &NodeKey) -> Result<LayerDetector> {
+    let profile = Profile { layers: vec![layer.clone()], ..profile.clone() };
+    let detector = Detector::new(&profile, node, None)?;
+    detector.layers().first().cloned().ok_or_else(|| Error::new(ErrorKind::InvalidProfile, "a profile without layers"))
+}
+
+fn profile_layer(text: &str, registration: &Registration) -> Result<(Profile, Layer)> {
+    let profile = Profile::parse(text)?;
+    let layer = testable_layer(&profile, &registration.layer)?;
+    if profile.path.join("layer")?.join(&layer.name)?.as_str() != registration.key_path {
+        return Err(Error::new(ErrorKind::InvalidEvidence, "the layer has another key path than registered"));
+    }
+    Ok((profile, layer))
+}
+
+/// The layer of that name, if this version can test it.
+///
+/// # Errors
+/// [`ErrorKind::InvalidEvidence`].
+pub fn testable_layer(profile: &Profile, name: &str) -> Result<Layer> {
+    let refused = |what: &str| Error::new(ErrorKind::InvalidEvidence, format!("layer {name:?} {what}"));
+    let layer = profile.layers.iter().find(|layer| layer.name == *name).cloned();
+    let layer = layer.ok_or_else(|| refused("is not in the profile"))?;
+    if layer.per_account || !matches!(layer.scheme, Scheme::Greenlist(_) | Scheme::Gumbel(_)) {
+        return Err(refused("cannot be tested in this version: greenlist and gumbel without a key per account can"));
+    }
+    Ok(layer)
+}
+
+fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
+    let predicate = &statement.predicate;
+    let stamps = [&predicate.time_stamps.head, &predicate.time_stamps.registration];
+    let fixed = [
+        (statement.type_ == STATEMENT_VERSION, "\"_type\" is another"),
+        (statement.predicate_type == PREDICATE_TYPE, "\"predicateType\" is another"),
+        (predicate.kind == KIND, "\"kind\" is another"),
+        (predicate.null_hypothesis == NULL_HYPOTHESIS, "\"null_hypothesis\" is another"),
+        (predicate.alternative_hypothesis == ALTERNATIVE_HYPOTHESIS, "\"alternative_hypothesis\" is another"),
+        (predicate.rules == Rules::fixed(), "\"rules\" are others"),
+        (predicate.family == Family::single(), "\"family\" is another"),
+        (predicate.does_not_show == DOES_NOT_SHOW, "\"does_not_show\" is another"),
+        (predicate.alternatives == ALTERNATIVES, "\"alternatives\" are others"),
+        (
+            stamps.iter().all(|stamp| stamp.as_ref().is_none_or(|text| Base64::decode_vec(text).is_ok())),
+            "\"time_stamps\" are not base64",
+        ),
+    ];
+    match fixed.iter().find(|(holds, _)| !holds) {
+        None => Ok(()),
+        Some((_, what)) => Err(what),
+    }
+}
