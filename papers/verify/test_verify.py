@@ -352,9 +352,10 @@ class Numbers(unittest.TestCase):
     def test_weighted(self):
         for row in self.vectors("weighted"):
             layer = self.layer("greenlist", 1, 0.5)
-            records = [{"prompt_tokens": r["prompt_tokens"], "tokens": r["tokens"], "quoted": [], "round": i} for i, r in enumerate(row["records"])]
-            pairs, _ = layer.tally([{**record, "round": 0} for record in records])
-            self.assertEqual(len(pairs), len(pairs))
+            # the vector excludes pairs of a record's own prompt only, so without prompts there is a tally to compare
+            pairs, _ = layer.tally([{"prompt_tokens": [], "tokens": r["tokens"], "quoted": [], "round": 0} for r in row["records"]])
+            every, _ = oracle.positions([([], r["tokens"]) for r in row["records"]], 1)
+            self.assertEqual(pairs, {(*context, token): count for (context, token), count in every.items()})
             classes = [{"count": int(c), "pairs": n, "score": str(g)} for c, (n, g) in sorted(row["classes"].items(), key=lambda one: int(one[0]))]
             sums, (log10_p, distinct, _) = verify.numbers(layer, "sqrt", classes)
             self.assertEqual(str(sums[1]), row["statistic_sqrt"])
@@ -556,7 +557,7 @@ class Bundles(unittest.TestCase):
     def test_part_of_the_fresh_keys(self):
         code, report = run(self.case.bundle(), self.case.records, "--resample", "2")
         self.assertEqual(code, 0)
-        self.assertTrue(any("beyond the first 2 of 5" in one for one in report["not_checked"]))
+        self.assertTrue(any("3 fresh keys" in one for one in report["not_checked"]))
 
     def test_unreadable_files(self):
         with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as exit_:

@@ -1,12 +1,9 @@
 #!/usr/bin/env python3
 """Checks a `watermark-evidence/1` bundle without any code of the program that made it, and prints one JSON document.
-
     verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--resample N] [--trusted-key HEX]...
-
-FORMAT.md beside this file says what every field means and schema.json of which type it is; the codes of faults are those of
-FORMAT.md, section 7. Needs `cryptography` (Ed25519, ChaCha20) and `mpmath` (tails to any precision). Exit code 0: integrity
-holds, and trust where keys were named, whatever the verdict; 1: it does not; 2: a file cannot be read.
-"""
+FORMAT.md beside this file says what every field means and which codes faults have (section 7); schema.json has the types. Needs
+`cryptography` and `mpmath`. Exit code 0: integrity holds, and trust where keys were named, whatever the verdict; 1: it does
+not; 2: a file cannot be read."""
 import argparse, base64, contextlib, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys
 from collections import Counter, defaultdict
 from decimal import Decimal
@@ -21,46 +18,36 @@ SCHEMA = json.loads(pathlib.Path(__file__).with_name("schema.json").read_text(en
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
 WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
-
 class Refused(Exception):
     """What does not hold, in words. No text of a file is repeated in it: a stranger wrote that."""
-class Unsigned(Refused):
-    """A signature that does not hold."""
+class Unsigned(Refused): """A signature that does not hold."""
 def need(holds, why, kind=Refused):
     if not holds: raise kind(why)
 
 # ---- canonical JSON (RFC 8785) and the shape of objects
 def canonical(value, depth=0):
     """The canonical text of a parsed value. Whatever is signed or hashed is already in this form."""
-    need(depth <= 32, "nested deeper than 32 levels")
+    need(depth < 32 or not isinstance(value, (list, dict)), "nested deeper than 32 levels")
     if isinstance(value, list): return "[" + ",".join(canonical(item, depth + 1) for item in value) + "]"
     if isinstance(value, dict):
         names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
         return "{" + ",".join(canonical(name) + ":" + canonical(value[name], depth + 1) for name in names) + "}"
     if isinstance(value, float):  # as ECMAScript writes numbers: the shortest digits, an exponent below 1e-6 and from 1e21 on
         need(math.isfinite(value), "a number is not finite")
-        plain = 1e-6 <= abs(value) < 1e21
-        return f"{Decimal(repr(value)).normalize():f}" if plain else re.sub("e([+-])0", r"e\1", repr(value)) if value else "0"
+        if 1e-6 <= abs(value) < 1e21: return f"{Decimal(repr(value)).normalize():f}"
+        return re.sub("e([+-])0", r"e\1", repr(value)) if value else "0"
     need(type(value) is not int or abs(value) < 1 << 53, "an integer beyond 2^53 must be a string")
     return json.dumps(value, ensure_ascii=False)
-
 def parse(raw, limit):
-    """JSON without a key given twice."""
-    def once(fields):
-        need(len(dict(fields)) == len(fields), "a field stands twice")
-        return dict(fields)
     need(len(raw) <= limit, f"longer than {limit} bytes")
-    try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        raise Refused("not JSON in UTF-8") from None
-
+    once = lambda fields: need(len(dict(fields)) == len(fields), "a field stands twice") or dict(fields)
+    try: return json.loads(raw.decode("utf-8"), object_pairs_hook=once)
+    except (ValueError, RecursionError): raise Refused("not JSON in UTF-8") from None
 def read_canonical(raw, limit, shape):
     """White space and other spellings are lost in parsing, and so show when the value is written again."""
     value = parse(raw, limit)
     need(canonical(value).encode("utf-8", "surrogatepass") == raw, "the bytes are not their canonical form: they were changed")
     return fits(value, SCHEMA[shape])
-
 def fits(value, schema, name="it"):
     """The part of JSON Schema that schema.json uses; exact types, so that true is not 1."""
     if "$ref" in schema: return fits(value, SCHEMA[schema["$ref"].split("/")[-1]], name)
@@ -71,8 +58,8 @@ def fits(value, schema, name="it"):
     need("type" not in schema or type(value) in TYPES[schema["type"]], f"{name}: another type")
     need("pattern" not in schema or re.fullmatch(schema["pattern"], value), f"{name}: not written as it must be")
     size = value if type(value) in (int, float) else len(value) if type(value) is list else 0
-    need(of("minimum", size) <= size <= of("maximum", size), f"{name}: out of range")
-    need(of("exclusiveMinimum", -math.inf) < size < of("exclusiveMaximum", math.inf), f"{name}: out of range")
+    need(of("minimum", size) <= size <= of("maximum", size) and
+         of("exclusiveMinimum", -math.inf) < size < of("exclusiveMaximum", math.inf), f"{name}: out of range")
     need(of("minItems", 0) <= size <= of("maxItems", math.inf) or "items" not in schema, f"{name}: too many or too few")
     for item in value if "items" in schema else []: fits(item, schema["items"], name)
     need("properties" not in schema or value.keys() == schema["properties"].keys(), f"{name}: a field is missing or unknown")
@@ -86,34 +73,27 @@ def node(left, right): return sha256(b"\1", left, right)
 def half(size): return 1 << (size - 1).bit_length() - 1  # the largest power of two below it, where RFC 9162 splits a tree
 def unhex(*texts): return [bytes.fromhex(text) for text in texts]
 def unbase64(text):
-    need(base64.b64encode(base64.b64decode(text)).decode() == text, "base64 with stray bits at its end")
-    return base64.b64decode(text)
-
+    need(base64.b64encode(raw := base64.b64decode(text)).decode() == text, "base64 with stray bits at its end"); return raw
 def signed_payload(envelope, kind):
     """Ed25519 over DSSE's encoding, which puts type and lengths before the payload. What the signature does not cover is pinned:
     there is one signature, and keyid is the SHA-256 of the key."""
     (one,), payload, stated = envelope["signatures"], unbase64(envelope["payload"]), envelope["payloadType"].encode("utf-8", "replace")
     key, signature = bytes.fromhex(one["public_key"]), unbase64(one["sig"])
     need(sha256(key).hex() == one["keyid"] and len(signature) == 64, "keyid is not the SHA-256 of public_key, or sig not 64 bytes")
-    try:
-        message = b"DSSEv1 %d %s %d %s" % (len(stated), stated, len(payload), payload)
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        raise Unsigned("the signature does not hold") from None
+    message = b"DSSEv1 %d %s %d %s" % (len(stated), stated, len(payload), payload)
+    try: Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError): raise Unsigned("the signature does not hold") from None
     need(envelope["payloadType"] == kind, f"payloadType is not {kind}", Unsigned)
     return payload
-
 def tree_root(leaves):
     k = half(len(leaves)) if len(leaves) > 1 else 0
     return node(tree_root(leaves[:k]), tree_root(leaves[k:])) if k else leaves[0] if leaves else sha256()
-
 def root_above(hash, index, size, proof):
     """The root that an inclusion proof, lowest sibling first, gives a leaf's hash."""
     need(index < size and (size > 1) == bool(proof), "the inclusion proof has another length")
     if size == 1: return hash
     if index < half(size): return node(root_above(hash, index, half(size), proof[:-1]), proof[-1])
     return node(proof[-1], root_above(hash, index - half(size), size - half(size), proof[:-1]))
-
 def grown(old, old_root, size, proof, whole=True):
     """[root of the first `old` leaves, root of all] that a consistency proof gives, if old_root is right."""
     need(old <= size and (len(proof) == (not whole) if old == size else proof), "the consistency proof has another length")
@@ -125,7 +105,6 @@ def grown(old, old_root, size, proof, whole=True):
 
 # ---- keys, words, scores, tallies
 def expand(key, info): return hmac.digest(key, info + b"\1", "sha256")  # HKDF-Expand (RFC 5869) to 32 bytes, one block of HMAC
-
 class Layer:
     """The tested layer of a profile, and how pairs count and score under it."""
     def __init__(self, text, name):
@@ -137,23 +116,21 @@ class Layer:
             self.key_path, block = "/".join(filter(None, [profile["path"], "layer", name])), layer.get("block", 0)
             fits([*self.special, self.width, self.vocab_size, block], SCHEMA["record"]["properties"]["tokens"])
             fields = {"name", "scheme", "width", "prf"} | ({"gamma", "delta", "hard", "block"} if self.green else set())
-            need(layer.keys() <= fields and layer["scheme"] in ("greenlist", "gumbel"), "not a layer that this version tests")
-            need([profile["profile"], layer["prf"]] == ["watermark-profile/1", "chacha20-v1"], "another version or PRF")
+            need(layer.keys() <= fields and layer["scheme"] in ("greenlist", "gumbel") and layer["prf"] == "chacha20-v1"
+                 and profile["profile"] == "watermark-profile/1", "not a layer that this version tests")
             need(self.width <= 8 and max([-1, *self.special]) < self.vocab_size <= 1 << 24, "width, or ids past vocab_size")
             self.gamma = layer["gamma"] if self.green else 1
             size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
             self.first, self.end = block * size, (block + 1) * size
             need(not self.green or 0 < size < 2**32 and (not block or 2**32 % size == 0 and self.end <= 2**32), "gamma or block")
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
-            raise Refused("the profile lacks the layer, or a field of it") from None
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError): raise Refused("the profile lacks a field") from None
     def prf_key(self, opened):
         return expand(opened, b"watermark-key-v1\0prf\0" + (b"greenlist" if self.green else b"gumbel") + bytes([0, self.width]))
     def score(self, word):
         """1 or 0 (green list), or floor(2^32 * -ln(1 - word / 2^32)) (Gumbel), which never exceeds the true score."""
         if self.green: return int(self.first <= word < self.end)
         score = -math.log1p(-word / 2**32) * 2**32
-        if abs(score - round(score)) < 1e-3:  # doubles are good to 1e-4 here: too near a whole number to say which side
-            score = -mp.log1p(-mp.mpf(word) / 2**32) * 2**32
+        if abs(score - round(score)) < 1e-3: score = -mp.log1p(-mp.mpf(word) / 2**32) * 2**32  # doubles are good to 1e-4 here
         return int(score)
     def plan(self, pairs):
         """Pairs by context and 1,024 ids, which share a stretch of key stream: {(*context, token >> 10): [(offset, count)]}."""
@@ -167,8 +144,8 @@ class Layer:
         for (*context, stretch), wanted in plan.items():
             nonce = b"".join(token.to_bytes(3, "little") for token in context).ljust(12, b"\0")
             if self.width > 4: nonce = hmac.digest(wide, struct.pack(f"<{self.width}I", *context), "sha256")[:12]
-            cipher = Cipher(algorithms.ChaCha20(key, struct.pack("<I", stretch << 6) + nonce), None)
-            stream = cipher.encryptor().update(bytes(max(wanted)[0] + 4))
+            chacha = Cipher(algorithms.ChaCha20(key, struct.pack("<I", stretch << 6) + nonce), None).encryptor()
+            stream = chacha.update(bytes(max(wanted)[0] + 4))
             for offset, count in wanted: yield count, self.score(int.from_bytes(stream[offset:offset + 4], "little"))
     def tally(self, records):
         """The pairs that count, with how often they occurred in the round that showed them first, and where all tokens went."""
@@ -181,9 +158,8 @@ class Layer:
                 start = 0  # of the record, or after its last special token
                 for i, token in enumerate(record["tokens"]):
                     pair = tuple(record["tokens"][i - w:i + 1]) if i - w >= start else None
-                    if token in self.special or pair in known:
-                        totals["n_excluded"] += 1
-                        start = i + 1 if token in self.special else start
+                    if token in self.special: start = i + 1
+                    if start > i or pair in known: totals["n_excluded"] += 1
                     elif pair: fresh[pair] += 1
                     else: totals["n_short_context"] += 1
             totals["n_duplicate"] += sum(count - (pair not in pairs) for pair, count in fresh.items())
@@ -193,11 +169,9 @@ class Layer:
 # ---- tails and e-values
 def ln_series(ln_first, ratio):
     """ln of first * (1 + r0 + r0 r1 + ...), whose ratios fall below 1."""
-    term = total = mp.mpf(1)
-    for i in itertools.count():
-        total += (term := term * ratio(i))
-        if term < total * 1e-30: return ln_first + mp.log(total)
-
+    term, total, i = mp.mpf(1), mp.mpf(1), 0
+    while term > total * 1e-30: term, i = term * ratio(i), i + 1; total += term
+    return ln_first + mp.log(total)
 def ln_binomial(k, n, p):
     """ln P(Bin(n, p) >= k). Of the two tails, the one that lies beyond the mean is summed."""
     if k <= 0 or p >= 1: return mp.mpf(0)
@@ -206,14 +180,12 @@ def ln_binomial(k, n, p):
     first = mp.loggamma(n + 1) - mp.loggamma(k + 1) - mp.loggamma(n - k + 1) + k * mp.log(p) + (n - k) * mp.log1p(-p)
     if upper: return ln_series(first, lambda i: (n - k - i) * odds / (k + 1 + i))
     return mp.log1p(-mp.exp(ln_series(first, lambda i: (k - i) / odds / (n - k + 1 + i))))
-
 def ln_poisson(k, mean, upper):
     """ln P(N >= k), or of P(N <= k), for N of this mean. P(Gamma(n, 1) >= s) is P(N <= n - 1) at the mean s."""
     if mean == 0 or upper and k <= 0: return mp.mpf(0)
     if (k > mean) != upper: return mp.log1p(-mp.exp(ln_poisson(k - 1 if upper else k + 1, mean, not upper)))
     first = k * mp.log(mean) - mean - mp.loggamma(k + 1)
     return ln_series(first, (lambda i: mean / (k + 1 + i)) if upper else lambda i: (k - i) / mean)
-
 def weight_of(count, weights): return math.isqrt(count << 32) if weights == "sqrt" else 1
 def numbers(layer, weights, classes):
     """[score, statistic, weight] as whole numbers and [log10_p, log10_p_distinct, ln_e], from the classes alone."""
@@ -223,8 +195,7 @@ def numbers(layer, weights, classes):
     if n == 0: return sums, [0, 0, 0]
     need(n < MAX_PAIRS and total < 2**80 and len(rows) <= MAX_CLASSES, "more than this verifier sums over")
     gamma, unit = mp.mpf(layer.gamma), 1 if layer.green else 2**32  # a score's mean, and its scale
-    s = mp.mpf(total) / unit
-    distinct = (ln_binomial(total, n, gamma) if layer.green else ln_poisson(n - 1, s, False)) / mp.log(10)
+    s = mp.mpf(total) / unit; distinct = (ln_binomial(total, n, gamma) if layer.green else ln_poisson(n - 1, s, False)) / mp.log(10)
     if weights == "none" and layer.green:
         ln_e = mp.loggamma(1 + s) + mp.loggamma(1 + n - s) - mp.loggamma(n + 2) - s * mp.log(gamma) - (n - s + 1) * mp.log1p(-gamma)
         return sums, [distinct, distinct, ln_e + ln_binomial(n + 1 - total, n + 1, 1 - gamma)]
@@ -232,9 +203,8 @@ def numbers(layer, weights, classes):
         ln_e = mp.loggamma(n + 1) + s + ln_poisson(n + 1, s, True) - (n + 1) * mp.log(s) if s else -mp.log(n + 1)
         return sums, [distinct, distinct, ln_e]
     def ln_bet(theta, cap=math.inf):  # ln of prod e^(y score) / E[e^(y score)] at y = theta * weight: what this bet has won
-        tilts = [theta * min(mp.mpf(w) / 65536, cap) for w, *_ in rows]
         return sum(y * score / unit - pairs * (mp.log1p(gamma * mp.expm1(y)) if layer.green else -mp.log1p(-y))
-                   for y, (_, pairs, score) in zip(tilts, rows))
+                   for w, pairs, score in rows for y in [theta * min(mp.mpf(w) / 65536, cap)])
     thetas = (".01 .02 .04 .08 .16 .32 .64 1.28" if layer.green else ".0025 .005 .01 .02 .05 .11").split()
     bets = [ln_bet(mp.mpf(theta), math.inf if layer.green else 8) for theta in thetas]
     ln_e = max(bets) + mp.log(sum(mp.exp(bet - max(bets)) for bet in bets) / len(bets))
@@ -243,11 +213,9 @@ def numbers(layer, weights, classes):
     tilted = (lambda y: gamma / (gamma + (1 - gamma) * mp.exp(-y))) if layer.green else lambda y: 1 / (1 - y) if y < 1 else mp.inf
     rises = lambda theta: sum(w * (mp.mpf(score) / unit - pairs * tilted(theta * w / 65536)) for w, pairs, score in rows) > 0
     low, high = mp.mpf(0), mp.mpf(65536) / max(w for w, *_ in rows)
-    while layer.green and rises(high):
-        low, high = high, 2 * high
+    while layer.green and rises(high): low, high = high, 2 * high
     for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rises(middle) else (low, middle)
+        low, high = (middle, high) if rises(middle := (low + high) / 2) else (low, middle)
     return sums, [min(0, -ln_bet(low)) / mp.log(10), distinct, ln_e]
 
 # ---- tokens and text, for tokenizers of byte-level BPE
@@ -257,15 +225,11 @@ def byte_level(raw):
         need(raw, "no tokenizer.json was given")
         t, plain = parse(raw, MAX_FILE), [*range(33, 127), *range(161, 173), *range(174, 256)]
         letters = dict(zip(map(chr, plain + [*range(256, 324)]), plain + sorted({*range(256)} - {*plain})))  # a byte each
-        need(t["model"]["type"] == "BPE" and t["decoder"]["type"] == "ByteLevel", "it is not of byte-level BPE")
-        need(not t["normalizer"] and not t["pre_tokenizer"].get("add_prefix_space"), "it changes texts")
+        need([t["model"]["type"], t["decoder"]["type"], t["normalizer"], t["pre_tokenizer"].get("add_prefix_space", False)] ==
+             ["BPE", "ByteLevel", None, False], "it is not of byte-level BPE, or changes texts")
         pieces = {token: bytes(letters[letter] for letter in piece) for piece, token in t["model"]["vocab"].items()}
-        pieces |= {token["id"]: token["content"].encode() for token in t["added_tokens"]}
-        need(all(pieces.values()), "it has tokens without text")
-        return pieces
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise Refused("it cannot be read") from None
-
+        return pieces | {token["id"]: token["content"].encode() or need(False, "a token without text") for token in t["added_tokens"]}
+    except (KeyError, TypeError, AttributeError, ValueError): raise Refused("it cannot be read") from None
 def check_text(pieces, record):
     """Ids spell the texts; `quoted` are the neighbours whose text, any two of them together, stands in the prompt."""
     for ids, text in [(record["prompt_tokens"], record["prompt"]), (record["tokens"], record["text"])]:
@@ -280,67 +244,57 @@ def check_text(pieces, record):
 
 # ---- the bundle, in the order of FORMAT.md, section 7
 class Verifier:
-    def __init__(self):
-        self.faults, self.unchecked, self.signers, self.samples, self.node = [], [], [], [], None
+    def __init__(self): self.faults, self.unchecked, self.signers, self.samples, self.node = [], [], [], [], None
     @contextlib.contextmanager
     def step(self, code, about=""):
-        try:
-            yield
-        except Refused as refused:
-            self.faults.append({"code": code, "what": about + str(refused)})
+        try: yield
+        except Refused as refused: self.faults.append({"code": code, "what": about + str(refused)})
     def open(self, raw):
         """Takes the bundle apart, and says whether there is something to look at. Nothing is read before its signature holds."""
         try:
-            code = "E-ENVELOPE"
-            envelope = read_canonical(raw, MAX_BUNDLE, "envelope")
+            code = "E-ENVELOPE"; envelope = read_canonical(raw, MAX_BUNDLE, "envelope")
             payload = signed_payload(envelope, "application/vnd.in-toto+json")
-            code = "E-SCHEMA"
-            self.statement = read_canonical(payload, MAX_BUNDLE, "statement")
+            code = "E-SCHEMA"; self.statement = read_canonical(payload, MAX_BUNDLE, "statement")
             self.p = p = self.statement["predicate"]
             need(all(map(unbase64, filter(None, p["time_stamps"].values()))), "an empty time stamp")
-            code = "E-REGISTRATION"
-            payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json")
+            code = "E-REGISTRATION"; payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json")
             self.registration = reg = read_canonical(payload, 1 << 20, "registration")
             names, earlier = [reg["suspect"], *reg["controls"]], reg["earlier"]
-            need(all(names) and len(set(names)) == len(names), "two models have one name, or one has none")
-            need(reg["prompts"]["count"] and len(set(earlier)) == len(earlier), "no prompts, or an earlier registration twice")
-            code = "E-PROFILE"
-            need(sha256(p["profile"].encode()).hex() == reg["profile_sha256"], "the profile is not the registered one")
+            need(all(names) and len({*names}) == len(names) and reg["prompts"]["count"] and len({*earlier}) == len(earlier),
+                 "a model without a name or two with one, no prompts, or an earlier registration twice")
+            code = "E-PROFILE"; need(sha256(p["profile"].encode()).hex() == reg["profile_sha256"], "not the registered profile")
             self.layer = Layer(p["profile"], reg["layer"])
             need(self.layer.key_path == reg["key_path"], "the layer has another key path than registered")
-            code = "E-HEAD"
-            self.head = read_canonical(signed_payload(p["key"]["head"], "application/vnd.watermark.head+json"), 1 << 14, "head")
+            code = "E-HEAD"; self.head = read_canonical(signed_payload(p["key"]["head"], "application/vnd.watermark.head+json"), 1 << 14, "head")
             need(sha256(canonical(p["key"]["head"]).encode()).hex() == reg["head_sha256"], "the head is not the registered one")
         except Refused as refused:
             code = "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code
             return self.faults.append({"code": code, "what": str(refused)})
         self.signers = [one["signatures"][0]["public_key"] for one in (envelope, p["registration"], p["key"]["head"])]
-        self.samples = [p["suspect"], *p["controls"]]
-        return True
+        self.samples = [p["suspect"], *p["controls"]]; return True
     def check(self):
-        p, reg, head, key, samples, asked = self.p, self.registration, self.head, self.p["key"], self.samples, self.registration["prompts"]
+        p, reg, head, key, samples = self.p, self.registration, self.head, self.p["key"], self.samples
+        asked, at, signed = reg["prompts"], reg["registered_at"], p["signed_at"]
         with self.step("E-PROOF"):
             need([key["leaf"]["path"], key["leaf"]["profile_sha256"]] == [reg["key_path"], reg["profile_sha256"]], "path or profile")
             root = root_above(leaf(canonical(key["leaf"]).encode()), key["index"], head["tree_size"], unhex(*key["proof"]))
             need(root.hex() == head["root"], "the proof does not lead from the committed key to the signed root")
             with self.step("E-OPENING"):
                 opened = unhex(key["opening"]["node"], key["opening"]["salt"]) if key["opening"] else []
-                same = not opened or sha256(b"watermark-commit-v1\0", *opened).hex() == key["leaf"]["commitment"]
-                need(same, "the disclosed key is not the committed one")
+                need(not opened or sha256(b"watermark-commit-v1\0", *opened).hex() == key["leaf"]["commitment"], "not the committed key")
                 self.node = opened and opened[0]
         with self.step("E-REGISTERED"):
             need([s["model"] for s in samples] == [reg["suspect"], *reg["controls"]], "suspect or controls are others")
-            need([e["registration_sha256"] for e in p["earlier"]] == reg["earlier"], "earlier analyses are others")
-            need(all((e["evidence_sha256"] is None) == (e["verdict"] is None) for e in p["earlier"]), "half an earlier outcome")
+            need([e["registration_sha256"] for e in p["earlier"]] == reg["earlier"] and
+                 all((e["evidence_sha256"] is None) == (e["verdict"] is None) for e in p["earlier"]), "earlier analyses are others")
             need(p["resampling"]["keys"] == (reg["resample"] if samples[0]["n_scored"] else 0), "another number of fresh keys")
             need(reg["stopping"] != "fixed" or all(s["records"]["count"] == asked["count"] for s in samples), "answers are missing")
         with self.step("E-TIME"):
-            at, signed = reg["registered_at"], p["signed_at"]
             spans = [[head["signed_at"], at, signed]] + [[at, *s["collected"].values(), signed] for s in samples if s["collected"]]
             need(all(span == sorted(span) for span in spans), "key, registration, data and bundle are not of this order in time")
         with self.step("E-SUBJECT"):
-            names = [subject["name"] for subject in self.statement["subject"]]
-            need(len(set(names)) == len(names) == len(samples), "not one file, with a name of its own, for each model")
+            files = self.statement["subject"]
+            need(len({one["name"] for one in files}) == len(files) == len(samples), "not one file, with its own name, for each model")
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
                 old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], asked["root"]), unhex(*s["prompts_proof"])
@@ -349,16 +303,15 @@ class Verifier:
             with self.step("E-TALLY", f"sample {i}: "):
                 counts, pairs = ([c[f] for c in s["classes"]] for f in ("count", "pairs"))
                 need(sum(s[f] for f in COUNTS) == s["tokens"], "the four counts do not add up to the tokens")
-                need(counts == sorted(set(counts)) and sum(pairs) == s["n_scored"], "classes do not rise, or have other pairs")
-                need(sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes repeat too often")
+                need(counts == sorted(set(counts)) and sum(pairs) == s["n_scored"] and
+                     sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
                 need(not self.layer.green or all(int(c["score"]) <= c["pairs"] for c in s["classes"]), "more green than pairs")
                 sums, logs = numbers(self.layer, reg["weights"], s["classes"])
                 need([s["score"], s["statistic"], s["weight"]] == [*map(str, sums)], "score, statistic or weight")
                 with self.step("E-TAIL", f"sample {i}: "):
-                    stated = zip([s["log10_p"], s["log10_p_distinct"], s["ln_e"]], logs)
-                    need(all(abs(a - b) <= 1e-9 * max(1, abs(b)) for a, b in stated), "log10_p, log10_p_distinct or ln_e")
-        with self.step("E-VERDICT"):
-            self.check_verdict(p["resampling"], *samples)
+                    stated = zip(logs, [s["log10_p"], s["log10_p_distinct"], s["ln_e"]])
+                    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in stated), "log10_p, log10_p_distinct or ln_e")
+        with self.step("E-VERDICT"): self.check_verdict(p["resampling"], *samples)
     def check_verdict(self, fresh, suspect, *controls):
         p, reg, by_e = self.p, self.registration, self.registration["stopping"] == "e_process" or suspect["stopped"]
         seed = sha256(canonical(p["registration"]).encode(), bytes.fromhex(suspect["records"]["root"])).hex()
@@ -367,30 +320,28 @@ class Verifier:
         agree = all(deciding(c, c["stopped"]) >= -2 - math.log10(len(controls)) for c in controls)
         rate = mp.mpf(10) ** min(0, max(suspect["log10_p"], -300))  # it must not lie below the 99.9 % bound of the fresh keys' rate
         kept = by_e or fresh["keys"] < 999 or ln_binomial(fresh["at_least"], fresh["keys"], rate) >= -3 * mp.log(10)
-        shown = deciding(suspect, by_e) <= math.log10(reg["alpha"])
-        verdict = "inconclusive" if not (suspect["n_scored"] and agree and kept) else "detected" if shown else "not_detected"
+        verdict = "detected" if deciding(suspect, by_e) <= math.log10(reg["alpha"]) else "not_detected"
+        verdict = verdict if suspect["n_scored"] and agree and kept else "inconclusive"
         stated = [p[f] for f in ("decided_by", "controls_agree", "resampling_agrees", "verdict")]
         need(stated == ["ln_e" if by_e else "log10_p", agree, kept, verdict], "the verdict does not follow from the numbers")
         able = not self.layer.green or suspect["n_scored"] * math.log(self.layer.gamma) <= math.log(reg["alpha"])
-        need(bool(p["smallest_effect"]) == (verdict == "not_detected" and able), "smallest_effect does not go with the verdict")
+        form = {"of": "ones_share" if self.layer.green else "mean_score", "power": 0.8} if verdict == "not_detected" and able else {}
+        form |= {"value": p["smallest_effect"]["value"]} if form and p["smallest_effect"] else {}
+        need(form == (p["smallest_effect"] or {}), "smallest_effect does not go with the verdict")
     def data(self, files, tokenizer, resample):
         """Reads the records of samples, and counts and scores them again."""
-        pieces, subjects, seen = None, [one["digest"]["sha256"] for one in self.statement["subject"]], set()
-        try:
-            pieces = byte_level(tokenizer)
-        except Refused as refused:
-            self.unchecked.append(f"that ids spell the texts, and what answers quote: {refused}")
-        for raw, digest in ((raw, sha256(raw).hex()) for raw in files):
+        pieces, subjects = None, [one["digest"]["sha256"] for one in self.statement["subject"]]
+        digests = [sha256(raw).hex() for raw in files]
+        try: pieces = byte_level(tokenizer)
+        except Refused as refused: self.unchecked.append(f"that ids spell the texts, and what answers quote: {refused}")
+        for raw, digest in zip(files, digests):
             mine = [i for i, s in enumerate(self.samples) if s["records"]["sha256"] == digest]
-            with self.step("E-DATA"):
-                need(mine or digest in subjects, "a file is neither an answer file nor a records file of this bundle")
+            with self.step("E-DATA"): need(mine or digest in subjects, "neither an answer file nor a records file of this bundle")
             for i in mine:
                 with self.step("E-RECORDS", f"sample {i}: "):
                     records = self.records(self.samples[i], raw, pieces)
-                    with self.step("E-RECOMPUTED", f"sample {i}: "):
-                        self.recompute(self.samples[i], records, 0 if i else resample)
-            seen |= {*mine}
-        self.unchecked += [f"sample {i}: its records were not given" for i in range(len(self.samples)) if i not in seen] + [
+                    with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
+        self.unchecked += [f"sample {i}: its records were not given" for i, s in enumerate(self.samples) if s["records"]["sha256"] not in digests] + [
             "time stamps (`openssl ts -verify` can)", "that the tokenizer cuts the texts into these ids and no others",
             "that records are those of the answer file", "the size of smallest_effect", "other layers of the profile"]
     def records(self, s, raw, pieces):
@@ -402,27 +353,25 @@ class Verifier:
         need(all(a["round"] <= b["round"] for a, b in zip(records, records[1:])), "rounds fall")
         for record in records:
             edges = [0, *itertools.chain(*record["quoted"]), len(record["tokens"])]
-            need(max([-1, *record["tokens"], *record["prompt_tokens"]]) < self.layer.vocab_size, "an id past vocab_size")
-            need(edges == sorted(edges) and all(a < b for a, b in record["quoted"]), "`quoted` is not a row of stretches")
+            need(max([-1, *record["tokens"], *record["prompt_tokens"]]) < self.layer.vocab_size and edges == sorted(edges) and
+                 all(a < b for a, b in record["quoted"]), "an id past vocab_size, or `quoted` is not a row of stretches")
             if pieces: check_text(pieces, record)
         return records
     def recompute(self, s, records, resample):
         pairs, totals = self.layer.tally(records)
         counts, plan, score, fresh = Counter(pairs.values()), self.layer.plan(pairs), Counter(), self.p["resampling"]
-        classes = [[c["count"], c["pairs"]] for c in s["classes"]]
-        need(totals == {f: s[f] for f in COUNTS} and classes == sorted(map(list, counts.items())), "counts or classes are others")
+        need((totals, [(c["count"], c["pairs"]) for c in s["classes"]]) == ({f: s[f] for f in COUNTS}, sorted(counts.items())), "counts or classes are others")
         if not self.node: return self.unchecked.append("scores: the key is not disclosed")
         for count, one in self.layer.scores(self.layer.prf_key(self.node), plan): score[count] += one
         need([int(c["score"]) for c in s["classes"]] == [score[count] for count in sorted(counts)], "the scores are others")
         weight = {count: weight_of(count, self.registration["weights"]) for count in counts}
-        root, hits, keys = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256"), 0, min(fresh["keys"], resample)
+        root, hits, keys = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256"), 0, min(fresh["keys"], max(0, resample))
         for i in range(keys):
             statistic = sum(weight[count] * one for count, one in self.layer.scores(expand(root, struct.pack("<I", i)), plan))
             hits += statistic >= int(s["statistic"]) or s["log10_p"] == 0  # the tail falls as the statistic grows, until it is 1
-        if keys < fresh["keys"] and s is self.samples[0]:
-            self.unchecked.append(f"fresh keys beyond the first {keys} of {fresh['keys']}; {hits} of those do as well as the true one")
-        need(s is not self.samples[0] or hits <= fresh["at_least"] <= hits + fresh["keys"] - keys, "at_least is another number")
-
+        if s is not self.samples[0]: return
+        if keys < fresh["keys"]: self.unchecked.append(f"{fresh['keys'] - keys} fresh keys; {hits} of {keys} do as well as the true one")
+        need(hits <= fresh["at_least"] <= hits + fresh["keys"] - keys, "at_least is another number")
 def read(path):
     with open(path, "rb") as file: return file.read(MAX_FILE + 1)
 def main(arguments=None):
@@ -439,15 +388,13 @@ def main(arguments=None):
             v.check()
             if tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
             if not v.faults: v.data(files, tokenizer, asked.resample)
-    except OSError as error:
-        parser.exit(2, f"{error}\n")
+    except OSError as error: parser.exit(2, f"{error}\n")
     if integrity := not v.faults:
-        result = {f: v.p[f] for f in ("verdict", "decided_by")} | {f: v.samples[0][f] for f in ("statistic", "log10_p", "ln_e", *COUNTS)}
+        result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", *COUNTS)}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
-            trust = "trusted" if set(v.signers) <= set(asked.trusted_key) else "not_trusted"
+            trust = "trusted" if {*v.signers} <= {*asked.trusted_key} else "not_trusted"
             need(trust == "trusted", "a key that was not named signed bundle, registration or head")
     print(json.dumps(dict(integrity=integrity, trust=trust, result=result, faults=v.faults, not_checked=v.unchecked), indent=1))
     return 1 if v.faults else 0
-
 if __name__ == "__main__": sys.exit(main())
