@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
+use humantime::format_rfc3339_seconds;
 use watermark_cli::demo::{self, ALPHA, Outcome, Row};
 
 use super::{claim, print, progress, table};
@@ -10,7 +11,8 @@ use super::{claim, print, progress, table};
 /// The whole chain on the embedded models: mark, distil, detect, show
 ///
 /// A provider makes a key, a two-layer profile and a commitment; a teacher model answers prompts under it; a distiller
-/// trains a student on those answers; held-out prompts are asked; the closed test decides. A control student, trained
+/// trains a student on those answers; a test is registered; held-out prompts are asked; the closed test decides, and a
+/// signed bundle lets others recompute it. A control student, trained
 /// on unmarked answers of the same teacher, and 20 fresh keys go through the same procedure.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -18,7 +20,7 @@ Example:
   watermark demo --quick --out /tmp/demo
 
 Exit codes: 0 = the student is detected, the control and the fresh keys are not; 1 = otherwise; 2 = an error.
-Reproducible from --seed on the same machine and thread count.")]
+Reproducible from --seed on the same machine and thread count, but for the times that signatures state.")]
 pub(crate) struct Args {
     /// The folder to write; must not exist or be empty
     #[arg(long, default_value = "watermark-demo", value_name = "DIR")]
@@ -35,10 +37,13 @@ impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
         let options = demo::Options { out: self.out, seed: self.seed, quick: self.quick };
-        let outcome = demo::run(&options, &progress)?;
+        let outcome = demo::run(&options, &progress, &|| format_rfc3339_seconds(SystemTime::now()).to_string())?;
         print_table(&outcome)?;
         print(&format!(
-            "\nFiles in {}/: profile, key, commitment, tokenizer, models, answers, result.json, evidence.svg. {} s.",
+            "\nFiles in {}/: profile, key, commitment, registration, tokenizer, models, answers, result.json, evidence.svg,\n\
+             and evidence.json for others: watermark verify {}/evidence.json --data {}/student.jsonl. {} s.",
+            options.out.display(),
+            options.out.display(),
             options.out.display(),
             start.elapsed().as_secs()
         ))?;

@@ -1,5 +1,6 @@
 //! The whole chain on the embedded models: mark, distil, detect, show.
 
+mod case;
 mod plot;
 mod result;
 
@@ -19,6 +20,7 @@ use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 
+use case::Case;
 use plot::Curve;
 pub use result::{Outcome, Row};
 
@@ -66,24 +68,17 @@ impl Size {
 const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, min_p: None };
 
 #[derive(Serialize)]
-struct Commitment<'a> {
-    commitment: String,
-    path: &'a str,
-    profile_sha256: String,
-    salt: String,
-}
-
-#[derive(Serialize)]
 struct TextRecord<'a> {
     prompt: &'a str,
     completion: &'a str,
 }
 
-/// Runs the demo and writes its folder. `stage` makes a progress bar for a step of so many units.
+/// Runs the demo and writes its folder. `stage` makes a progress bar for a step of so many units; `clock` gives the time, as
+/// 2026-11-25T01:02:03Z, that signatures state.
 ///
 /// # Errors
 /// If the folder is in use or cannot be written, or a step fails.
-pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Result<Outcome> {
+pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar, clock: &dyn Fn() -> String) -> Result<Outcome> {
     let size = Size::of(options);
     new_folder(&options.out)?;
     let file = |name: &str| options.out.join(name);
@@ -96,7 +91,7 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
     let profile = profile(&tokenizer)?;
     let profile_json = profile.print();
     write_new(&file("profile.json"), profile_json.as_bytes())?;
-    write_new(&file("commitment.json"), &commitment(&profile, &profile_json, &key, options.seed)?)?;
+    let case = Case::commit(&options.out, &profile, &profile_json, &key, options.seed, &clock())?;
     let marker = Marker::new(profile.clone(), &key)?;
 
     // The teacher answers harvested prompts, and the same prompts unmarked for the control.
@@ -140,7 +135,8 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
     write_new(&file("student.safetensors"), &student.to_safetensors_f16()?)?;
     write_new(&file("control.safetensors"), &control.to_safetensors_f16()?)?;
 
-    // The investigator asks both what neither has seen.
+    // The investigator registers the test, then asks both what neither has seen.
+    let case = case.register(&held_out, &clock())?;
     let student_answers = ask("Student answers held-out prompts", &student, &held_out, false, 3)?;
     let control_answers = ask("Control answers held-out prompts", &control, &held_out, false, 4)?;
     write_answers(&file("student.jsonl"), &held_out, &student_answers)?;
@@ -153,6 +149,10 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar) -> Resul
     let teacher_sample = sample(&questions, &marked)?;
     let student_sample = sample(&held_out, &student_answers)?;
     let control_sample = sample(&held_out, &control_answers)?;
+    // What a third party gets.
+    let bar = stage("Evidence under fresh keys", 0);
+    case.evidence(&tokenizer, &clock(), &|done| bar.inc(done))?;
+    bar.finish_and_clear();
     let seed_of_fresh_keys: [u8; 32] = Sha256::digest(fs::read(file("student.jsonl"))?).into();
 
     let mut rows = vec![
@@ -191,22 +191,6 @@ fn profile(tokenizer: &Tokenizer) -> Result<Profile> {
     };
     profile.validate()?;
     Ok(profile)
-}
-
-/// With a key from `watermark keygen` the salt may be public, because the node then holds 256 bits that nobody can
-/// guess. The demo's key follows from its seed, so here the commitment shows the form only.
-fn commitment(profile: &Profile, profile_json: &str, key: &NodeKey, seed: u64) -> Result<Vec<u8>> {
-    let salt: [u8; 32] =
-        Sha256::new().chain_update(b"watermark-demo-salt\0").chain_update(seed.to_le_bytes()).finalize().into();
-    let commitment = Commitment {
-        commitment: hex(&key.descend(&profile.path)?.commitment(&salt)),
-        path: profile.path.as_str(),
-        profile_sha256: hex(&Sha256::digest(profile_json.as_bytes())),
-        salt: hex(&salt),
-    };
-    let mut json = serde_json::to_vec_pretty(&commitment)?;
-    json.push(b'\n');
-    Ok(json)
 }
 
 fn write_answers(path: &Path, questions: &[String], answers: &[Answer]) -> Result<()> {
