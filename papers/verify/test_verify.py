@@ -1,0 +1,673 @@
+#!/usr/bin/env python3
+"""Tests of verify.py: `test_verify.py [unittest options]`, with `cryptography` and `mpmath`.
+
+The bundles are made here, from the formulas of tests/vectors/oracle.py and nothing of verify.py but its canonical form, which
+has the RFC's own vectors. A `watermark` binary in $WATERMARK adds bundles that the command line made.
+"""
+import base64, contextlib, copy, hashlib, io, json, math, os, pathlib, random, subprocess, sys, tempfile, unittest
+import mpmath as mp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+here = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(here), str(here.parent.parent / "tests" / "vectors")]
+import oracle, verify
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzé"  # the test's tokenizer has a token for every byte
+SALT = b"\2" * 32
+
+
+def canonical(value):
+    return verify.canonical(value).encode()
+
+
+def sha(raw):
+    return hashlib.sha256(raw).hexdigest()
+
+
+def sealed(payload, kind, seed):
+    """A signed envelope; payload is a JSON value, or bytes as they are."""
+    key, raw = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32), payload if isinstance(payload, bytes) else canonical(payload)
+    public = key.public_key().public_bytes_raw()
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(raw), raw)
+    signature = {"keyid": sha(public), "public_key": public.hex(), "sig": base64.b64encode(key.sign(message)).decode()}
+    return {"payload": base64.b64encode(raw).decode(), "payloadType": kind, "signatures": [signature]}
+
+
+def tokenizer():
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    odd = [byte for byte in range(256) if byte not in plain]
+    vocab = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(odd)}
+    return json.dumps({"model": {"type": "BPE", "vocab": vocab}, "decoder": {"type": "ByteLevel"}, "normalizer": None,
+                       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+                       "added_tokens": [{"id": 256, "content": "<end>"}]}).encode()
+
+
+def slow_quoted(prompt, text):
+    """Two neighbouring bytes, read as the letters that they touch and without white space around, that stand in the prompt."""
+    raw, out = (text + "<end>").encode(), []
+    tokens = [raw[i:i + 1] for i in range(len(text.encode()))] + [b"<end>"]
+    at = 0
+    for i in range(len(tokens) - 1):
+        start, end = at, at + len(tokens[i]) + len(tokens[i + 1])
+        while start and raw[start] & 0xC0 == 0x80:
+            start -= 1
+        while end < len(raw) and raw[end] & 0xC0 == 0x80:
+            end += 1
+        two = raw[start:end].decode().strip()
+        if two and two in prompt:
+            if out and out[-1][1] == i + 1:
+                out[-1][1] += 1
+            else:
+                out.append([i, i + 2])
+        at += len(tokens[i])
+    return out
+
+
+class Case:
+    """A registered test of a suspect and one control, with everything that its bundle needs."""
+
+    def __init__(self, scheme="greenlist", weights="sqrt", width=1, bias=0.6, gamma=0.5, stopping="fixed", rounds=1, answers=6,
+                 length=60, resample=5, block=0, seed=1, quotes=False):
+        self.rnd, self.width, self.scheme, self.gamma, self.block, self.weights = random.Random(seed), width, scheme, gamma, block, weights
+        self.node = hashlib.sha256(b"node").digest()
+        self.key = oracle.prf_key(self.node, scheme, width)
+        layer = {"name": "main", "scheme": scheme, "width": width, "prf": "chacha20-v1"}
+        if scheme == "greenlist":
+            layer |= {"gamma": gamma, "delta": 2.0} | ({"block": block} if block else {})
+        self.profile = json.dumps({"profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "layers": [layer], "tokenizer": {
+            "sha256": sha(tokenizer()), "vocab_size": 257, "special_token_ids": [256]}, "repeats": "unmarked"}, indent=1)
+        leaves = [{"commitment": oracle.commitment(node, SALT).hex(), "path": f"epoch/1/layer/{name}", "profile_sha256": sha(self.profile.encode())}
+                  for name, node in [("a", b"a" * 32), ("b", b"b" * 32), ("main", self.node)]]
+        hashes = [hashlib.sha256(b"\0" + canonical(one)).digest() for one in leaves]
+        left = hashlib.sha256(b"\1" + hashes[0] + hashes[1]).digest()
+        self.head = {"head": "watermark-head/1", "root": oracle.merkle_root([canonical(one) for one in leaves]).hex(),
+                     "signed_at": "2026-11-25T01:00:00Z", "tree": "key-commitments", "tree_size": 3}
+        prompts = ["".join(self.rnd.choices(LETTERS, k=9)) for _ in range(answers)]
+        extra = [] if stopping == "fixed" else ["unasked"] * 2
+        count = sum(2 ** i for i in range(answers.bit_length()) if answers >> i & 1)
+        self.registration = {
+            "registration": "watermark-registration/1", "registered_at": "2026-11-25T02:00:00Z", "question": "Was \"it\" copied? é\n",
+            "suspect": "s", "controls": ["c"], "profile_sha256": sha(self.profile.encode()), "layer": "main",
+            "key_path": "epoch/1/layer/main", "head_sha256": None, "access": "answers", "weights": weights, "stopping": stopping,
+            "alpha": 1e-6, "resample": resample, "earlier": [sha(b"earlier")],
+            "prompts": {"count": count + len(extra), "root": oracle.merkle_root([canonical(p) for p in prompts + extra]).hex()}}
+        self.records, samples = [], []
+        for name, strength in [("s", bias), ("c", 0)]:
+            rows = [self.answer(prompt, strength, length, i * rounds // answers, quotes) for i, prompt in enumerate(prompts)]
+            self.records.append(b"".join(canonical(row) + b"\n" for row in rows))
+            samples.append(self.sample(name, rows, prompts, extra))
+        self.files = [b"".join(json.dumps({k: json.loads(line)[k] for k in ("prompt", "text")}).encode() + b"\n" for line in raw.splitlines())
+                      for raw in self.records]
+        shapes = verify.SCHEMA["predicate"]["properties"]
+        fixed = {name: shape["const"] for name, shape in shapes.items() if "const" in shape}
+        self.predicate = fixed | {
+            "signed_at": "2026-11-25T03:00:00Z", "software": "test 0", "registration": None, "profile": self.profile,
+            "key": {"head": None, "leaf": leaves[2], "index": 2, "proof": [left.hex()],
+                    "opening": {"node": self.node.hex(), "salt": SALT.hex()}},
+            "suspect": samples[0], "controls": samples[1:], "resampling": {"seed": None, "keys": resample, "at_least": None},
+            "earlier": [{"registration_sha256": sha(b"earlier"), "evidence_sha256": None, "verdict": None}],
+            "decided_by": "log10_p" if stopping == "fixed" else "ln_e", "controls_agree": True, "resampling_agrees": True,
+            "smallest_effect": None, "time_stamps": {"head": None, "registration": None}}
+        self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/1", "predicate": self.predicate,
+                          "subject": [{"digest": {"sha256": sha(raw)}, "name": f"{i}.jsonl"} for i, raw in enumerate(self.files)]}
+        self.seal()
+        self.conclude()
+
+    def green(self, word):
+        size = oracle.green_threshold(repr(self.gamma))
+        return self.block * size <= word < (self.block + 1) * size
+
+    def score(self, key, context, token):
+        word = oracle.word(key, list(context), token)
+        return int(self.green(word)) if self.scheme == "greenlist" else oracle.gumbel_q32(word)
+
+    def answer(self, prompt, strength, length, round_, quotes):
+        text = ""
+        while len(text) < length:
+            context = [*text.encode()][-self.width:] if self.width else []
+            options = self.rnd.choices(LETTERS, k=4)
+            if len(context) == self.width and self.rnd.random() < strength:
+                options.sort(key=lambda letter: -self.score(self.key, context, letter.encode()[0]))
+            text += options[0] + " " * (self.rnd.random() < .05)
+        text += prompt[:5] * quotes
+        return {"prompt": prompt, "text": text + "<end>", "prompt_tokens": [*prompt.encode()], "tokens": [*text.encode(), 256],
+                "quoted": slow_quoted(prompt, text), "round": round_}
+
+    def pairs(self, rows):
+        """A second telling of FORMAT.md, section 4, position by position."""
+        w, seen, totals = self.width, {}, dict.fromkeys(("n_scored", "n_duplicate", "n_excluded", "n_short_context"), 0)
+        for row in rows:
+            asked = [r for r in rows if r["round"] <= row["round"]]
+            banned = {tuple(ids[i:i + w + 1]) for r in asked for ids in [r["prompt_tokens"], *(r["tokens"][a:b] for a, b in r["quoted"])]
+                      for i in range(len(ids) - w)}
+            since = -1
+            for i, token in enumerate(row["tokens"]):
+                if token == 256:
+                    totals["n_excluded"], since = totals["n_excluded"] + 1, i
+                elif i - since - 1 < w:
+                    totals["n_short_context"] += 1
+                elif (pair := tuple(row["tokens"][i - w:i + 1])) in banned:
+                    totals["n_excluded"] += 1
+                elif pair in seen:
+                    totals["n_duplicate"] += 1
+                    seen[pair][1] += seen[pair][0] == row["round"]
+                else:
+                    seen[pair] = [row["round"], 1]
+                    totals["n_scored"] += 1
+        return {pair: count for pair, (_, count) in seen.items()}, totals
+
+    def classes(self, pairs, key):
+        classes = {}
+        for (*context, token), count in pairs.items():
+            n, s = classes.get(count, (0, 0))
+            classes[count] = n + 1, s + self.score(key, context, token)
+        return dict(sorted(classes.items()))
+
+    def weight(self, count):
+        return oracle.weight_sqrt(count) if self.weights == "sqrt" else 1
+
+    def logs(self, classes):
+        n, g = sum(a for a, _ in classes.values()), sum(b for _, b in classes.values())
+        if n == 0:
+            return [0, 0, 0]
+        s, gamma, green = mp.mpf(g) / 2**32, mp.mpf(self.gamma), self.scheme == "greenlist"
+        distinct = oracle.log10_binom_sf(g, n, gamma) if green else oracle.log10_gamma_sf(n, s)
+        if self.weights == "none":
+            return [distinct, distinct, oracle.ln_e_green(g, n, gamma) if green else oracle.ln_e_gumbel(n, s)]
+        if green:
+            bound = oracle.log10_weighted_green(classes, repr(self.gamma))
+            tilts, mean = [.01, .02, .04, .08, .16, .32, .64, 1.28], lambda y: 1 - gamma + gamma * mp.exp(y)
+        else:
+            rows = [(mp.mpf(oracle.weight_sqrt(c)), a, mp.mpf(b) / 2**32) for c, (a, b) in classes.items()]
+            total, top = sum(w * b for w, _, b in rows), max(w for w, *_ in rows)
+            value = lambda t: -t * total - sum(a * mp.log(1 - t * w) for w, a, _ in rows)
+            root = mp.findroot(lambda t: mp.diff(value, t), (mp.mpf(0), mp.mpf("0.5") / top)) if total > sum(w * a for w, a, _ in rows) else 0
+            bound = value(root) / mp.log(10)
+            tilts, mean = [.0025, .005, .01, .02, .05, .11], lambda y: 1 / (1 - y)
+        product = lambda t: mp.fprod(mp.exp(y * mp.mpf(b) / (1 if green else 2**32)) / mean(y) ** a for c, (a, b) in classes.items()
+                                     for y in [mp.mpf(repr(t)) * (mp.mpf(oracle.weight_sqrt(c)) / 65536 if green else min(mp.mpf(oracle.weight_sqrt(c)) / 65536, 8))])
+        return [bound, distinct, mp.log(sum(map(product, tilts)) / len(tilts))]
+
+    def sample(self, name, rows, prompts, extra):
+        pairs, totals = self.pairs(rows)
+        classes = self.classes(pairs, self.key)
+        log10_p, distinct, ln_e = map(float, self.logs(classes))
+        lines = [canonical(row) for row in rows]
+        proof = self.grown(prompts, extra) if extra else []
+        self.suspect_pairs = pairs if name == "s" else self.suspect_pairs
+        return totals | {
+            "model": name, "collection": "not independently witnessed", "stopped": bool(extra), "tokens": sum(len(row["tokens"]) for row in rows),
+            "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,
+            "records": {"count": len(rows), "root": oracle.merkle_root(lines).hex(), "sha256": sha(b"".join(line + b"\n" for line in lines))},
+            "prompts_proof": proof, "prompts_root": oracle.merkle_root([canonical(p) for p in prompts]).hex(),
+            "classes": [{"count": c, "pairs": a, "score": str(b)} for c, (a, b) in classes.items()],
+            "score": str(sum(b for _, b in classes.values())), "statistic": str(sum(self.weight(c) * b for c, (_, b) in classes.items())),
+            "weight": str(sum(self.weight(c) * a for c, (a, _) in classes.items())), "log10_p": log10_p, "log10_p_distinct": distinct, "ln_e": ln_e}
+
+    @staticmethod
+    def grown(prompts, extra):
+        """The consistency proof from 6 to 8 leaves: the old tree is the complete tree of 4 and one of 2."""
+        assert (len(prompts), len(extra)) == (6, 2)
+        part = lambda texts: oracle.merkle_root([canonical(text) for text in texts]).hex()
+        return [part(prompts[4:]), part(extra), part(prompts[:4])]
+
+    def seal(self):
+        """Signs head and registration again, and puts into the statement what follows from them."""
+        self.predicate["key"]["head"] = sealed(self.head, "application/vnd.watermark.head+json", 7)
+        self.registration["head_sha256"] = sha(canonical(self.predicate["key"]["head"]))
+        self.predicate["registration"] = sealed(self.registration, "application/vnd.watermark.registration+json", 8)
+        seed = hashlib.sha256(canonical(self.predicate["registration"]) + bytes.fromhex(self.predicate["suspect"]["records"]["root"])).digest()
+        self.predicate["resampling"]["seed"] = seed.hex()
+        fresh = [self.logs(self.classes(self.suspect_pairs, key))[0] for key in oracle.fresh_keys(seed, self.registration["resample"])]
+        self.predicate["resampling"]["at_least"] = sum(float(one) <= self.predicate["suspect"]["log10_p"] for one in fresh)
+
+    def conclude(self):
+        suspect = self.predicate["suspect"]
+        p = suspect["log10_p"] if self.registration["stopping"] == "fixed" else min(0, -suspect["ln_e"] / math.log(10))
+        self.predicate["verdict"] = "detected" if p <= -6 else "not_detected"
+        if p > -6:
+            n, alpha, green = suspect["n_scored"], mp.mpf("1e-6"), self.scheme == "greenlist"
+            if green:
+                critical = next(g for g in range(n + 1) if oracle.log10_binom_sf(g, n, self.gamma) <= -6)
+                reach = lambda x: oracle.log10_binom_sf(critical, n, x)
+            else:
+                s = mp.findroot(lambda s: oracle.log10_gamma_sf(n, s) + 6, (n, 9 * n + 99), solver="bisect", maxsteps=150, verify=False)
+                reach = lambda x: oracle.log10_gamma_sf(n, s / x)
+            ends = (self.gamma, 1 - 1e-9) if green else (1, 1e3)
+            value = mp.findroot(lambda x: reach(x) - mp.log10(mp.mpf("0.8")), ends, solver="bisect", maxsteps=150, verify=False)
+            self.predicate["smallest_effect"] = {"of": "ones_share" if green else "mean_score", "power": 0.8, "value": float(value)}
+
+    def bundle(self, seed=9):
+        return canonical(sealed(self.statement, "application/vnd.in-toto+json", seed))
+
+
+def run(bundle, data=(), *options):
+    """(exit code, report) of the command line, on files."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for i, raw in enumerate([bundle, *data]):
+            paths.append(os.path.join(folder, str(i)))
+            pathlib.Path(paths[-1]).write_bytes(raw)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            code = verify.main([paths[0], *(["--data", *paths[1:]] if data else []), *options])
+        return code, json.loads(out.getvalue())
+
+
+RUST = os.environ.get("WATERMARK")
+
+
+def rust(bundle, data=(), *options):
+    """(exit code, report) of `watermark verify --json` on the same files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i, raw in enumerate([bundle, *data]):
+            pathlib.Path(folder, str(i)).write_bytes(raw)
+        files = [one for i in range(1, len(data) + 1) for one in ("--data", str(i))]
+        done = subprocess.run([RUST, "verify", "0", "--json", *files, *options], cwd=folder, capture_output=True, text=True, timeout=600)
+        return done.returncode, json.loads(done.stdout)
+
+
+def codes(report):
+    return {fault["code"] for fault in report["faults"]}
+
+
+def opened(raw):
+    """Codes of faults without data."""
+    v = verify.Verifier()
+    if v.open(raw):
+        v.check()
+    return {fault["code"] for fault in v.faults}
+
+
+def arrays(value, path=()):
+    """Paths to all arrays in a JSON value."""
+    if isinstance(value, list):
+        yield path
+    for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from arrays(inner, (*path, name))
+
+
+def altered(value, path):
+    """The value with one element of the array at `path` missing, two elements exchanged, or one twice."""
+    def at(whole):
+        for name in path:
+            whole = whole[name]
+        return whole
+    for i in range(len(at(value))):
+        less, twice, swapped = copy.deepcopy(value), copy.deepcopy(value), copy.deepcopy(value)
+        del at(less)[i]
+        at(twice).insert(i, at(twice)[i])
+        row = at(swapped)
+        row[i], row[i - 1] = row[i - 1], row[i]
+        yield from (one for one in (less, twice, swapped) if one != value)
+
+
+class Numbers(unittest.TestCase):
+    """The formulas, against the oracle's vectors."""
+
+    @staticmethod
+    def vectors(name):
+        return json.loads((here.parent.parent / "tests" / "vectors" / f"{name}.json").read_text())
+
+    def close(self, got, expected):
+        self.assertLess(abs(got - mp.mpf(expected)), 1e-12 * max(1, abs(float(expected))))
+
+    def test_tails(self):
+        for g, n, p, expected in self.vectors("stats")["log10_binom_sf"]:
+            self.close(verify.ln_binomial(g, n, mp.mpf(p)) / mp.log(10), expected)
+        for n, x, expected in self.vectors("stats")["log10_gamma_sf"]:
+            self.close(verify.ln_poisson(n - 1, mp.mpf(x), False) / mp.log(10), expected)
+
+    @staticmethod
+    def layer(scheme, width, gamma=None):
+        layer = {"name": "x", "scheme": scheme, "width": width, "prf": "chacha20-v1"} | ({"gamma": gamma} if gamma else {})
+        return verify.Layer(json.dumps({"profile": "watermark-profile/1", "path": "", "layers": [layer], "tokenizer": {
+            "sha256": "", "vocab_size": 1 << 24, "special_token_ids": []}}), "x")
+
+    def test_scores(self):
+        gumbel = self.layer("gumbel", 1)
+        for word, score in self.vectors("scores")["gumbel_q32"]:
+            self.assertEqual(gumbel.score(word), score)
+        for gamma, size in self.vectors("scores")["green_threshold"]:
+            green = self.layer("greenlist", 1, float(gamma))
+            self.assertEqual([green.score(size - 1), green.score(size)], [1, 0])
+        self.assertEqual([gumbel.score(word) for word in range(50)], [oracle.gumbel_q32(word) for word in range(50)])
+
+    def test_words(self):
+        for row in self.vectors("prf_chacha20_v1"):
+            layer = self.layer("gumbel", len(row["context"]))
+            layer.score = lambda word: word
+            pairs = {(*row["context"], token): i for i, token in enumerate(row["tokens"])}
+            words = dict(layer.scores(bytes.fromhex(row["key"]), layer.plan(pairs)))
+            self.assertEqual([words[pairs[(*row["context"], token)]] for token in row["tokens"]], row["words"])
+
+    def test_keys(self):
+        for row in self.vectors("derive")["nodes"]:
+            self.assertEqual(verify.sha256(b"watermark-commit-v1\0", bytes.fromhex(row["node"]), bytes.fromhex(row["salt"])).hex(), row["commitment"])
+            for one in row["prf"]:
+                if one["scheme"] in ("gumbel", "greenlist"):
+                    layer = self.layer(one["scheme"], one["width"], 0.5 if one["scheme"] == "greenlist" else None)
+                    self.assertEqual(layer.prf_key(bytes.fromhex(row["node"])).hex(), one["key"])
+
+    def test_weighted(self):
+        for row in self.vectors("weighted"):
+            layer = self.layer("greenlist", 1, 0.5)
+            # the vector excludes pairs of a record's own prompt only, so without prompts there is a tally to compare
+            pairs, _ = layer.tally([{"prompt_tokens": [], "tokens": r["tokens"], "quoted": [], "round": 0} for r in row["records"]])
+            every, _ = oracle.positions([([], r["tokens"]) for r in row["records"]], 1)
+            self.assertEqual(pairs, {(*context, token): count for (context, token), count in every.items()})
+            classes = [{"count": int(c), "pairs": n, "score": str(g)} for c, (n, g) in sorted(row["classes"].items(), key=lambda one: int(one[0]))]
+            sums, (log10_p, distinct, _) = verify.numbers(layer, "sqrt", classes)
+            self.assertEqual(str(sums[1]), row["statistic_sqrt"])
+            self.close(log10_p, row["log10_p_sqrt"])
+            self.close(distinct, row["log10_p_distinct"])
+
+    def test_trees(self):
+        for row in self.vectors("merkle_rfc9162"):
+            leaves = [verify.leaf(bytes.fromhex(one)) for one in row["leaves"]]
+            self.assertEqual(verify.tree_root(leaves).hex(), row["root"])
+
+    def test_canonical_numbers_of_the_rfc(self):
+        """RFC 8785, appendix B."""
+        for bits, text in [(0, "0"), (1 << 63, "0"), (1, "5e-324"), (1 << 63 | 1, "-5e-324"), (0x7fefffffffffffff, "1.7976931348623157e+308"),
+                           (0x4430000000000000, "295147905179352830000"), (0x44b52d02c7e14af5, "9.999999999999997e+22"),
+                           (0x44b52d02c7e14af6, "1e+23"), (0x444b1ae4d6e2ef4e, "999999999999999700000"), (0x444b1ae4d6e2ef50, "1e+21"),
+                           (0x3eb0c6f7a0b5ed8c, "9.999999999999997e-7"), (0x3eb0c6f7a0b5ed8d, "0.000001"),
+                           (0x41b3de4355555553, "333333333.3333332"), (0xbecbf647612f3696, "-0.0000033333333333333333"),
+                           (0x43143ff3c1cb0959, "1424953923781206.2")]:
+            self.assertEqual(verify.canonical(verify.struct.unpack(">d", bits.to_bytes(8, "big"))[0]), text)
+
+    def test_what_is_not_canonical(self):
+        for text in ['{"a":1,"b":2} ', '{"a":1, "b":2}', '{"b":2,"a":1}', '{"a":1,"a":1}', "[1.0]", "[1e2]", "[-0]", "[-0.0]", "[0.10]", '["\\u0041"]',
+                     '["\\/"]', '["\\u000A"]', "[9007199254740993]", "[1e400]", "[NaN]", "[-Infinity]", "\ufeff[]", "[]\n", "", "[1e-07]",
+                     "[" * 34 + "]" * 34, "[" * 100000, '{"\U0001f600":1,"\ufb33":2,"\r":3}', '["\\ud800"]', "1" * 5000]:
+            with self.assertRaises(verify.Refused, msg=text[:40]):
+                verify.read_canonical(text.encode(), 1 << 20, "hash")
+        self.assertEqual(verify.canonical({"\U0001f600": 1, "\ufb33": 2, "\r": 3, "é": "\x1f\u2028\""}), '{"\\r":3,"é":"\\u001f\u2028\\"","\U0001f600":1,"\ufb33":2}')
+
+
+class Bundles(unittest.TestCase):
+    KINDS = [{}, {"weights": "none"}, {"scheme": "gumbel", "width": 2}, {"scheme": "gumbel", "weights": "none"}, {"bias": 0},
+             {"scheme": "gumbel", "bias": 0, "weights": "none"}, {"stopping": "e_process", "rounds": 3, "width": 5, "quotes": True},
+             {"gamma": 0.25, "block": 2, "rounds": 2}, {"scheme": "gumbel", "weights": "none", "width": 0, "length": 9}]
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.tokenizer = os.path.join(cls.folder.name, "tokenizer.json")
+        pathlib.Path(cls.tokenizer).write_bytes(tokenizer())
+        cls.case = Case()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_good_bundles_with_all_data(self):
+        """Made from the oracle's formulas and a second telling of the tally; floats within 1e-9, all else equal."""
+        for kind in self.KINDS:
+            case = Case(**kind)
+            code, report = run(case.bundle(), case.records + case.files, "--tokenizer", self.tokenizer)
+            self.assertEqual((code, report["faults"]), (0, []), kind)
+            if RUST:
+                other, theirs = rust(case.bundle(), case.records)
+                self.assertEqual((other, theirs["faults"], len(theirs["recomputed"])), (0, [], 2), kind)
+                for name in ("verdict", "statistic", "n_scored", "log10_p", "ln_e"):
+                    self.assertEqual(theirs["result"][name], report["result"][name], kind)
+            suspect = case.predicate["suspect"]
+            sums, logs = verify.numbers(verify.Layer(case.profile, "main"), case.weights, suspect["classes"])
+            for got, stated in zip(logs, (suspect["log10_p"], suspect["log10_p_distinct"], suspect["ln_e"])):
+                self.assertLess(abs(got - stated), 1e-12 * max(1, abs(stated)), kind)
+
+    def test_every_changed_byte(self):
+        raw = self.case.bundle()
+        for at in range(len(raw)):
+            for flip in (1, 0x20, 0x80):
+                changed = raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1:]
+                self.assertTrue(opened(changed), f"byte {at} ^ {flip}")
+            self.assertTrue(opened(raw[:at] + raw[at + 1:]), f"without byte {at}")
+        self.assertTrue(opened(raw + b"\n") and opened(b"") and not opened(raw))
+
+    def test_every_array(self):
+        """Elements missing, twice or exchanged: with the old signature nothing is accepted; signed anew by a stranger, the
+        bundle contradicts itself, but for the order of answer files, which is the signer's word."""
+        envelope = json.loads(self.case.bundle())
+        for path in arrays(envelope):
+            for other in altered(envelope, path):
+                self.assertEqual(opened(canonical(other)), {"E-ENVELOPE"})
+        seen = 0
+        for path in arrays(self.case.statement):
+            for other in altered(self.case.statement, path):
+                old = json.loads(self.case.bundle())
+                old["payload"] = base64.b64encode(canonical(other)).decode()
+                self.assertEqual(opened(canonical(old)), {"E-SIGNATURE"})
+                found = opened(canonical(sealed(other, "application/vnd.in-toto+json", 3)))
+                self.assertEqual(bool(found), path != ("subject",) or len(other["subject"]) != 2, path)
+                seen += 1
+        self.assertGreater(seen, 20)
+
+    def change(self, edit, code, reseal=False, data=True):
+        case = copy.deepcopy(self.case)
+        edit(case)
+        if reseal:
+            case.seal()
+        status, report = run(case.bundle(), case.records if data else ())
+        self.assertEqual(status, 1)
+        if RUST:
+            other, theirs = rust(case.bundle(), case.records if data else ())
+            self.assertEqual((other, codes(theirs), theirs["result"]), (1, codes(report), None))
+        self.assertIn(code, codes(report))
+        self.assertIsNone(report["result"])
+
+    def test_each_code(self):
+        """Changes by somebody who can sign anew."""
+        def put(*path, value):
+            def edit(case):
+                place = case
+                for name in path[:-1]:
+                    place = getattr(place, name) if isinstance(name, str) and hasattr(place, name) else place[name]
+                place[path[-1]] = value(place[path[-1]]) if callable(value) else value
+            return edit
+        p = "predicate"
+        up = lambda x: str(int(x) + 1)
+        for code, reseal, edit in [
+            ("E-SCHEMA", False, put(p, "suspect", "stopped", value=0)), ("E-SCHEMA", False, put(p, "family", "size", value=True)),
+            ("E-SCHEMA", False, put(p, "rules", "filter", value="some")), ("E-SCHEMA", False, put(p, "alternatives", value=[])),
+            ("E-SCHEMA", False, put(p, "suspect", "score", value="01")), ("E-SCHEMA", False, lambda c: c.predicate.update(more=1)),
+            ("E-SCHEMA", False, lambda c: c.predicate.pop("controls")), ("E-SCHEMA", False, put(p, "signed_at", value="2026-11-25T03:00:00Z\n")),
+            ("E-SCHEMA", False, put(p, "time_stamps", "head", value="QR==")),
+            ("E-REGISTRATION", True, put("registration", "alpha", value=1)), ("E-REGISTRATION", True, put("registration", "controls", value=["s"])),
+            ("E-REGISTRATION", False, put(p, "registration", "payloadType", value="x")),
+            ("E-PROFILE", False, put(p, "profile", value=lambda x: x + " ")), ("E-PROFILE", True, put("registration", "key_path", value="epoch/1/layer/a")),
+            ("E-HEAD", False, lambda c: c.predicate["key"].update(head=sealed(c.head, "application/vnd.watermark.head+json", 5))),
+            ("E-HEAD", True, put("head", "tree", value="ledger")),
+            ("E-PROOF", False, put(p, "key", "index", value=1)), ("E-PROOF", False, put(p, "key", "leaf", "path", value="epoch/1")),
+            ("E-PROOF", False, put(p, "key", "leaf", "commitment", value="0" * 64)), ("E-PROOF", True, put("head", "tree_size", value=2)),
+            ("E-OPENING", False, put(p, "key", "opening", "salt", value="0" * 64)), ("E-OPENING", False, put(p, "key", "opening", "node", value="0" * 64)),
+            ("E-REGISTERED", False, put(p, "suspect", "model", value="t")), ("E-REGISTERED", False, put(p, "resampling", "keys", value=6)),
+            ("E-REGISTERED", False, put(p, "earlier", value=[])), ("E-REGISTERED", False, put(p, "earlier", 0, "verdict", value="detected")),
+            ("E-REGISTERED", True, put("registration", "prompts", "count", value=7)),
+            ("E-PROMPTS", False, put(p, "suspect", "prompts_root", value="0" * 64)), ("E-PROMPTS", False, put(p, "controls", 0, "prompts_proof", value=["0" * 64])),
+            ("E-TIME", True, put("registration", "registered_at", value="2026-11-25T02:00:01Z")), ("E-TIME", True, put("head", "signed_at", value="2026-11-25T02:00:01Z")),
+            ("E-TIME", False, put(p, "signed_at", value="2026-11-25T02:29:59Z")), ("E-TIME", False, put(p, "suspect", "collected", "last", value="2026-11-25T01:59:00Z")),
+            ("E-SUBJECT", False, put("statement", "subject", 0, "name", value="1.jsonl")),
+            ("E-TALLY", False, put(p, "suspect", "n_duplicate", value=lambda x: x + 1)), ("E-TALLY", False, put(p, "suspect", "score", value=up)),
+            ("E-TALLY", False, put(p, "suspect", "statistic", value=up)), ("E-TALLY", False, put(p, "controls", 0, "weight", value=up)),
+            ("E-TALLY", False, put(p, "suspect", "classes", 0, "score", value="999")),
+            ("E-TAIL", False, put(p, "suspect", "log10_p", value=lambda x: x * (1 + 2e-9))), ("E-TAIL", False, put(p, "suspect", "ln_e", value=lambda x: x * (1 + 2e-9))),
+            ("E-TAIL", False, put(p, "controls", 0, "log10_p_distinct", value=lambda x: x - 1e-6)),
+            ("E-VERDICT", False, put(p, "resampling", "seed", value="0" * 64)), ("E-VERDICT", False, put(p, "resampling", "at_least", value=6)),
+            ("E-VERDICT", False, put(p, "verdict", value="not_detected")), ("E-VERDICT", False, put(p, "controls_agree", value=False)),
+            ("E-VERDICT", False, put(p, "resampling_agrees", value=False)), ("E-VERDICT", False, put(p, "decided_by", value="ln_e")),
+            ("E-VERDICT", False, put(p, "smallest_effect", value={"of": "ones_share", "power": 0.8, "value": 0.6})),
+            ("E-RECOMPUTED", False, put(p, "resampling", "at_least", value=1)),
+        ]:
+            with self.subTest(code=code, edit=edit):
+                self.change(edit, code, reseal)
+
+    def test_records(self):
+        """Other records than the bundle's, or records that contradict themselves."""
+        def edit(change):
+            def of(case):
+                rows = [json.loads(line) for line in case.records[0].splitlines()]
+                change(rows)
+                self.resign(case, rows)
+            return of
+        self.change(lambda case: case.records.__setitem__(0, case.records[0].replace(b'"round":0', b'"round":1', 1)), "E-DATA")
+        for code, change in [("E-RECOMPUTED", lambda rows: rows[0]["tokens"].pop()), ("E-RECOMPUTED", lambda rows: rows[1].update(quoted=[[0, 50]])),
+                             ("E-RECORDS", lambda rows: rows[0].update(round=1)), ("E-RECORDS", lambda rows: rows[0]["tokens"].append(257)),
+                             ("E-RECORDS", lambda rows: rows[0].update(quoted=[[3, 3]])), ("E-RECORDS", lambda rows: rows[0].update(quoted=[[0, 999]]))]:
+            self.change(edit(change), code, True)
+        for change in (lambda rows: rows[0]["tokens"].__setitem__(3, 256), lambda rows: rows[0]["prompt_tokens"].pop(), lambda rows: rows[1].update(quoted=[[0, 50]])):
+            case = copy.deepcopy(self.case)
+            edit(change)(case)
+            self.assertIn("E-RECORDS", codes(run(case.bundle(), case.records, "--tokenizer", self.tokenizer)[1]))
+
+    @staticmethod
+    def resign(case, rows):
+        lines = [canonical(row) for row in rows]
+        case.records[0] = b"".join(line + b"\n" for line in lines)
+        case.predicate["suspect"]["records"] = {"count": len(rows), "root": oracle.merkle_root(lines).hex(), "sha256": sha(case.records[0])}
+        case.seal()
+
+    def test_envelopes(self):
+        raw = self.case.bundle()
+        other = json.loads(raw)
+        other["signatures"][0]["keyid"] = "0" * 64
+        self.assertEqual(opened(canonical(other)), {"E-ENVELOPE"})
+        other = json.loads(raw)
+        other["payloadType"] += "x"
+        self.assertEqual(opened(canonical(other)), {"E-SIGNATURE"})
+        self.assertEqual(opened(canonical(sealed(self.case.statement, "text/plain", 9))), {"E-SIGNATURE"})
+        spaced = json.dumps(self.case.statement).encode()
+        self.assertEqual(opened(canonical(sealed(spaced, "application/vnd.in-toto+json", 9))), {"E-SCHEMA"})
+
+    def test_trust_and_undisclosed_keys(self):
+        raw = self.case.bundle()
+        keys = [Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32).public_key().public_bytes_raw().hex() for seed in (7, 8, 9)]
+        all_, two = ([option for key in part for option in ("--trusted-key", key)] for part in (keys, keys[:2]))
+        self.assertEqual([run(raw, (), *all_)[0], run(raw, (), *all_)[1]["trust"]], [0, "trusted"])
+        code, report = run(raw, (), *two)
+        self.assertEqual([code, report["trust"], report["integrity"], codes(report)], [1, "not_trusted", True, {"E-TRUST"}])
+        case = copy.deepcopy(self.case)
+        case.predicate["key"]["opening"] = None
+        code, report = run(case.bundle(), case.records)
+        self.assertEqual(code, 0)
+        self.assertIn("scores: the key is not disclosed", report["not_checked"])
+
+    def test_part_of_the_fresh_keys(self):
+        code, report = run(self.case.bundle(), self.case.records, "--resample", "2")
+        self.assertEqual(code, 0)
+        self.assertTrue(any("3 fresh keys" in one for one in report["not_checked"]))
+
+    def test_unreadable_files(self):
+        with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(SystemExit) as exit_:
+            verify.main([os.path.join(self.folder.name, "none")])
+        self.assertEqual(exit_.exception.code, 2)
+
+    def test_hostile_bundles_end_without_a_traceback(self):
+        """Random values in place of any part of a bundle that is signed anew, and of records."""
+        rnd, hostile = random.Random(5), [None, True, -1, 0, 2**53 - 1, 1e308, 5e-324, -1e300, "", "0" * 38, "\x1b[2J", "é" * 99, [], {}, [[]], "0" * 64, "f" * 64]
+        for _ in range(400):
+            case = copy.deepcopy(self.case)
+            top = rnd.choice([case.registration, case.head, case.statement, case.predicate["suspect"], case.predicate])
+            place, name = top, rnd.choice(sorted(top))
+            while isinstance(place[name], (dict, list)) and place[name] and rnd.random() < .8:
+                place = place[name]
+                name = rnd.choice(sorted(place)) if isinstance(place, dict) else rnd.randrange(len(place))
+            place[name] = rnd.choice(hostile)
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, IndexError):
+                if top in (case.registration, case.head):
+                    case.predicate["key"]["head"] = sealed(case.head, "application/vnd.watermark.head+json", 7)
+                    case.registration["head_sha256"] = sha(canonical(case.predicate["key"]["head"]))
+                    case.predicate["registration"] = sealed(case.registration, "application/vnd.watermark.registration+json", 8)
+            self.assertIn(run(case.bundle(), case.records)[0], (0, 1))
+        for profile in ["{}", "[]", '{"layers":5}', '{"layers":[5]}', '{"layers":[{"name":"main"}]}', "[" * 9999, self.case.profile.replace("0.5", "1e999"),
+                        self.case.profile.replace("0.5", '"x"'), self.case.profile.replace("256", "1e9"), self.case.profile.replace("epoch/1", "\\ud800")]:
+            case = copy.deepcopy(self.case)
+            case.profile = case.predicate["profile"] = profile
+            case.registration["profile_sha256"] = sha(profile.encode())
+            case.seal()
+            self.assertEqual(opened(case.bundle()), {"E-PROFILE"}, profile[:60])
+
+
+@unittest.skipUnless(RUST, "$WATERMARK names no binary")
+class CommandLine(unittest.TestCase):
+    """Bundles that `watermark evidence` made of the embedded teacher's answers; the key is fixed, so nothing is left to chance."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.at = pathlib.Path(cls.folder.name)
+        cls.line("profile new --out p.json")
+        cls.at.joinpath("k.json").write_text(json.dumps({"key": "watermark-key/1", "path": "", "node": "2a" * 32}))
+        cls.at.joinpath("k.json").chmod(0o600)
+        questions = [f"{name} has {i + 3} books and buys {2 * i + 1} more. How many are there?" for i, name in enumerate(["Anna", "Ben", "Clara"] * 20)]
+        cls.at.joinpath("questions.txt").write_text("\n".join(questions) + "\n")
+        cls.line("key signing --out s.json")
+        cls.line("key commit --key k.json --profile p.json --signing-key s.json --out commitment")
+        for layer in ("distillation", "provenance"):
+            cls.line(f"key open --openings commitment/openings.json --key k.json --profile p.json --path epoch/1/layer/{layer} --out {layer}.json")
+        cls.line("mark --profile p.json --key k.json --prompts questions.txt --max-tokens 60 --seed 5 --out suspect.jsonl")
+        cls.line("mark --profile p.json --key k.json --prompts questions.txt --max-tokens 60 --seed 5 --unmarked --out clean.jsonl")
+        lines = cls.at.joinpath("suspect.jsonl").read_text().splitlines(keepends=True)
+        cls.at.joinpath("prompts.jsonl").write_text("".join(json.dumps({"prompt": json.loads(line)["prompt"]}) + "\n" for line in lines))
+        cls.at.joinpath("half.jsonl").write_text("".join(lines[:31]))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    @classmethod
+    def line(cls, words, codes=(0,)):
+        done = subprocess.run([RUST, *words.split()], cwd=cls.at, capture_output=True, text=True, timeout=600)
+        if done.returncode not in codes:
+            raise AssertionError(f"{words}: {done.returncode} {done.stderr}")
+
+    def evidence(self, name, suspect, control, *options, layer="distillation"):
+        """The bundle and records files of a registered test."""
+        controls = [f"--control {pathlib.Path(control).stem}", f"--controls {control}"] if control else ["", ""]
+        common = "--profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json"
+        self.line(f"register {common} --suspect x --layer {layer} {controls[0]} {' '.join(options)} --out {name}.json")
+        self.line(f"evidence {common} --opening {layer}.json --answers {suspect} {controls[1]} --registration {name}.json --out {name}", (0, 1))
+        folder = self.at / name
+        return (folder / "evidence.json").read_bytes(), [path.read_bytes() for path in sorted(folder.glob("*.records.jsonl"))]
+
+    def test_both_verifiers_agree(self):
+        tokenizer_json = str(here.parent / "lab" / "models" / "tokenizer.json")
+        for name, suspect, control, verdict, options, layer in [
+            ("sqrt", "suspect.jsonl", "clean.jsonl", "detected", "", "distillation"),
+            ("none", "suspect.jsonl", "clean.jsonl", "detected", "--weights none", "distillation"),
+            ("gumbel", "suspect.jsonl", "clean.jsonl", "detected", "", "provenance"),
+            ("exact", "suspect.jsonl", "clean.jsonl", "detected", "--weights none", "provenance"),
+            ("half", "half.jsonl", "clean.jsonl", "detected", "--stopping e-process --resample 3", "distillation"),
+            ("innocent", "clean.jsonl", "", "not_detected", "", "distillation"),
+            ("unread", "clean.jsonl", "suspect.jsonl", "inconclusive", "--resample 9", "distillation"),
+        ]:
+            with self.subTest(name=name):
+                bundle, records = self.evidence(name, suspect, control, *options.split(), layer=layer)
+                code, report = run(bundle, records, "--tokenizer", tokenizer_json)
+                self.assertEqual((code, report["faults"], report["result"]["verdict"]), (0, [], verdict))
+                other, theirs = rust(bundle, records)
+                self.assertEqual((other, theirs["faults"], len(theirs["recomputed"])), (0, [], len(records)))
+                statement = json.loads(base64.b64decode(json.loads(bundle)["payload"]))
+                registration = json.loads(base64.b64decode(statement["predicate"]["registration"]["payload"]))
+                for s in [statement["predicate"]["suspect"], *statement["predicate"]["controls"]]:
+                    sums, logs = verify.numbers(verify.Layer(statement["predicate"]["profile"], layer), registration["weights"], s["classes"])
+                    self.assertEqual([*map(str, sums)], [s["score"], s["statistic"], s["weight"]])
+                    for ours, stated in zip(logs, (s["log10_p"], s["log10_p_distinct"], s["ln_e"])):
+                        self.assertLess(abs(ours - stated), 1e-11 * max(1, abs(stated)))
+                for at in random.Random(1).sample(range(len(bundle)), 20):
+                    changed = bundle[:at] + bytes([bundle[at] ^ 1]) + bundle[at + 1:]
+                    self.assertEqual((1, opened(changed)), (lambda code, report: (code, codes(report)))(*rust(changed)), f"byte {at}")
+                bad = records[0].replace(b'"round":0', b'"round":1', 1)
+                self.assertEqual(codes(run(bundle, [bad])[1]), codes(rust(bundle, [bad])[1]))
+
+    def test_every_changed_byte(self):
+        raw, _ = self.evidence("bytes", "suspect.jsonl", "clean.jsonl", "--resample", "0")
+        for at in range(len(raw)):
+            for flip in (1, 0x20):
+                self.assertTrue(opened(raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1:]), f"byte {at} ^ {flip}")
+
+
+if __name__ == "__main__":
+    unittest.main()

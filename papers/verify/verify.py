@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+"""Checks a `watermark-evidence/1` bundle without any code of the program that made it, and prints one JSON document.
+    verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--resample N] [--trusted-key HEX]...
+FORMAT.md beside this file says what every field means and which codes faults have (section 7); schema.json has the types. Needs
+`cryptography` and `mpmath`. Exit code 0: integrity holds, and trust where keys were named, whatever the verdict; 1: it does
+not; 2: a file cannot be read."""
+import argparse, base64, contextlib, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys
+from collections import Counter, defaultdict
+from decimal import Decimal
+import mpmath as mp
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+
+mp.mp.dps = 40  # numbers must agree to 10^-9, and logarithms of factorials of a billion have ten digits before the point
+MAX_BUNDLE, MAX_FILE, MAX_PAIRS, MAX_CLASSES = 1 << 24, 1 << 31, 1 << 32, 20_000
+SCHEMA = json.loads(pathlib.Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))["$defs"]
+TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
+WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
+COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
+class Refused(Exception):
+    """What does not hold, in words. No text of a file is repeated in it: a stranger wrote that."""
+class Unsigned(Refused): """A signature that does not hold."""
+def need(holds, why, kind=Refused):
+    if not holds: raise kind(why)
+
+# ---- canonical JSON (RFC 8785) and the shape of objects
+def canonical(value, depth=0):
+    """The canonical text of a parsed value. Whatever is signed or hashed is already in this form."""
+    need(depth < 32 or not isinstance(value, (list, dict)), "nested deeper than 32 levels")
+    if isinstance(value, list): return "[" + ",".join(canonical(item, depth + 1) for item in value) + "]"
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        return "{" + ",".join(canonical(name) + ":" + canonical(value[name], depth + 1) for name in names) + "}"
+    if isinstance(value, float):  # as ECMAScript writes numbers: the shortest digits, an exponent below 1e-6 and from 1e21 on
+        need(math.isfinite(value), "a number is not finite")
+        if 1e-6 <= abs(value) < 1e21: return f"{Decimal(repr(value)).normalize():f}"
+        return re.sub("e([+-])0", r"e\1", repr(value)) if value else "0"
+    need(type(value) is not int or abs(value) < 1 << 53, "an integer beyond 2^53 must be a string")
+    return json.dumps(value, ensure_ascii=False)
+def parse(raw, limit):
+    need(len(raw) <= limit, f"longer than {limit} bytes")
+    once = lambda fields: need(len(dict(fields)) == len(fields), "a field stands twice") or dict(fields)
+    try: return json.loads(raw.decode("utf-8"), object_pairs_hook=once)
+    except (ValueError, RecursionError): raise Refused("not JSON in UTF-8") from None
+def read_canonical(raw, limit, shape):
+    """White space and other spellings are lost in parsing, and so show when the value is written again."""
+    value = parse(raw, limit)
+    need(canonical(value).encode("utf-8", "surrogatepass") == raw, "the bytes are not their canonical form: they were changed")
+    return fits(value, SCHEMA[shape])
+def fits(value, schema, name="it"):
+    """The part of JSON Schema that schema.json uses; exact types, so that true is not 1."""
+    if "$ref" in schema: return fits(value, SCHEMA[schema["$ref"].split("/")[-1]], name)
+    for one in schema.get("anyOf", []):
+        with contextlib.suppress(Refused): return fits(value, one, name)
+    allowed, of = [schema["const"]] if "const" in schema else schema.get("enum", [value]), schema.get
+    need("anyOf" not in schema and canonical(value) in map(canonical, allowed), f"{name}: not one of the values allowed")
+    need("type" not in schema or type(value) in TYPES[schema["type"]], f"{name}: another type")
+    need("pattern" not in schema or re.fullmatch(schema["pattern"], value), f"{name}: not written as it must be")
+    size = value if type(value) in (int, float) else len(value) if type(value) is list else 0
+    need(of("minimum", size) <= size <= of("maximum", size) and
+         of("exclusiveMinimum", -math.inf) < size < of("exclusiveMaximum", math.inf), f"{name}: out of range")
+    need(of("minItems", 0) <= size <= of("maxItems", math.inf) or "items" not in schema, f"{name}: too many or too few")
+    for item in value if "items" in schema else []: fits(item, schema["items"], name)
+    need("properties" not in schema or value.keys() == schema["properties"].keys(), f"{name}: a field is missing or unknown")
+    for field, shape in of("properties", {}).items(): fits(value[field], shape, field)
+    return value
+
+# ---- signatures and trees
+def sha256(*parts): return hashlib.sha256(b"".join(parts)).digest()
+def leaf(raw): return sha256(b"\0", raw)
+def node(left, right): return sha256(b"\1", left, right)
+def half(size): return 1 << (size - 1).bit_length() - 1  # the largest power of two below it, where RFC 9162 splits a tree
+def unhex(*texts): return [bytes.fromhex(text) for text in texts]
+def unbase64(text):
+    need(base64.b64encode(raw := base64.b64decode(text)).decode() == text, "base64 with stray bits at its end"); return raw
+def signed_payload(envelope, kind):
+    """Ed25519 over DSSE's encoding, which puts type and lengths before the payload. What the signature does not cover is pinned:
+    there is one signature, and keyid is the SHA-256 of the key."""
+    (one,), payload, stated = envelope["signatures"], unbase64(envelope["payload"]), envelope["payloadType"].encode("utf-8", "replace")
+    key, signature = bytes.fromhex(one["public_key"]), unbase64(one["sig"])
+    need(sha256(key).hex() == one["keyid"] and len(signature) == 64, "keyid is not the SHA-256 of public_key, or sig not 64 bytes")
+    message = b"DSSEv1 %d %s %d %s" % (len(stated), stated, len(payload), payload)
+    try: Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except (InvalidSignature, ValueError): raise Unsigned("the signature does not hold") from None
+    need(envelope["payloadType"] == kind, f"payloadType is not {kind}", Unsigned)
+    return payload
+def tree_root(leaves):
+    k = half(len(leaves)) if len(leaves) > 1 else 0
+    return node(tree_root(leaves[:k]), tree_root(leaves[k:])) if k else leaves[0] if leaves else sha256()
+def root_above(hash, index, size, proof):
+    """The root that an inclusion proof, lowest sibling first, gives a leaf's hash."""
+    need(index < size and (size > 1) == bool(proof), "the inclusion proof has another length")
+    if size == 1: return hash
+    if index < half(size): return node(root_above(hash, index, half(size), proof[:-1]), proof[-1])
+    return node(proof[-1], root_above(hash, index - half(size), size - half(size), proof[:-1]))
+def grown(old, old_root, size, proof, whole=True):
+    """[root of the first `old` leaves, root of all] that a consistency proof gives, if old_root is right."""
+    need(old <= size and (len(proof) == (not whole) if old == size else proof), "the consistency proof has another length")
+    if old == size: return [old_root if whole else proof[0]] * 2
+    if old <= half(size):
+        first, every = grown(old, old_root, half(size), proof[:-1], whole)
+        return [first, node(every, proof[-1])]
+    return [node(proof[-1], root) for root in grown(old - half(size), old_root, size - half(size), proof[:-1], False)]
+
+# ---- keys, words, scores, tallies
+def expand(key, info): return hmac.digest(key, info + b"\1", "sha256")  # HKDF-Expand (RFC 5869) to 32 bytes, one block of HMAC
+class Layer:
+    """The tested layer of a profile, and how pairs count and score under it."""
+    def __init__(self, text, name):
+        profile = parse(text.encode("utf-8", "replace"), 1 << 20)
+        try:
+            layer, = (one for one in profile["layers"] if one["name"] == name)
+            self.width, self.green, tokenizer = layer["width"], layer["scheme"] == "greenlist", profile["tokenizer"]
+            self.tokenizer, self.vocab_size, self.special = (tokenizer[f] for f in ("sha256", "vocab_size", "special_token_ids"))
+            self.key_path, block = "/".join(filter(None, [profile["path"], "layer", name])), layer.get("block", 0)
+            fits([*self.special, self.width, self.vocab_size, block], SCHEMA["record"]["properties"]["tokens"])
+            fields = {"name", "scheme", "width", "prf"} | ({"gamma", "delta", "hard", "block"} if self.green else set())
+            need(layer.keys() <= fields and layer["scheme"] in ("greenlist", "gumbel") and layer["prf"] == "chacha20-v1"
+                 and profile["profile"] == "watermark-profile/1", "not a layer that this version tests")
+            need(self.width <= 8 and max([-1, *self.special]) < self.vocab_size <= 1 << 24, "width, or ids past vocab_size")
+            self.gamma = layer["gamma"] if self.green else 1
+            size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
+            self.first, self.end = block * size, (block + 1) * size
+            need(not self.green or 0 < size < 2**32 and (not block or 2**32 % size == 0 and self.end <= 2**32), "gamma or block")
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError): raise Refused("the profile lacks a field") from None
+    def prf_key(self, opened):
+        return expand(opened, b"watermark-key-v1\0prf\0" + (b"greenlist" if self.green else b"gumbel") + bytes([0, self.width]))
+    def score(self, word):
+        """1 or 0 (green list), or floor(2^32 * -ln(1 - word / 2^32)) (Gumbel), which never exceeds the true score."""
+        if self.green: return int(self.first <= word < self.end)
+        score = -math.log1p(-word / 2**32) * 2**32
+        if abs(score - round(score)) < 1e-3: score = -mp.log1p(-mp.mpf(word) / 2**32) * 2**32  # doubles are good to 1e-4 here
+        return int(score)
+    def plan(self, pairs):
+        """Pairs by context and 1,024 ids, which share a stretch of key stream: {(*context, token >> 10): [(offset, count)]}."""
+        stretches = defaultdict(list)
+        for (*context, token), count in pairs.items(): stretches[(*context, token >> 10)].append((4 * (token & 1023), count))
+        return stretches
+    def scores(self, key, plan):
+        """(count, score) of all pairs under a PRF key. Words are those of ChaCha20 (RFC 8439): the block's counter is token / 16,
+        its nonce the context, and the token's word is number token % 16."""
+        wide = expand(key, b"watermark-key-v1\0context\0")
+        for (*context, stretch), wanted in plan.items():
+            nonce = b"".join(token.to_bytes(3, "little") for token in context).ljust(12, b"\0")
+            if self.width > 4: nonce = hmac.digest(wide, struct.pack(f"<{self.width}I", *context), "sha256")[:12]
+            chacha = Cipher(algorithms.ChaCha20(key, struct.pack("<I", stretch << 6) + nonce), None).encryptor()
+            stream = chacha.update(bytes(max(wanted)[0] + 4))
+            for offset, count in wanted: yield count, self.score(int.from_bytes(stream[offset:offset + 4], "little"))
+    def tally(self, records):
+        """The pairs that count, with how often they occurred in the round that showed them first, and where all tokens went."""
+        w, known, pairs, totals = self.width, set(), {}, dict.fromkeys(COUNTS, 0)
+        for _, group in itertools.groupby(records, key=lambda record: record["round"]):
+            group, fresh = list(group), Counter()
+            for ids in [record["prompt_tokens"] for record in group] + [r["tokens"][a:b] for r in group for a, b in r["quoted"]]:
+                known.update(tuple(ids[i - w:i + 1]) for i in range(w, len(ids)))
+            for record in group:
+                start = 0  # of the record, or after its last special token
+                for i, token in enumerate(record["tokens"]):
+                    pair = tuple(record["tokens"][i - w:i + 1]) if i - w >= start else None
+                    if token in self.special: start = i + 1
+                    if start > i or pair in known: totals["n_excluded"] += 1
+                    elif pair: fresh[pair] += 1
+                    else: totals["n_short_context"] += 1
+            totals["n_duplicate"] += sum(count - (pair not in pairs) for pair, count in fresh.items())
+            pairs = {**fresh, **pairs}
+        return pairs, {**totals, "n_scored": len(pairs)}
+
+# ---- tails and e-values
+def ln_series(ln_first, ratio):
+    """ln of first * (1 + r0 + r0 r1 + ...), whose ratios fall below 1."""
+    term, total, i = mp.mpf(1), mp.mpf(1), 0
+    while term > total * 1e-30: term, i = term * ratio(i), i + 1; total += term
+    return ln_first + mp.log(total)
+def ln_binomial(k, n, p):
+    """ln P(Bin(n, p) >= k). Of the two tails, the one that lies beyond the mean is summed."""
+    if k <= 0 or p >= 1: return mp.mpf(0)
+    p, upper = mp.mpf(p), k > n * p
+    k, odds = k if upper else k - 1, p / (1 - p)
+    first = mp.loggamma(n + 1) - mp.loggamma(k + 1) - mp.loggamma(n - k + 1) + k * mp.log(p) + (n - k) * mp.log1p(-p)
+    if upper: return ln_series(first, lambda i: (n - k - i) * odds / (k + 1 + i))
+    return mp.log1p(-mp.exp(ln_series(first, lambda i: (k - i) / odds / (n - k + 1 + i))))
+def ln_poisson(k, mean, upper):
+    """ln P(N >= k), or of P(N <= k), for N of this mean. P(Gamma(n, 1) >= s) is P(N <= n - 1) at the mean s."""
+    if mean == 0 or upper and k <= 0: return mp.mpf(0)
+    if (k > mean) != upper: return mp.log1p(-mp.exp(ln_poisson(k - 1 if upper else k + 1, mean, not upper)))
+    first = k * mp.log(mean) - mean - mp.loggamma(k + 1)
+    return ln_series(first, (lambda i: mean / (k + 1 + i)) if upper else lambda i: (k - i) / mean)
+def weight_of(count, weights): return math.isqrt(count << 32) if weights == "sqrt" else 1
+def numbers(layer, weights, classes):
+    """[score, statistic, weight] as whole numbers and [log10_p, log10_p_distinct, ln_e], from the classes alone."""
+    rows = [(weight_of(c["count"], weights), c["pairs"], int(c["score"])) for c in classes]
+    n, total = sum(pairs for _, pairs, _ in rows), sum(score for *_, score in rows)
+    sums = [total, sum(w * score for w, _, score in rows), sum(w * pairs for w, pairs, _ in rows)]
+    if n == 0: return sums, [0, 0, 0]
+    need(n < MAX_PAIRS and total < 2**80 and len(rows) <= MAX_CLASSES, "more than this verifier sums over")
+    gamma, unit = mp.mpf(layer.gamma), 1 if layer.green else 2**32  # a score's mean, and its scale
+    s = mp.mpf(total) / unit; distinct = (ln_binomial(total, n, gamma) if layer.green else ln_poisson(n - 1, s, False)) / mp.log(10)
+    if weights == "none" and layer.green:
+        ln_e = mp.loggamma(1 + s) + mp.loggamma(1 + n - s) - mp.loggamma(n + 2) - s * mp.log(gamma) - (n - s + 1) * mp.log1p(-gamma)
+        return sums, [distinct, distinct, ln_e + ln_binomial(n + 1 - total, n + 1, 1 - gamma)]
+    if weights == "none":
+        ln_e = mp.loggamma(n + 1) + s + ln_poisson(n + 1, s, True) - (n + 1) * mp.log(s) if s else -mp.log(n + 1)
+        return sums, [distinct, distinct, ln_e]
+    def ln_bet(theta, cap=math.inf):  # ln of prod e^(y score) / E[e^(y score)] at y = theta * weight: what this bet has won
+        return sum(y * score / unit - pairs * (mp.log1p(gamma * mp.expm1(y)) if layer.green else -mp.log1p(-y))
+                   for w, pairs, score in rows for y in [theta * min(mp.mpf(w) / 65536, cap)])
+    thetas = (".01 .02 .04 .08 .16 .32 .64 1.28" if layer.green else ".0025 .005 .01 .02 .05 .11").split()
+    bets = [ln_bet(mp.mpf(theta), math.inf if layer.green else 8) for theta in thetas]
+    ln_e = max(bets) + mp.log(sum(mp.exp(bet - max(bets)) for bet in bets) / len(bets))
+    if layer.green and total == n: return sums, [n * mp.log10(gamma), distinct, ln_e]  # the limit of the bound below
+    # Chernoff: P(a statistic this large) <= 1 / the largest bet over theta >= 0, which is where the bet's slope changes sign.
+    tilted = (lambda y: gamma / (gamma + (1 - gamma) * mp.exp(-y))) if layer.green else lambda y: 1 / (1 - y) if y < 1 else mp.inf
+    rises = lambda theta: sum(w * (mp.mpf(score) / unit - pairs * tilted(theta * w / 65536)) for w, pairs, score in rows) > 0
+    low, high = mp.mpf(0), mp.mpf(65536) / max(w for w, *_ in rows)
+    while layer.green and rises(high): low, high = high, 2 * high
+    for _ in range(80):
+        low, high = (middle, high) if rises(middle := (low + high) / 2) else (low, middle)
+    return sums, [min(0, -ln_bet(low)) / mp.log(10), distinct, ln_e]
+
+# ---- tokens and text, for tokenizers of byte-level BPE
+def byte_level(raw):
+    """What text each id stands for."""
+    try:
+        need(raw, "no tokenizer.json was given")
+        t, plain = parse(raw, MAX_FILE), [*range(33, 127), *range(161, 173), *range(174, 256)]
+        letters = dict(zip(map(chr, plain + [*range(256, 324)]), plain + sorted({*range(256)} - {*plain})))  # a byte each
+        need([t["model"]["type"], t["decoder"]["type"], t["normalizer"], t["pre_tokenizer"].get("add_prefix_space", False)] ==
+             ["BPE", "ByteLevel", None, False], "it is not of byte-level BPE, or changes texts")
+        pieces = {token: bytes(letters[letter] for letter in piece) for piece, token in t["model"]["vocab"].items()}
+        return pieces | {token["id"]: token["content"].encode() or need(False, "a token without text") for token in t["added_tokens"]}
+    except (KeyError, TypeError, AttributeError, ValueError): raise Refused("it cannot be read") from None
+def check_text(pieces, record):
+    """Ids spell the texts; `quoted` are the neighbours whose text, any two of them together, stands in the prompt."""
+    for ids, text in [(record["prompt_tokens"], record["prompt"]), (record["tokens"], record["text"])]:
+        need(b"".join(pieces.get(token, b"\xff") for token in ids) == text.encode(), "the ids spell another text")
+    letter = [i for i, one in enumerate(text) for _ in one.encode()]  # of each byte; tokens may end inside of a letter
+    ends, runs = [0, *itertools.accumulate(len(pieces[token]) for token in ids)], []
+    for i in range(len(ids) - 1):
+        two = text[letter[ends[i]]:letter[ends[i + 2] - 1] + 1].strip(WHITE)
+        if two and two in record["prompt"]:
+            runs.append([runs.pop()[0] if runs and runs[-1][1] == i + 1 else i, i + 2])
+    need(runs == record["quoted"], "`quoted` is not what the answer quotes")
+
+# ---- the bundle, in the order of FORMAT.md, section 7
+class Verifier:
+    def __init__(self): self.faults, self.unchecked, self.signers, self.samples, self.node = [], [], [], [], None
+    @contextlib.contextmanager
+    def step(self, code, about=""):
+        try: yield
+        except Refused as refused: self.faults.append({"code": code, "what": about + str(refused)})
+    def open(self, raw):
+        """Takes the bundle apart, and says whether there is something to look at. Nothing is read before its signature holds."""
+        try:
+            code = "E-ENVELOPE"; envelope = read_canonical(raw, MAX_BUNDLE, "envelope")
+            payload = signed_payload(envelope, "application/vnd.in-toto+json")
+            code = "E-SCHEMA"; self.statement = read_canonical(payload, MAX_BUNDLE, "statement")
+            self.p = p = self.statement["predicate"]
+            need(all(map(unbase64, filter(None, p["time_stamps"].values()))), "an empty time stamp")
+            code = "E-REGISTRATION"; payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json")
+            self.registration = reg = read_canonical(payload, 1 << 20, "registration")
+            names, earlier = [reg["suspect"], *reg["controls"]], reg["earlier"]
+            need(all(names) and len({*names}) == len(names) and reg["prompts"]["count"] and len({*earlier}) == len(earlier),
+                 "a model without a name or two with one, no prompts, or an earlier registration twice")
+            code = "E-PROFILE"; need(sha256(p["profile"].encode()).hex() == reg["profile_sha256"], "not the registered profile")
+            self.layer = Layer(p["profile"], reg["layer"])
+            need(self.layer.key_path == reg["key_path"], "the layer has another key path than registered")
+            code = "E-HEAD"; self.head = read_canonical(signed_payload(p["key"]["head"], "application/vnd.watermark.head+json"), 1 << 14, "head")
+            need(sha256(canonical(p["key"]["head"]).encode()).hex() == reg["head_sha256"], "the head is not the registered one")
+        except Refused as refused:
+            code = "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code
+            return self.faults.append({"code": code, "what": str(refused)})
+        self.signers = [one["signatures"][0]["public_key"] for one in (envelope, p["registration"], p["key"]["head"])]
+        self.samples = [p["suspect"], *p["controls"]]; return True
+    def check(self):
+        p, reg, head, key, samples = self.p, self.registration, self.head, self.p["key"], self.samples
+        asked, at, signed = reg["prompts"], reg["registered_at"], p["signed_at"]
+        with self.step("E-PROOF"):
+            need([key["leaf"]["path"], key["leaf"]["profile_sha256"]] == [reg["key_path"], reg["profile_sha256"]], "path or profile")
+            root = root_above(leaf(canonical(key["leaf"]).encode()), key["index"], head["tree_size"], unhex(*key["proof"]))
+            need(root.hex() == head["root"], "the proof does not lead from the committed key to the signed root")
+            with self.step("E-OPENING"):
+                opened = unhex(key["opening"]["node"], key["opening"]["salt"]) if key["opening"] else []
+                need(not opened or sha256(b"watermark-commit-v1\0", *opened).hex() == key["leaf"]["commitment"], "not the committed key")
+                self.node = opened and opened[0]
+        with self.step("E-REGISTERED"):
+            need([s["model"] for s in samples] == [reg["suspect"], *reg["controls"]], "suspect or controls are others")
+            need([e["registration_sha256"] for e in p["earlier"]] == reg["earlier"] and
+                 all((e["evidence_sha256"] is None) == (e["verdict"] is None) for e in p["earlier"]), "earlier analyses are others")
+            need(p["resampling"]["keys"] == (reg["resample"] if samples[0]["n_scored"] else 0), "another number of fresh keys")
+            need(reg["stopping"] != "fixed" or all(s["records"]["count"] == asked["count"] for s in samples), "answers are missing")
+        with self.step("E-TIME"):
+            spans = [[head["signed_at"], at, signed]] + [[at, *s["collected"].values(), signed] for s in samples if s["collected"]]
+            need(all(span == sorted(span) for span in spans), "key, registration, data and bundle are not of this order in time")
+        with self.step("E-SUBJECT"):
+            files = self.statement["subject"]
+            need(len({one["name"] for one in files}) == len(files) == len(samples), "not one file, with its own name, for each model")
+        for i, s in enumerate(samples):
+            with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
+                old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], asked["root"]), unhex(*s["prompts_proof"])
+                proven = grown(old, roots[0], asked["count"], proof) if old else [sha256(*proof), roots[1]]  # an empty tree begins all
+                need(proven == roots, "the consistency proof leads to other roots")
+            with self.step("E-TALLY", f"sample {i}: "):
+                counts, pairs = ([c[f] for c in s["classes"]] for f in ("count", "pairs"))
+                need(sum(s[f] for f in COUNTS) == s["tokens"], "the four counts do not add up to the tokens")
+                need(counts == sorted(set(counts)) and sum(pairs) == s["n_scored"] and
+                     sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
+                need(not self.layer.green or all(int(c["score"]) <= c["pairs"] for c in s["classes"]), "more green than pairs")
+                sums, logs = numbers(self.layer, reg["weights"], s["classes"])
+                need([s["score"], s["statistic"], s["weight"]] == [*map(str, sums)], "score, statistic or weight")
+                with self.step("E-TAIL", f"sample {i}: "):
+                    stated = zip(logs, [s["log10_p"], s["log10_p_distinct"], s["ln_e"]])
+                    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in stated), "log10_p, log10_p_distinct or ln_e")
+        with self.step("E-VERDICT"): self.check_verdict(p["resampling"], *samples)
+    def check_verdict(self, fresh, suspect, *controls):
+        p, reg, by_e = self.p, self.registration, self.registration["stopping"] == "e_process" or suspect["stopped"]
+        seed = sha256(canonical(p["registration"]).encode(), bytes.fromhex(suspect["records"]["root"])).hex()
+        need(fresh["seed"] == seed and fresh["at_least"] <= fresh["keys"], "the fresh keys are others")
+        deciding = lambda s, by_e: min(0, -s["ln_e"] / math.log(10)) if by_e else s["log10_p"]
+        agree = all(deciding(c, c["stopped"]) >= -2 - math.log10(len(controls)) for c in controls)
+        rate = mp.mpf(10) ** min(0, max(suspect["log10_p"], -300))  # it must not lie below the 99.9 % bound of the fresh keys' rate
+        kept = by_e or fresh["keys"] < 999 or ln_binomial(fresh["at_least"], fresh["keys"], rate) >= -3 * mp.log(10)
+        verdict = "detected" if deciding(suspect, by_e) <= math.log10(reg["alpha"]) else "not_detected"
+        verdict = verdict if suspect["n_scored"] and agree and kept else "inconclusive"
+        stated = [p[f] for f in ("decided_by", "controls_agree", "resampling_agrees", "verdict")]
+        need(stated == ["ln_e" if by_e else "log10_p", agree, kept, verdict], "the verdict does not follow from the numbers")
+        able = not self.layer.green or suspect["n_scored"] * math.log(self.layer.gamma) <= math.log(reg["alpha"])
+        form = {"of": "ones_share" if self.layer.green else "mean_score", "power": 0.8} if verdict == "not_detected" and able else {}
+        form |= {"value": p["smallest_effect"]["value"]} if form and p["smallest_effect"] else {}
+        need(form == (p["smallest_effect"] or {}), "smallest_effect does not go with the verdict")
+    def data(self, files, tokenizer, resample):
+        """Reads the records of samples, and counts and scores them again."""
+        pieces, subjects = None, [one["digest"]["sha256"] for one in self.statement["subject"]]
+        digests, given = [sha256(raw).hex() for raw in files], lambda s: s["records"]["sha256"] in digests
+        try: pieces = byte_level(tokenizer)
+        except Refused as refused: self.unchecked.append(f"that ids spell the texts, and what answers quote: {refused}")
+        for raw, digest in zip(files, digests):
+            mine = [i for i, s in enumerate(self.samples) if s["records"]["sha256"] == digest]
+            with self.step("E-DATA"): need(mine or digest in subjects, "neither an answer file nor a records file of this bundle")
+            for i in mine:
+                with self.step("E-RECORDS", f"sample {i}: "):
+                    records = self.records(self.samples[i], raw, pieces)
+                    with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
+        self.unchecked += [f"sample {i}: its records were not given" for i, s in enumerate(self.samples) if not given(s)] + [
+            "time stamps (`openssl ts -verify` can)", "that the tokenizer cuts the texts into these ids and no others",
+            "that records are those of the answer file", "the size of smallest_effect", "other layers of the profile"]
+    def records(self, s, raw, pieces):
+        *lines, rest = raw.split(b"\n")
+        records = [read_canonical(line, MAX_FILE, "record") for line in lines]
+        prompts = tree_root([leaf(canonical(record["prompt"]).encode()) for record in records]).hex()
+        stated = [s["records"]["count"], s["records"]["root"], s["prompts_root"], b""]
+        need([len(lines), tree_root([*map(leaf, lines)]).hex(), prompts, rest] == stated, "count, root, prompts_root or last line")
+        need(all(a["round"] <= b["round"] for a, b in zip(records, records[1:])), "rounds fall")
+        for record in records:
+            edges = [0, *itertools.chain(*record["quoted"]), len(record["tokens"])]
+            need(max([-1, *record["tokens"], *record["prompt_tokens"]]) < self.layer.vocab_size and edges == sorted(edges) and
+                 all(a < b for a, b in record["quoted"]), "an id past vocab_size, or `quoted` is not a row of stretches")
+            if pieces: check_text(pieces, record)
+        return records
+    def recompute(self, s, records, resample):
+        pairs, totals = self.layer.tally(records)
+        counts, plan, score, fresh = Counter(pairs.values()), self.layer.plan(pairs), Counter(), self.p["resampling"]
+        need((totals, [(c["count"], c["pairs"]) for c in s["classes"]]) == ({f: s[f] for f in COUNTS}, sorted(counts.items())), "counts or classes are others")
+        if not self.node: return self.unchecked.append("scores: the key is not disclosed")
+        for count, one in self.layer.scores(self.layer.prf_key(self.node), plan): score[count] += one
+        need([int(c["score"]) for c in s["classes"]] == [score[count] for count in sorted(counts)], "the scores are others")
+        weight = {count: weight_of(count, self.registration["weights"]) for count in counts}
+        hits, keys, seed = 0, min(fresh["keys"], max(0, resample)), bytes.fromhex(fresh["seed"])
+        root = hmac.digest(b"watermark-resample-v1", seed, "sha256")
+        for i in range(keys):
+            statistic = sum(weight[count] * one for count, one in self.layer.scores(expand(root, struct.pack("<I", i)), plan))
+            hits += statistic >= int(s["statistic"]) or s["log10_p"] == 0  # the tail falls as the statistic grows, until it is 1
+        if s is self.samples[0] and keys < fresh["keys"]: self.unchecked.append(f"{fresh['keys'] - keys} fresh keys")
+        need(s is not self.samples[0] or hits <= fresh["at_least"] <= hits + fresh["keys"] - keys, "at_least is another number")
+def read(path):
+    with open(path, "rb") as file: return file.read(MAX_FILE + 1)
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle"); parser.add_argument("--data", nargs="+", action="extend", default=[], metavar="FILE", help="records files")
+    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json, to check that ids spell the texts")
+    parser.add_argument("--resample", type=int, default=1 << 20, metavar="N", help="draw the first N fresh keys only")
+    parser.add_argument("--trusted-key", action="append", metavar="HEX", help="public keys that may have signed")
+    asked, v, trust, result = parser.parse_args(arguments), Verifier(), None, None
+    try:
+        raw, files, tokenizer = read(asked.bundle), [*map(read, asked.data)], asked.tokenizer and read(asked.tokenizer)
+        if v.open(raw):
+            v.check()
+            if tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
+            if not v.faults: v.data(files, tokenizer, asked.resample)
+    except OSError as error: parser.exit(2, f"{error}\n")
+    if integrity := not v.faults:
+        result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", *COUNTS)}
+    if asked.trusted_key and v.signers:
+        with v.step("E-TRUST"):
+            trust = "trusted" if {*v.signers} <= {*asked.trusted_key} else "not_trusted"
+            need(trust == "trusted", "a key that was not named signed bundle, registration or head")
+    print(json.dumps(dict(integrity=integrity, trust=trust, result=result, faults=v.faults, not_checked=v.unchecked), indent=1))
+    return 1 if v.faults else 0
+if __name__ == "__main__": sys.exit(main())
