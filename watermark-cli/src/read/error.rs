@@ -56,7 +56,9 @@ impl ReadError {
             io::ErrorKind::Other if compression == Compression::Zstd && error.to_string().contains("memory") => {
                 Self::new(
                     ReadErrorKind::WindowTooLarge,
-                    format!("{place}: a zstd frame asks for a larger window than the limit allows; allow more memory (`scan --memory 2G`)"),
+                    format!(
+                        "{place}: a zstd frame asks for a larger window than the limit allows; allow more memory (`scan --memory 2G`)"
+                    ),
                 )
             }
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other => Self::new(

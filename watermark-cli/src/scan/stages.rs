@@ -101,7 +101,8 @@ impl Stages {
         let layers = Layers::new(&self.profiles, &self.keys);
         let mut tables = Vec::new();
         for batch in decode(batches)? {
-            let lines = column(&batch, "record")?.as_binary_opt::<i32>().context("column \"record\" is not of bytes")?;
+            let lines =
+                column(&batch, "record")?.as_binary_opt::<i32>().context("column \"record\" is not of bytes")?;
             let ids = text(&batch, "id")?;
             let (mut records, mut skipped) = (Vec::new(), Vec::new());
             for row in (0..batch.num_rows()).filter(|&row| lines.is_valid(row)) {
