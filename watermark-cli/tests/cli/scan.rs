@@ -355,6 +355,20 @@ fn parts_of_several_machines_make_the_same_result() {
     folder.line("scan --profile p.json --key k4.json --key k4.json --out x corpus").fails_with(&["the same key"]);
     folder.line("scan --profile p.json --key k4.json --shard 1/2 --out x corpus").fails_with(&["--partials"]);
     folder.line(&format!("{PARTIALS} --shard 3/2 --out x corpus")).fails_with(&["1/8 to 8/8"]);
+    // A machine that saw one file more.
+    folder.write("corpus/d.jsonl", "{\"text\": \"One more.\"}\n");
+    folder.line(&format!("{PARTIALS} --shard 3/3 --out other3 corpus")).expect(0);
+    merge("part1 part2 other3").fails_with(&["different lists of inputs", "3 files", "4 files"]);
+    std::fs::remove_file(folder.path("corpus/d.jsonl")).unwrap();
+    // A part that could not use a record says so, as a scan would.
+    folder.write("bad.jsonl", "{\"text\": 5}\n");
+    folder.line("scan --profile p.json --partials --out bad bad.jsonl").fails_with(&["1 records"]);
+    folder.line("scan --profile p.json --partials --out bad --max-bad-records 1 bad.jsonl").expect(0);
+    let header = folder.path("part2/shards/000000-000000.json");
+    let kept = std::fs::read_to_string(&header).unwrap();
+    std::fs::write(&header, kept.replacen("\"records\":", "\"records\":1", 1)).unwrap();
+    merge("part1 part2 part3").fails_with(&["part2", "damaged"]);
+    std::fs::write(&header, kept).unwrap();
     let shard = folder.path("part2/shards/000000-000000.arrow");
     let mut bytes = std::fs::read(&shard).unwrap();
     let middle = bytes.len() / 2;
@@ -476,4 +490,27 @@ fn accounts_are_told_apart() {
     folder.write("accounts.txt", "a\nb\n");
     folder.line("profile new --out q.json").expect(0);
     scan("--profile q.json").fails_with(&["no layer of the profile has a key per account"]);
+}
+
+/// An input that ended in an error is read again when the same command is given more memory.
+#[test]
+fn what_failed_is_tried_again() {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json").expect(0);
+    folder.line("keygen --out k.json").expect(0);
+    let text = "{\"text\": \"A record of some length, again and again.\"}\n".repeat(5_000);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(30).unwrap();
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    folder.write("long.zst", encoder.finish().unwrap());
+    let scan = |memory: &str, out: &str| {
+        folder.line(&format!("scan --profile p.json --key k.json --memory {memory} --out {out} long.zst"))
+    };
+    scan("256M", "run").fails_with(&["--memory 2G"]);
+    scan("2G", "run").expect(1);
+    scan("2G", "fresh").expect(1);
+    assert_eq!(outputs(&folder, "run"), outputs(&folder, "fresh"));
+    std::fs::write(folder.path("run/spill"), "left by a run that was killed").unwrap();
+    scan("2G", "run").expect(1);
+    assert!(!folder.path("run/spill").exists());
 }
