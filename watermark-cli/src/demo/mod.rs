@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector};
-use watermark_core::distill::{ModelSample, Round};
+use watermark_core::distill::ModelSample;
 use watermark_core::key::{NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling};
 use watermark_core::profile::{Layer, Profile};
@@ -24,6 +24,7 @@ use case::Case;
 use plot::Curve;
 pub use result::{Outcome, Row};
 
+use crate::distill::{Access, add_round, item_of_text};
 use crate::files::{new_folder, write_key, write_new};
 use crate::generate::{Answer, Answering, answer};
 use crate::school::{Lesson, teach};
@@ -210,11 +211,9 @@ fn sample(
     questions: &[String],
     answers: &[Answer],
 ) -> Result<ModelSample> {
-    let prompts = questions.iter().map(|question| tokenizer.encode(&prompts::prompt_text(question)));
-    let prompts = prompts.collect::<Result<Vec<_>>>()?;
-    let answers = answers.iter().map(|answer| tokenizer.encode(&answer.text)).collect::<Result<Vec<_>>>()?;
+    let items = questions.iter().zip(answers);
+    let items = items.map(|(question, answer)| item_of_text(tokenizer, &prompts::prompt_text(question), &answer.text));
     let mut sample = ModelSample::of_answers(layer);
-    let (prompts, answers) = (prompts.iter().map(Vec::as_slice).collect(), answers.iter().map(Vec::as_slice).collect());
-    sample.add_round(layer, &Round { prompts, answers, choices: Vec::new() })?;
+    add_round(&mut sample, layer, Access::Answers, &items.collect::<Result<Vec<_>>>()?)?;
     Ok(sample)
 }

@@ -127,7 +127,7 @@ fn answers(path: &Path, source: &Source<'_>) -> Result<Items> {
             Body::Tokens { prompt_tokens, tokens } => {
                 Ok(Item { prompt: prompt_tokens.clone(), tokens: tokens.clone(), ..Item::default() })
             }
-            Body::Text { prompt, text } => item_of_text(source, prompt.as_deref().unwrap_or(""), text),
+            Body::Text { prompt, text } => item_of_text(source.tokenizer, prompt.as_deref().unwrap_or(""), text),
         };
         item().and_then(|item| item.check(source.vocab_size)).with_context(|| record.location.to_string())
     });
@@ -195,11 +195,11 @@ impl Item {
 ///
 /// # Errors
 /// If the tokenizer fails.
-pub(super) fn item_of_text(source: &Source<'_>, prompt: &str, text: &str) -> Result<Item> {
-    let (tokens, offsets) = source.tokenizer.encode_with_offsets(text)?;
+pub(crate) fn item_of_text(tokenizer: &Tokenizer, prompt: &str, text: &str) -> Result<Item> {
+    let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
     let quoted = quoted(prompt, text, &offsets);
     let texts = Some((prompt.to_owned(), text.to_owned()));
-    Ok(Item { prompt: source.tokenizer.encode(prompt)?, tokens, quoted, choices: Vec::new(), texts })
+    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, quoted, choices: Vec::new(), texts })
 }
 
 /// Stretches of tokens of which every neighbouring two, as text, stand in the prompt. A quotation is cut differently at its edges

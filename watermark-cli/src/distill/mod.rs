@@ -9,6 +9,8 @@ use watermark_core::detect::{LayerDetector, Test, Verdict, decide};
 use watermark_core::distill::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
 
 pub use line::{Control, Line};
+#[cfg(feature = "demo")]
+pub(crate) use material::item_of_text;
 pub use material::{Collection, Item, Material, Source};
 pub use transcript::items;
 

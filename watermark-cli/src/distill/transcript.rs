@@ -77,7 +77,7 @@ pub fn items(api: Api, exchanges: &[Exchange], access: Access, source: &Source<'
         let item = || -> Result<Item> {
             let answer = answer::parse(api, response)?;
             if access == Access::Answers {
-                item_of_text(source, &exchange.prompt, &answer.text)
+                item_of_text(source.tokenizer, &exchange.prompt, &answer.text)
             } else {
                 item_of_pieces(source, access, &exchange.prompt, &answer.text, &predicted(&answer))
             }
