@@ -16,6 +16,7 @@ pub mod passphrase;
 pub mod plan;
 pub mod probe;
 pub mod read;
+pub mod report;
 pub mod scan;
 #[cfg(feature = "demo")]
 pub mod school;

@@ -39,6 +39,7 @@ enum Command {
     Plan(command::plan::Args),
     Probe(command::probe::Args),
     Calibrate(command::calibrate::Args),
+    Report(command::report::Args),
     Demo(command::demo::Args),
 }
 
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => args.run(),
         Command::Probe(args) => args.run(),
         Command::Calibrate(args) => args.run(),
+        Command::Report(args) => args.run(),
         Command::Demo(args) => args.run(),
     };
     match result {

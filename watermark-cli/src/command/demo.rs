@@ -41,7 +41,7 @@ impl Args {
         print_table(&outcome)?;
         print(&format!(
             "\nFiles in {}/: profile, key, commitment, registration, tokenizer, models, answers, result.json, evidence.svg,\n\
-             and evidence.json for others: watermark verify {}/evidence.json --data {}/student.jsonl. {} s.",
+             report.html to read, and evidence.json for others: watermark verify {}/evidence.json --data {}/student.jsonl. {} s.",
             options.out.display(),
             options.out.display(),
             options.out.display(),

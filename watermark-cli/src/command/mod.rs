@@ -14,6 +14,7 @@ pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod profile;
 pub(crate) mod register;
+pub(crate) mod report;
 pub(crate) mod scan;
 pub(crate) mod verify;
 

@@ -120,7 +120,7 @@ impl Args {
     }
 }
 
-fn public_key(given: &str) -> Result<PublicKey> {
+pub(super) fn public_key(given: &str) -> Result<PublicKey> {
     let path = Path::new(given);
     let text = if path.is_file() {
         String::from_utf8(read_bounded(path, MAX_KEY)?).with_context(|| format!("{} is no text", path.display()))?

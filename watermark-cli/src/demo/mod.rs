@@ -25,8 +25,10 @@ use plot::Curve;
 pub use result::{Outcome, Row};
 
 use crate::distill::{Access, add_round, item_of_text};
+use crate::evidence::Context;
 use crate::files::{new_folder, write_key, write_new};
 use crate::generate::{Answer, Answering, answer};
+use crate::report;
 use crate::school::{Lesson, teach};
 use crate::tokenizer::{Tokenizer, hex};
 
@@ -153,6 +155,8 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar, clock: &
     // What a third party gets.
     let bar = stage("Evidence under fresh keys", 0);
     case.evidence(&tokenizer, &clock(), &|done| bar.inc(done))?;
+    let context = Context { data: vec![file("student.jsonl"), file("control.jsonl")], ..Context::default() };
+    report::write(&file("evidence.json"), &context, true, &file("report.html"))?;
     bar.finish_and_clear();
     let seed_of_fresh_keys: [u8; 32] = Sha256::digest(fs::read(file("student.jsonl"))?).into();
 

@@ -10,7 +10,7 @@ use crate::support::Folder;
 const LATER: &str = "2100-01-01T00:00:00Z";
 
 /// A suspect that is the teacher itself, a control, committed keys, and an opening of the tested layer.
-fn setup() -> Folder {
+pub(crate) fn setup() -> Folder {
     let folder = Folder::new();
     folder.line("profile new --out p.json").expect(0);
     // A fixed key: under one of a hundred keys an innocent control has p below 0.01.

@@ -115,6 +115,7 @@ fn help_teaches() {
         "detect",
         "scan",
         "demo",
+        "report",
     ] {
         let run = folder.line(&format!("{command} --help")).expect(0);
         assert!(run.stdout.contains("Usage: watermark"), "{command}");

@@ -14,6 +14,7 @@ mod ledger;
 mod mark;
 mod plan;
 mod probe;
+mod report;
 mod scan;
 mod scan_plots;
 mod server;

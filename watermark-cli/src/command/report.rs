@@ -1,0 +1,61 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use watermark_cli::evidence::Context;
+use watermark_cli::report;
+
+use super::verify::public_key;
+use super::{claim, print};
+
+/// Make a page of an evidence bundle that people can read
+///
+/// The bundle is verified first, as `watermark verify` does, and the page says what was checked and what was not. One file, without
+/// scripts, that loads nothing from elsewhere. With the answers (--data) it also shows the fresh keys, the evidence curve and
+/// some answers.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  watermark report evidence.json -o report.html
+  watermark report evidence.json --data suspect.jsonl --data control.jsonl --trusted-key HEX -o report.html
+  watermark report evidence.json --data suspect.jsonl --redact -o report.html
+
+Exit codes: 0 = written, and the bundle holds, whatever its verdict; 1 = written, but the bundle does not hold; 2 = an error.")]
+pub(crate) struct Args {
+    /// The bundle
+    evidence: PathBuf,
+    /// The page to write; never overwritten
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// An answer file or a records file of the case (repeatable)
+    #[arg(long, value_name = "FILE")]
+    data: Vec<PathBuf>,
+    /// Show no answers
+    #[arg(long)]
+    redact: bool,
+    /// A key whose signature you trust, 64 hexadecimal digits or a file with them (repeatable); all who signed must be named
+    #[arg(long, value_name = "HEX|FILE")]
+    trusted_key: Vec<String>,
+    /// tokenizer.json of the mark; default: beside the bundle, else the embedded one
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Certificates (PEM) that time stamps must chain to, checked by the program openssl
+    #[arg(long, value_name = "FILE")]
+    authority: Option<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if self.out.exists() {
+            bail!("{} exists and is not overwritten; choose another name", self.out.display());
+        }
+        let trusted = self.trusted_key.iter().map(|key| public_key(key)).collect::<Result<_>>()?;
+        let context = Context { data: self.data, tokenizer: self.tokenizer, trusted, authority: self.authority };
+        let report = report::write(&self.evidence, &context, !self.redact, &self.out)?;
+        for fault in &report.faults {
+            print(&format!("{:<15} {}", fault.code, fault.what.escape_debug()))?;
+        }
+        print(&format!("Wrote {}.", self.out.display()))?;
+        Ok(claim(report.faults.is_empty()))
+    }
+}

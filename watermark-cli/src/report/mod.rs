@@ -1,0 +1,122 @@
+//! One self-contained page that says what an evidence bundle shows, what was checked of it and what was not.
+//!
+//! Names, questions and answers are strangers' text: the template engine escapes every value and shows what would be hidden
+//! ([`visible`]), so that no part of a page can forget it. The page has no script and loads nothing.
+
+mod claims;
+mod draw;
+mod insight;
+mod number;
+mod outcome;
+mod pictures;
+mod steps;
+mod tables;
+mod visible;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value, escape_formatter};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::evidence::{Context, Report, check};
+use crate::files::{read_bounded, write_new};
+use crate::tokenizer::hex;
+use claims::Claims;
+pub use insight::Insight;
+use outcome::Outcome;
+use steps::Checked;
+
+/// Characters of one text that are shown.
+const MOST_OF_A_TEXT: usize = 1500;
+
+/// The largest bundle; the core refuses larger ones too.
+const MAX_BUNDLE: u64 = 1 << 25;
+
+/// Checks the bundle at `path` and writes its page to a new file; `texts` says whether answers among the data may be shown.
+///
+/// # Errors
+/// If a file cannot be read, or `out` exists. What does not hold is no error: the page says it.
+pub fn write(path: &Path, context: &Context, texts: bool, out: &Path) -> Result<Report> {
+    let bytes = read_bounded(path, MAX_BUNDLE).with_context(|| format!("reading {}", path.display()))?;
+    let report = check(path, &bytes, context)?;
+    let insight = match &report.bundle {
+        Some(bundle) if report.integrity() => Insight::read(path, bundle, context, texts)?,
+        _ => None,
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let source = Source { name: &name, bytes: &bytes, report: &report, context, insight: insight.as_ref() };
+    write_new(out, page(&source)?.as_bytes())?;
+    Ok(report)
+}
+
+/// What a page is made from.
+pub struct Source<'a> {
+    /// Name of the bundle's file.
+    pub name: &'a str,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// What was found in them.
+    pub report: &'a Report,
+    /// What the reader brought along.
+    pub context: &'a Context,
+    /// What the suspect's answers add; only of a bundle that holds.
+    pub insight: Option<&'a Insight>,
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    title: &'a str,
+    style: &'static str,
+    style_hash: String,
+    outcome: Outcome,
+    checked: Checked,
+    claims: Option<Claims>,
+    source: Origin<'a>,
+}
+
+#[derive(Serialize)]
+struct Origin<'a> {
+    name: &'a str,
+    sha256: String,
+    software: &'static str,
+}
+
+/// The page in UTF-8; the same source gives the same bytes.
+///
+/// # Errors
+/// If the template fails, which it does not.
+pub fn page(source: &Source<'_>) -> Result<String> {
+    let style = include_str!("style.css");
+    let bundle = source.report.bundle.as_ref();
+    let page = Page {
+        title: "Evidence report",
+        style,
+        // No other style may act, whatever a text brings along.
+        style_hash: format!("sha256-{}", STANDARD.encode(Sha256::digest(style))),
+        outcome: Outcome::of(source.report),
+        checked: Checked::of(source.report, source.context),
+        claims: bundle.map(|bundle| Claims::of(bundle, source)),
+        source: Origin {
+            name: source.name,
+            sha256: hex(&Sha256::digest(source.bytes)),
+            software: concat!("watermark ", env!("CARGO_PKG_VERSION")),
+        },
+    };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_formatter(|out, state, value| match value.as_str() {
+        Some(text) if !value.is_safe() => {
+            escape_formatter(out, state, &Value::from(visible::visible(text, MOST_OF_A_TEXT)))
+        }
+        _ => escape_formatter(out, state, value),
+    });
+    // The ending switches escaping on.
+    environment.add_template("page.html", include_str!("page.html")).context("the report's template")?;
+    let html = environment.get_template("page.html").and_then(|template| template.render(Serde(&page)));
+    html.context("the report's template")
+}

@@ -1,0 +1,115 @@
+use serde::Serialize;
+use watermark_core::detect::RESAMPLING_KEYS;
+use watermark_core::evidence::bundle::{Bundle, DecidedBy, EffectUnit, VerdictWord};
+
+use super::draw::short;
+use super::number::{chance, level};
+use super::pictures::deciding;
+use crate::evidence::Report;
+
+/// The verdict in a sentence, and what it means.
+#[derive(Serialize)]
+pub(super) struct Outcome {
+    /// Class of the box.
+    pub(super) tone: &'static str,
+    pub(super) headline: String,
+    pub(super) sentences: Vec<String>,
+}
+
+impl Outcome {
+    pub(super) fn of(report: &Report) -> Self {
+        match &report.bundle {
+            Some(bundle) if report.integrity() => Self::of_sound(bundle, report),
+            Some(_) => Self::broken(
+                "No result: this evidence does not hold together",
+                "It says more below than it can support. Read the numbers as claims of whoever wrote the file, and ask them for a bundle \
+                 that verifies.",
+            ),
+            None => Self::broken(
+                "No result: this file is not evidence",
+                "Its signature, form or parts do not hold, so nothing of what it says is repeated here.",
+            ),
+        }
+    }
+
+    fn broken(headline: &str, sentence: &str) -> Self {
+        Self { tone: "broken", headline: headline.to_owned(), sentences: vec![sentence.to_owned()] }
+    }
+
+    fn of_sound(bundle: &Bundle, report: &Report) -> Self {
+        let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
+        let (name, alpha) = (short(&registration.suspect), level(registration.alpha));
+        let by_e = predicate.decided_by == DecidedBy::EValue;
+        let log10_p = deciding(&predicate.suspect, by_e);
+        let mut sentences = Vec::new();
+        let (tone, headline) = match predicate.verdict {
+            VerdictWord::Detected => {
+                let stopping = if by_e { ", however the collection was stopped" } else { "" };
+                sentences.push(format!(
+                    "If its answers had nothing to do with the key, chance would give a result at least this strong in at most {} such \
+                     tests{stopping}. The level fixed beforehand was {alpha}.",
+                    chance(log10_p)
+                ));
+                sentences.push(
+                    "That means: the model that answered learned, directly or through others, from text that was marked under this key. It \
+                     does not say how the text got there; see below."
+                        .to_owned(),
+                );
+                ("detected", format!("Detected: the answers of “{name}” depend on the key"))
+            }
+            VerdictWord::NotDetected => {
+                sentences.push(format!(
+                    "Chance alone gives a result at least this strong in {} such tests; the level fixed beforehand was {alpha}. That is no \
+                     proof that the model is independent of the key.",
+                    chance(log10_p)
+                ));
+                if let Some(effect) = predicate.smallest_effect {
+                    let what = match effect.of {
+                        EffectUnit::OnesShare => "a share of list tokens among distinct pairs of",
+                        EffectUnit::MeanScore => "a mean score of distinct pairs of",
+                    };
+                    sentences.push(format!(
+                        "With {:.0} % probability the data would have shown {what} {:.4} or more; a weaker trace could be missed.",
+                        100.0 * effect.power,
+                        effect.value
+                    ));
+                }
+                ("not_detected", format!("Not detected: the answers of “{name}” do not show the key"))
+            }
+            VerdictWord::Inconclusive => {
+                sentences.extend(reasons(bundle));
+                ("inconclusive", format!("Inconclusive: nothing can be said about “{name}”"))
+            }
+        };
+        if report.faults.is_empty() {
+            let data = match report.recomputed.len() {
+                0 => "This page did not see the answers: that the counts are theirs is the signer’s word.".to_owned(),
+                n => format!("The counts were recomputed from {n} of {} answer files.", bundle.samples().count()),
+            };
+            sentences.push(format!("The file holds together: signatures, proofs and arithmetic were checked. {data}"));
+        } else {
+            sentences.push("Whoever signed is not trusted by the reader of this page.".to_owned());
+        }
+        Self { tone, headline, sentences }
+    }
+}
+
+/// Why a verdict is inconclusive.
+fn reasons(bundle: &Bundle) -> Vec<String> {
+    let predicate = &bundle.statement.predicate;
+    let mut reasons = Vec::new();
+    if predicate.suspect.n_scored == 0 {
+        reasons.push("The answers hold nothing that could be scored.".to_owned());
+    }
+    if !predicate.controls_agree {
+        reasons.push(
+            "A control model, which is known to be independent of the key, looks marked too: the procedure is not calibrated here.".to_owned(),
+        );
+    }
+    if !predicate.resampling_agrees {
+        reasons.push(format!(
+            "Too many of the fresh keys did as well as the real one (at least {RESAMPLING_KEYS} were tried): the p-value cannot be right."
+        ));
+    }
+    reasons
+}

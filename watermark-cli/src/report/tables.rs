@@ -1,0 +1,282 @@
+use serde::Serialize;
+use watermark_core::evidence::PublicKey;
+use watermark_core::evidence::bundle::{
+    Bundle, CollectedBy, DecidedBy, SampleEvidence, Stopping, VerdictWord, WeightRule,
+};
+
+use super::Insight;
+use super::draw::short;
+use super::number::grouped;
+use super::pictures::deciding;
+use crate::tokenizer::hex;
+
+/// Rows of one table; a bundle may hold more.
+const MOST_ROWS: usize = 500;
+
+/// A table whose first column names its rows.
+#[derive(Serialize)]
+pub(super) struct Table {
+    caption: String,
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+    /// Whether its cells are numbers.
+    numbers: bool,
+    /// Whether it is long and needs little width.
+    narrow: bool,
+    /// Rows left out.
+    more: usize,
+}
+
+impl Table {
+    fn new<const N: usize>(caption: &str, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Self {
+        let mut rows = rows.into_iter().map(Vec::from);
+        Self {
+            caption: caption.to_owned(),
+            head: head.map(str::to_owned).to_vec(),
+            rows: rows.by_ref().take(MOST_ROWS).collect(),
+            numbers: false,
+            narrow: false,
+            more: rows.count(),
+        }
+    }
+
+    fn of_numbers(self) -> Self {
+        Self { numbers: true, ..self }
+    }
+}
+
+/// Suspect and controls with their names.
+fn samples(bundle: &Bundle) -> impl Iterator<Item = (String, &SampleEvidence)> {
+    bundle.samples().enumerate().map(|(at, sample)| {
+        (format!("{} ({})", short(&sample.model), if at == 0 { "suspect" } else { "control" }), sample)
+    })
+}
+
+pub(super) fn timeline(bundle: &Bundle, stamps: &[Option<String>; 2]) -> Table {
+    let predicate = &bundle.statement.predicate;
+    let given = &predicate.time_stamps;
+    let stamp = |given: &Option<String>, at: usize| match (given, &stamps[at]) {
+        (None, _) => "the signer’s own clock".to_owned(),
+        (Some(_), None) => {
+            "the signer’s own clock; a time stamp by others is in the bundle and was not checked here".to_owned()
+        }
+        (Some(_), Some(time)) => format!("a time stamp by others says {time}"),
+    };
+    let mut rows = vec![
+        [bundle.head.signed_at.clone(), "The key was committed to".to_owned(), stamp(&given.head, 0)],
+        [
+            bundle.registration.registered_at.to_string(),
+            "The test was registered".to_owned(),
+            stamp(&given.registration, 1),
+        ],
+    ];
+    for (name, sample) in samples(bundle) {
+        rows.push(match &sample.collected {
+            Some(times) => [
+                format!("{} to {}", times.first, times.last),
+                format!("Answers of {name} were collected"),
+                "stated in the answer file".to_owned(),
+            ],
+            None => [
+                "not stated".to_owned(),
+                format!("Answers of {name} were collected"),
+                "the signer’s word only".to_owned(),
+            ],
+        });
+    }
+    let signed = predicate.signed_at.to_string();
+    rows.push([signed, "This evidence was signed".to_owned(), "the signer’s own clock".to_owned()]);
+    Table::new("What happened when (UTC)", ["When", "What", "Who says so"], rows)
+}
+
+pub(super) fn registration(bundle: &Bundle) -> Table {
+    let of = &bundle.registration;
+    let controls = if of.controls.is_empty() {
+        "none".to_owned()
+    } else {
+        of.controls.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")
+    };
+    let weights = match of.weights {
+        WeightRule::Sqrt => "the square root of how often a pair occurred",
+        WeightRule::None => "every distinct pair once",
+    };
+    let stopping = match of.stopping {
+        Stopping::Fixed => "one answer to every prompt; the p-value decides",
+        Stopping::EProcess => "collection may stop after any prompt; the e-value decides",
+    };
+    let rows = [
+        ("Suspect", of.suspect.clone()),
+        ("Controls", controls),
+        ("Access", "answers, as text".to_owned()),
+        ("Prompts", format!("{} prompts in a fixed order", grouped(of.prompts.count))),
+        ("Stopping rule", stopping.to_owned()),
+        ("Weights", weights.to_owned()),
+        ("Level of the verdict", format!("{:?}", of.alpha)),
+        ("Fresh keys to compare with", grouped(of.resample.into())),
+        ("Layer of the mark", of.layer.clone()),
+        ("Path of the key", of.key_path.clone()),
+    ];
+    Table::new("What was registered", ["Field", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
+}
+
+pub(super) fn earlier(bundle: &Bundle) -> Table {
+    let rows = (1_u64..).zip(&bundle.statement.predicate.earlier).map(|(at, earlier)| {
+        let evidence = earlier.evidence_sha256.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+        let verdict = earlier.verdict.map_or("nothing was run, says the signer", word).to_owned();
+        [at.to_string(), verdict, earlier.registration_sha256.to_string(), evidence]
+    });
+    let mut table = Table::new(
+        "Earlier registered tests of this suspect",
+        ["Test", "What came of it", "SHA-256 of its registration", "SHA-256 of its evidence"],
+        rows,
+    );
+    if table.rows.is_empty() {
+        table.rows.push(["none is named", "", "", ""].map(str::to_owned).to_vec());
+    }
+    table
+}
+
+pub(super) fn word(verdict: VerdictWord) -> &'static str {
+    match verdict {
+        VerdictWord::Detected => "detected",
+        VerdictWord::NotDetected => "not_detected",
+        VerdictWord::Inconclusive => "inconclusive",
+    }
+}
+
+pub(super) fn results(bundle: &Bundle) -> Table {
+    let rows = samples(bundle).map(|(name, of)| {
+        let numbers = [of.log10_p, of.log10_p_distinct, of.ln_e].map(|value| format!("{value:?}"));
+        let [p, distinct, e] = numbers;
+        [name, grouped(of.records.count), grouped(of.n_scored), p, distinct, e]
+    });
+    let head = ["Model", "Answers", "Distinct pairs", "log10_p", "log10_p_distinct", "ln_e"];
+    Table::new("The tests", head, rows).of_numbers()
+}
+
+pub(super) fn counts(bundle: &Bundle) -> Table {
+    let rows = samples(bundle).map(|(name, of)| {
+        let [a, b, c, d, e] = [of.tokens, of.n_scored, of.n_duplicate, of.n_excluded, of.n_short_context].map(grouped);
+        [name, a, b, c, d, e]
+    });
+    let head = ["Model", "tokens", "n_scored", "n_duplicate", "n_excluded", "n_short_context"];
+    Table::new("What became of every token", head, rows).of_numbers()
+}
+
+pub(super) fn sums(bundle: &Bundle) -> Table {
+    let rows = samples(bundle).map(|(name, of)| {
+        [name, of.score.0.to_string(), of.statistic.0.to_string(), of.weight.0.to_string(), of.stopped.to_string()]
+    });
+    Table::new("Sums over the pairs", ["Model", "score", "statistic", "weight", "stopped"], rows).of_numbers()
+}
+
+pub(super) fn decision(bundle: &Bundle) -> Table {
+    let predicate = &bundle.statement.predicate;
+    let by_e = predicate.decided_by == DecidedBy::EValue;
+    let fresh = &predicate.resampling;
+    let exceedances = format!("{} of {}", grouped(fresh.at_least), grouped(fresh.keys));
+    let rows = [
+        ("decided_by", if by_e { "ln_e" } else { "log10_p" }.to_owned()),
+        ("log10 p that decides", format!("{:?}", deciding(&predicate.suspect, by_e))),
+        ("log10 of the level", format!("{:?}", bundle.registration.alpha.log10())),
+        ("Fresh keys at least as strong", exceedances),
+        ("Seed of the fresh keys", fresh.seed.to_string()),
+        ("resampling_agrees", predicate.resampling_agrees.to_string()),
+        ("controls_agree", predicate.controls_agree.to_string()),
+        ("Family (Holm)", format!("{} test", predicate.family.size)),
+        ("verdict", word(predicate.verdict).to_owned()),
+    ];
+    Table::new("How the verdict follows", ["Number", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
+}
+
+pub(super) fn rules(bundle: &Bundle) -> Table {
+    let of = &bundle.statement.predicate.rules;
+    let rows =
+        [("Context", &of.context), ("Repeats", &of.dedup), ("Not counted", &of.exclusion), ("Filter", &of.filter)];
+    Table::new("What counts", ["Rule", "In words"], rows.map(|(name, value)| [name.to_owned(), value.clone()]))
+}
+
+pub(super) fn layer(bundle: &Bundle) -> Table {
+    use watermark_core::scheme::Scheme;
+    let (layer, info) = (&bundle.layer, &bundle.profile.tokenizer);
+    let mut rows = vec![
+        ("Profile", bundle.profile.name.clone()),
+        ("Layer", layer.name.clone()),
+        ("Scheme", layer.scheme.name().to_owned()),
+        ("Context width in tokens", layer.width.to_string()),
+        ("PRF", "chacha20-v1".to_owned()),
+        ("Tokenizer SHA-256", hex(&info.sha256)),
+        ("vocab_size", grouped(info.vocab_size.into())),
+    ];
+    if let Scheme::Greenlist(scheme) = layer.scheme {
+        rows.insert(3, ("gamma (share of the list by chance)", format!("{:?}", scheme.gamma())));
+    }
+    Table::new("The mark", ["Field", "Value"], rows.into_iter().map(|(name, value)| [name.to_owned(), value]))
+}
+
+/// Distinct pairs by how often they occurred, one table a model.
+pub(super) fn classes(bundle: &Bundle) -> Vec<Table> {
+    let of = |(name, sample): (String, &SampleEvidence)| {
+        let rows = sample.classes.iter().map(|class| [class.count, class.pairs].map(grouped)).zip(&sample.classes);
+        let rows = rows.map(|([count, pairs], class)| [count, pairs, class.score.0.to_string()]);
+        let table = Table::new(&format!("Classes of {name}"), ["count", "pairs", "score"], rows).of_numbers();
+        Table { narrow: true, ..table }
+    };
+    // Each is as long as a page: those of many controls are in the bundle.
+    samples(bundle).take(9).map(of).collect()
+}
+
+/// Fresh keys in order of strength, at some ranks.
+pub(super) fn fresh_keys(insight: &Insight) -> Option<Table> {
+    let mut sorted = insight.fresh_log10_p.clone();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let at = |percent: usize| sorted[last * percent / 100];
+    let rows = [("strongest", 0), ("1 %", 1), ("10 %", 10), ("median", 50), ("90 %", 90), ("weakest", 100)];
+    let rows = rows.map(|(name, percent)| [name.to_owned(), format!("{:?}", at(percent))]);
+    Some(
+        Table::new("log10_p under the fresh keys (recomputed from the answers)", ["Rank", "log10_p"], rows)
+            .of_numbers(),
+    )
+}
+
+pub(super) fn files(bundle: &Bundle) -> Table {
+    let subjects = bundle.statement.subject.iter().zip(samples(bundle));
+    let rows = subjects.map(|(subject, (name, sample))| {
+        let collection = match sample.collection {
+            CollectedBy::NotWitnessed => "not independently witnessed",
+            CollectedBy::Replicate => "replicated without the key",
+        };
+        [
+            name,
+            subject.name.clone(),
+            subject.digest.sha256.to_string(),
+            sample.records.sha256.to_string(),
+            collection.to_owned(),
+        ]
+    });
+    let head = ["Model", "Answer file", "Its SHA-256", "SHA-256 of its records file", "Collection"];
+    Table::new("Answer files", head, rows)
+}
+
+pub(super) fn digests(bundle: &Bundle) -> Table {
+    let (of, key) = (&bundle.registration, &bundle.statement.predicate.key);
+    let mut rows = vec![
+        ("Profile".to_owned(), of.profile_sha256.to_string()),
+        ("Signed head of the key commitments".to_owned(), of.head_sha256.to_string()),
+        (format!("Root of the {} key commitments", grouped(bundle.head.size)), hex(&bundle.head.root)),
+        (format!("Commitment to the key, at index {}", grouped(key.index)), key.leaf.commitment.to_string()),
+        ("Root of the prompts".to_owned(), of.prompts.root.to_string()),
+    ];
+    for (name, sample) in samples(bundle) {
+        rows.push((format!("Root of the records of {name}"), sample.records.root.to_string()));
+        rows.push((format!("Root of the prompts of {name}"), sample.prompts_root.to_string()));
+    }
+    Table::new("Digests", ["Of what", "SHA-256"], rows.into_iter().map(|(name, value)| [name, value]))
+}
+
+pub(super) fn signers(bundle: &Bundle) -> Table {
+    let rows = ["Evidence", "Registration", "Key commitments"].into_iter().zip(&bundle.signers);
+    let rows = rows.map(|(what, key): (_, &PublicKey)| [what.to_owned(), key.to_hex()]);
+    Table::new("Who signed (Ed25519 public keys)", ["What", "Public key"], rows)
+}
