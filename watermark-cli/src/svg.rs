@@ -70,9 +70,9 @@ pub(crate) fn rule(svg: &mut String, x1: f64, y1: f64, x2: f64, y2: f64, color: 
     );
 }
 
-/// Round numbers within [low, high], about five of them.
-pub(crate) fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 5.0;
+/// Round numbers within [low, high], about so many of them.
+pub(crate) fn ticks(low: f64, high: f64, about: u32) -> Vec<f64> {
+    let rough = (high - low) / f64::from(about);
     let power = 10f64.powi(rough.log10().floor() as i32);
     let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|&step| step >= rough).unwrap_or(rough);
     let first = (low / step).ceil() as i64;

@@ -55,13 +55,13 @@ fn e_panel(svg: &mut String, curves: &[Curve<'_>], alpha: f64) {
     let most = curves.iter().filter_map(|curve| curve.points.last()).map(|point| point.0).max().unwrap_or(1).max(1);
     let x = |n: u64| LEFT + (WIDTH - LEFT - RIGHT) * n as f64 / most as f64;
     let y = |v: f64| TOP + PANEL * (high - v.max(low)) / (high - low);
-    for tick in ticks(low, high) {
+    for tick in ticks(low, high, 5) {
         rule(svg, LEFT, y(tick), WIDTH - RIGHT, y(tick), "#e4e4e4", "");
         label(svg, LEFT - 8.0, y(tick) + 4.0, "end", &format!("{tick}"));
     }
     rule(svg, LEFT, y(threshold), WIDTH - RIGHT, y(threshold), "#b00", "6 4");
     label(svg, WIDTH - RIGHT, y(threshold) - 6.0, "end", &format!("1 / alpha = 10^{threshold:.0}"));
-    for tick in ticks(0.0, most as f64) {
+    for tick in ticks(0.0, most as f64, 5) {
         label(
             svg,
             LEFT + (WIDTH - LEFT - RIGHT) * tick / most as f64,
@@ -92,7 +92,7 @@ fn p_panel(svg: &mut String, strips: &[Strip<'_>], alpha: f64) {
     let low = strips.iter().flat_map(|strip| strip.log10_p).fold(threshold, |low, &p| low.min(p)) * 1.06;
     let x = |v: f64| WIDTH - RIGHT - (WIDTH - LEFT - RIGHT) * v / low;
     let bottom = STRIPS + ROW * strips.len() as f64;
-    for tick in ticks(low, 0.0) {
+    for tick in ticks(low, 0.0, 5) {
         rule(svg, x(tick), STRIPS - 8.0, x(tick), bottom, "#e4e4e4", "");
         label(svg, x(tick), bottom + 18.0, "middle", &format!("{tick}"));
     }

@@ -98,11 +98,7 @@ pub(super) fn short(name: &str) -> String {
 
 /// Round numbers within [low, high], about four of them.
 pub(super) fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let rough = (high - low) / 4.0;
-    let power = 10f64.powi(rough.log10().floor() as i32);
-    let step = [1.0, 2.0, 5.0, 10.0].iter().map(|m| m * power).find(|&step| step >= rough).unwrap_or(rough);
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    (first..=last).map(|i| i as f64 * step).collect()
+    crate::svg::ticks(low, high, 4)
 }
 
 fn escape(text: &str) -> String {

@@ -10,23 +10,37 @@ use super::finish::{Finishing, Layers};
 use super::folder::{self, Folder, InputFile, Manifest};
 use super::reading::{Shards, unfinished};
 use super::shard::Shard;
-use super::{Marks, Options, Outcome, Progress, in_pool};
+use super::{Marks, Outcome, Progress, in_pool};
 use crate::read::Select;
 use crate::tokenizer::hex;
 
-/// Scores the shards of folders that [`super::partials`] has written, in bounded memory, and writes what
-/// [`super::scan`] writes. Of `options` only `inputs` (the folders), `out`, `alpha`, `memory` and `threads` are used.
+/// What is merged, and at what cost.
+#[derive(Clone, Debug)]
+pub struct Merging {
+    /// Folders that [`super::partials`] has written, in any order.
+    pub parts: Vec<PathBuf>,
+    /// The run folder.
+    pub out: PathBuf,
+    /// As of [`super::Options`].
+    pub alpha: f64,
+    /// As of [`super::Options`].
+    pub memory: u64,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// Scores the shards of all parts, in bounded memory, and writes what [`super::scan`] writes.
 ///
 /// # Errors
 /// If a part is missing, unfinished, damaged, of another profile or tokenizer, or read otherwise than the others.
 pub fn merge(
-    options: &Options,
+    merging: &Merging,
     marks: &Marks<'_>,
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Outcome> {
-    in_pool(options.threads, || {
-        let parts = options.inputs.iter().map(|path| Ok((path, Manifest::read(path)?))).collect::<Result<Vec<_>>>()?;
+    in_pool(merging.threads, || {
+        let parts = merging.parts.iter().map(|path| Ok((path, Manifest::read(path)?))).collect::<Result<Vec<_>>>()?;
         let first = &parts.first().context("no parts to merge")?.1;
         let identity = marks.profiles.identity();
         check(&parts)?;
@@ -65,7 +79,7 @@ pub fn merge(
             let folder = parts[part].0.display();
             bail!("{folder}: {} is not read to its end, or its shards are damaged; run that part again", input.path);
         }
-        let folder = Folder::open(&options.out)?;
+        let folder = Folder::open(&merging.out)?;
         let inputs: Vec<InputFile> = inputs.into_iter().map(|(input, ..)| input.clone()).collect();
         let keys = Some(hex(marks.keys.fingerprint()));
         folder.begin(&Manifest { keys, part: None, list: None, inputs: inputs.clone(), ..first.clone() })?;
@@ -74,8 +88,8 @@ pub fn merge(
             marks,
             layers: Layers::new(marks.profiles, marks.keys),
             select: &select,
-            alpha: options.alpha,
-            memory: options.memory,
+            alpha: merging.alpha,
+            memory: merging.memory,
             stop,
             progress,
         };

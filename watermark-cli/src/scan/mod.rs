@@ -46,7 +46,7 @@ use folder::{Folder, InputFile, Manifest};
 pub use hits::Hit;
 pub use inputs::expand;
 pub use keys::Keys;
-pub use merge::merge;
+pub use merge::{Merging, merge};
 pub use profiles::Profiles;
 use reading::{Input, Reading, Shards};
 pub use result::{FindingLine, HitsLine, PositionsLine, ProfileLine, Summary, TokenizerLine, Totals};

@@ -457,10 +457,7 @@ fn events_and_the_loss_by_tokenising_again() {
 fn accounts_are_told_apart() {
     let folder = Folder::new();
     folder.line("profile new --out p.json").expect(0);
-    let mut profile: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
-    let layers = profile["layers"].as_array_mut().unwrap();
-    layers.iter_mut().find(|layer| layer["name"] == "provenance").unwrap()["per"] = json!("account");
-    folder.write("p.json", profile.to_string());
+    folder.key_per_account("p.json", "provenance");
     let path =
         folder.write("k.json", json!({"key": "watermark-key/1", "path": "", "node": "5b".repeat(32)}).to_string());
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();

@@ -139,10 +139,7 @@ fn pictures_of_hostile_names_are_plain_and_repeatable() {
 fn what_would_show_nothing_is_not_drawn() {
     let folder = Folder::new();
     folder.line("profile new --out p.json").expect(0);
-    let mut profile: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
-    let layers = profile["layers"].as_array_mut().unwrap();
-    layers.iter_mut().find(|layer| layer["name"] == "provenance").unwrap()["per"] = json!("account");
-    folder.write("p.json", profile.to_string());
+    folder.key_per_account("p.json", "provenance");
     folder.line("keygen --out k.json").expect(0);
     folder.write("a.txt", "Some text of nobody's, which is long enough for a few contexts.");
     let drawn = |run: &str| pictures(&folder, run).into_keys().collect::<Vec<_>>();

@@ -31,6 +31,14 @@ impl Folder {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
+    /// Gives a layer of a profile a key per account.
+    pub(crate) fn key_per_account(&self, profile: &str, layer: &str) {
+        let mut changed: Value = serde_json::from_str(&self.read(profile)).unwrap();
+        let layers = changed["layers"].as_array_mut().unwrap();
+        layers.iter_mut().find(|found| found["name"] == layer).unwrap()["per"] = "account".into();
+        self.write(profile, changed.to_string());
+    }
+
     /// The lines of a file of JSON lines.
     pub(crate) fn json_lines(&self, name: &str) -> Vec<Value> {
         self.read(name).lines().map(|line| serde_json::from_str(line).unwrap()).collect()

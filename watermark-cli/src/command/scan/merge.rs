@@ -2,8 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use watermark_cli::read::{InputFormat, Select};
-use watermark_cli::scan::{self, Marks, Options};
+use watermark_cli::scan::{self, Marks, Merging};
 
 use super::marks::{KeyArgs, ProfileArgs};
 use super::watch::Watch;
@@ -34,9 +33,6 @@ pub(crate) struct Args {
     keys: KeyArgs,
     #[command(flatten)]
     cost: CostArgs,
-    /// Records that may be unusable before the exit code is 2
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    max_bad_records: u64,
 }
 
 impl Args {
@@ -44,20 +40,17 @@ impl Args {
         self.cost.check()?;
         let profiles = self.profiles.of_parts(&self.parts)?;
         let keys = self.keys.read(&profiles)?;
-        let options = Options {
-            inputs: self.parts,
+        let merging = Merging {
+            parts: self.parts,
             out: self.cost.out.clone(),
-            input_format: InputFormat::Auto,
-            select: Select::default(),
             alpha: self.cost.alpha,
             memory: self.cost.memory,
             threads: self.cost.threads(),
-            shard_bytes: 0,
         };
         stop_on_interrupt()?;
-        let watch = Watch::new(&options.out, self.cost.json);
+        let watch = Watch::new(&merging.out, self.cost.json);
         let marks = Marks { profiles: &profiles, keys: &keys };
-        let outcome = scan::merge(&options, &marks, &STOP, &|progress| watch.see(progress));
-        finish(watch.outcome(outcome)?, &options.out, self.cost.json, self.max_bad_records)
+        let outcome = scan::merge(&merging, &marks, &STOP, &|progress| watch.see(progress));
+        finish(watch.outcome(outcome)?, &self.cost)
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod merge;
 mod tables;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -103,9 +103,6 @@ pub(crate) struct Args {
     /// Which part of the inputs this machine reads: the i-th of N, from 1/N to N/N, over the same inputs everywhere
     #[arg(long, value_name = "i/N", value_parser = part)]
     shard: Option<Part>,
-    /// Records that may be unusable before the exit code is 2
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    max_bad_records: u64,
 }
 
 /// What a run may take, and how it tells.
@@ -123,6 +120,9 @@ struct CostArgs {
     /// Family-wise level of the verdicts
     #[arg(long, default_value_t = 1e-6)]
     alpha: f64,
+    /// Records that may be unusable before the exit code is 2
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    max_bad_records: u64,
     /// Print events and the result as JSON lines instead of tables
     #[arg(long)]
     json: bool,
@@ -195,7 +195,11 @@ impl Args {
             let Some(unusable) = watch.outcome(outcome)? else { return Ok(stopped()) };
             let made = format!("part {}/{} is in {}", part.number, part.of, options.out.display());
             say(&format!("{made}; `watermark merge` takes it with the others"));
-            return Ok(if usable(&unusable, self.max_bad_records) { ExitCode::SUCCESS } else { ExitCode::from(2) });
+            return Ok(if usable(&unusable, self.cost.max_bad_records) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(2)
+            });
         }
         let keys = self.keys.read(&profiles)?;
         let options = self.options()?;
@@ -203,7 +207,7 @@ impl Args {
         let marks = Marks { profiles: &profiles, keys: &keys };
         let watch = Watch::new(&options.out, self.cost.json);
         let outcome = scan::scan(&options, &marks, &STOP, &|progress| watch.see(progress));
-        finish(watch.outcome(outcome)?, &options.out, self.cost.json, self.max_bad_records)
+        finish(watch.outcome(outcome)?, &self.cost)
     }
 
     fn options(&self) -> Result<Options> {
@@ -256,11 +260,12 @@ fn usable(unusable: &Unusable, max_bad_records: u64) -> bool {
 }
 
 /// Prints what came out, and says how the run ended.
-fn finish(outcome: Outcome, out: &Path, json: bool, max_bad_records: u64) -> Result<ExitCode> {
+fn finish(outcome: Outcome, cost: &CostArgs) -> Result<ExitCode> {
+    let out = &cost.out;
     let Outcome::Finished(finished) = outcome else { return Ok(stopped()) };
     std::fs::write(out.join("command.txt"), command_line()).with_context(|| format!("writing to {}", out.display()))?;
     let summary = &finished.summary;
-    if json {
+    if cost.json {
         print_json(&json!({"event": "result", "result": summary}))?;
     } else {
         tables::print_tables(&finished, out)?;
@@ -270,7 +275,7 @@ fn finish(outcome: Outcome, out: &Path, json: bool, max_bad_records: u64) -> Res
         bad_records: summary.totals.bad_records.values().sum(),
         unread: unread.map(|(path, error)| (path.to_owned(), error.to_owned())).collect(),
     };
-    if !usable(&unusable, max_bad_records) {
+    if !usable(&unusable, cost.max_bad_records) {
         return Ok(ExitCode::from(2));
     }
     Ok(claim(summary.findings.iter().any(|finding| finding.verdict == "detected")))

@@ -57,7 +57,7 @@ impl Bars<'_> {
             label(&mut svg, at, header, anchor, self.header[text]);
         }
         let x = |value: f64| BARS.0 + (BARS.1 - BARS.0) * (value / self.high).clamp(0.0, 1.0);
-        for tick in ticks(0.0, self.high) {
+        for tick in ticks(0.0, self.high, 5) {
             rule(&mut svg, x(tick), top, x(tick), bottom, "#ddd", "");
             label(&mut svg, x(tick), bottom + 16.0, "middle", &format!("{tick}"));
         }

@@ -105,10 +105,10 @@ impl Scale {
         let (right, bottom) = (LEFT + PANEL.0, self.top + PANEL.1);
         rule(svg, LEFT, bottom, right, bottom, "#666", "");
         rule(svg, LEFT, self.top, LEFT, bottom, "#666", "");
-        for tick in ticks(0.0, self.high).into_iter().filter(|tick| tick.fract() == 0.0) {
+        for tick in ticks(0.0, self.high, 5).into_iter().filter(|tick| tick.fract() == 0.0) {
             label(svg, self.x(tick), bottom + 18.0, "middle", &format!("{tick}"));
         }
-        for tick in ticks(0.0, self.strong) {
+        for tick in ticks(0.0, self.strong, 5) {
             label(svg, LEFT - 8.0, self.y(tick) + 4.0, "end", &format!("{tick}"));
         }
         let middle = (self.top + bottom) / 2.0;
