@@ -4,8 +4,12 @@ use watermark_core::evidence::bundle::{Bundle, CollectedBy, DecidedBy, WeightRul
 use super::insight::Example;
 use super::pictures::{self, Figure};
 use super::tables::{self, Table};
+use super::visible::visible;
 use super::{Insight, Source};
 use crate::evidence::Report;
+
+/// Characters of a question: it must not bury what follows.
+const MOST_OF_A_QUESTION: usize = 400;
 
 /// What a bundle says, section by section.
 #[derive(Serialize)]
@@ -52,7 +56,7 @@ impl Claims {
         let insight = source.insight;
         let stamped = source.report.time_stamps.iter().flatten().count();
         Self {
-            question: bundle.registration.question.clone(),
+            question: visible(&bundle.registration.question, MOST_OF_A_QUESTION),
             does_not_show: predicate.does_not_show.clone(),
             alternatives: predicate.alternatives.clone(),
             limits: limits(bundle, source.report),
@@ -133,8 +137,8 @@ fn limits(bundle: &Bundle, report: &Report) -> Vec<String> {
 fn figures(bundle: &Bundle, insight: Option<&Insight>) -> Vec<Figure> {
     let registration = &bundle.registration;
     let fresh = insight.map(|insight| insight.fresh_log10_p.as_slice());
-    let curve =
-        insight.and_then(|insight| pictures::curve(&insight.curve, registration.alpha, registration.weights.into()));
+    let curve = insight
+        .and_then(|insight| pictures::curve(&insight.curve, registration, bundle.statement.predicate.decided_by));
     let all = [Some(pictures::models(bundle)), pictures::fresh_keys(bundle, fresh), pictures::classes(bundle), curve];
     all.into_iter().flatten().collect()
 }

@@ -1,9 +1,10 @@
 //! The pictures of a report. What a bundle does not carry is not drawn: the caption says so.
 
 use serde::Serialize;
-use watermark_core::detect::Weights;
 use watermark_core::distill::log10_p_anytime;
-use watermark_core::evidence::bundle::{Bundle, ClassEvidence, SampleEvidence, Stopping};
+use watermark_core::evidence::bundle::{
+    Bundle, ClassEvidence, DecidedBy, Registration, SampleEvidence, Stopping, WeightRule,
+};
 use watermark_core::scheme::NullLaw;
 
 use super::draw::{COMPARED, Drawing, FAINT, LEFT, LEVEL, RIGHT, TESTED, WIDTH, short, ticks};
@@ -260,11 +261,11 @@ fn grouped_classes(classes: &[ClassEvidence]) -> Vec<Group> {
 }
 
 /// The e-value as distinct pairs arrive, each of weight 1: (pairs so far, ln e).
-pub(super) fn curve(points: &[(u64, f64)], alpha: f64, weights: Weights) -> Option<Figure> {
+pub(super) fn curve(points: &[(u64, f64)], registration: &Registration, decided_by: DecidedBy) -> Option<Figure> {
     const TOP: f64 = 34.0;
     const HEIGHT: f64 = 180.0;
     let &(most, last) = points.last()?;
-    let needed = -alpha.log10();
+    let needed = -registration.alpha.log10();
     let values = || points.iter().map(|point| log10_e(point.1));
     let high = values().fold(needed, f64::max) * 1.08;
     let low = values().fold(0.0, f64::min).max(-high);
@@ -283,10 +284,14 @@ pub(super) fn curve(points: &[(u64, f64)], alpha: f64, weights: Weights) -> Opti
     drawing.rule((LEFT, y(needed)), (RIGHT, y(needed)), LEVEL, "6 4");
     drawing.colored(RIGHT, y(needed) - 6.0, "end", LEVEL, &format!("needed at this level, {}", power(needed)));
     drawing.line(points.iter().map(|&(n, ln_e)| (x(n as f64), y(log10_e(ln_e)))), TESTED);
-    let more = if weights == Weights::None {
+    let more = if registration.weights == WeightRule::None {
         ""
     } else {
         " Every pair counts once here; the e-value in the tables weights them by how often they occurred."
+    };
+    let role = match decided_by {
+        DecidedBy::Tail => " It decides nothing here: the registered rule is the p-value of the whole sample.",
+        DecidedBy::EValue => "",
     };
     Some(Figure {
         title: "Evidence as the answers come in".to_owned(),
@@ -297,7 +302,7 @@ pub(super) fn curve(points: &[(u64, f64)], alpha: f64, weights: Weights) -> Opti
         )),
         caption: format!(
             "An e-value is a bet against chance that starts with 1: multiplied by a thousand, it would have been won by chance at most once in \
-             a thousand times, whenever one stops.{more}"
+             a thousand times, whenever one stops.{more}{role}"
         ),
     })
 }

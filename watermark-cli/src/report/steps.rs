@@ -1,7 +1,11 @@
 use serde::Serialize;
 use watermark_core::evidence::bundle::{Bundle, Code};
 
+use super::visible::visible;
 use crate::evidence::{Context, Report};
+
+/// Characters of a finding; model names in it have no limit.
+const MOST_OF_A_FINDING: usize = 400;
 
 /// What was looked at, and what came of it.
 #[derive(Serialize)]
@@ -59,13 +63,14 @@ impl Checked {
                 format!("Of {} steps, {holds} hold, {fails} FAIL and {open} were not made.", STEPS.len())
             }
         };
-        let mut open = report.not_checked.clone();
+        let shown = |text: &String| visible(text, MOST_OF_A_FINDING);
+        let mut open: Vec<String> = report.not_checked.iter().map(shown).collect();
         if report.bundle.is_none() {
             open.push("everything that comes after the first fault".to_owned());
         }
         open.push("whether the answers came from the model that they are said to come from".to_owned());
         open.push("whether other analyses were made and not registered".to_owned());
-        let faults = report.faults.iter().map(|fault| Finding { code: fault.code.as_str(), what: fault.what.clone() });
+        let faults = report.faults.iter().map(|fault| Finding { code: fault.code.as_str(), what: shown(&fault.what) });
         Self { summary, faults: faults.collect(), open, steps }
     }
 }
