@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::io::Write;
 use std::process::Stdio;
 
-use crate::support::{Folder, Run};
+use crate::support::Folder;
 
 fn setup() -> Folder {
     let folder = Folder::new();
@@ -143,7 +143,7 @@ fn files_that_grow_or_vanish() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         change(&input);
-        Run::of(child).fails_with(&[name, says]);
+        folder.ended(child).fails_with(&[name, says]);
         assert!(!folder.path(&format!("{name}.run/result.json")).exists());
     }
 }

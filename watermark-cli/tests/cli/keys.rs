@@ -110,7 +110,7 @@ fn at_terminal(folder: &Folder, line: &str, typed: &str) -> Option<Run> {
         }
     };
     child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-    Some(Run::of(child))
+    Some(folder.ended(child))
 }
 
 #[test]
@@ -422,13 +422,12 @@ basicConstraints = CA:FALSE
 keyUsage = digitalSignature
 ";
 
-/// Whatever was printed or published holds no node, seed, salt or passphrase: raw, hexadecimal or base64 at any alignment.
+/// Every command of custody, good and failing; the folder looks for secrets when it goes.
 #[test]
 fn nothing_secret_is_printed_or_published() {
     let folder = Folder::new();
     folder.secret("pass", PASSPHRASE);
     folder.line("profile new --out p.json").expect(0);
-    let mut printed = Vec::new();
     for line in [
         "keygen --out k.json --json",
         "key signing --out s.json --json",
@@ -453,48 +452,5 @@ fn nothing_secret_is_printed_or_published() {
     ] {
         let run = folder.line(line);
         assert!(!run.stderr.contains("panicked"), "{line}: {}", run.stderr);
-        printed.push((line.to_owned(), (run.stdout + &run.stderr).into_bytes()));
     }
-    for name in ["c/head.json", "c/head.tsq", "d/head.json", "d/head.tsq", "p.json", "sealed.json"] {
-        printed.push((name.to_owned(), std::fs::read(folder.path(name)).unwrap()));
-    }
-    let mut secrets: Vec<Vec<u8>> = ["k.json", "s.json", "e.json", "o.json"].map(|name| folder.hidden(name)).to_vec();
-    let openings: Value = serde_json::from_str(&folder.read("c/openings.json")).unwrap();
-    for leaf in openings["leaves"].as_array().unwrap() {
-        let salt = leaf["salt"].as_str().unwrap();
-        secrets.push((0..64).step_by(2).map(|i| u8::from_str_radix(&salt[i..i + 2], 16).unwrap()).collect());
-    }
-    secrets.push(PASSPHRASE.as_bytes().to_vec());
-    let mut forms = 0;
-    for secret in &secrets {
-        for form in forms_of(secret) {
-            forms += 1;
-            for (source, bytes) in &printed {
-                let found = bytes.windows(form.len()).any(|window| window.eq_ignore_ascii_case(&form));
-                assert!(!found, "a secret is in {source}");
-            }
-        }
-    }
-    assert_eq!(forms, secrets.len() * 8);
-    // The search finds what is there.
-    let key = std::fs::read(folder.path("k.json")).unwrap();
-    assert!(forms_of(&secrets[0]).iter().any(|form| key.windows(form.len()).any(|window| window == form)));
-}
-
-/// A secret as it is, in hexadecimal, and in both alphabets of base64 at each of three alignments.
-fn forms_of(secret: &[u8]) -> Vec<Vec<u8>> {
-    let mut forms =
-        vec![secret.to_vec(), secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()];
-    for alphabet in [&b"+/"[..], b"-_"] {
-        for skip in 0..3 {
-            forms.push(base64(&secret[skip..skip + (secret.len() - skip) / 3 * 3], alphabet));
-        }
-    }
-    forms
-}
-
-fn base64(bytes: &[u8], last: &[u8]) -> Vec<u8> {
-    let alphabet: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(last.iter().copied()).collect();
-    let bits = |chunk: &[u8]| chunk.iter().fold(0_usize, |bits, &byte| bits << 8 | usize::from(byte));
-    bytes.chunks_exact(3).flat_map(|chunk| [18, 12, 6, 0].map(|shift| alphabet[bits(chunk) >> shift & 63])).collect()
 }

@@ -10,6 +10,7 @@ mod evidence;
 mod files;
 mod hostile;
 mod keys;
+mod leaks;
 mod ledger;
 mod mark;
 mod plan;

@@ -248,7 +248,7 @@ fn an_interrupted_run_finishes_what_is_under_way() {
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    Run::of(child).fails_with(&["interrupted", "the same command goes on"]);
+    folder.ended(child).fails_with(&["interrupted", "the same command goes on"]);
     let asked = server.requests().len();
     assert!(asked < 12);
     assert_eq!(transcript(&folder, "run").len(), asked, "every request that was sent is in the transcript");
@@ -448,7 +448,9 @@ fn a_marked_model_decides_early() {
     let line = line.replace(" --api-key-file token", "");
     let command = |token: &str| {
         let mut command = folder.command(format!("{line} --out environment").split_whitespace());
-        Run::of(command.env("WATERMARK_API_KEY", token).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        folder.ended(
+            command.env("WATERMARK_API_KEY", token).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(),
+        )
     };
     command("two words").fails_with(&["WATERMARK_API_KEY", "one word"]);
     keeps_the_token(&folder, "environment", &command(TOKEN).expect(0));

@@ -229,22 +229,14 @@ fn an_interrupt_is_a_clean_stop() {
     let big = folder.read("corpus/a.jsonl").repeat(40);
     folder.write("corpus/a.jsonl", big);
     let arguments = format!("{SCAN} --threads 1 --out run corpus");
-    let child = Command::new(env!("CARGO_BIN_EXE_watermark"))
-        .args(arguments.split_whitespace())
-        .current_dir(folder.path("."))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child =
+        folder.command(arguments.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let shards = || std::fs::read_dir(folder.path("run/shards")).map_or(0, Iterator::count);
     while shards() < 6 {
         std::thread::sleep(Duration::from_millis(2));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("goes on from here"), "{stderr}");
+    folder.ended(child).fails_with(&["goes on from here"]);
     assert!(!folder.path("run/result.json").exists());
     let status: Value = serde_json::from_str(&folder.read("run/status.json")).unwrap();
     assert_eq!(status["phase"], "stopped");

@@ -1,12 +1,19 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-/// A fresh folder below cargo's own temporary one, removed at the end.
-pub(crate) struct Folder(PathBuf);
+use crate::leaks;
+
+/// A fresh folder below cargo's own temporary one. At the end, no secret may be where it does not belong, in its files or in what
+/// was printed; then it is removed.
+pub(crate) struct Folder {
+    path: PathBuf,
+    printed: Mutex<Vec<u8>>,
+}
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
@@ -15,11 +22,11 @@ impl Folder {
         let name = format!("cli-{}-{}", std::process::id(), FOLDERS.fetch_add(1, Ordering::Relaxed));
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self { path, printed: Mutex::default() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -62,13 +69,26 @@ impl Folder {
         // The program may end without reading.
         let _ = pipe.write_all(stdin.as_bytes());
         drop(pipe);
-        Run::of(child)
+        self.ended(child)
+    }
+
+    /// What a child printed and how it ended.
+    pub(crate) fn ended(&self, child: Child) -> Run {
+        let output = child.wait_with_output().unwrap();
+        let mut printed = self.printed.lock().unwrap();
+        printed.extend_from_slice(&output.stdout);
+        printed.extend_from_slice(&output.stderr);
+        Run {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 
     /// The program in this folder, to be started.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_watermark"));
-        command.args(arguments).current_dir(&self.0).env_remove("WATERMARK_API_KEY");
+        command.args(arguments).current_dir(&self.path).env_remove("WATERMARK_API_KEY");
         command
     }
 
@@ -80,7 +100,10 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if !std::thread::panicking() {
+            leaks::check(&self.path, self.printed.get_mut().unwrap());
+        }
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
@@ -92,16 +115,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// What a child printed and how it ended.
-    pub(crate) fn of(child: Child) -> Self {
-        let output = child.wait_with_output().unwrap();
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
     /// The exit code, with everything printed if it is another.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
