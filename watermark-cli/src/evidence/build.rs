@@ -14,7 +14,7 @@ use watermark_core::evidence::{TreeHead, merkle};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
-use super::sample::Answers;
+use super::sample::{Answers, names_apart};
 use crate::detect::resample_under;
 use crate::signer::Signer;
 use crate::tokenizer::{Tokenizer, hex};
@@ -90,6 +90,10 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) 
     let mut samples = vec![read(case.suspect, &registration.suspect)?];
     for (path, model) in case.controls.iter().zip(&registration.controls) {
         samples.push(read(path, model)?);
+    }
+    let paths: Vec<&Path> = std::iter::once(case.suspect).chain(case.controls.iter().map(PathBuf::as_path)).collect();
+    for (answers, name) in samples.iter_mut().zip(names_apart(&paths)?) {
+        answers.subject.name = name;
     }
     let mut measured = Vec::new();
     for answers in &samples {

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use sha2::{Digest as _, Sha256};
@@ -72,10 +72,31 @@ impl Answers {
             collected: collected.transpose().with_context(named)?,
             stopped: material.stopped,
         };
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| anyhow!("{}: its name is not UTF-8", named()))?.to_owned();
-        Ok(Self { subject: Subject { digest: SubjectDigest { sha256 }, name }, records, origin })
+        Ok(Self { subject: Subject { digest: SubjectDigest { sha256 }, name: tail(path, 1)? }, records, origin })
     }
+}
+
+/// Names for the files of one case: their own, with as many folders in front as tell them apart.
+///
+/// # Errors
+/// If a file is given twice.
+pub(super) fn names_apart(paths: &[&Path]) -> Result<Vec<String>> {
+    let longest = paths.iter().map(|path| path.components().count()).max().unwrap_or(1);
+    for parts in 1..=longest {
+        let names = paths.iter().map(|path| tail(path, parts)).collect::<Result<Vec<_>>>()?;
+        if (1..names.len()).all(|at| !names[..at].contains(&names[at])) {
+            return Ok(names);
+        }
+    }
+    bail!("one file is given for two models; suspect and controls have an answer file each")
+}
+
+/// The last `n` parts of a path, with slashes.
+fn tail(path: &Path, n: usize) -> Result<String> {
+    let parts = path.components().filter(|part| !matches!(part, Component::CurDir));
+    let parts: Option<Vec<&str>> = parts.map(|part| part.as_os_str().to_str()).collect();
+    let parts = parts.ok_or_else(|| anyhow!("answers {}: the name is not UTF-8", path.display()))?;
+    Ok(parts[parts.len().saturating_sub(n)..].join("/"))
 }
 
 /// SHA-256 of a file of any size.
@@ -86,5 +107,19 @@ pub(super) fn file_sha256(path: &Path) -> Result<Digest> {
             0 => return Ok(Digest(hash.finalize().into())),
             n => hash.update(&buffer[..n]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_are_told_apart_by_their_folders() {
+        let names = |paths: &[&str]| names_apart(&paths.iter().map(Path::new).collect::<Vec<_>>()).unwrap_or_default();
+        assert_eq!(names(&["a/x.jsonl", "b/y.jsonl"]), ["x.jsonl", "y.jsonl"]);
+        assert_eq!(names(&["/r/a/t.jsonl", "/r/b/t.jsonl", "t.jsonl"]), ["a/t.jsonl", "b/t.jsonl", "t.jsonl"]);
+        assert_eq!(names(&["a/c/t", "b/c/t"]), ["a/c/t", "b/c/t"]);
+        assert!(names(&["a/t", "a/t"]).is_empty() && names(&["./a/t", "a//t"]).is_empty());
     }
 }
