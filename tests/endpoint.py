@@ -10,46 +10,11 @@ streamed; the transcripts, read offline, must give the same bytes; a replicate c
 import argparse
 import json
 import pathlib
-import subprocess
-import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from steps import Served, check, done, run
+
 SAMPLING = '{"top_k": 50, "min_p": 0.0, "seed": 1}'
-passed = 0
-
-
-def run(*arguments, code=0):
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True)
-    if done.returncode != code:
-        sys.exit(f"exit {done.returncode}, expected {code}: {arguments}\n{done.stdout}\n{done.stderr}")
-    return done.stdout
-
-
-def check(what, holds, detail):
-    global passed
-    if not holds:
-        sys.exit(f"FAILED: {what}: {detail}")
-    passed += 1
-    print(f"ok: {what}")
-
-
-class Served:
-    """A model behind a port of this machine, until the block ends."""
-
-    def __init__(self, gguf, name):
-        command = [sys.executable, ROOT / "papers/lab/serve.py", gguf, "--port", "0", "--alias", name, "--slots", "4"]
-        self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        line = self.process.stdout.readline()
-        if not line.startswith("ready: "):
-            sys.exit(f"the server did not start: {line!r}")
-        return line.removeprefix("ready: ").strip() + "/v1"
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
 
 
 def main():
@@ -76,7 +41,7 @@ def main():
                     out = folder / f"{name}-{way.split()[0]}"
                     probe = [watermark, "probe", *key, "--endpoint", endpoint, "--model", name, "--generate", 400, "--seed", 99]
                     probe += ["--round-size", 20, "--top-p", 1.0, "--extra", SAMPLING, *options, "--json", "--out", out]
-                    printed = run(*probe, code=code)
+                    printed = run(*probe, codes=(code,))
                     result = json.loads(printed)
                     test = result["test"]
                     detail = {k: test[k] for k in ("verdict", "n_scored", "ln_e", "log10_p", "texts")} | {"end": result["end"]}
@@ -84,9 +49,9 @@ def main():
                     check(f"{name}, {way}: {expected} {detail}", test["verdict"] == expected, detail)
                     check(f"{name}, {way}: decided by e", test["decided_by"] == "ln_e", test)
                     # The same command finds its transcript whole and asks nothing again.
-                    check(f"{name}, {way}: replayed", run(*probe, code=code) == printed, "another result")
+                    check(f"{name}, {way}: replayed", run(*probe, codes=(code,)) == printed, "another result")
                     access = "--logprobs" if test["access"] == "logprobs" else "--answers"
-                    offline = run(watermark, "distill", *key, "--layer", "distillation", access, out / "transcript.jsonl", "--json", code=code)
+                    offline = run(watermark, "distill", *key, "--layer", "distillation", access, out / "transcript.jsonl", "--json", codes=(code,))
                     whole = json.dumps(test, separators=(",", ":"), ensure_ascii=False)
                     check(f"{name}, {way}: offline", offline.strip() in printed.replace("\n", ""), (offline, whole))
         # A second party collects without the key; the key is opened afterwards.
@@ -100,9 +65,9 @@ def main():
         check(f"replicate: {facts}", facts == ("detected", "log10_p", "replicated without the key", True), line)
         damaged = transcript.read_bytes().replace(b"Ada", b"Eve", 1)
         (folder / "damaged.jsonl").write_bytes(damaged)
-        run(watermark, "distill", *key, "--answers", folder / "damaged.jsonl", code=2)
+        run(watermark, "distill", *key, "--answers", folder / "damaged.jsonl", codes=(2,))
         check("replicate: a changed transcript is refused", damaged != transcript.read_bytes(), "nothing was changed")
-    print(f"{passed} passed, 0 failed")
+    done()
 
 
 if __name__ == "__main__":

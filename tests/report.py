@@ -11,16 +11,14 @@ hostile names must be as quiet. `--pictures` keeps what was seen.
 import argparse
 import json
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 from playwright.sync_api import sync_playwright
+from steps import check, done, run
 
 HOSTILE = "</style><script>document.title='owned'</script><img src=http://127.0.0.1:9/x onerror=\"document.title='owned'\">\u202e"
 WIDTHS = {"desktop": 1280, "phone": 390}
 PATIENCE = 180_000  # milliseconds; other tests may have the cores
-passed = 0
 
 # Contrast of every piece of text with the nearest opaque background behind it (WCAG 2.2, 1.4.3), the smallest first.
 CONTRAST = """() => {
@@ -58,21 +56,6 @@ STRUCTURE = """() => ({
   width: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   title: document.title,
 })"""
-
-
-def run(*arguments, codes=(0,)):
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True)
-    if done.returncode not in codes:
-        sys.exit(f"exit {done.returncode}, expected {codes}: {arguments}\n{done.stdout}\n{done.stderr}")
-    return done.stdout
-
-
-def check(what, holds, detail):
-    global passed
-    if not holds:
-        sys.exit(f"FAILED: {what}: {detail}")
-    passed += 1
-    print(f"ok: {what}")
 
 
 def look(browser, file, pictures):
@@ -140,7 +123,7 @@ def main():
         look(browser, out / "hostile.html", args.pictures)
         look(browser, out / "broken.html", args.pictures)
         browser.close()
-    print(f"{passed} checks passed")
+    done()
 
 
 def hostile(watermark, demo, out):
