@@ -64,17 +64,26 @@ class Case:
     """A registered test of a suspect and one control, with everything that its bundle needs."""
 
     def __init__(self, scheme="greenlist", weights="sqrt", width=1, bias=0.6, gamma=0.5, stopping="fixed", rounds=1, answers=6,
-                 length=60, resample=5, block=0, seed=1, quotes=False):
+                 length=60, resample=5, block=0, seed=1, quotes=False, beacon=""):
         self.rnd, self.width, self.scheme, self.gamma, self.block, self.weights = random.Random(seed), width, scheme, gamma, block, weights
         self.node = hashlib.sha256(b"node").digest()
-        self.key = oracle.prf_key(self.node, scheme, width)
+        # Before a beacon, the key at the profile's path is committed to, for the profile without the beacon.
+        path, place = ("epoch/1", "epoch/1/layer/main")
+        node = self.node
+        for segment in ["beacon", beacon, "layer", "main"] if beacon else []:
+            node = oracle.child_key(node, segment)
+        if beacon:
+            path, place = f"epoch/1/beacon/{beacon}", "epoch/1"
+        self.key = oracle.prf_key(node, scheme, width)
         layer = {"name": "main", "scheme": scheme, "width": width, "prf": "chacha20-v1"}
         if scheme == "greenlist":
             layer |= {"gamma": gamma, "delta": 2.0} | ({"block": block} if block else {})
-        self.profile = json.dumps({"profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "layers": [layer], "tokenizer": {
-            "sha256": sha(tokenizer()), "vocab_size": 257, "special_token_ids": [256]}, "repeats": "unmarked"}, indent=1)
-        leaves = [{"commitment": oracle.commitment(node, SALT).hex(), "path": f"epoch/1/layer/{name}", "profile_sha256": sha(self.profile.encode())}
-                  for name, node in [("a", b"a" * 32), ("b", b"b" * 32), ("main", self.node)]]
+        committed, self.profile = (json.dumps({
+            "profile": "watermark-profile/1", "name": "t", "path": at, "layers": [layer], "tokenizer": {
+                "sha256": sha(tokenizer()), "vocab_size": 257, "special_token_ids": [256]}, "repeats": "unmarked"}, indent=1)
+            for at in ("epoch/1", path))
+        leaves = [{"commitment": oracle.commitment(node, SALT).hex(), "path": at, "profile_sha256": sha(committed.encode())}
+                  for at, node in [("epoch/1/layer/a", b"a" * 32), ("epoch/1/layer/b", b"b" * 32), (place, self.node)]]
         hashes = [hashlib.sha256(b"\0" + canonical(one)).digest() for one in leaves]
         left = hashlib.sha256(b"\1" + hashes[0] + hashes[1]).digest()
         self.head = {"head": "watermark-head/1", "root": oracle.merkle_root([canonical(one) for one in leaves]).hex(),
@@ -85,7 +94,7 @@ class Case:
         self.registration = {
             "registration": "watermark-registration/1", "registered_at": "2026-11-25T02:00:00Z", "question": "Was \"it\" copied? é\n",
             "suspect": "s", "controls": ["c"], "profile_sha256": sha(self.profile.encode()), "layer": "main",
-            "key_path": "epoch/1/layer/main", "head_sha256": None, "access": "answers", "weights": weights, "stopping": stopping,
+            "key_path": f"{path}/layer/main", "head_sha256": None, "access": "answers", "weights": weights, "stopping": stopping,
             "alpha": 1e-6, "resample": resample, "earlier": [sha(b"earlier")],
             "prompts": {"count": count + len(extra), "root": oracle.merkle_root([canonical(p) for p in prompts + extra]).hex()}}
         self.records, samples = [], []

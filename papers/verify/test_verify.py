@@ -158,7 +158,8 @@ class Numbers(unittest.TestCase):
 class Bundles(unittest.TestCase):
     KINDS = [{}, {"weights": "none"}, {"scheme": "gumbel", "width": 2}, {"scheme": "gumbel", "weights": "none"}, {"bias": 0},
              {"scheme": "gumbel", "bias": 0, "weights": "none"}, {"stopping": "e_process", "rounds": 3, "width": 5, "quotes": True},
-             {"gamma": 0.25, "block": 2, "rounds": 2}, {"scheme": "gumbel", "weights": "none", "width": 0, "length": 9}]
+             {"gamma": 0.25, "block": 2, "rounds": 2}, {"scheme": "gumbel", "weights": "none", "width": 0, "length": 9},
+             {"beacon": "5a" * 32}]
 
     @classmethod
     def setUpClass(cls):
@@ -214,8 +215,14 @@ class Bundles(unittest.TestCase):
                 seen += 1
         self.assertGreater(seen, 20)
 
-    def change(self, edit, code, reseal=False, data=True):
-        case = copy.deepcopy(self.case)
+    def test_beacon(self):
+        """A key committed to without the beacon is that of the profile without it, and of no other."""
+        for edit in [lambda leaf: leaf.update(path="epoch"), lambda leaf: leaf.update(path="epoch/1/beacon/" + "5a" * 32),
+                     lambda leaf: leaf.update(profile_sha256="0" * 64), lambda leaf: leaf.update(path="epoch/1/layer/main")]:
+            self.change(lambda case: edit(case.predicate["key"]["leaf"]), "E-PROOF", case=Case(beacon="5a" * 32))
+
+    def change(self, edit, code, reseal=False, data=True, case=None):
+        case = copy.deepcopy(case or self.case)
         edit(case)
         if reseal:
             case.seal()

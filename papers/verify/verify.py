@@ -4,22 +4,20 @@
 FORMAT.md beside this file says what every field means and which codes faults have (section 7); schema.json has the types. Needs
 `cryptography` and `mpmath`. Exit code 0: integrity holds, and trust where keys were named, whatever the verdict; 1: it does
 not; 2: a file cannot be read."""
-import argparse, base64, contextlib, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys
+import argparse, base64, contextlib, functools, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys
 from collections import Counter, defaultdict
 from decimal import Decimal
 import mpmath as mp
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-
 mp.mp.dps = 40  # numbers must agree to 10^-9, and logarithms of factorials of a billion have ten digits before the point
 MAX_BUNDLE, MAX_FILE, MAX_PAIRS, MAX_CLASSES = 1 << 24, 1 << 31, 1 << 32, 20_000
 SCHEMA = json.loads(pathlib.Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))["$defs"]
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
 WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
-class Refused(Exception):
-    """What does not hold, in words. No text of a file is repeated in it: a stranger wrote that."""
+class Refused(Exception): """What does not hold, in words. No text of a file is repeated in it: a stranger wrote that."""
 class Unsigned(Refused): """A signature that does not hold."""
 def need(holds, why, kind=Refused):
     if not holds: raise kind(why)
@@ -102,9 +100,9 @@ def grown(old, old_root, size, proof, whole=True):
         first, every = grown(old, old_root, half(size), proof[:-1], whole)
         return [first, node(every, proof[-1])]
     return [node(proof[-1], root) for root in grown(old - half(size), old_root, size - half(size), proof[:-1], False)]
-
 # ---- keys, words, scores, tallies
 def expand(key, info): return hmac.digest(key, info + b"\1", "sha256")  # HKDF-Expand (RFC 5869) to 32 bytes, one block of HMAC
+def child(node, segment): return expand(node, b"watermark-key-v1\0child\0" + segment.encode())
 class Layer:
     """The tested layer of a profile, and how pairs count and score under it."""
     def __init__(self, text, name):
@@ -113,7 +111,8 @@ class Layer:
             layer, = (one for one in profile["layers"] if one["name"] == name)
             self.width, self.green, tokenizer = layer["width"], layer["scheme"] == "greenlist", profile["tokenizer"]
             self.tokenizer, self.vocab_size, self.special = (tokenizer[f] for f in ("sha256", "vocab_size", "special_token_ids"))
-            self.key_path, block = "/".join(filter(None, [profile["path"], "layer", name])), layer.get("block", 0)
+            self.path, block = profile["path"] + "", layer.get("block", 0)
+            self.key_path = "/".join(filter(None, [self.path, "layer", name]))
             fits([*self.special, self.width, self.vocab_size, block], SCHEMA["record"]["properties"]["tokens"])
             fields = {"name", "scheme", "width", "prf"} | ({"gamma", "delta", "hard", "block"} if self.green else set())
             need(layer.keys() <= fields and layer["scheme"] in ("greenlist", "gumbel") and layer["prf"] == "chacha20-v1"
@@ -276,13 +275,15 @@ class Verifier:
         p, reg, head, key, samples = self.p, self.registration, self.head, self.p["key"], self.samples
         asked, at, signed = reg["prompts"], reg["registered_at"], p["signed_at"]
         with self.step("E-PROOF"):
-            need([key["leaf"]["path"], key["leaf"]["profile_sha256"]] == [reg["key_path"], reg["profile_sha256"]], "path or profile")
+            fits, beacon = {(reg["key_path"], reg["profile_sha256"])}, re.fullmatch("(.+)(/beacon/[0-9a-f]{64})", self.layer.path)
+            if beacon and p["profile"].count(beacon[2]) == 1: fits.add((beacon[1], sha256(p["profile"].replace(beacon[2], "").encode()).hex()))
+            need((key["leaf"]["path"], key["leaf"]["profile_sha256"]) in fits, "path or profile")
             root = root_above(leaf(canonical(key["leaf"]).encode()), key["index"], head["tree_size"], unhex(*key["proof"]))
             need(root.hex() == head["root"], "the proof does not lead from the committed key to the signed root")
             with self.step("E-OPENING"):
                 opened = unhex(key["opening"]["node"], key["opening"]["salt"]) if key["opening"] else []
                 need(not opened or sha256(b"watermark-commit-v1\0", *opened).hex() == key["leaf"]["commitment"], "not the committed key")
-                self.node = opened and opened[0]
+                self.node = opened and functools.reduce(child, reg["key_path"].removeprefix(key["leaf"]["path"]).split("/")[1:], opened[0])
         with self.step("E-REGISTERED"):
             need([s["model"] for s in samples] == [reg["suspect"], *reg["controls"]], "suspect or controls are others")
             need([e["registration_sha256"] for e in p["earlier"]] == reg["earlier"] and
@@ -293,8 +294,8 @@ class Verifier:
             spans = [[head["signed_at"], at, signed]] + [[at, *s["collected"].values(), signed] for s in samples if s["collected"]]
             need(all(span == sorted(span) for span in spans), "key, registration, data and bundle are not of this order in time")
         with self.step("E-SUBJECT"):
-            files = self.statement["subject"]
-            need(len({one["name"] for one in files}) == len(files) == len(samples), "not one file, with its own name, for each model")
+            files = self.statement["subject"]; names = {one["name"] for one in files}
+            need(len(names) == len(files) == len(samples), "not one file, with its own name, for each model")
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
                 old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], asked["root"]), unhex(*s["prompts_proof"])
@@ -388,8 +389,7 @@ def main(arguments=None):
             if tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
             if not v.faults: v.data(files, tokenizer, asked.resample)
     except OSError as error: parser.exit(2, f"{error}\n")
-    if integrity := not v.faults:
-        result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", *COUNTS)}
+    if integrity := not v.faults: result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", *COUNTS)}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
             trust = "trusted" if {*v.signers} <= {*asked.trusted_key} else "not_trusted"

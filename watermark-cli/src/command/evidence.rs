@@ -144,7 +144,7 @@ impl Args {
             if self.withhold_key {
                 "Without the key, others can check its form and sums only."
             } else {
-                "It discloses the tested layer's key: nothing marked under it can be told from a forgery from now on."
+                "It discloses the committed key: nothing marked under it can be told from a forgery from now on."
             }
         ))?;
         Ok(claim(verdict == VerdictWord::Detected))

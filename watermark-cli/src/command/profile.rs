@@ -7,6 +7,7 @@ use serde::Serialize;
 use watermark_cli::files::{read_key, read_profile, write_new, write_secret};
 use watermark_cli::tokenizer::{Tokenizer, hex};
 use watermark_core::detect::Detector;
+use watermark_core::evidence::beacon::under_beacon;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::{Layer, Profile};
 use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
@@ -37,6 +38,16 @@ Example:
 The file holds the key as the engine's configuration writes it, mode 0600, never overwritten. Whoever has it can mark, detect
 and forge in that layer, and in no other.")]
     EngineKey(EngineKeyArgs),
+    /// Put a public random value into a profile's path, drawn after its key was committed to
+    #[command(after_help = "\
+Example:
+  watermark key commit --key master.key.json --profile chat.profile.json --signing-key signing.key.json --out commitment
+  # publish commitment/head.json, have head.tsq answered; then take the next round of a public randomness beacon
+  watermark profile beacon chat.profile.json --value 5a0f…64 hexadecimal digits… --out chat.beacon.profile.json
+
+Serve under the new profile: its layer keys lie below the value, so nobody can have picked them before the commitment. In a case, the
+key at the old profile's path is opened (`key open --profile chat.profile.json --path epoch/1`), which discloses that whole path.")]
+    Beacon(BeaconArgs),
     /// Check a profile, and that a key and a tokenizer belong to it
     #[command(after_help = "Example:\n  watermark profile check chat.profile.json --key master.key.json")]
     Check(Check),
@@ -99,6 +110,18 @@ struct Check {
 }
 
 #[derive(clap::Args)]
+struct BeaconArgs {
+    /// The committed profile
+    profile: PathBuf,
+    /// The value: 64 lower-case hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    value: String,
+    /// The profile to write; never overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(clap::Args)]
 struct EngineKeyArgs {
     /// The profile
     profile: PathBuf,
@@ -128,6 +151,7 @@ impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.action {
             Action::New(args) => args.run(),
+            Action::Beacon(args) => args.run(),
             Action::Check(args) => args.run(),
             Action::EngineKey(args) => args.run(),
         }
@@ -175,6 +199,21 @@ impl New {
             _ => none,
         };
         Ok(Scheme::from_name(name, &options)?)
+    }
+}
+
+impl BeaconArgs {
+    fn run(self) -> Result<ExitCode> {
+        let named = || format!("profile {}", self.profile.display());
+        read_profile(&self.profile)?;
+        let text = std::fs::read_to_string(&self.profile).with_context(named)?;
+        write_new(&self.out, under_beacon(&text, &self.value).with_context(named)?.as_bytes())?;
+        print(&format!(
+            "Wrote {}. Serve under it, and keep {}, which was committed to.",
+            self.out.display(),
+            self.profile.display()
+        ))?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -214,6 +214,11 @@ fn open_points(bundle: &Bundle, context: &Context, report: &mut Report) {
     if context.trusted.is_empty() {
         report.not_checked.push("who signed: name the keys that you trust with --trusted-key".to_owned());
     }
+    if let Some(beacon) = &bundle.beacon {
+        report.not_checked.push(format!(
+            "that beacon {beacon} was drawn after the key was committed to: look it up where it comes from"
+        ));
+    }
     if predicate.key.opening.is_none() {
         report.not_checked.push("the scores: the key is not disclosed".to_owned());
     }

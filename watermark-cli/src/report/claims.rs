@@ -117,11 +117,18 @@ fn limits(bundle: &Bundle, report: &Report) -> Vec<String> {
             .push("The key is withheld: which tokens it favours, and so every score, is the signer’s word.".to_owned());
     } else {
         limits.push(
-            "The bundle discloses the key below the tested path. From now on anybody can mark text with it, so only what was collected before \
+            "The bundle discloses the committed key and all below it. From now on anybody can mark text with it, so only what was collected before \
              counts."
                 .to_owned(),
         );
     }
+    limits.push(match &bundle.beacon {
+        Some(beacon) => format!(
+            "The key depends on the public value {beacon}, drawn after the commitment as its source must confirm: nobody can have chosen \
+             it among many."
+        ),
+        None => "No public random value went into the key after the commitment: it could have been chosen among many before.".to_owned(),
+    });
     if report.time_stamps.iter().any(Option::is_none) {
         limits.push("Without time stamps by others, key or registration could have been dated back.".to_owned());
     }

@@ -312,3 +312,35 @@ fn transcripts_state_their_times() {
     assert_eq!(report["recomputed"], json!(["late.jsonl"]));
     assert!(!report["not_checked"].to_string().contains("\\\"acme\\\""), "{report}");
 }
+
+/// A key that depends on a value drawn after the commitment; the node above it is opened, and everybody says what to look up.
+#[test]
+fn a_beacon_after_the_commitment() {
+    let folder = setup();
+    let beacon = "5a".repeat(32);
+    let put = |profile: &str, value: &str, out: &str| {
+        folder.line(&format!("profile beacon {profile} --value {value} --out {out}"))
+    };
+    put("p.json", &beacon, "b.json").expect(0);
+    put("b.json", &beacon, "c.json").fails_with(&["b.json", "it has one"]);
+    put("p.json", "5a", "c.json").fails_with(&["64"]);
+    let mark =
+        "mark --profile b.json --key k.json --prompts questions.txt --max-tokens 80 --seed 5 --out beaconed.jsonl";
+    folder.line(mark).expect(0);
+    folder.line("detect --profile p.json --key k.json beaconed.jsonl").expect(1);
+    let open =
+        "key open --openings commitment/openings.json --key k.json --profile p.json --path epoch/1 --out above.json";
+    folder.line(open).expect(0);
+    folder.line(&format!("{} --out r.json", REGISTER.replace("p.json", "b.json"))).expect(0);
+    let evidence = EVIDENCE.replace("p.json", "b.json").replace("suspect.jsonl", "beaconed.jsonl");
+    let evidence = format!("{evidence} --registration r.json --out e");
+    folder.line(&evidence).fails_with(&["the opening is of another path"]);
+    folder.line(&evidence.replace("opening.json", "above.json")).expect(0);
+    let verify = "verify e/evidence.json --json --data beaconed.jsonl --data clean.jsonl";
+    let report = folder.line(verify).expect(0).json().remove(0);
+    assert_eq!(report["result"]["verdict"], "detected");
+    assert_eq!(report["recomputed"], json!(["beaconed.jsonl", "clean.jsonl"]));
+    assert!(report["not_checked"].to_string().contains(&format!("that beacon {beacon} was drawn after")), "{report}");
+    folder.line("report e/evidence.json -o page.html").expect(0);
+    assert!(folder.read("page.html").contains(&beacon));
+}

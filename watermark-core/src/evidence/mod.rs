@@ -1,9 +1,9 @@
-//! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys,
-//! a ledger of served answers, time-stamp requests,
-//! registrations and bundles of a test.
+//! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys
+//! and beacons drawn after them, a ledger of served answers, time-stamp requests, registrations and bundles of a test.
 //!
 //! Everything here is a function of its arguments: randomness, time and files are the caller's.
 
+pub mod beacon;
 pub mod bundle;
 pub mod canonical;
 pub mod commitment;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::detect::{Detector, LayerDetector, Resampling};
 use crate::distill::Tails;
+use crate::evidence::beacon::BeforeBeacon;
 use crate::evidence::canonical::from_canonical;
 use crate::evidence::commitment::{KEY_COMMITMENTS, KeyLeaf};
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
@@ -114,8 +115,10 @@ pub struct Bundle {
     pub layer: Layer,
     /// Who signed bundle, registration and head.
     pub signers: [PublicKey; 3],
-    /// The disclosed key, if it is the committed one.
+    /// The disclosed key, if it is the committed one: the layer's, or the one above a beacon.
     pub node: Option<NodeKey>,
+    /// The public random value that was to be drawn after the commitment.
+    pub beacon: Option<String>,
 }
 
 /// What a verifier found without the data.
@@ -192,7 +195,19 @@ impl Bundle {
             return Err(fault(Code::Head, "the head of the key commitments is not the registered one"));
         }
         let signers = [verified.signer, registrant, committer];
-        Ok(Self { statement, registration, registration_bytes, head_bytes, head, profile, layer, signers, node: None })
+        let (node, beacon) = (None, None);
+        Ok(Self {
+            statement,
+            registration,
+            registration_bytes,
+            head_bytes,
+            head,
+            profile,
+            layer,
+            signers,
+            node,
+            beacon,
+        })
     }
 
     /// The suspect's sample, then the controls'.
@@ -217,14 +232,19 @@ impl Bundle {
     }
 
     fn check_key(&mut self, faults: &mut Vec<Fault>) {
-        let (key, registration) = (&self.statement.predicate.key, &self.registration);
-        if key.leaf.path != registration.key_path || key.leaf.profile_sha256 != registration.profile_sha256 {
-            return faults.push(fault(Code::Proof, "the committed key is for another path or profile than registered"));
-        }
+        let predicate = &self.statement.predicate;
+        let key = &predicate.key;
         let Ok(path) = key.leaf.path.parse() else {
             return faults.push(fault(Code::Proof, "the committed key has no path"));
         };
         let leaf = KeyLeaf { commitment: key.leaf.commitment.0, path, profile_sha256: key.leaf.profile_sha256.0 };
+        match committed_for(&leaf, &self.registration, &predicate.profile, &self.profile) {
+            Some(beacon) => self.beacon = beacon,
+            None => {
+                let what = "the committed key is for another path or profile than registered";
+                return faults.push(fault(Code::Proof, what));
+            }
+        }
         let proof: Vec<merkle::Hash> = key.proof.iter().map(|hash| hash.0).collect();
         let included = leaf.bytes().is_ok_and(|bytes| {
             merkle::verify_inclusion(&merkle::leaf_hash(&bytes), key.index, self.head.size, &proof, &self.head.root)
@@ -391,7 +411,23 @@ impl Bundle {
     }
 }
 
-/// A layer of a profile under the key of its own node.
+/// Whether a committed key is the registered one: the layer's own, or the one at the profile's path before a beacon was put into it,
+/// which is then given.
+#[must_use]
+pub fn committed_for(
+    leaf: &KeyLeaf,
+    registration: &Registration,
+    text: &str,
+    profile: &Profile,
+) -> Option<Option<String>> {
+    if leaf.path.as_str() == registration.key_path && leaf.profile_sha256 == registration.profile_sha256.0 {
+        return Some(None);
+    }
+    let before = BeforeBeacon::of(text, profile)?;
+    (leaf.path == before.path && leaf.profile_sha256 == before.profile_sha256).then_some(Some(before.beacon))
+}
+
+/// A layer of a profile under the key of its own node or of one above.
 ///
 /// # Errors
 /// As [`Detector::new`].
