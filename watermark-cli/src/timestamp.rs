@@ -31,7 +31,8 @@ pub fn verify(response: &Path, sha256: &str, authority: &Path) -> Result<TimeSta
     if !verified.status.success() {
         return Ok(TimeStamp::DoesNotHold(reason(&verified)));
     }
-    let shown = openssl(&["-reply", "-text"], response, &[])?;
+    // Of the signed token only: beside it a response has free text, which whoever passes it on can write.
+    let shown = openssl(&["-reply", "-token_out", "-text"], response, &[])?;
     let text = String::from_utf8_lossy(&shown.stdout);
     match text.lines().find_map(|line| line.strip_prefix("Time stamp: ")) {
         Some(time) if shown.status.success() => Ok(TimeStamp::Holds(time.trim().to_owned())),

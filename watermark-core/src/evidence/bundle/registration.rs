@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::canonical::{from_canonical, to_canonical};
@@ -144,11 +146,13 @@ impl Registration {
         if self.prompts.count == 0 {
             return invalid("there are no prompts");
         }
-        let names = || std::iter::once(&self.suspect).chain(&self.controls);
-        if names().enumerate().any(|(at, name)| name.is_empty() || names().take(at).any(|other| other == name)) {
+        // Sets, because a megabyte of names that somebody signed must not take minutes.
+        let mut names = HashSet::new();
+        if std::iter::once(&self.suspect).chain(&self.controls).any(|name| name.is_empty() || !names.insert(name)) {
             return invalid("two models have the same name, or one has none");
         }
-        if self.earlier.iter().enumerate().any(|(at, digest)| self.earlier[..at].contains(digest)) {
+        let mut earlier = HashSet::new();
+        if !self.earlier.iter().all(|digest| earlier.insert(digest)) {
             return invalid("an earlier registration is named twice");
         }
         self.key_path.parse::<KeyPath>().map(|_| ())

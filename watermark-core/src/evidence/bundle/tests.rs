@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
+use base64ct::{Base64, Encoding};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::ErrorKind;
 use crate::detect::Weights;
 use crate::evidence::canonical::to_canonical;
 use crate::evidence::commitment::KeyCommitments;
@@ -363,6 +365,28 @@ fn records_files() {
     ] {
         assert!(parse_records(&bad, vocab_size).is_err());
     }
+}
+
+/// A hostile author fills a registration with names: they are compared in a moment, not each with each other.
+#[test]
+fn as_many_names_as_fit() {
+    let mut registration: Registration =
+        serde_json::from_slice(&Base64::decode_vec(&registered_payload()).unwrap()).unwrap();
+    registration.controls = (0..150_000).map(|at| format!("{at:x}")).collect();
+    let bytes = dsse::sign(REGISTRATION_TYPE, &registration.payload().unwrap(), &signing_key()).unwrap();
+    assert_eq!(Registration::verify(&bytes).unwrap_err().kind(), ErrorKind::NotCanonical, "larger than a megabyte");
+    registration.controls.truncate(80_000);
+    let bytes = dsse::sign(REGISTRATION_TYPE, &registration.payload().unwrap(), &signing_key()).unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(Registration::verify(&bytes).unwrap().0, registration);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    registration.controls.push("0".to_owned());
+    assert!(registration.payload().is_err());
+}
+
+fn registered_payload() -> String {
+    let envelope: Value = serde_json::from_slice(&statement().predicate.registration.bytes().unwrap()).unwrap();
+    envelope["payload"].as_str().unwrap().to_owned()
 }
 
 proptest! {

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 
 use base64ct::{Base64, Encoding};
@@ -325,13 +326,9 @@ impl Bundle {
             Code::Time,
             "the bundle was signed before its registration or its data",
         );
-        let subjects = &statement.subject;
+        let (subjects, mut names) = (&statement.subject, HashSet::new());
         check(
-            subjects.len() == self.samples().count()
-                && subjects
-                    .iter()
-                    .enumerate()
-                    .all(|(at, one)| subjects[..at].iter().all(|other| one.name != other.name)),
+            subjects.len() == self.samples().count() && subjects.iter().all(|subject| names.insert(&subject.name)),
             Code::Subject,
             "there is not one file, with a name of its own, for each model",
         );
