@@ -158,7 +158,7 @@ fn repeated_contexts_are_unmarked() {
     let mut session = Marker::new(profile, &key(3)).unwrap().session(&options(7)).unwrap();
     let mut text = Vec::new();
     for _ in 0..50 {
-        text.push(session.sample(&vec![0.0; VOCAB as usize]).unwrap());
+        text.push(session.sample(&vec![0.0f32; VOCAB as usize]).unwrap());
         session.accept(text[text.len() - 1]).unwrap();
     }
     text.sort_unstable();
@@ -218,12 +218,12 @@ fn tallies_belong_to_a_width() {
 fn errors_are_sticky_and_named() {
     let profile = profile(vec![layer("d", greenlist(), 1)], &[]);
     let marker = Marker::new(profile.clone(), &key(1)).unwrap();
-    for bad in [vec![f32::NAN; 64], vec![f32::INFINITY; 64], vec![f32::NEG_INFINITY; 64], vec![0.0; 63], vec![]] {
+    for bad in [vec![f32::NAN; 64], vec![f32::INFINITY; 64], vec![f32::NEG_INFINITY; 64], vec![0.0f32; 63], vec![]] {
         let mut session = marker.session(&options(1)).unwrap();
         assert_eq!(session.sample(&bad).unwrap_err().kind(), ErrorKind::InvalidLogits);
-        assert_eq!(session.sample(&vec![0.0; 64]).unwrap_err().kind(), ErrorKind::InvalidLogits, "sticky");
+        assert_eq!(session.sample(&vec![0.0f32; 64]).unwrap_err().kind(), ErrorKind::InvalidLogits, "sticky");
         session.reset();
-        assert!(session.sample(&vec![0.0; 64]).is_ok());
+        assert!(session.sample(&vec![0.0f32; 64]).is_ok());
     }
     let mut session = marker.session(&options(1)).unwrap();
     assert_eq!(session.accept(VOCAB).unwrap_err().kind(), ErrorKind::TokenOutOfRange);

@@ -270,7 +270,7 @@ fn unigram_is_detected_by_counts() {
 #[test]
 fn positions_without_a_mark_say_so() {
     let p = profile(Scheme::Gumbel(Gumbel), 1);
-    let flat = vec![0.0; VOCAB as usize];
+    let flat = vec![0.0f32; VOCAB as usize];
     let mut marked = session(&p, 1, &options(1));
     assert_eq!(marked.mark_state(), MarkState::Off);
     marked.sample(&flat).unwrap();

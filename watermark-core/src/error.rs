@@ -51,6 +51,10 @@ impl Error {
         Self { kind, message: message.into() }
     }
 
+    pub(crate) fn out_of_vocabulary(id: u32, vocab_size: usize) -> Self {
+        Self::new(ErrorKind::TokenOutOfRange, format!("token id {id} is not below vocab_size {vocab_size}"))
+    }
+
     /// The cause.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -1,3 +1,4 @@
+use super::scratch::reserve;
 use crate::prf::{ChaCha20V1, Context, SglangMurmur, VllmPhilox, sglang_context_hash, vllm_dual_keys};
 use crate::scheme::{Engine, EngineKey, EngineScore, Gumbel, GumbelDualKey, PermuteAndFlip, Scheme};
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
@@ -80,18 +81,31 @@ impl Choosing {
         Some(key)
     }
 
-    /// Words of `ids` in a context; `coin` is a public uniform word that decides between two keys.
-    pub(super) fn words(&self, key: &ContextKey, coin: u32, ids: &[u32], buffers: &mut Words) -> Result<()> {
+    /// Whether the layer draws under two keys.
+    pub(super) fn has_two_keys(&self) -> bool {
+        matches!(self, Self::DualKey { .. } | Self::Vllm { b: Some(_), .. })
+    }
+
+    /// Whether a public uniform word hands the position to the second of two keys.
+    pub(super) fn uses_b(&self, coin: u32) -> bool {
+        match self {
+            Self::DualKey { scheme, .. } | Self::Vllm { b: Some((scheme, _)), .. } => scheme.uses_b(coin),
+            _ => false,
+        }
+    }
+
+    /// Words of `ids` in a context; under the second key, where there are two, if `second`.
+    pub(super) fn words(&self, key: &ContextKey, second: bool, ids: &[u32], buffers: &mut Words) -> Result<()> {
         match self {
             Self::Gumbel(prf) | Self::PermuteAndFlip(prf) => {
                 buffers.fill(prf, prf.context_unchecked(&key[..prf.width()]), ids)
             }
-            Self::DualKey { scheme, a, b } => {
-                let prf = if scheme.uses_b(coin) { b } else { a };
+            Self::DualKey { a, b, .. } => {
+                let prf = if second { b } else { a };
                 buffers.fill(prf, a.context_unchecked(&key[..a.width()]), ids)
             }
             Self::Vllm { width, a, b } => {
-                let prf = b.as_ref().filter(|(scheme, _)| scheme.uses_b(coin)).map_or(a, |(_, b)| b);
+                let prf = b.as_ref().filter(|_| second).map_or(a, |(_, b)| b);
                 let state = prf.state(&key[..*width]);
                 buffers.words.clear();
                 buffers.words.extend(ids.iter().map(|&id| prf.word_at(state, id)));
@@ -116,13 +130,19 @@ impl Choosing {
 }
 
 /// Words of a support, and the stream they are read out of.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Words {
     pub(super) words: Vec<u32>,
     vocabulary: Vec<u32>,
 }
 
 impl Words {
+    /// Room for `n` ids below `n`.
+    pub(super) fn reserve(&mut self, n: usize) {
+        reserve(&mut self.words, n);
+        reserve(&mut self.vocabulary, n);
+    }
+
     /// The words of `ids` (ascending). A block serves 16 neighbouring tokens, so a dense support is cheaper to read out of
     /// the whole vocabulary's stream.
     pub(super) fn fill(&mut self, prf: &ChaCha20V1, context: Context, ids: &[u32]) -> Result<()> {

@@ -1,10 +1,22 @@
 //! Marking: [`Marker`] (shared, cheap to clone) -> [`Session`] (one per sequence).
 
+#[cfg(feature = "batch")]
+mod batch;
 mod choosing;
+mod logit;
 mod marker;
+mod proxy;
+mod reweight;
 mod sampling;
+mod scratch;
 mod session;
+mod speculative;
+#[cfg(test)]
+mod tests;
 
+#[cfg(feature = "batch")]
+pub use batch::{process_batch, sample_batch};
+pub use logit::Logit;
 pub use marker::{Marker, SessionOptions};
 pub use sampling::Sampling;
 pub use session::{MarkState, Session};

@@ -1,5 +1,7 @@
 use std::cmp::Ordering;
 
+use super::Logit;
+use super::scratch::reserve;
 use crate::{Error, ErrorKind, Result};
 
 /// Ordinary sampling parameters, applied before any layer in the order temperature, top-k, top-p, min-p.
@@ -22,7 +24,7 @@ impl Default for Sampling {
 }
 
 /// The tokens that remain after truncation: ids ascending, logits divided by the temperature.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Support {
     pub(super) ids: Vec<u32>,
     pub(super) logits: Vec<f32>,
@@ -49,30 +51,21 @@ impl Sampling {
         self.temperature <= 0.0
     }
 
-    /// Checks a row of logits [vocab_size] and truncates it. -inf entries are unavailable tokens.
-    pub(super) fn truncate(&self, row: &[f32], support: &mut Support) -> Result<()> {
-        support.ids.clear();
-        support.logits.clear();
-        let scale = if self.temperature > 0.0 { self.temperature } else { 1.0 };
-        for (id, &logit) in (0u32..).zip(row) {
-            if logit.is_nan() || logit == f32::INFINITY {
-                return Err(Error::new(ErrorKind::InvalidLogits, format!("the logit of token {id} is {logit}")));
-            }
-            if logit > f32::NEG_INFINITY {
-                support.ids.push(id);
-                // A tiny temperature may overflow: clamped, the most likely tokens stay ahead of all others.
-                support.logits.push((logit / scale).clamp(f32::MIN, f32::MAX));
-            }
-        }
+    /// Truncates a support whose logits are not divided yet.
+    pub(super) fn truncate(&self, support: &mut Support) -> Result<()> {
         if support.ids.is_empty() {
             return Err(Error::new(ErrorKind::InvalidLogits, "no token has a finite logit"));
         }
-        if self.temperature > 0.0 {
-            self.keep_most_likely(support);
-        } else {
+        if self.is_greedy() {
             let best = support.most_likely();
             support.keep_sorted(&[best]);
+            return Ok(());
         }
+        for logit in &mut support.logits {
+            // A tiny temperature may overflow: clamped, the most likely tokens stay ahead of all others.
+            *logit = (*logit / self.temperature).clamp(f32::MIN, f32::MAX);
+        }
+        self.keep_most_likely(support);
         Ok(())
     }
 
@@ -99,6 +92,60 @@ impl Sampling {
 }
 
 impl Support {
+    /// Room for `n` entries.
+    pub(super) fn reserve(&mut self, n: usize) {
+        reserve(&mut self.ids, n);
+        reserve(&mut self.logits, n);
+        reserve(&mut self.order, n);
+    }
+
+    /// Takes over a row of logits [vocab_size]. -inf entries are unavailable tokens.
+    pub(super) fn load<L: Logit>(&mut self, row: &[L]) -> Result<()> {
+        self.clear();
+        (0u32..).zip(row).try_for_each(|(id, logit)| self.push(id, logit.to_f32()))
+    }
+
+    /// Takes over some tokens with their logits, in any order. Shapes: both [n], aligned.
+    pub(super) fn gather<L: Logit>(&mut self, ids: &[u32], logits: &[L], vocab_size: usize) -> Result<()> {
+        self.clear();
+        if ids.len() != logits.len() {
+            let message = format!("{} logits for {} candidates", logits.len(), ids.len());
+            return Err(Error::new(ErrorKind::InvalidLogits, message));
+        }
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(Error::out_of_vocabulary(id, vocab_size));
+        }
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        order.extend((0u32..).take(ids.len()));
+        if !ids.is_sorted() {
+            order.sort_unstable_by_key(|&at| ids[at as usize]);
+        }
+        let pushed = order.iter().try_for_each(|&at| self.push(ids[at as usize], logits[at as usize].to_f32()));
+        let repeated = order.windows(2).map(|two| [ids[two[0] as usize], ids[two[1] as usize]]).find(|[a, b]| a == b);
+        self.order = order;
+        match repeated {
+            Some([id, _]) => Err(Error::new(ErrorKind::InvalidLogits, format!("candidate {id} occurs twice"))),
+            None => pushed,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.ids.clear();
+        self.logits.clear();
+    }
+
+    fn push(&mut self, id: u32, logit: f32) -> Result<()> {
+        if logit.is_nan() || logit == f32::INFINITY {
+            return Err(Error::new(ErrorKind::InvalidLogits, format!("the logit of token {id} is {logit}")));
+        }
+        if logit > f32::NEG_INFINITY {
+            self.ids.push(id);
+            self.logits.push(logit);
+        }
+        Ok(())
+    }
+
     /// Position of the largest logit; the lower id wins a tie.
     pub(super) fn most_likely(&self) -> u32 {
         let first = (0u32, f32::NEG_INFINITY);
@@ -181,7 +228,8 @@ mod tests {
 
     fn kept(sampling: Sampling, row: &[f32]) -> Vec<u32> {
         let mut support = Support::default();
-        sampling.truncate(row, &mut support).unwrap();
+        support.load(row).unwrap();
+        sampling.truncate(&mut support).unwrap();
         support.ids
     }
 
@@ -212,7 +260,7 @@ mod tests {
     fn bad_rows_are_errors() {
         let mut support = Support::default();
         for row in [&[f32::NAN, 1.0][..], &[1.0, f32::INFINITY], &[f32::NEG_INFINITY; 3], &[]] {
-            let error = Sampling::default().truncate(row, &mut support).unwrap_err();
+            let error = support.load(row).and_then(|()| Sampling::default().truncate(&mut support)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidLogits);
         }
     }

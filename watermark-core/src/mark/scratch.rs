@@ -1,0 +1,46 @@
+use std::cell::RefCell;
+
+use super::choosing::Words;
+use super::sampling::Support;
+
+/// Working memory of one step, of vocabulary size. Each thread has one, so that a session is as large as its sequence and
+/// a fork copies nothing else.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) support: Support,
+    pub(super) words: Words,
+    pub(super) proxy_words: Words,
+    pub(super) probabilities: Vec<f64>,
+    pub(super) masses: Vec<f64>,
+    pub(super) order: Vec<u32>,
+    /// Places and logits of special tokens in the support.
+    pub(super) specials: Vec<(usize, f32)>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Scratch {
+    /// Runs a step in this thread's memory, which then has room for any support of the vocabulary: later steps allocate
+    /// nothing, whatever their truncation keeps. Pages that are never written cost no memory.
+    pub(super) fn with<T>(vocab_size: usize, step: impl FnOnce(&mut Self) -> T) -> T {
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.reserve(vocab_size);
+            step(scratch)
+        })
+    }
+
+    fn reserve(&mut self, n: usize) {
+        self.support.reserve(n);
+        self.words.reserve(n);
+        reserve(&mut self.probabilities, n);
+        reserve(&mut self.masses, n);
+        reserve(&mut self.order, n);
+    }
+}
+
+/// Room for `n` elements in all.
+pub(super) fn reserve<T>(vector: &mut Vec<T>, n: usize) {
+    vector.reserve(n.saturating_sub(vector.len()));
+}

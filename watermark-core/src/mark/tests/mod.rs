@@ -1,0 +1,50 @@
+#![allow(clippy::unwrap_used, clippy::panic, clippy::float_cmp, reason = "tests")]
+
+mod limits;
+mod model;
+mod naive;
+mod speculation;
+
+use super::{Marker, SessionOptions};
+use crate::key::{KeyPath, NodeKey};
+use crate::profile::{Layer, Profile, TokenizerInfo};
+use crate::scheme::{Engine, EngineOptions, Scheme, SchemeOptions};
+
+fn scheme(name: &str, options: SchemeOptions) -> Scheme {
+    Scheme::from_name(name, &options).unwrap()
+}
+
+fn greenlist() -> Scheme {
+    scheme("greenlist", SchemeOptions { gamma: Some(0.5), delta: Some(2.0), ..SchemeOptions::default() })
+}
+
+fn dual_key() -> Scheme {
+    scheme("gumbel_dual_key", SchemeOptions { alpha: Some(0.25), ..SchemeOptions::default() })
+}
+
+fn engine(name: &str) -> Scheme {
+    let alpha = (name == "vllm-dual").then_some(0.25);
+    let options = EngineOptions { context_width: Some(2), alpha, ..EngineOptions::default() };
+    Scheme::Engine(Engine::new(name, &options).unwrap())
+}
+
+/// Layers named `a`, `b`, … of the given schemes and widths.
+fn profile(vocab_size: u32, special: &[u32], schemes: &[(Scheme, usize)]) -> Profile {
+    let names = ["a", "b", "c"];
+    let layer =
+        |(name, &(scheme, width)): (&&str, _)| Layer { name: (*name).to_owned(), scheme, width, per_account: false };
+    Profile {
+        name: "test".to_owned(),
+        path: KeyPath::root(),
+        tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size, special_token_ids: special.to_vec() },
+        layers: names.iter().zip(schemes).map(layer).collect(),
+    }
+}
+
+fn marker(key: u32, profile: Profile) -> Marker {
+    Marker::new(profile, &NodeKey::root(&key.to_le_bytes())).unwrap()
+}
+
+fn marked() -> SessionOptions {
+    SessionOptions { marked: true, seed: 11, ..SessionOptions::default() }
+}
