@@ -12,6 +12,7 @@ changed. Needs xllamacpp, cryptography and mpmath (PyPI), and the program openss
 import argparse
 import json
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -19,20 +20,6 @@ from steps import ROOT, Served, check, check_no_leaks, done, payload, run, secre
 
 SAMPLING = '{"top_k": 50, "min_p": 0.0, "seed": 1}'
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
-AUTHORITY = """
-[tsa]
-serial = serial
-signer_cert = tsa.pem
-signer_key = tsa.key
-signer_digest = sha256
-certs = ca.pem
-default_policy = 1.2.3.4
-digests = sha256
-[ext]
-extendedKeyUsage = critical,timeStamping
-basicConstraints = CA:FALSE
-keyUsage = digitalSignature
-"""
 
 
 class Authority:
@@ -41,7 +28,7 @@ class Authority:
     def __init__(self, folder):
         folder.mkdir()
         self.folder = folder
-        (folder / "tsa.cnf").write_text(AUTHORITY)
+        shutil.copy(ROOT / "tests/data/tsa.cnf", folder)
         new = ["req", "-newkey", "rsa:2048", "-nodes"]
         self.openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", "-days", "2")
         self.openssl(*new, "-keyout", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=tsa")
@@ -98,6 +85,14 @@ class Investigation:
         self.fixed = ["--profile", demo / "profile.json", "--head", demo / "head.json"]
         self.signed = ["--signing-key", folder / "investigator.json"]
 
+    def reader(self, answers):
+        """What a reader of a bundle has at hand: the answers, the keys that they trust, the authority, the tokenizer."""
+        data = [word for file in answers for word in ("--data", file)]
+        return [*data, *self.trusted(), "--authority", self.authority.folder / "ca.pem", "--tokenizer", self.demo / "tokenizer.json"]
+
+    def trusted(self):
+        return [word for key in self.public for word in ("--trusted-key", key)]
+
     def register(self, name, prompts, *options):
         registration = self.folder / f"{name}.json"
         run(self.watermark, "register", "--suspect", "student", "--control", "control", *self.fixed, "--prompts", prompts, *options,
@@ -115,10 +110,7 @@ class Investigation:
     def verify(self, name, out, *answers):
         """Both verifiers, with everything at hand, say the same."""
         bundle = out / "evidence.json"
-        trusted = [word for key in self.public for word in ("--trusted-key", key)]
-        data = [word for file in answers for word in ("--data", file)]
-        ours = json.loads(run(self.watermark, "verify", bundle, *data, *trusted, "--authority", self.authority.folder / "ca.pem",
-                              "--tokenizer", self.demo / "tokenizer.json", "--json"))
+        ours = json.loads(run(self.watermark, "verify", bundle, *self.reader(answers), "--json"))
         check(f"{name}: watermark verify: integrity, trust, {ours['result']['verdict']}",
               ours["integrity"] and ours["trust"] == "trusted" and len(ours["recomputed"]) == 2, ours)
         check(f"{name}: nothing left unchecked but the collector's word", len(ours["not_checked"]) <= 2, ours["not_checked"])
@@ -126,7 +118,7 @@ class Investigation:
         check(f"{name}: both time stamps hold {stamps}", all(stamps), stamps)
         records = [out / "suspect.records.jsonl", out / "control-1.records.jsonl"]
         theirs = json.loads(run(sys.executable, ROOT / "papers/verify/verify.py", bundle, "--data", *records, "--tokenizer",
-                                self.demo / "tokenizer.json", *trusted))
+                                self.demo / "tokenizer.json", *self.trusted()))
         check(f"{name}: the second verifier: integrity, trust", theirs["integrity"] and theirs["trust"] == "trusted", theirs)
         said = payload(bundle.read_text())["predicate"]
         told = {field: said["suspect"][field] for field in (*COUNTS, "statistic", "log10_p", "ln_e")}
@@ -143,18 +135,19 @@ def main():
     parser.add_argument("--demo", type=pathlib.Path, required=True, help="folder of a finished `watermark demo`")
     parser.add_argument("--keep", type=pathlib.Path, help="work in this new folder and keep it")
     args = parser.parse_args()
+    paths = [path.resolve() for path in (args.watermark, args.lab, args.demo)]
     if args.keep:
         args.keep.mkdir(parents=True)
-        case(args.watermark.resolve(), args.lab.resolve(), args.demo.resolve(), args.keep.resolve())
+        case(*paths, args.keep.resolve())
     else:
         with tempfile.TemporaryDirectory() as folder:
-            case(args.watermark.resolve(), args.lab.resolve(), args.demo.resolve(), pathlib.Path(folder))
+            case(*paths, pathlib.Path(folder))
     done()
 
 
 def case(watermark, lab, demo, folder):
     # Before anything is asked: keys, stamps, the ledger of what was served.
-    public = [payload_signer(demo / "head.json")]
+    public = [signer(demo / "head.json")]
     for name in ("provider", "investigator"):
         run(watermark, "key", "signing", "--out", folder / f"{name}.json")
     authority = Authority(folder / "authority")
@@ -177,11 +170,11 @@ def case(watermark, lab, demo, folder):
 
     # First: every prompt is answered once, collected by somebody without the key; p decides.
     registered = looking.register("first", files["first"])
-    public.append(payload_signer(registered[0]))
+    public.append(signer(registered[0]))
     probe = ["--top-p", "1.0", "--extra", SAMPLING, "--round-size", "20"]
-    def collect(model, prompts, out, *options, codes=(0,)):
+    def collect(model, prompts, out, *options):
         with Served(models[model], model) as endpoint:
-            run(watermark, "probe", *options, "--endpoint", endpoint, "--model", model, "--prompts", prompts, *probe, "--out", out, codes=codes)
+            run(watermark, "probe", *options, "--endpoint", endpoint, "--model", model, "--prompts", prompts, *probe, "--out", out)
         return out / "transcript.jsonl"
     answers = [collect(model, files["first"], folder / f"first-{model}", "--replicate") for model in models]
     first = looking.evidence("first", registered, files["first"], *answers)
@@ -199,9 +192,7 @@ def case(watermark, lab, demo, folder):
     check(f"second: {facts}", facts == ("detected", "ln_e", "detected", True), facts)
 
     # The page, and what a sceptic tries.
-    trusted = [word for key in public for word in ("--trusted-key", key)]
-    run(watermark, "report", second / "evidence.json", "--data", answers[0], "--data", answers[1], *trusted, "--authority",
-        authority.folder / "ca.pem", "--tokenizer", demo / "tokenizer.json", "-o", folder / "report.html")
+    run(watermark, "report", second / "evidence.json", *looking.reader(answers), "-o", folder / "report.html")
     page = (folder / "report.html").read_text(encoding="utf-8")
     check("the page says what was found", "student" in page and "<script" not in page, page[:500])
     sceptic(watermark, folder, first, second, answers)
@@ -209,27 +200,27 @@ def case(watermark, lab, demo, folder):
     check_no_leaks(folder, disclosed)
 
 
-def payload_signer(file):
+def signer(file):
     return json.loads(file.read_text())["signatures"][0]["public_key"]
 
 
 def sceptic(watermark, folder, first, second, answers):
     """What was changed does not verify, in either verifier."""
-    def refused(name, bundle, *ours):
+    def refused(bundle, *ours):
         found = json.loads(run(watermark, "verify", bundle, *ours, "--json", codes=(1,)))
         return sorted({fault["code"] for fault in found["faults"]})
     raw = (first / "evidence.json").read_bytes()
     changed = folder / "changed.json"
     changed.write_bytes(raw.replace(b'"payload":"ey', b'"payload":"eY', 1))
-    codes = refused("bytes", changed)
+    codes = refused(changed)
     run(sys.executable, ROOT / "papers/verify/verify.py", changed, codes=(1,))
     check(f"a changed bundle is refused by both: {codes}", changed.read_bytes() != raw and codes, codes)
     text = answers[0].read_bytes()
     edited = folder / "edited.jsonl"
     edited.write_bytes(text.replace(b"####", b"###!", 1))
-    done = run(watermark, "verify", second / "evidence.json", "--data", edited, "--json", codes=(1, 2))
-    check("a changed transcript is refused", edited.read_bytes() != text, done)
-    other = refused("data", second / "evidence.json", "--data", first / "suspect.records.jsonl")
+    said = run(watermark, "verify", second / "evidence.json", "--data", edited, "--json", codes=(1, 2))
+    check("a changed transcript is refused", edited.read_bytes() != text, said)
+    other = refused(second / "evidence.json", "--data", first / "suspect.records.jsonl")
     check(f"answers of another case are refused: {other}", "E-DATA" in other, other)
     records = (second / "suspect.records.jsonl").read_text(encoding="utf-8")
     (folder / "records.jsonl").write_text(records.replace('"tokens":[', '"tokens":[7,', 1), encoding="utf-8")

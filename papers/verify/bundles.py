@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bundles for the tests of verify.py, made from the formulas of tests/vectors/oracle.py and a second telling of FORMAT.md; nothing
 of verify.py but its canonical form and the fixed texts of schema.json."""
-import base64, hashlib, json, math, pathlib, random, sys
+import base64, functools, hashlib, json, math, pathlib, random, sys
 import mpmath as mp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -68,13 +68,10 @@ class Case:
         self.rnd, self.width, self.scheme, self.gamma, self.block, self.weights = random.Random(seed), width, scheme, gamma, block, weights
         self.node = hashlib.sha256(b"node").digest()
         # Before a beacon, the key at the profile's path is committed to, for the profile without the beacon.
-        path, place = ("epoch/1", "epoch/1/layer/main")
-        node = self.node
-        for segment in ["beacon", beacon, "layer", "main"] if beacon else []:
-            node = oracle.child_key(node, segment)
+        path, place, below = "epoch/1", "epoch/1/layer/main", []
         if beacon:
-            path, place = f"epoch/1/beacon/{beacon}", "epoch/1"
-        self.key = oracle.prf_key(node, scheme, width)
+            path, place, below = f"epoch/1/beacon/{beacon}", "epoch/1", ["beacon", beacon, "layer", "main"]
+        self.key = oracle.prf_key(functools.reduce(oracle.child_key, below, self.node), scheme, width)
         layer = {"name": "main", "scheme": scheme, "width": width, "prf": "chacha20-v1"}
         if scheme == "greenlist":
             layer |= {"gamma": gamma, "delta": 2.0} | ({"block": block} if block else {})

@@ -198,9 +198,17 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// If it is missing, not UTF-8 or not a valid profile.
 pub fn read_profile(path: &Path) -> Result<ProfileFile> {
+    let text = read_profile_text(path)?;
+    ProfileFile::parse(&text).with_context(|| format!("profile {}", path.display()))
+}
+
+/// The text of a profile, not yet checked.
+///
+/// # Errors
+/// If the file is missing, too large, or not UTF-8.
+pub fn read_profile_text(path: &Path) -> Result<Zeroizing<String>> {
     let named = || format!("profile {}", path.display());
-    let text = read_small(File::open(path).with_context(named)?).with_context(named)?;
-    ProfileFile::parse(&text).with_context(named)
+    read_small(File::open(path).with_context(named)?).with_context(named)
 }
 
 impl ProfileFile {

@@ -19,6 +19,8 @@ use watermark_core::key::NodeKey;
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
+use crate::edit::set;
+
 pub(crate) const PATH: &str = "epoch/1/layer/d";
 pub(crate) const VOCAB_SIZE: u32 = 300;
 const SALT: [u8; 32] = [2; 32];
@@ -181,11 +183,6 @@ impl Case {
     pub(crate) fn link(&mut self, key: &SigningKey) {
         let profile = self.profile.to_string();
         let sha256 = digest(profile.as_bytes());
-        let set = |value: &mut Value, place: &str, to: Value| {
-            if let Some(at) = value.pointer_mut(place) {
-                *at = to;
-            }
-        };
         set(&mut self.statement, "/predicate/profile", json!(profile));
         set(&mut self.statement, "/predicate/key/leaf/profile_sha256", json!(sha256));
         set(&mut self.registration, "/profile_sha256", json!(sha256));

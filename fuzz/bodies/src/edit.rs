@@ -59,7 +59,8 @@ fn find_places(value: &Value, here: &str, places: &mut Vec<String>) {
     }
 }
 
-fn set(value: &mut Value, place: &str, to: Value) {
+/// Replaces the value at a pointer, if there is one.
+pub(crate) fn set(value: &mut Value, place: &str, to: Value) {
     if let Some(at) = value.pointer_mut(place) {
         *at = to;
     }

@@ -9,7 +9,7 @@ use watermark_cli::report::{Insight, Source, page};
 
 use crate::bundle::hostile;
 use crate::case::{Case, KINDS, other_key};
-use crate::edit::text;
+use crate::edit::{set, text};
 
 /// Every element that a page has of itself.
 const ELEMENTS: [&str; 36] = [
@@ -67,20 +67,20 @@ fn changed(u: &mut Unstructured<'_>) -> Result<()> {
     let mut case = Case::new(u.int_in_range(0..=KINDS - 1)?);
     for place in ["/question", "/suspect", "/controls/0"] {
         if u.arbitrary()? {
-            put(&mut case.registration, place, text(u)?);
+            set(&mut case.registration, place, json!(text(u)?));
         }
     }
     for place in ["/subject/0/name", "/subject/1/name", "/predicate/software"] {
         if u.arbitrary()? {
-            put(&mut case.statement, place, text(u)?);
+            set(&mut case.statement, place, json!(text(u)?));
         }
     }
     if u.arbitrary()? {
-        put(&mut case.profile, "/name", text(u)?);
+        set(&mut case.profile, "/name", json!(text(u)?));
     }
     for (model, name) in [("/predicate/suspect/model", "/suspect"), ("/predicate/controls/0/model", "/controls/0")] {
         if let Some(name) = case.registration.pointer(name).and_then(Value::as_str).map(str::to_owned) {
-            put(&mut case.statement, model, name);
+            set(&mut case.statement, model, json!(name));
         }
     }
     case.link(&other_key());
@@ -93,12 +93,6 @@ fn changed(u: &mut Unstructured<'_>) -> Result<()> {
         harmless(&html);
     }
     Ok(())
-}
-
-fn put(value: &mut Value, place: &str, to: String) {
-    if let Some(at) = value.pointer_mut(place) {
-        *at = json!(to);
-    }
 }
 
 /// The page as `watermark report` makes it; the same twice.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use watermark_cli::files::{read_key, read_profile, write_new, write_secret};
+use watermark_cli::files::{read_key, read_profile, read_profile_text, write_new, write_secret};
 use watermark_cli::tokenizer::{Tokenizer, hex};
 use watermark_core::detect::Detector;
 use watermark_core::evidence::beacon::under_beacon;
@@ -204,10 +204,10 @@ impl New {
 
 impl BeaconArgs {
     fn run(self) -> Result<ExitCode> {
-        let named = || format!("profile {}", self.profile.display());
-        read_profile(&self.profile)?;
-        let text = std::fs::read_to_string(&self.profile).with_context(named)?;
-        write_new(&self.out, under_beacon(&text, &self.value).with_context(named)?.as_bytes())?;
+        let text = read_profile_text(&self.profile)?;
+        let changed =
+            under_beacon(&text, &self.value).with_context(|| format!("profile {}", self.profile.display()))?;
+        write_new(&self.out, changed.as_bytes())?;
         print(&format!(
             "Wrote {}. Serve under it, and keep {}, which was committed to.",
             self.out.display(),

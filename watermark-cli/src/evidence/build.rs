@@ -73,10 +73,8 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) 
     let (head, _) = TreeHead::verify(case.head, KEY_COMMITMENTS).context("head of the key commitments")?;
     ensure!(Sha256::digest(case.head)[..] == registration.head_sha256.0, "the head is not the registered one");
     let node = case.opening.verify(&head)?;
-    ensure!(
-        bundle::committed_for(&case.opening.leaf(), &registration, case.profile, &profile).is_some(),
-        "the opening is of another path than registered, or made for another profile"
-    );
+    bundle::beacon_of(&case.opening.leaf(), &registration, case.profile, &profile)
+        .context("the opening is of another path than registered, or made for another profile")?;
     let detector = bundle::layer_under(&profile, &layer, node)?;
     ensure!(
         Prompts::of(case.prompts)? == registration.prompts,

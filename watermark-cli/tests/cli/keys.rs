@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::leaks::unhex;
 use crate::support::{Folder, Run};
 
 const PASSPHRASE: &str = "a passphrase for tests only";
@@ -23,7 +24,7 @@ impl Folder {
     fn hidden(&self, name: &str) -> Vec<u8> {
         let file: Value = serde_json::from_str(&self.read(name)).unwrap();
         let hex = file.get("node").or(file.get("seed")).unwrap().as_str().unwrap().to_owned();
-        (0..64).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+        unhex(&hex).unwrap()
     }
 }
 
@@ -407,20 +408,8 @@ fn time_stamps_are_checked_offline() {
     folder.line(&format!("{check} missing.tsr --authority ca.pem")).fails_with(&["missing.tsr"]);
 }
 
-const TSA: &str = "
-[tsa]
-serial = serial
-signer_cert = tsa.pem
-signer_key = tsa.key
-signer_digest = sha256
-certs = ca.pem
-default_policy = 1.2.3.4
-digests = sha256
-[ext]
-extendedKeyUsage = critical,timeStamping
-basicConstraints = CA:FALSE
-keyUsage = digitalSignature
-";
+/// What `tests/case.py` uses too.
+const TSA: &str = include_str!("../../../tests/data/tsa.cnf");
 
 /// Every command of custody, good and failing; the folder looks for secrets when it goes.
 #[test]

@@ -92,7 +92,7 @@ pub(super) fn softmax(logits: &[f32], probabilities: &mut Vec<f64>) {
 }
 
 /// Back to logits; a token without probability becomes -inf.
-fn logarithms(probabilities: &[f64], logits: &mut [f32]) {
+pub(super) fn logarithms(probabilities: &[f64], logits: &mut [f32]) {
     for (logit, &p) in logits.iter_mut().zip(probabilities) {
         #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
         let log = if p > 0.0 { libm::log(p) as f32 } else { f32::NEG_INFINITY };

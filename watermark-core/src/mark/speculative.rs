@@ -1,4 +1,4 @@
-use super::reweight::softmax;
+use super::reweight::{logarithms, softmax};
 use super::scratch::Scratch;
 use super::{Logit, Session};
 use crate::scheme::TWO_32;
@@ -160,11 +160,7 @@ impl Session {
         }
         // Nothing may be left in floating point where p and q are nearly the same; then p itself is as good.
         if left {
-            for (logit, p) in support.logits.iter_mut().zip(probabilities) {
-                #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
-                let log = if *p > 0.0 { libm::log(*p) as f32 } else { f32::NEG_INFINITY };
-                *logit = log;
-            }
+            logarithms(probabilities, &mut support.logits);
         }
         self.draw(key.as_ref(), true, scratch)
     }

@@ -25,7 +25,7 @@ pub use statement::{
     ClassEvidence, Collected, CollectedBy, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, Predicate,
     ResamplingEvidence, Rules, SampleEvidence, Statement, Subject, SubjectDigest, TimeStamps,
 };
-pub use verify::{Bundle, Checked, Code, Fault, close, committed_for, layer_under, testable_layer, verify};
+pub use verify::{Bundle, Checked, Code, Fault, beacon_of, close, layer_under, testable_layer, verify};
 
 /// Payload type of a bundle's envelope.
 pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";

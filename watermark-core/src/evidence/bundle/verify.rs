@@ -239,12 +239,9 @@ impl Bundle {
             return faults.push(fault(Code::Proof, "the committed key has no path"));
         };
         let leaf = KeyLeaf { commitment: key.leaf.commitment.0, path, profile_sha256: key.leaf.profile_sha256.0 };
-        match committed_for(&leaf, &self.registration, &predicate.profile, &self.profile) {
-            Some(beacon) => self.beacon = beacon,
-            None => {
-                let what = "the committed key is for another path or profile than registered";
-                return faults.push(fault(Code::Proof, what));
-            }
+        match beacon_of(&leaf, &self.registration, &predicate.profile, &self.profile) {
+            Ok(beacon) => self.beacon = beacon,
+            Err(error) => return faults.push(fault(Code::Proof, error.to_string())),
         }
         let proof: Vec<merkle::Hash> = key.proof.iter().map(|hash| hash.0).collect();
         let included = leaf.bytes().is_ok_and(|bytes| {
@@ -408,20 +405,23 @@ impl Bundle {
     }
 }
 
-/// Whether a committed key is the registered one: the layer's own, or the one at the profile's path before a beacon was put into it,
-/// which is then given.
-#[must_use]
-pub fn committed_for(
-    leaf: &KeyLeaf,
-    registration: &Registration,
-    text: &str,
-    profile: &Profile,
-) -> Option<Option<String>> {
+/// The beacon between a committed key and the registered layer's: `None` where the layer's own key was committed to.
+///
+/// # Errors
+/// [`ErrorKind::InvalidProof`] if the committed key is for another path or profile than registered.
+pub fn beacon_of(leaf: &KeyLeaf, registration: &Registration, text: &str, profile: &Profile) -> Result<Option<String>> {
     if leaf.path.as_str() == registration.key_path && leaf.profile_sha256 == registration.profile_sha256.0 {
-        return Some(None);
+        return Ok(None);
     }
-    let before = BeforeBeacon::of(text, profile)?;
-    (leaf.path == before.path && leaf.profile_sha256 == before.profile_sha256).then_some(Some(before.beacon))
+    match BeforeBeacon::of(text, profile) {
+        Some(before) if leaf.path == before.path && leaf.profile_sha256 == before.profile_sha256 => {
+            Ok(Some(before.beacon))
+        }
+        _ => {
+            let what = "the committed key is for another path or profile than registered";
+            Err(Error::new(ErrorKind::InvalidProof, what))
+        }
+    }
 }
 
 /// A layer of a profile under the key of its own node or of one above.
