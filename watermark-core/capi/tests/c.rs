@@ -1,0 +1,133 @@
+//! Programs in C and C++ against the static library, under AddressSanitizer and UndefinedBehaviorSanitizer.
+//!
+//! Needs `cc` and `c++` (or `$CC`, `$CXX`) with these sanitizers; without them the tests say so and `scripts/test` names them as
+//! skipped.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use watermark_core::key::{KeyPath, NodeKey, print_key_file};
+use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
+use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+
+const VOCAB: u32 = 300;
+const STEPS: u32 = 200;
+const SANITIZE: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+/// The compiler of a source file and the standard it is held to; `None` if there is none that has the sanitizers.
+fn compiler(source: &str) -> Option<(String, &'static str)> {
+    let (variable, default, language, standard) = match Path::new(source).extension()?.to_str()? {
+        "c" => ("CC", "cc", "c", "-std=c11"),
+        _ => ("CXX", "c++", "c++", "-std=c++17"),
+    };
+    let compiler = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
+    let probe = folder("probe").join(format!("{language}.{language}"));
+    std::fs::write(&probe, "int main(void) { return 0; }\n".replace("void", "")).unwrap();
+    let built = Command::new(&compiler).args(SANITIZE).arg("-o").arg(probe.with_extension("out")).arg(&probe).output();
+    if built.is_ok_and(|built| built.status.success()) {
+        return Some((compiler, standard));
+    }
+    eprintln!("SKIPPED: no {language} compiler with AddressSanitizer ({compiler})");
+    None
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The static library beside this test.
+fn library() -> PathBuf {
+    let library = std::env::current_exe().unwrap().parent().unwrap().join("libwatermark.a");
+    assert!(library.exists(), "{} is missing", library.display());
+    library
+}
+
+/// Builds a source of this crate and runs it; what it prints.
+fn run(source: &str, arguments: &[&Path]) -> Option<String> {
+    let (compiler, standard) = compiler(source)?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = folder("programs").join(source.replace(['/', '.'], "-"));
+    let mut build = Command::new(compiler);
+    build.args([standard, "-g", "-O1", "-Wall", "-Wextra", "-Werror"]).args(SANITIZE);
+    build.arg("-I").arg(root.join("include")).arg("-o").arg(&program).arg(root.join(source));
+    let built = build.arg(library()).args(["-lpthread", "-ldl", "-lm"]).output().unwrap();
+    assert!(built.status.success(), "{source}: {}", String::from_utf8_lossy(&built.stderr));
+    let ran = Command::new(&program).args(arguments).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{source}: {}\n{out}\n{err}", ran.status);
+    Some(out.into_owned())
+}
+
+fn key() -> NodeKey {
+    NodeKey::root(b"a master secret of the C tests, 32 bytes or more")
+}
+
+fn profile() -> Profile {
+    let greenlist = Scheme::Greenlist(Greenlist::new(0.5, 2.0).unwrap());
+    Profile {
+        name: "c".to_owned(),
+        path: "epoch/1".parse::<KeyPath>().unwrap(),
+        tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] },
+        layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
+    }
+}
+
+/// Profile and key as files.
+fn files(folder: &Path) -> (PathBuf, PathBuf) {
+    let (profile_path, key_path) = (folder.join("profile.json"), folder.join("key.json"));
+    std::fs::write(&profile_path, profile().print()).unwrap();
+    std::fs::write(&key_path, print_key_file(&key()).as_bytes()).unwrap();
+    (profile_path, key_path)
+}
+
+/// The stand-in for a model of `tests/c/check.h`.
+fn model(step: u32) -> Vec<f32> {
+    (0..VOCAB).map(|v| f32::from(u16::try_from((v * 31 + step * 17) % 97).unwrap()) / 16.0).collect()
+}
+
+fn session(marked: bool) -> Session {
+    let sampling = Sampling { temperature: 0.8, top_k: Some(50), ..Sampling::default() };
+    let options = SessionOptions { marked, seed: 7, sampling, account: None };
+    Marker::new(profile(), &key()).unwrap().session(&options).unwrap()
+}
+
+/// A sequence, one token a step.
+fn generate(marked: bool, mut choose: impl FnMut(&mut Session, Vec<f32>) -> u32) -> Vec<u32> {
+    let mut session = session(marked);
+    for step in 0..STEPS {
+        let token = choose(&mut session, model(step));
+        session.accept(token).unwrap();
+    }
+    session.generated().to_vec()
+}
+
+#[test]
+fn sessions_give_the_tokens_of_rust() {
+    let folder = folder("session");
+    let (profile, key) = files(&folder);
+    let sample = |session: &mut Session, logits: Vec<f32>| session.sample(&logits).unwrap();
+    let process = |session: &mut Session, mut logits: Vec<f32>| {
+        session.process(&mut logits).unwrap();
+        let best = (0..VOCAB as usize).reduce(|best, v| if logits[v] > logits[best] { v } else { best });
+        u32::try_from(best.unwrap()).unwrap()
+    };
+    let mut expected = String::new();
+    for (name, tokens) in [
+        ("marked", generate(true, sample)),
+        ("unmarked", generate(false, sample)),
+        ("processed", generate(true, process)),
+    ] {
+        let tokens: Vec<String> = tokens.iter().map(u32::to_string).collect();
+        writeln!(expected, "{name} {} {}", tokens.len(), tokens.join(" ")).unwrap();
+    }
+    let path = folder.join("expected.txt");
+    std::fs::write(&path, expected).unwrap();
+    if let Some(printed) = run("tests/c/session.c", &[&profile, &key, &path]) {
+        assert_eq!(printed, "session: ok\n");
+    }
+}
