@@ -4,11 +4,13 @@
 //! skipped.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod plain;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use watermark_core::key::{KeyPath, NodeKey, print_key_file};
+use watermark_core::key::{KeyPath, NodeKey, SEALING_ENTROPY, print_key_file, seal_key_file};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
@@ -24,8 +26,9 @@ fn compiler(source: &str) -> Option<(String, &'static str)> {
         _ => ("CXX", "c++", "c++", "-std=c++17"),
     };
     let compiler = std::env::var(variable).unwrap_or_else(|_| default.to_owned());
-    let probe = folder("probe").join(format!("{language}.{language}"));
-    std::fs::write(&probe, "int main(void) { return 0; }\n".replace("void", "")).unwrap();
+    // Tests run side by side: each source has a probe of its own.
+    let probe = folder("probe").join(source.replace('/', "-"));
+    std::fs::write(&probe, "int main() { return 0; }\n").unwrap();
     let built = Command::new(&compiler).args(SANITIZE).arg("-o").arg(probe.with_extension("out")).arg(&probe).output();
     if built.is_ok_and(|built| built.status.success()) {
         return Some((compiler, standard));
@@ -129,5 +132,63 @@ fn sessions_give_the_tokens_of_rust() {
     std::fs::write(&path, expected).unwrap();
     if let Some(printed) = run("tests/c/session.c", &[&profile, &key, &path]) {
         assert_eq!(printed, "session: ok\n");
+    }
+}
+
+#[test]
+fn vectors_in_c_and_cpp() {
+    let (cases, n) = plain::cases();
+    assert!(n > 500, "{n}");
+    let path = folder("vectors").join("cases.txt");
+    std::fs::write(&path, cases).unwrap();
+    for source in ["tests/c/vectors.c", "tests/c/vectors.cpp"] {
+        if let Some(printed) = run(source, &[&path]) {
+            assert_eq!(printed, format!("vectors: {n} cases\n"), "{source}");
+        }
+    }
+}
+
+#[test]
+fn errors_are_named_and_hold_no_key() {
+    let folder = folder("errors");
+    let (profile_path, key_path) = files(&folder);
+    let sealed_path = folder.join("sealed.json");
+    std::fs::write(&sealed_path, seal_key_file(&key(), "pass phrase", &[9; SEALING_ENTROPY]).unwrap()).unwrap();
+    let account_path = folder.join("account.json");
+    let mut per_account = profile();
+    per_account.layers[0].per_account = true;
+    std::fs::write(&account_path, per_account.print()).unwrap();
+    let digits: String = key().secret().iter().map(|byte| format!("{byte:02x}")).collect();
+    let arguments =
+        [&profile_path, &key_path, &sealed_path, Path::new("pass phrase"), &account_path, Path::new(&digits)];
+    if let Some(printed) = run("tests/c/errors.c", &arguments) {
+        assert_eq!(printed, "errors: ok\n");
+    }
+}
+
+#[test]
+fn threads_share_a_marker() {
+    let (profile, key) = files(&folder("threads"));
+    if let Some(printed) = run("tests/c/threads.c", &[&profile, &key]) {
+        assert_eq!(printed, "threads: ok\n");
+    }
+}
+
+#[test]
+fn llama_cpp_gets_a_sampler() {
+    let (profile, key) = files(&folder("llama"));
+    if let Some(printed) = run("tests/c/llama.c", &[&profile, &key]) {
+        assert_eq!(printed, "llama: ok\n");
+    }
+}
+
+#[test]
+fn the_example_finds_its_mark() {
+    let Some(printed) = run("examples/mark_and_detect.c", &[]) else { return };
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), 2, "{printed}");
+    for (line, layer) in lines.iter().zip(["distillation (greenlist)", "provenance (gumbel)"]) {
+        let log10_p: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(line.starts_with(layer) && log10_p < -6.0, "{printed}");
     }
 }
