@@ -13,7 +13,7 @@ use std::process::Command;
 use watermark_core::key::{KeyPath, NodeKey, SEALING_ENTROPY, print_key_file, seal_key_file};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
-use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+use watermark_core::scheme::{Adfp, Greenlist, Gumbel, Scheme};
 
 const VOCAB: u32 = 300;
 const STEPS: u32 = 200;
@@ -93,17 +93,20 @@ fn model(step: u32) -> Vec<f32> {
     (0..VOCAB).map(|v| f32::from(u16::try_from((v * 31 + step * 17) % 97).unwrap()) / 16.0).collect()
 }
 
-fn session(marked: bool) -> Session {
-    let sampling = Sampling { temperature: 0.8, top_k: Some(50), ..Sampling::default() };
-    let options = SessionOptions { marked, seed: 7, sampling, account: None };
-    Marker::new(profile(), &key()).unwrap().session(&options).unwrap()
+/// A profile whose layer needs a proxy.
+fn adfp() -> Profile {
+    let scheme = Scheme::Adfp(Adfp::new(0.5, 2.0).unwrap());
+    let layer = Layer { name: "fingerprint".to_owned(), scheme, width: 1, per_account: false };
+    Profile { layers: vec![layer], ..profile() }
 }
 
 /// A sequence, one token a step.
-fn generate(marked: bool, mut choose: impl FnMut(&mut Session, Vec<f32>) -> u32) -> Vec<u32> {
-    let mut session = session(marked);
+fn generate(profile: Profile, marked: bool, choose: impl Fn(&mut Session, Vec<f32>, u32) -> u32) -> Vec<u32> {
+    let sampling = Sampling { temperature: 0.8, top_k: Some(50), ..Sampling::default() };
+    let options = SessionOptions { marked, seed: 7, sampling, account: None };
+    let mut session = Marker::new(profile, &key()).unwrap().session(&options).unwrap();
     for step in 0..STEPS {
-        let token = choose(&mut session, model(step));
+        let token = choose(&mut session, model(step), step);
         session.accept(token).unwrap();
     }
     session.generated().to_vec()
@@ -112,25 +115,33 @@ fn generate(marked: bool, mut choose: impl FnMut(&mut Session, Vec<f32>) -> u32)
 #[test]
 fn sessions_give_the_tokens_of_rust() {
     let folder = folder("session");
-    let (profile, key) = files(&folder);
-    let sample = |session: &mut Session, logits: Vec<f32>| session.sample(&logits).unwrap();
-    let process = |session: &mut Session, mut logits: Vec<f32>| {
+    let (profile_path, key_path) = files(&folder);
+    let adfp_path = folder.join("adfp.json");
+    std::fs::write(&adfp_path, adfp().print()).unwrap();
+    let sample = |session: &mut Session, logits: Vec<f32>, _: u32| session.sample(&logits).unwrap();
+    let process = |session: &mut Session, mut logits: Vec<f32>, _: u32| {
         session.process(&mut logits).unwrap();
         let best = (0..VOCAB as usize).reduce(|best, v| if logits[v] > logits[best] { v } else { best });
         u32::try_from(best.unwrap()).unwrap()
     };
+    let with_proxy = |session: &mut Session, logits: Vec<f32>, step: u32| {
+        let share = |v: u32| f32::from(u16::try_from(1 + (v + step) % 3).unwrap()) / (2.0 * 300.0);
+        session.set_proxy(&(0..VOCAB).map(share).collect::<Vec<_>>()).unwrap();
+        session.sample(&logits).unwrap()
+    };
     let mut expected = String::new();
     for (name, tokens) in [
-        ("marked", generate(true, sample)),
-        ("unmarked", generate(false, sample)),
-        ("processed", generate(true, process)),
+        ("marked", generate(profile(), true, sample)),
+        ("unmarked", generate(profile(), false, sample)),
+        ("processed", generate(profile(), true, process)),
+        ("proxy", generate(adfp(), true, with_proxy)),
     ] {
         let tokens: Vec<String> = tokens.iter().map(u32::to_string).collect();
         writeln!(expected, "{name} {} {}", tokens.len(), tokens.join(" ")).unwrap();
     }
     let path = folder.join("expected.txt");
     std::fs::write(&path, expected).unwrap();
-    if let Some(printed) = run("tests/c/session.c", &[&profile, &key, &path]) {
+    if let Some(printed) = run("tests/c/session.c", &[&profile_path, &key_path, &path, &adfp_path]) {
         assert_eq!(printed, "session: ok\n");
     }
 }

@@ -1,6 +1,6 @@
 /* A session walked through in C gives the tokens that it gives in Rust.
  *
- *     session profile.json key.json expected.txt
+ *     session profile.json key.json expected.txt adfp-profile.json
  *
  * expected.txt: per line a name and the number of tokens, then the tokens. */
 #include "check.h"
@@ -178,6 +178,68 @@ static void speculate(const WmMarker *marker) {
     wm_session_free(session);
 }
 
+static uint32_t bits(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* Formats of 16 bits, which hold the model's logits (0 or 1/16 to 6, seven bits) as they are. */
+static uint16_t bf16(float value) { return (uint16_t)(bits(value) >> 16); }
+static uint16_t f16(float value) { return value == 0.0f ? 0 : (uint16_t)((bits(value) >> 13) - ((127 - 15) << 10)); }
+
+static void half_precision(const WmMarker *marker) {
+    WmSession *sessions[2];
+    uint16_t rows[2 * VOCAB];
+    float logits[VOCAB];
+    uint32_t tokens[2];
+    WmStatus statuses[2];
+    for (uint32_t dtype = WM_DTYPE_F16; dtype <= WM_DTYPE_BF16; dtype++) {
+        sessions[0] = begin(marker, 1);
+        sessions[1] = begin(marker, 0);
+        for (uint32_t at = 0; at < STEPS; at++) {
+            model(at, logits, VOCAB);
+            for (int v = 0; v < VOCAB; v++) {
+                rows[v] = rows[VOCAB + v] = dtype == WM_DTYPE_F16 ? f16(logits[v]) : bf16(logits[v]);
+            }
+            OK(wm_sample_batch(sessions, 2, rows, VOCAB, dtype, tokens, statuses));
+            OK(wm_session_accept(sessions[0], tokens[0]));
+            OK(wm_session_accept(sessions[1], tokens[1]));
+        }
+        compare_session("marked", sessions[0]);
+        compare_session("unmarked", sessions[1]);
+        /* what is kept of a row is above the -inf of the format */
+        OK(wm_process_batch(sessions, 2, rows, VOCAB, dtype, statuses));
+        int kept = 0;
+        for (int v = 0; v < VOCAB; v++) {
+            kept += rows[v] != (dtype == WM_DTYPE_F16 ? 0xfc00 : 0xff80);
+        }
+        CHECK(kept == 50);
+        wm_session_free(sessions[0]);
+        wm_session_free(sessions[1]);
+    }
+}
+
+/* A layer that needs a proxy's probabilities: they are asked for, and used. */
+static void proxy(const WmMarker *marker) {
+    WmSession *session = begin(marker, 1);
+    float logits[VOCAB], probabilities[VOCAB];
+    uint32_t token = 0;
+    for (uint32_t at = 0; at < STEPS; at++) {
+        model(at, logits, VOCAB);
+        for (uint32_t v = 0; v < VOCAB; v++) {
+            probabilities[v] = (float)(1 + (v + at) % 3) / (2.0f * VOCAB);
+        }
+        OK(wm_session_set_proxy(session, probabilities, VOCAB));
+        OK(wm_session_sample(session, logits, VOCAB, &token));
+        OK(wm_session_accept(session, token));
+    }
+    compare_session("proxy", session);
+    CHECK(wm_session_sample(session, logits, VOCAB, &token) == WM_STATUS_MISSING_INPUT);
+    CHECK(strstr(wm_last_error(), "proxy") != NULL);
+    wm_session_free(session);
+}
+
 /* Rows side by side are as good as one after the other, and a bad one fails alone. */
 static void batch(const WmMarker *marker) {
     enum { ROWS = 5, STRIDE = VOCAB + 3 };
@@ -245,7 +307,7 @@ static void batch(const WmMarker *marker) {
 }
 
 int main(int argc, char **argv) {
-    CHECK(argc == 4);
+    CHECK(argc == 5);
     expected_path = argv[3];
     WmMarker *marker = open_marker(argv[1], argv[2]);
     CHECK(wm_marker_vocab_size(marker) == VOCAB && wm_marker_vocab_size(NULL) == 0);
@@ -254,6 +316,10 @@ int main(int argc, char **argv) {
     among(marker);
     speculate(marker);
     batch(marker);
+    half_precision(marker);
+    WmMarker *adfp = open_marker(argv[4], argv[2]);
+    proxy(adfp);
+    wm_marker_free(adfp);
     /* a session outlives its marker */
     WmSession *session = begin(marker, 1);
     wm_marker_free(marker);
