@@ -6,7 +6,8 @@
  *
  * Memory. Handles are opaque: *_new, *_fork and their like make them, *_free ends them and takes NULL. `out` is set to NULL
  * when a call fails. Buffers are the caller's; [n] in a comment is their number of elements, pointers may be NULL where n is 0.
- * Nothing that is handed in has to outlive the call, keys and profiles included.
+ * Nothing that is handed in has to outlive the call, keys and profiles included; key bytes, key files and passphrases are
+ * yours to wipe, what the library holds of them is wiped when the handle is freed.
  *
  * Threads. WmKey, WmPrf, WmMarker and WmDetector may be used by many threads at once. A WmSession or WmTally belongs to one
  * thread at a time; it may change threads between calls. Working memory, some 50 bytes per token of the vocabulary, is kept
@@ -320,8 +321,8 @@ void wm_session_free(struct WmSession *session);
 // session i, in place. `row_stride` is the distance of rows in elements, at least vocab_size; `dtype` is a WmDtype.
 //
 // A row that fails fails alone: `statuses` [n] says which (the message: `wm_session_error`), and the call returns the first
-// of them. With WM_STATUS_INVALID_ARGUMENT nothing has happened and `statuses` is not written. The work is shared by the
-// threads of one pool of the process, as many as there are cores or RAYON_NUM_THREADS says.
+// of them. With WM_STATUS_INVALID_ARGUMENT nothing has happened; then, and with WM_STATUS_INTERNAL, `statuses` is not
+// written. The work is shared by the threads of one pool of the process, as many as there are cores or RAYON_NUM_THREADS says.
 enum WmStatus wm_process_batch(struct WmSession *const *sessions,
                                size_t n,
                                void *rows,

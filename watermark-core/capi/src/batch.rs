@@ -28,8 +28,8 @@ pub enum WmDtype {
 /// session i, in place. `row_stride` is the distance of rows in elements, at least vocab_size; `dtype` is a WmDtype.
 ///
 /// A row that fails fails alone: `statuses` [n] says which (the message: `wm_session_error`), and the call returns the first
-/// of them. With WM_STATUS_INVALID_ARGUMENT nothing has happened and `statuses` is not written. The work is shared by the
-/// threads of one pool of the process, as many as there are cores or RAYON_NUM_THREADS says.
+/// of them. With WM_STATUS_INVALID_ARGUMENT nothing has happened; then, and with WM_STATUS_INTERNAL, `statuses` is not
+/// written. The work is shared by the threads of one pool of the process, as many as there are cores or RAYON_NUM_THREADS says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_process_batch(
     sessions: *const *mut WmSession,
