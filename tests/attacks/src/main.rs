@@ -1,0 +1,97 @@
+//! Runs the attacks and prints what they measured.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Parser;
+use watermark_attacks::{
+    Measure, Measures, edits, forge, framing, median, neutralise, repetition, scrub, separation,
+};
+use watermark_radioactivity::lab::Lab;
+use watermark_radioactivity::table::{Row, write};
+
+/// Attacks on marks and on evidence, measured in the laboratory
+#[derive(Parser)]
+#[command(name = "watermark-attacks", version)]
+struct Cli {
+    /// Where answers and students are kept, so that nothing is made twice
+    #[arg(long, default_value = "target/attacks")]
+    cache: PathBuf,
+    /// The CSV file to write: one row per measured value
+    #[arg(long, default_value = "attacks.csv")]
+    out: String,
+    /// Keys, each with its own draws
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Only these attacks (repeatable): forging, scrubbing, edits, dilution, separation, neutralising, repetition, framing
+    #[arg(long)]
+    attack: Vec<String>,
+}
+
+type Attack = fn(&Lab, u64) -> Result<Measures>;
+
+const ATTACKS: [(&str, Attack); 8] = [
+    ("forging", |lab, seed| forge::run(lab, seed, &[1, 2, 4], &[500, 2000, 8000], 250)),
+    ("scrubbing", |lab, seed| scrub::run(lab, seed, &[500, 2000, 8000], 250)),
+    ("edits", |lab, seed| edits::run(lab, seed, &[0.1, 0.3, 0.5, 0.7], 250)),
+    ("dilution", |lab, seed| edits::dilution(lab, seed, 1600, &[50, 100, 200, 400], 40)),
+    ("separation", |lab, seed| separation::run(lab, seed, 8, 8000, 250)),
+    ("neutralising", |lab, seed| neutralise::run(lab, seed, &[0.0, 0.5, 1.0, 2.0], 600)),
+    ("repetition", |lab, seed| repetition::run(lab, seed, &[0, 1000, 10_000, 100_000], 600)),
+    ("framing", |lab, seed| framing::run(lab, seed, 8000, 600)),
+];
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    for name in &cli.attack {
+        anyhow::ensure!(ATTACKS.iter().any(|(known, _)| known == name), "no attack {name}; see --help");
+    }
+    let lab = Lab::new(cli.cache)?;
+    let mut rows: Vec<Measure> = Vec::new();
+    for (name, attack) in ATTACKS.iter().filter(|(name, _)| cli.attack.is_empty() || cli.attack.iter().any(|a| a == name)) {
+        for seed in 1..=cli.seeds {
+            let began = Instant::now();
+            rows.extend(attack(&lab, seed)?.0);
+            eprintln!("{name}, seed {seed}: {:.0} s", began.elapsed().as_secs_f64());
+            save(&cli.out, &rows)?;
+        }
+    }
+    summary(&rows);
+    Ok(())
+}
+
+fn save(path: &str, rows: &[Measure]) -> Result<()> {
+    let rows = rows.iter().map(|row| {
+        Row::new(&[
+            ("attack", row.attack.to_owned()),
+            ("setting", row.setting.clone()),
+            ("seed", row.seed.to_string()),
+            ("measure", row.measure.to_owned()),
+            ("value", format!("{:.4}", row.value)),
+        ])
+    });
+    write(path, &rows.collect::<Vec<_>>())
+}
+
+/// A row per attack, setting and measure: the median over the seeds, with the smallest and the largest.
+fn summary(rows: &[Measure]) {
+    println!("| attack | setting | measure | median | smallest | largest |\n|---|---|---|---|---|---|");
+    let mut done: Vec<(&str, &str, &str)> = Vec::new();
+    for row in rows {
+        let name = (row.attack, row.setting.as_str(), row.measure);
+        if done.contains(&name) {
+            continue;
+        }
+        done.push(name);
+        let same = rows.iter().filter(|other| (other.attack, other.setting.as_str(), other.measure) == name);
+        let values: Vec<f64> = same.map(|row| row.value).collect();
+        let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        println!(
+            "| {} | {} | {} | {:.3} | {smallest:.3} | {largest:.3} |",
+            name.0, name.1, name.2, median(&values)
+        );
+    }
+}
