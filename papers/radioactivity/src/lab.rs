@@ -182,13 +182,7 @@ impl Lab {
     ///
     /// # Errors
     /// If training, reading or writing fails.
-    pub fn student(
-        &self,
-        from: Start,
-        after: Option<&Student>,
-        data: &Data,
-        lesson: &Lesson,
-    ) -> Result<Student> {
+    pub fn student(&self, from: Start, after: Option<&Student>, data: &Data, lesson: &Lesson) -> Result<Student> {
         let mut digest = Sha256::new();
         digest.update(format!("{from:?} {lesson:?} {:?}", after.map(|student| &student.name)));
         digest.update(shipped::base()?.to_safetensors_f16()?);

@@ -34,7 +34,9 @@ const EDITS: [(Edit, &str); 4] = [
 /// `data`'s answers with this share of their tokens edited, each independently.
 fn edited(lab: &Lab, data: &Data, edit: Edit, rate: f64, seed: u64) -> Result<Vec<Answer>> {
     if matches!(edit, Edit::Rewritten) {
-        return rewritten(lab, &shipped::base()?, data, seed, |_, _, _, draw| (draw < rate).then_some(Replacement::Drawn));
+        return rewritten(lab, &shipped::base()?, data, seed, |_, _, _, draw| {
+            (draw < rate).then_some(Replacement::Drawn)
+        });
     }
     let all: Vec<u32> = data.answers.iter().flat_map(|answer| answer.tokens.clone()).collect();
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
@@ -101,7 +103,8 @@ pub fn dilution(lab: &Lab, seed: u64, whole: usize, stretches: &[usize], texts: 
         let marked = answers(true, longest * texts)?;
         for &stretch in stretches {
             let found = (0..texts).map(|text| {
-                let around = plain.get(text * whole..(text + 1) * whole - stretch).context("too little unmarked text")?;
+                let around =
+                    plain.get(text * whole..(text + 1) * whole - stretch).context("too little unmarked text")?;
                 let copied = marked.get(text * longest..text * longest + stretch).context("too little marked text")?;
                 let middle = around.len() / 2;
                 let tokens = [&around[..middle], copied, &around[middle..]].concat();
@@ -109,10 +112,15 @@ pub fn dilution(lab: &Lab, seed: u64, whole: usize, stretches: &[usize], texts: 
                 both_ways(&layer, &seen)
             });
             let found = found.collect::<Result<Vec<_>>>()?;
-            measures.add("dilution", &format!("{name}, {stretch} of {whole} tokens marked"), seed, &[
-                ("texts with p <= .001, tested whole", share(&found, |(whole, _)| *whole)),
-                ("texts with a window found at .001", share(&found, |(_, windows)| *windows)),
-            ]);
+            measures.add(
+                "dilution",
+                &format!("{name}, {stretch} of {whole} tokens marked"),
+                seed,
+                &[
+                    ("texts with p <= .001, tested whole", share(&found, |(whole, _)| *whole)),
+                    ("texts with a window found at .001", share(&found, |(_, windows)| *windows)),
+                ],
+            );
         }
     }
     Ok(measures)

@@ -68,13 +68,23 @@ pub fn run(lab: &Lab, seed: u64, harvest: usize, asked: usize) -> Result<Measure
     for (setting, data) in [("forged text", &forged), ("served text", &served.slice(0, LEARNED))] {
         let student = lab.student(Start::Base, None, data, &Lesson::fine_tuning(seed))?;
         let answers = lab.ask(&student, TESTED + 300 + seed, asked, 0.8)?;
-        measures.add("framing", &format!("a model that learned {setting}"), seed, &student_values(lab, &mark, &answers)?);
+        measures.add(
+            "framing",
+            &format!("a model that learned {setting}"),
+            seed,
+            &student_values(lab, &mark, &answers)?,
+        );
         let texts: Vec<String> = data.answers.iter().take(LOOKED_UP).map(|answer| answer.text.clone()).collect();
         let trimmed: Vec<String> = texts.iter().map(|text| text.trim().to_owned()).collect();
-        measures.add("framing", &format!("the ledger asked for {setting}"), seed, &[
-            ("texts it has", ledger.has(&texts)),
-            ("texts it has, asked without the space around them", ledger.has(&trimmed)),
-        ]);
+        measures.add(
+            "framing",
+            &format!("the ledger asked for {setting}"),
+            seed,
+            &[
+                ("texts it has", ledger.has(&texts)),
+                ("texts it has, asked without the space around them", ledger.has(&trimmed)),
+            ],
+        );
     }
     Ok(measures)
 }

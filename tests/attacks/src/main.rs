@@ -6,9 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use watermark_attacks::{
-    Measure, Measures, edits, forge, framing, median, neutralise, repetition, scrub, separation,
-};
+use watermark_attacks::{Measure, Measures, edits, forge, framing, median, neutralise, repetition, scrub, separation};
 use watermark_radioactivity::lab::Lab;
 use watermark_radioactivity::table::{Row, write};
 
@@ -33,14 +31,14 @@ struct Cli {
 type Attack = fn(&Lab, u64) -> Result<Measures>;
 
 const ATTACKS: [(&str, Attack); 8] = [
-    ("forging", |lab, seed| forge::run(lab, seed, &[1, 2, 4], &[500, 2000, 8000], 250)),
-    ("scrubbing", |lab, seed| scrub::run(lab, seed, &[500, 2000, 8000], 250)),
+    ("forging", |lab, seed| forge::run(lab, seed, &[1, 2, 4], &[250, 1000, 3000], 250)),
+    ("scrubbing", |lab, seed| scrub::run(lab, seed, &[250, 1000, 3000], 250)),
     ("edits", |lab, seed| edits::run(lab, seed, &[0.1, 0.3, 0.5, 0.7], 250)),
-    ("dilution", |lab, seed| edits::dilution(lab, seed, 1600, &[50, 100, 200, 400], 40)),
-    ("separation", |lab, seed| separation::run(lab, seed, 8, 8000, 250)),
+    ("dilution", |lab, seed| edits::dilution(lab, seed, 1600, &[50, 100, 200, 400], 30)),
+    ("separation", |lab, seed| separation::run(lab, seed, 8, 3000, 250)),
     ("neutralising", |lab, seed| neutralise::run(lab, seed, &[0.0, 0.5, 1.0, 2.0], 600)),
     ("repetition", |lab, seed| repetition::run(lab, seed, &[0, 1000, 10_000, 100_000], 600)),
-    ("framing", |lab, seed| framing::run(lab, seed, 8000, 600)),
+    ("framing", |lab, seed| framing::run(lab, seed, 3000, 600)),
 ];
 
 fn main() -> Result<()> {
@@ -50,7 +48,9 @@ fn main() -> Result<()> {
     }
     let lab = Lab::new(cli.cache)?;
     let mut rows: Vec<Measure> = Vec::new();
-    for (name, attack) in ATTACKS.iter().filter(|(name, _)| cli.attack.is_empty() || cli.attack.iter().any(|a| a == name)) {
+    for (name, attack) in
+        ATTACKS.iter().filter(|(name, _)| cli.attack.is_empty() || cli.attack.iter().any(|a| a == name))
+    {
         for seed in 1..=cli.seeds {
             let began = Instant::now();
             rows.extend(attack(&lab, seed)?.0);
@@ -75,23 +75,40 @@ fn save(path: &str, rows: &[Measure]) -> Result<()> {
     write(path, &rows.collect::<Vec<_>>())
 }
 
-/// A row per attack, setting and measure: the median over the seeds, with the smallest and the largest.
+/// A table per attack: a row per setting, a column per measure, medians over the seeds with the smallest and the largest.
 fn summary(rows: &[Measure]) {
-    println!("| attack | setting | measure | median | smallest | largest |\n|---|---|---|---|---|---|");
-    let mut done: Vec<(&str, &str, &str)> = Vec::new();
-    for row in rows {
-        let name = (row.attack, row.setting.as_str(), row.measure);
-        if done.contains(&name) {
-            continue;
+    for attack in distinct(rows.iter().map(|row| row.attack)) {
+        let rows: Vec<&Measure> = rows.iter().filter(|row| row.attack == attack).collect();
+        let measures = distinct(rows.iter().map(|row| row.measure));
+        println!("\n| {attack} | {} |\n|---|{}", measures.join(" | "), "---|".repeat(measures.len()));
+        for setting in distinct(rows.iter().map(|row| row.setting.as_str())) {
+            let cells = measures.iter().map(|measure| {
+                let same = rows.iter().filter(|row| row.setting == setting && row.measure == *measure);
+                range(&same.map(|row| row.value).collect::<Vec<_>>())
+            });
+            println!("| {setting} | {} |", cells.collect::<Vec<_>>().join(" | "));
         }
-        done.push(name);
-        let same = rows.iter().filter(|other| (other.attack, other.setting.as_str(), other.measure) == name);
-        let values: Vec<f64> = same.map(|row| row.value).collect();
-        let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        println!(
-            "| {} | {} | {} | {:.3} | {smallest:.3} | {largest:.3} |",
-            name.0, name.1, name.2, median(&values)
-        );
+    }
+}
+
+/// Each once, in order of first occurrence.
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = Vec::new();
+    names.for_each(|name| {
+        if !seen.contains(&name) {
+            seen.push(name)
+        }
+    });
+    seen
+}
+
+fn range(values: &[f64]) -> String {
+    let number = |value: f64| if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") };
+    let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    match values.len() {
+        0 => String::new(),
+        1 => number(smallest),
+        _ => format!("{} ({} to {})", number(median(values)), number(smallest), number(largest)),
     }
 }

@@ -74,10 +74,15 @@ pub fn run(lab: &Lab, seed: u64, keys: usize, harvest: usize, n: usize) -> Resul
     ];
     for (setting, answers) in cases {
         let documents = tested(lab, &keys, &answers)?;
-        measures.add("key separation", &format!("{} keys, {setting}", keys.len()), seed, &[
-            ("documents that fire under a key", share(&documents, Keys::fires)),
-            ("accepted: under exactly one", share(&documents, Keys::accepted)),
-        ]);
+        measures.add(
+            "key separation",
+            &format!("{} keys, {setting}", keys.len()),
+            seed,
+            &[
+                ("documents that fire under a key", share(&documents, Keys::fires)),
+                ("accepted: under exactly one", share(&documents, Keys::accepted)),
+            ],
+        );
     }
     Ok(measures)
 }

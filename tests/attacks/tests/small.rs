@@ -40,7 +40,10 @@ fn edits_weaken_and_a_list_scrubs_better_than_chance() {
         assert!(found("70 % substituted") <= 0.2, "{edits:?}");
     }
     let found = |setting: &str| scrubbed.get(setting, FOUND);
-    assert!(found("by a list of 1500 answers") < found("as many tokens at random as by a list of 1500 answers"), "{scrubbed:?}");
+    assert!(
+        found("by a list of 1500 answers") < found("as many tokens at random as by a list of 1500 answers"),
+        "{scrubbed:?}"
+    );
 }
 
 /// What is forged from answers of many keys fires under several or none; genuine text under one.
