@@ -117,8 +117,7 @@ fn share<T>(of: &[T], holds: impl Fn(&T) -> bool) -> f64 {
 }
 
 /// The upper median; NaN of nothing.
-#[must_use]
-pub fn median(values: &[f64]) -> f64 {
+fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)

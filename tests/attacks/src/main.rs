@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use watermark_attacks::{Measure, Measures, edits, forge, framing, median, neutralise, repetition, scrub, separation};
+use watermark_attacks::{Measure, Measures, edits, forge, framing, neutralise, repetition, scrub, separation};
 use watermark_radioactivity::lab::Lab;
 use watermark_radioactivity::table::{Row, write};
 
@@ -21,7 +21,7 @@ struct Cli {
     #[arg(long, default_value = "attacks.csv")]
     out: String,
     /// Keys, each with its own draws
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     seeds: u64,
     /// Only these attacks (repeatable): forging, scrubbing, edits, dilution, separation, neutralising, repetition, framing
     #[arg(long)]
@@ -75,7 +75,7 @@ fn save(path: &str, rows: &[Measure]) -> Result<()> {
     write(path, &rows.collect::<Vec<_>>())
 }
 
-/// A table per attack: a row per setting, a column per measure, medians over the seeds with the smallest and the largest.
+/// A table per attack: a row per setting, a column per measure, in each cell the value of every seed.
 fn summary(rows: &[Measure]) {
     for attack in distinct(rows.iter().map(|row| row.attack)) {
         let rows: Vec<&Measure> = rows.iter().filter(|row| row.attack == attack).collect();
@@ -84,7 +84,7 @@ fn summary(rows: &[Measure]) {
         for setting in distinct(rows.iter().map(|row| row.setting.as_str())) {
             let cells = measures.iter().map(|measure| {
                 let same = rows.iter().filter(|row| row.setting == setting && row.measure == *measure);
-                range(&same.map(|row| row.value).collect::<Vec<_>>())
+                each(same.map(|row| row.value))
             });
             println!("| {setting} | {} |", cells.collect::<Vec<_>>().join(" | "));
         }
@@ -102,13 +102,8 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     seen
 }
 
-fn range(values: &[f64]) -> String {
+/// The values of all seeds, in order.
+fn each(values: impl Iterator<Item = f64>) -> String {
     let number = |value: f64| if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") };
-    let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    match values.len() {
-        0 => String::new(),
-        1 => number(smallest),
-        _ => format!("{} ({} to {})", number(median(values)), number(smallest), number(largest)),
-    }
+    values.map(number).collect::<Vec<_>>().join(" / ")
 }

@@ -13,17 +13,17 @@ fn lab(name: &str) -> (Lab, std::path::PathBuf) {
     (Lab::new(folder.clone()).unwrap(), folder)
 }
 
-/// A few hundred answers give a narrow list away, and forged text then passes for genuine; a wide one stays hidden.
+/// A few hundred answers give a narrow list away, and forged text then passes for genuine; of a wide one they give little.
 #[test]
 fn a_narrow_list_is_stolen_and_forged_with() {
     let (lab, folder) = lab("forging");
-    let measures = forge::run(&lab, SEED, &[1, 4], &[1500], 100).unwrap();
+    let measures = forge::run(&lab, SEED, &[1, 4], &[400], 100).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     assert!(measures.get("width 1, genuine", FOUND) >= 0.8, "{measures:?}");
     assert!(measures.get("width 1, nothing forged", FOUND) <= 0.1, "{measures:?}");
-    assert!(measures.get("width 1, 1500 harvested answers", FOUND) >= 0.5, "{measures:?}");
-    assert!(measures.get("width 1, 1500 harvested answers", "of which are") >= 0.7, "{measures:?}");
-    assert!(measures.get("width 4, 1500 harvested answers", FOUND) <= 0.1, "{measures:?}");
+    assert!(measures.get("width 1, 400 harvested answers", FOUND) >= 0.5, "{measures:?}");
+    assert!(measures.get("width 1, 400 harvested answers", "of which are") >= 0.7, "{measures:?}");
+    assert!(measures.get("width 4, 400 harvested answers", FOUND) <= 0.4, "{measures:?}");
 }
 
 /// Edits weaken the mark as their rate grows; a list scrubs more than as many changes at random.
@@ -31,7 +31,7 @@ fn a_narrow_list_is_stolen_and_forged_with() {
 fn edits_weaken_and_a_list_scrubs_better_than_chance() {
     let (lab, folder) = lab("edits");
     let edits = edits::run(&lab, SEED, &[0.1, 0.7], 100).unwrap();
-    let scrubbed = scrub::run(&lab, SEED, &[1500], 100).unwrap();
+    let scrubbed = scrub::run(&lab, SEED, &[400], 100).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     for layer in ["green list, width 1", "gumbel, width 4"] {
         let found = |edit: &str| edits.get(&format!("{layer}, {edit}"), FOUND);
@@ -41,7 +41,7 @@ fn edits_weaken_and_a_list_scrubs_better_than_chance() {
     }
     let found = |setting: &str| scrubbed.get(setting, FOUND);
     assert!(
-        found("by a list of 1500 answers") < found("as many tokens at random as by a list of 1500 answers"),
+        found("by a list of 400 answers") < found("as many tokens at random as by a list of 400 answers"),
         "{scrubbed:?}"
     );
 }

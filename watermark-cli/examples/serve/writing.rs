@@ -75,10 +75,10 @@ impl Writer {
         let prompt = prompt_ids(&self.tokenizer, &order.prompt)?;
         let session = self.marker.session(&order.session())?;
         let mut drafts = [Draft { session, tell, text: String::new(), ended: false }];
-        let options =
-            Generate { max_new_tokens: order.max_tokens, batch_size: 1, eos_token_id: shipped::EOS };
+        let options = Generate { max_new_tokens: order.max_tokens, batch_size: 1, eos_token_id: shipped::EOS };
         let (model, prompts) = (&self.model, [prompt]);
-        let written = generate(model, &prompts, &mut drafts, &options, |draft, logits| self.step(draft, logits), |_| ())?;
+        let written =
+            generate(model, &prompts, &mut drafts, &options, |draft, logits| self.step(draft, logits), |_| ())?;
         let [mut draft] = drafts;
         let tokens = written.first().map_or(&[][..], Vec::as_slice);
         // What was held back as the beginning of a character is now all there will be of it.
