@@ -1,0 +1,40 @@
+//! Work outside the interpreter's lock, on threads that survive a fork.
+
+use std::sync::{Arc, Mutex};
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// The pool of the process that made it. A forked child has the memory of its parent's pool but none of its threads, so it
+/// would wait for ever.
+static POOL: Mutex<Option<(u32, Arc<ThreadPool>)>> = Mutex::new(None);
+
+/// Runs `work` on this process's pool while other Python threads go on.
+pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    let pool = pool()?;
+    Ok(py.detach(|| pool.install(work)))
+}
+
+/// Called with the interpreter's lock held, as `os.fork` is: so no child finds the mutex locked.
+fn pool() -> PyResult<Arc<ThreadPool>> {
+    let mut held = POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let process = std::process::id();
+    if let Some((owner, pool)) = &*held
+        && *owner == process
+    {
+        return Ok(Arc::clone(pool));
+    }
+    let pool = ThreadPoolBuilder::new().thread_name(|at| format!("watermark-{at}")).build();
+    let pool = Arc::new(pool.map_err(|error| PyRuntimeError::new_err(format!("starting threads: {error}")))?);
+    // Dropping the parent's pool here would signal threads that are not there.
+    std::mem::forget(held.replace((process, Arc::clone(&pool))));
+    Ok(pool)
+}
+
+/// What pickling something that holds a key comes to.
+pub(crate) fn not_pickled(what: &str) -> PyErr {
+    PyTypeError::new_err(format!(
+        "a {what} holds key material and is not pickled or copied; make it anew, from profile and key file, where it is needed"
+    ))
+}
