@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyIterator};
 use serde::Serialize;
 use watermark_cli::detect::{self, Line, SpanLine};
 
@@ -275,6 +275,10 @@ impl Report {
 
     fn __len__(&self) -> usize {
         self.0.pooled.len()
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.pooled().into_pyobject(py)?.try_iter()
     }
 
     fn __getitem__(&self, index: isize) -> PyResult<Finding> {

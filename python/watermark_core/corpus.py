@@ -31,7 +31,8 @@ class ScanResult:
     @property
     def bad_records(self) -> dict[str, int]:
         """Records that could not be used, by kind: nothing else says anything about them."""
-        return self.result["totals"]["bad_records"]
+        counts: dict[str, int] = self.result["totals"]["bad_records"]
+        return counts
 
     @property
     def detected(self) -> list[dict[str, Any]]:

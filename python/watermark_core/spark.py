@@ -42,7 +42,8 @@ class _Secret:
     """What executors need. Shown nowhere, and never pickled but into the broadcast."""
 
     def __init__(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self._arguments, self._options, self._stages = arguments, options, None
+        self._arguments, self._options = arguments, options
+        self._stages: _lib.Stages | None = None
 
     def stages(self) -> _lib.Stages:
         # Once in every worker process, which keeps the broadcast's value.
@@ -162,7 +163,8 @@ def _stream(batches: Iterable[pyarrow.RecordBatch], schema: pyarrow.Schema) -> b
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
 
 
 def _batches(stream: bytes) -> Iterator[pyarrow.RecordBatch]:
