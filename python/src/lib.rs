@@ -10,6 +10,7 @@ mod keys;
 mod logits;
 mod mark;
 mod plan;
+mod probe;
 mod records;
 mod scan;
 mod schemes;
@@ -28,6 +29,7 @@ fn _lib(module: &Bound<'_, PyModule>) -> PyResult<()> {
     detect::add(module)?;
     evidence::add(module)?;
     plan::add(module)?;
+    probe::add(module)?;
     scan::add(module)?;
     schemes::add(module)?;
     stats::add(module)?;

@@ -1,12 +1,10 @@
 //! Scans of files, as `watermark scan` does.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use watermark_cli::files::{read_key, read_profile};
@@ -14,9 +12,7 @@ use watermark_cli::read::{InputFormat, ReadError, Select};
 use watermark_cli::scan::{self, Keys, Marks, Options, Outcome, Profiles, expand};
 
 use crate::error::{ParameterError, raise};
-
-/// How often an interrupt is looked for.
-const EVERY: Duration = Duration::from_millis(50);
+use crate::work::interruptible;
 
 /// Bytes of text after which a shard ends, as by default on the terminal: what a stop can cost each thread.
 const SHARD_BYTES: u64 = 8 << 20;
@@ -65,22 +61,8 @@ fn scan_files<'py>(
         shard_bytes: SHARD_BYTES,
     };
     let asked = Asked { inputs, profiles, keys, tokenizers, accounts, options };
-    let (stop, mut interrupted) = (AtomicBool::new(false), None);
-    let done = thread::scope(|scope| {
-        let work = scope.spawn(|| asked.run(&stop));
-        while !work.is_finished() {
-            py.detach(|| thread::sleep(EVERY));
-            if let Err(error) = py.check_signals() {
-                stop.store(true, Ordering::Relaxed);
-                interrupted = Some(error);
-            }
-        }
-        work.join().map_err(|_| PyRuntimeError::new_err("the scan broke off; the same call goes on from there"))
-    })?;
-    if let Some(error) = interrupted {
-        return Err(error);
-    }
-    done.map(|json| PyBytes::new(py, &json)).map_err(raise)
+    let json = interruptible(py, |stop| asked.run(stop))?.map_err(raise)?;
+    Ok(PyBytes::new(py, &json))
 }
 
 impl Asked {

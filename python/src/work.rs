@@ -1,6 +1,9 @@
 //! Work outside the interpreter's lock, on threads that survive a fork.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
@@ -30,6 +33,27 @@ fn pool() -> PyResult<Arc<ThreadPool>> {
     // Dropping the parent's pool here would signal threads that are not there.
     std::mem::forget(held.replace((process, Arc::clone(&pool))));
     Ok(pool)
+}
+
+/// How often an interrupt is looked for.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Runs `work` in a thread of its own, with a flag that an interrupt (Ctrl-C) sets; what the interrupt raises is then raised.
+pub(crate) fn interruptible<T: Send>(py: Python<'_>, work: impl FnOnce(&AtomicBool) -> T + Send) -> PyResult<T> {
+    let (stop, mut interrupted) = (AtomicBool::new(false), None);
+    let done = thread::scope(|scope| {
+        let stop = &stop;
+        let working = scope.spawn(move || work(stop));
+        while !working.is_finished() {
+            py.detach(|| thread::sleep(EVERY));
+            if let Err(error) = py.check_signals() {
+                stop.store(true, Ordering::Relaxed);
+                interrupted = Some(error);
+            }
+        }
+        working.join().map_err(|_| PyRuntimeError::new_err("it broke off; the same call goes on from there"))
+    })?;
+    interrupted.map_or(Ok(done), Err)
 }
 
 /// What pickling something that holds a key comes to.

@@ -1,6 +1,7 @@
 """A deployment and rows of logits for the tests."""
 
 import array
+import hashlib
 import json
 import pathlib
 import random
@@ -25,6 +26,37 @@ def profile(*layers):
         "layers": list(layers or (GREEN, GUMBEL)),
         "repeats": "unmarked",
     }
+
+
+def tokenizer():
+    """A tokenizer.json of one word for each id, and of a text of ids."""
+    vocab = {f"w{at}": at for at in range(VOCAB)}
+    return json.dumps(
+        {
+            "version": "1.0",
+            "added_tokens": [],
+            "normalizer": None,
+            "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "post_processor": None,
+            "decoder": None,
+            "model": {"type": "WordLevel", "vocab": vocab, "unk_token": "w0"},
+        }
+    )
+
+
+def text_of(ids):
+    return " ".join(f"w{at}" for at in ids)
+
+
+def lay(folder, *layers):
+    """Profile, key and tokenizer as files; the paths of the first two."""
+    (folder / "tokenizer.json").write_text(tokenizer())
+    made = profile(*layers)
+    made["tokenizer"]["sha256"] = hashlib.sha256(tokenizer().encode()).hexdigest()
+    (folder / "p.json").write_text(json.dumps(made))
+    (folder / "k.json").write_text(KEY)
+    (folder / "k.json").chmod(0o600)
+    return folder / "p.json", folder / "k.json"
 
 
 def rows(seed, n):

@@ -3,11 +3,13 @@
 import array
 import json
 import math
+import pathlib
 import random
+import tempfile
 import unittest
 
 import watermark_core as w
-from support import GREEN, GUMBEL, NODE, VOCAB, profile, vectors, write
+from support import GREEN, GUMBEL, NODE, VOCAB, lay, profile, text_of, tokenizer, vectors, write
 
 
 class Detection(unittest.TestCase):
@@ -82,6 +84,30 @@ class Detection(unittest.TestCase):
         self.assertEqual(self.detector.detect([{"tokens": tokens, "prompt": prompt}], resample=0).to_dict(), asked.to_dict())
         named = self.detector.detect([{"tokens": tokens, "id": 17}, tokens], per_record=True, resample=0)
         self.assertEqual([finding.record for finding in named.per_record], ["17", "17", "1", "1"])
+
+    def test_texts(self):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = lay(pathlib.Path(folder))
+            detector = w.Detector(*paths)  # the tokenizer is beside the profile
+            text = text_of(self.marked[0])
+            ids = detector.detect([self.marked[0]], resample=0).to_dict()
+            named = w.Detector(*paths, tokenizer=pathlib.Path(folder, "tokenizer.json"))
+            for record in (text, {"text": text}, {"prompt": None, "completion": text}, {"messages": [{"role": "assistant", "content": text}]}):
+                self.assertEqual(detector.detect([record], resample=0).to_dict(), ids)
+                self.assertEqual(named.detect([record], resample=0).to_dict(), ids)
+            asked = detector.detect([{"prompt": text, "completion": text, "id": "q"}], per_record=True, resample=0)
+            self.assertEqual((asked[0].n_scored, asked.per_record[0].record), (0, "q"))
+            turns = [{"role": role, "content": text_of(ids)} for role, ids in zip(["assistant", "user"] * 2, self.marked, strict=True)]
+            talk = detector.detect([{"messages": turns}], per_record=True, resample=0)
+            self.assertEqual([finding.record for finding in talk.per_record], ["0#1", "0#1", "0#2", "0#2"])
+            spans = detector.detect([text_of(self.plain[0]) + " " + text], locate=True, resample=0).spans
+            first, last = spans[0].bytes
+            self.assertIn(text_of(self.plain[0] + self.marked[0])[first:last], text_of(self.plain[0] + self.marked[0]))
+            self.assertLess(abs(first - len(text_of(self.plain[0]))), 200)
+            pathlib.Path(folder, "other.json").write_text(tokenizer().replace("w7", "x7"))
+            with self.assertRaises(w.WatermarkError) as raised:
+                w.Detector(*paths, tokenizer=pathlib.Path(folder, "other.json"))
+            self.assertIn("other.json", str(raised.exception))
 
     def test_records_that_cannot_be_used_are_named(self):
         for records, says in [

@@ -13,9 +13,9 @@ Detect in records, with exact tails::
     report = detector.detect([tokens, {"prompt_tokens": prompt, "tokens": tokens}])
     report.detected, report[0].log10_p
 
-`scan` looks for marks in files and `watermark_core.spark.scan` in a DataFrame, of any size; `Evidence` checks a bundle;
-`watermark_core.plan` says what a test of a suspect model costs; `watermark_core.stats` has the tails, `watermark_core.prf` the
-keys' words and `watermark_core.scheme` what they mean.
+`scan` looks for marks in files and `watermark_core.spark.scan` in a DataFrame, of any size; `probe` asks a suspect model and
+`watermark_core.plan` says what that takes; `Evidence` checks a bundle; `watermark_core.stats` has the tails, `watermark_core.prf`
+the keys' words and `watermark_core.scheme` what they mean.
 """
 
 from . import plan, prf, scheme, stats
@@ -42,6 +42,7 @@ from ._lib import (
     sample_batch,
 )
 from .corpus import ScanResult, scan
+from .endpoint import probe
 
 __all__ = [
     "Detector",
@@ -65,6 +66,7 @@ __all__ = [
     "__version__",
     "plan",
     "prf",
+    "probe",
     "process_batch",
     "sample_batch",
     "scan",

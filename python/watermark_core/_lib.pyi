@@ -58,6 +58,7 @@ __all__ = [
     "log10_weighted_tournament_sf",
     "plan_needs",
     "plan_shows",
+    "probe_endpoint",
     "process_batch",
     "sample_batch",
     "scan_files",
@@ -359,6 +360,40 @@ def plan_shows(
     alpha: float = 1e-6,
     family: int = 1,
 ) -> list[dict[str, Any]]: ...
+
+# Questions to an endpoint, for watermark_core.endpoint
+
+def probe_endpoint(
+    endpoint: str,
+    model: str,
+    prompts: list[str],
+    out: _Path,
+    *,
+    mark: tuple[_Path, _Path] | None,
+    layer: str | None,
+    account: str | None,
+    tokenizer: _Path | None,
+    api_key: str | None,
+    api: str,
+    max_tokens: int,
+    temperature: float,
+    top_p: float | None,
+    logprobs: int | None,
+    stream: bool,
+    extra: str,
+    round_size: int,
+    alpha: float,
+    concurrency: int,
+    requests_per_minute: float | None,
+    max_requests: int | None,
+    max_completion_tokens: int | None,
+    max_cost: float | None,
+    price_prompt: float | None,
+    price_completion: float | None,
+    timeout: float,
+    max_retries: int,
+    futility: bool,
+) -> tuple[str, list[str]]: ...
 
 # Scans of files, for watermark_core.corpus
 
