@@ -83,7 +83,8 @@ impl Detector {
     }
 
     /// Another engine's mark under the engine's own key, as its configuration has it (sglang: hexadecimal; synthid: integers with
-    /// commas; else a decimal integer). `vocab_size` is the length of the logits row at generation.
+    /// commas; else a decimal integer). `vocab_size` is the length of the logits row at generation. For engines that draw from
+    /// torch's generator (hf-kgw-*, hf-synthid, three-bricks) this tests for marks made on a CPU; those made on a GPU cannot be checked.
     #[staticmethod]
     #[pyo3(signature = (
         *, engine, engine_key, context_width=None, algorithm=None, gamma=None, depth=None, key_b_share=None, vocab_size=None,
