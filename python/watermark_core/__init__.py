@@ -1,8 +1,77 @@
 """Keyed statistical watermarks of language models.
 
-`watermark_core.spark.scan` looks for marks in a DataFrame of any size.
+Mark while tokens are sampled::
+
+    marker = Marker("chat.profile.json", "master.key.json")
+    session = marker.session(seed=7, temperature=0.8)
+    token = session.sample(logits)  # a float32 row, numpy or any other buffer
+    session.accept(token)
+
+Detect in records, with exact tails::
+
+    detector = Detector("chat.profile.json", "master.key.json")
+    report = detector.detect([tokens, {"prompt_tokens": prompt, "tokens": tokens}])
+    report.detected, report[0].log10_p
+
+`scan` looks for marks in files and `watermark_core.spark.scan` in a DataFrame, of any size; `probe` asks a suspect model and
+`watermark_core.plan` says what that takes; `Evidence` checks a bundle; `watermark_core.stats` has the tails, `watermark_core.prf`
+the keys' words and `watermark_core.scheme` what they mean.
 """
 
-from ._lib import WatermarkError, __version__
+from . import plan, prf, scheme, stats
+from ._lib import (
+    Detector,
+    Evidence,
+    EvidenceError,
+    Finding,
+    Highlight,
+    InputError,
+    KeyFileError,
+    Marker,
+    NodeKey,
+    ParameterError,
+    PrfKey,
+    ProfileError,
+    Report,
+    Session,
+    Span,
+    Tally,
+    Verified,
+    WatermarkError,
+    __version__,
+    process_batch,
+    sample_batch,
+)
+from .corpus import ScanResult, scan
+from .endpoint import probe
 
-__all__ = ["WatermarkError", "__version__"]
+__all__ = [
+    "Detector",
+    "Evidence",
+    "EvidenceError",
+    "Finding",
+    "Highlight",
+    "InputError",
+    "KeyFileError",
+    "Marker",
+    "NodeKey",
+    "ParameterError",
+    "PrfKey",
+    "ProfileError",
+    "Report",
+    "ScanResult",
+    "Session",
+    "Span",
+    "Tally",
+    "Verified",
+    "WatermarkError",
+    "__version__",
+    "plan",
+    "prf",
+    "probe",
+    "process_batch",
+    "sample_batch",
+    "scan",
+    "scheme",
+    "stats",
+]

@@ -17,6 +17,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from . import _lib
+from .corpus import Paths, ScanResult, _accounts, _paths
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from pyspark.storagelevel import StorageLevel
 
 __all__ = ["ScanResult", "scan"]
-
-Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _TABLE = (
     "record long, id string, start long, end long, texts array<struct<part: int, continues: boolean, "
@@ -39,47 +38,12 @@ _SUMS = ", ".join(f"{name} long" for name in [*_GROUP, *_LIMBS])
 _CANDIDATES = "layer long, key long, part long, id string, sums string"
 
 
-class ScanResult:
-    """What a scan has found."""
-
-    def __init__(self, result_json: bytes, hits: list[dict[str, Any]]) -> None:
-        #: The bytes of `result.json`.
-        self.json = result_json
-        #: The same, parsed.
-        self.result: dict[str, Any] = json.loads(result_json)
-        #: Marked texts, strongest first: `key`, `profile`, `layer`, `id`, `part`, `n_scored`, `statistic`, `log10_p`, `ln_e`.
-        self.hits = hits
-
-    @property
-    def bad_records(self) -> dict[str, int]:
-        """Records that could not be used, by kind: nothing else says anything about them."""
-        return self.result["totals"]["bad_records"]
-
-    @property
-    def detected(self) -> list[dict[str, Any]]:
-        """The findings whose verdict is `detected`."""
-        return [finding for finding in self.result["findings"] if finding["verdict"] == "detected"]
-
-    def write(self, folder: str | PathLike[str]) -> None:
-        """Writes `result.json` and `hits.jsonl` into a folder, which is made if it is not there."""
-        out = pathlib.Path(folder)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "result.json").write_bytes(self.json)
-        (out / "hits.jsonl").write_text("".join(json.dumps(hit) + "\n" for hit in self.hits), encoding="utf-8")
-
-    def __repr__(self) -> str:
-        tested, texts = len(self.result["findings"]), self.result["totals"]["texts"]
-        return (
-            f"ScanResult({len(self.detected)} of {tested} tests detected, {len(self.hits)} hits in {texts} texts, "
-            f"{sum(self.bad_records.values())} bad records)"
-        )
-
-
 class _Secret:
     """What executors need. Shown nowhere, and never pickled but into the broadcast."""
 
     def __init__(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self._arguments, self._options, self._stages = arguments, options, None
+        self._arguments, self._options = arguments, options
+        self._stages: _lib.Stages | None = None
 
     def stages(self) -> _lib.Stages:
         # Once in every worker process, which keeps the broadcast's value.
@@ -185,16 +149,6 @@ def scan(
     return found
 
 
-def _accounts(given: Iterable[str]) -> list[str]:
-    if isinstance(given, str):
-        raise _lib.WatermarkError("accounts is one text; it must be a list of account ids")
-    return list(given)
-
-
-def _paths(given: Paths) -> list[str | PathLike[str]]:
-    return [given] if isinstance(given, str | PathLike) else list(given)
-
-
 def _tokenizers(profiles: list[pathlib.Path], given: list[str | PathLike[str]]) -> list[bytes]:
     if given:
         return [pathlib.Path(path).read_bytes() for path in given]
@@ -209,7 +163,8 @@ def _stream(batches: Iterable[pyarrow.RecordBatch], schema: pyarrow.Schema) -> b
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
 
 
 def _batches(stream: bytes) -> Iterator[pyarrow.RecordBatch]:

@@ -2,12 +2,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::distill::{Access, Line, Material, Options, Source, Tested, judge};
+use watermark_cli::distill::{Access, Line, Material, Options, Source, Tested, check_testable, judge};
 use watermark_cli::files::{read_key, read_profile};
 use watermark_cli::read::InputFormat;
 use watermark_cli::tokenizer::Tokenizer;
-use watermark_core::detect::{Detector, LayerDetector, RESAMPLING_KEYS};
-use watermark_core::distill::ModelSample;
+use watermark_core::detect::{Detector, RESAMPLING_KEYS};
 use watermark_core::key::KeyPath;
 
 use super::{claim, complain, print, print_json, progress, say, table};
@@ -159,16 +158,6 @@ impl Args {
 
 /// More fresh keys say nothing more.
 const MAX_RESAMPLE: u32 = 1_000_000;
-
-/// Whether a layer has a model test at all: to be known before anything is asked or read.
-pub(crate) fn check_testable(layer: &LayerDetector) -> Result<()> {
-    ModelSample::of_answers(layer).test(layer).map(|_| ()).with_context(|| {
-        format!(
-            "{} has no test of a model; test its texts with `watermark detect`, or name another --layer",
-            layer.scheme().name()
-        )
-    })
-}
 
 /// The table of a model test, and what it does not show.
 pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {

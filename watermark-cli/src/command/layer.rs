@@ -1,9 +1,10 @@
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use watermark_cli::detect::engine;
 use watermark_cli::files::read_secret;
 use watermark_core::detect::LayerDetector;
 use watermark_core::key::PrfKey;
-use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
+use watermark_core::scheme::{EngineKey, EngineOptions, Scheme, SchemeOptions};
 use zeroize::Zeroizing;
 
 use super::say;
@@ -102,7 +103,7 @@ impl LayerArgs {
 
     fn peer(&self, name: &str, key: &Zeroizing<String>) -> Result<LayerDetector> {
         let key = secret(key, "--engine-key")?;
-        let mut options = EngineOptions {
+        let options = EngineOptions {
             context_width: self.context_width,
             algorithm: self.algorithm.clone(),
             gamma: self.gamma,
@@ -110,11 +111,7 @@ impl LayerArgs {
             alpha: self.key_b_share,
             vocab_size: self.vocab_size,
         };
-        if name.contains("synthid") && options.depth.is_none() {
-            // One key a layer.
-            options.depth = u32::try_from(key.split(',').count()).ok();
-        }
-        let engine = Engine::new(name, &options).context("--engine")?;
+        let engine = engine(name, &key, options).context("--engine")?;
         if self.engine_device == Device::Cuda && engine.uses_torch_generator() {
             bail!(
                 "a {name} mark made with a CUDA generator cannot be detected: torch's CUDA generator assigns its draws to \

@@ -1,11 +1,10 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::ValueEnum;
-use serde::Serialize;
 use watermark_cli::files::{read_profile, write_new};
-use watermark_cli::plan::{Access, Curves, Sample, Tokens, power_svg, scale};
+use watermark_cli::plan::{Access, Question, SHARES, Sample, Tokens, power_svg, scale};
 
 use super::{print, print_json, table};
 
@@ -75,140 +74,71 @@ enum AccessArg {
     Reading,
 }
 
-#[derive(Serialize)]
-struct Need {
-    access: &'static str,
-    sample: Sample,
-    share: f64,
-    alpha: f64,
-    tokens_median: Tokens,
-    tokens_80: Tokens,
-    tokens_95: Tokens,
-    prompts_80: Option<u64>,
-    cost_80: Option<f64>,
-    minutes_80: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Shows {
-    access: &'static str,
-    sample: Sample,
-    tokens: f64,
-    alpha: f64,
-    share_80: Option<f64>,
-    share_95: Option<f64>,
-}
-
-const SHARES: [f64; 6] = [1.0, 0.75, 0.5, 0.35, 0.2, 0.1];
-
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        if !(self.alpha > 0.0 && self.alpha < 1.0) || self.family == 0 {
-            bail!("--alpha must be between 0 and 1 and --family at least 1");
-        }
-        let positive = |value: f64| (1e-3..=1e12).contains(&value);
-        let prices = [self.price_prompt, self.price_completion];
-        if prices.into_iter().flatten().any(|price| !(price >= 0.0 && price.is_finite())) {
-            bail!("prices must be numbers of 0 or more");
-        }
-        let numbers =
-            [Some(self.tokens_per_answer), Some(self.tokens_per_prompt), self.answers_per_minute, self.budget_tokens];
-        if numbers.into_iter().flatten().any(|value| !positive(value)) {
-            bail!("numbers of tokens and answers must be positive and below 1e12");
-        }
-        let need = -(self.alpha / f64::from(self.family)).log10();
         let scale = match &self.profile {
             None => 1.0,
             Some(path) => scale(&read_profile(path)?.profile)?,
         };
-        let access: Vec<Access> = if self.access.is_empty() {
-            Access::ALL.to_vec()
-        } else {
-            self.access.iter().map(|access| (*access).into()).collect()
+        let question = Question {
+            access: if self.access.is_empty() {
+                Access::ALL.to_vec()
+            } else {
+                self.access.iter().map(|access| (*access).into()).collect()
+            },
+            shares: if self.share.is_empty() { SHARES.to_vec() } else { self.share.clone() },
+            scale,
+            alpha: self.alpha,
+            family: self.family,
+            tokens_per_answer: self.tokens_per_answer,
+            tokens_per_prompt: self.tokens_per_prompt,
+            price_prompt: self.price_prompt,
+            price_completion: self.price_completion,
+            answers_per_minute: self.answers_per_minute,
         };
-        let shares = if self.share.is_empty() { SHARES.to_vec() } else { self.share.clone() };
-        let mut curves = Vec::new();
-        for access in access {
-            for sample in [Sample::Fixed, Sample::Anytime] {
-                // Reading is decided by its e-value, since its sample depends on the key.
-                if access == Access::Reading && sample == Sample::Fixed {
-                    continue;
-                }
-                curves.push((access, sample, Curves::measured(access, sample)?));
-            }
-        }
-        let measured = curves.iter().map(|(_, _, curves)| curves.shares());
-        let (low, high) = measured.fold((0.0f64, f64::INFINITY), |a, b| (a.0.max(b.0), a.1.min(b.1)));
-        if let Some(share) = shares.iter().find(|share| !(low..=high).contains(*share)) {
-            bail!("--share {share} is outside what was measured, {low} to {high}");
-        }
         if let Some(plot) = &self.plot {
-            let share = shares[0];
-            let named =
-                curves.iter().filter(|(access, sample, _)| *sample == Sample::Fixed || *access == Access::Reading);
-            let lines: Vec<_> = named
-                .flat_map(|(access, _, curves)| {
-                    let shares = if self.access.len() == 1 { shares.clone() } else { vec![share] };
-                    shares
-                        .into_iter()
-                        .map(move |share| (format!("{}, share {share}", access.as_str()), curves, share, scale))
-                })
-                .collect();
-            write_new(plot, power_svg(&lines, need).as_bytes())?;
+            self.draw(plot, &question)?;
         }
         match self.budget_tokens {
-            Some(tokens) => self.shows(&curves, tokens, need, scale)?,
-            None => self.needs(&curves, &shares, need, scale)?,
+            Some(tokens) => self.print_shows(&question, tokens)?,
+            None => self.print_needs(&question)?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn needs(&self, curves: &[(Access, Sample, Curves)], shares: &[f64], need: f64, scale: f64) -> Result<()> {
+    fn draw(&self, plot: &Path, question: &Question) -> Result<()> {
+        let curves = question.curves()?;
+        let named = curves.iter().filter(|(access, sample, _)| *sample == Sample::Fixed || *access == Access::Reading);
+        let share = question.shares.iter().take(if self.access.len() == 1 { usize::MAX } else { 1 });
+        let lines: Vec<_> = named
+            .flat_map(|(access, _, curves)| {
+                let line = move |&share| (format!("{}, share {share}", access.as_str()), curves, share, question.scale);
+                share.clone().map(line)
+            })
+            .collect();
+        write_new(plot, power_svg(&lines, question.digits()).as_bytes())
+    }
+
+    fn print_needs(&self, question: &Question) -> Result<()> {
         let header = ["access", "sample", "share", "median", "80 % power", "95 % power", "prompts", "cost", "minutes"];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
-        for (access, sample, curves) in curves {
-            for &share in shares {
-                let tokens = |power| curves.tokens(share, need, power, scale);
-                let (median, at_80, at_95) = (tokens(0.5), tokens(0.8), tokens(0.95));
-                let answers = match at_80 {
-                    // Reading costs our own texts, not answers.
-                    Tokens::Need(tokens) => Some((tokens as f64 / self.tokens_per_answer).ceil()),
-                    Tokens::MoreThan { .. } => None,
-                };
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a small number of prompts"
-                )]
-                let line = Need {
-                    access: access.as_str(),
-                    sample: *sample,
-                    share,
-                    alpha: self.alpha,
-                    tokens_median: median,
-                    tokens_80: at_80,
-                    tokens_95: at_95,
-                    prompts_80: answers.map(|answers| answers as u64),
-                    cost_80: answers.and_then(|answers| self.cost(answers)),
-                    minutes_80: answers.zip(self.answers_per_minute).map(|(answers, rate)| answers / rate),
-                };
-                if self.json {
-                    print_json(&line)?;
-                    continue;
-                }
-                let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-                rows.push(vec![
-                    line.access.to_owned(),
-                    if *sample == Sample::Fixed { "fixed" } else { "anytime" }.to_owned(),
-                    share.to_string(),
-                    tokens_text(median),
-                    tokens_text(at_80),
-                    tokens_text(at_95),
-                    or_dash(line.prompts_80.map(|n| n.to_string())),
-                    or_dash(line.cost_80.map(|cost| format!("{cost:.2}"))),
-                    or_dash(line.minutes_80.map(|minutes| format!("{minutes:.1}"))),
-                ]);
+        for line in question.needs()? {
+            if self.json {
+                print_json(&line)?;
+                continue;
             }
+            let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+            rows.push(vec![
+                line.access.to_owned(),
+                sample_text(line.sample).to_owned(),
+                line.share.to_string(),
+                tokens_text(line.tokens_median),
+                tokens_text(line.tokens_80),
+                tokens_text(line.tokens_95),
+                or_dash(line.prompts_80.map(|n| n.to_string())),
+                or_dash(line.cost_80.map(|cost| format!("{cost:.2}"))),
+                or_dash(line.minutes_80.map(|minutes| format!("{minutes:.1}"))),
+            ]);
         }
         if self.json {
             return Ok(());
@@ -220,20 +150,17 @@ impl Args {
         )
     }
 
-    fn shows(&self, curves: &[(Access, Sample, Curves)], tokens: f64, need: f64, scale: f64) -> Result<()> {
+    fn print_shows(&self, question: &Question, tokens: f64) -> Result<()> {
         let mut rows = vec![["access", "sample", "share at 80 % power", "at 95 %"].map(str::to_owned).to_vec()];
-        for (access, sample, curves) in curves {
-            let share = |power| curves.smallest_share(tokens, need, power, scale);
-            let (share_80, share_95) = (share(0.8), share(0.95));
-            let access = access.as_str();
+        for line in question.shows(tokens)? {
             if self.json {
-                print_json(&Shows { access, sample: *sample, tokens, alpha: self.alpha, share_80, share_95 })?;
+                print_json(&line)?;
                 continue;
             }
             let text =
                 |share: Option<f64>| share.map_or_else(|| "none measured".to_owned(), |share| format!("{share:.3}"));
-            let sample = if *sample == Sample::Fixed { "fixed" } else { "anytime" };
-            rows.push(vec![access.to_owned(), sample.to_owned(), text(share_80), text(share_95)]);
+            let sample = sample_text(line.sample).to_owned();
+            rows.push(vec![line.access.to_owned(), sample, text(line.share_80), text(line.share_95)]);
         }
         if self.json {
             return Ok(());
@@ -243,15 +170,10 @@ impl Args {
             "\nThe smallest share of marked training answers that {tokens} tokens show. From the laboratory's students."
         ))
     }
+}
 
-    fn cost(&self, answers: f64) -> Option<f64> {
-        if self.price_prompt.is_none() && self.price_completion.is_none() {
-            return None;
-        }
-        let per_answer = self.tokens_per_prompt * self.price_prompt.unwrap_or(0.0)
-            + self.tokens_per_answer * self.price_completion.unwrap_or(0.0);
-        Some(answers * per_answer / 1e6)
-    }
+fn sample_text(sample: Sample) -> &'static str {
+    if sample == Sample::Fixed { "fixed" } else { "anytime" }
 }
 
 fn tokens_text(tokens: Tokens) -> String {

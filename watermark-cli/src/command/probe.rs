@@ -1,32 +1,24 @@
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use serde::Serialize;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
-use watermark_cli::distill::{Access, Line, Options, Source, Tested};
-use watermark_cli::files::{read_key, read_profile, read_secret, replace};
-use watermark_cli::probe::ask::Retries;
+use watermark_cli::files::read_secret;
 use watermark_cli::probe::budget::{Budget, CostLimit};
-use watermark_cli::probe::client::Client;
+use watermark_cli::probe::case::{Case, Ended, Limits, ProbeResult, RESULT, Request, TRANSCRIPT, Wanted};
 use watermark_cli::probe::endpoint::{Api, ApiToken, Endpoint};
-use watermark_cli::probe::judge::{Judge, Standing};
-use watermark_cli::probe::run::{End, Outcome, Plan, Progress, run};
-use watermark_cli::probe::transcript::{Collection, Exchange, FORMAT, Header, Registered, prompts_sha256};
-use watermark_cli::read::{InputFormat, read_prompts};
-use watermark_cli::tokenizer::{Tokenizer, hex};
-use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict};
+use watermark_cli::probe::run::Progress;
+use watermark_cli::read::read_prompts;
+use watermark_cli::tokenizer::Tokenizer;
+use watermark_core::detect::Verdict;
 use watermark_lab::prompts::{prompt_text, word_problems};
 use zeroize::Zeroizing;
 
-use super::distill::{check_testable, print_lines};
+use super::distill::print_lines;
 use super::{claim, complain, print, print_json, progress, say, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends
@@ -176,123 +168,41 @@ enum ApiArg {
     Completions,
 }
 
-/// `result.json`: no times, so that the same transcript gives the same bytes.
-#[derive(Serialize)]
-struct ProbeResult<'a> {
-    result: &'static str,
-    collection: Collection,
-    model: &'a str,
-    /// Of --replicate there is none.
-    verdict: Option<&'static str>,
-    end: &'static str,
-    threshold_ln_e: Option<f64>,
-    n_prompts: u64,
-    rounds: u64,
-    answered: u64,
-    failed: u64,
-    not_judged: u64,
-    requests: u64,
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    cost: Option<f64>,
-    profile_sha256: Option<String>,
-    prompts_sha256: &'a str,
-    transcript_sha256: &'a str,
-    /// As `watermark distill` gives it for the transcript.
-    test: Option<Line>,
-}
-
-/// Whose mark is looked for.
-struct Wanted {
-    tested: Tested,
-    vocab_size: u32,
-    profile_sha256: [u8; 32],
-    path: String,
-}
-
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        self.check()?;
         let endpoint = Endpoint::parse(&self.endpoint)?;
         let token = self.token(&endpoint)?;
-        let (wanted, tokenizer) = self.wanted()?;
-        let prompts = self.prompts()?;
-        let header = self.header(&endpoint, &prompts, wanted.as_ref())?;
-        let client = Client::new(&endpoint, header.api, token, Duration::from_secs_f64(self.limits.timeout));
-        let written = serde_json::to_string(&header)?;
-        if client.leaks_token(&written) {
-            bail!("the settings contain the API token, and they are written to the transcript; take it out of them");
-        }
+        let (wanted, tokenizer) = match (&self.profile, &self.key) {
+            (Some(profile), Some(key)) => {
+                let (layer, account) = (self.layer.as_deref(), self.account.as_deref());
+                let (wanted, tokenizer) = Wanted::open(profile, key, layer, account, self.tokenizer.as_deref())?;
+                (Some(wanted), Some(tokenizer))
+            }
+            _ => (None, self.tokenizer.as_deref().map(Tokenizer::open).transpose()?),
+        };
+        let judged = wanted.is_some();
+        let (prompts, request) = (self.prompts()?, self.request()?);
+        let limits = self.limits();
+        let case = Case { wanted, tokenizer, endpoint, token, prompts, out: self.out.clone(), request, limits };
         let stop = stop_on_signal()?;
-        let plan = Plan {
-            header,
-            prompts: &prompts,
-            client: &client,
-            retries: Retries { max: self.limits.max_retries, jitter_seed: getrandom::u64()? },
-            concurrency: self.limits.concurrency,
-            requests_per_minute: self.limits.requests_per_minute,
-            budget: self.budget(),
-            futility: !self.limits.no_futility && wanted.is_some(),
-            tokenizer: tokenizer.as_ref(),
-            stop: &stop,
-        };
-        let mut judge =
-            wanted.as_ref().zip(tokenizer.as_ref()).map(|(wanted, tokenizer)| self.judge(wanted, tokenizer, &plan));
-        prepare_folder(&self.out)?;
-        let bar = progress("Asking", plan.header.n_prompts);
+        let bar = progress("Asking", case.prompts.len() as u64);
         let mut history = Vec::new();
-        let look = |exchanges: &[Exchange]| match &mut judge {
-            Some(judge) => judge.add_round(exchanges),
-            // Nobody looks: there is no key.
-            None => Ok(Standing { ln_e: 0.0, n_scored: 0, threshold_ln: f64::INFINITY, decided: false }),
-        };
-        let outcome = run(&plan, &self.out.join(TRANSCRIPT), Box::new(look), &mut |progress| {
-            show(&bar, progress, &mut history, wanted.is_some());
-        });
+        let ended = case.run(&stop, &complain, &mut |progress| show(&bar, progress, &mut history, judged));
         bar.finish_and_clear();
-        let outcome = outcome?;
-        if outcome.end == End::Interrupted {
-            say(&format!(
-                "interrupted after {} answers; the same command goes on in {}",
-                outcome.answered + outcome.not_judged,
-                self.out.display()
-            ));
-            return Ok(ExitCode::from(2));
-        }
-        let test = judge.as_ref().map(Judge::line).transpose()?;
-        let result = self.result(&plan, &outcome, wanted.as_ref(), test);
-        replace(&self.out.join(RESULT), (serde_json::to_string_pretty(&result)? + "\n").as_bytes())?;
+        let result = match ended? {
+            Ended::Finished(result) => result,
+            Ended::Interrupted(answers) => {
+                let out = self.out.display();
+                say(&format!("interrupted after {answers} answers; the same command goes on in {out}"));
+                return Ok(ExitCode::from(2));
+            }
+        };
         if self.json {
             print_json(&result)?;
         } else {
             print_result(&result, &self.out)?;
         }
         Ok(claim(result.verdict.is_none_or(|verdict| verdict == Verdict::Detected.as_str())))
-    }
-
-    fn check(&self) -> Result<()> {
-        let limits = &self.limits;
-        ensure!(self.alpha > 0.0 && self.alpha < 1.0, "--alpha is {}; it must be between 0 and 1", self.alpha);
-        ensure!(
-            limits.timeout >= 0.1 && limits.timeout <= 86_400.0,
-            "--timeout is {}; it must be between 0.1 and 86400 seconds",
-            limits.timeout
-        );
-        ensure!((1..=256).contains(&limits.concurrency), "--concurrency must be between 1 and 256");
-        ensure!(limits.max_retries < 100, "--max-retries must be below 100");
-        for (option, value) in [
-            ("--max-cost", limits.max_cost),
-            ("--price-prompt", limits.price_prompt),
-            ("--price-completion", limits.price_completion),
-        ] {
-            ensure!(value.is_none_or(|value| value.is_finite() && value >= 0.0), "{option} must be 0 or more");
-        }
-        let counts = limits.max_completion_tokens.is_some() || limits.max_cost.is_some();
-        ensure!(
-            !(counts && self.replicate && self.tokenizer.is_none()),
-            "--max-completion-tokens and --max-cost count tokens; with --replicate they need --tokenizer"
-        );
-        Ok(())
     }
 
     fn token(&self, endpoint: &Endpoint) -> Result<Option<ApiToken>> {
@@ -316,28 +226,6 @@ impl Args {
         Ok(token)
     }
 
-    /// What to look for, unless this is a collection for somebody else; and the tokenizer.
-    fn wanted(&self) -> Result<(Option<Wanted>, Option<Tokenizer>)> {
-        let (Some(profile_path), Some(key_path)) = (&self.profile, &self.key) else {
-            return Ok((None, self.tokenizer.as_deref().map(Tokenizer::open).transpose()?));
-        };
-        let file = read_profile(profile_path)?;
-        let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), profile_path, &file.profile.tokenizer)?;
-        let detector = Detector::new(&file.profile, &read_key(key_path)?, self.account.as_deref())?;
-        let layers = detector.layers();
-        let layer = match &self.layer {
-            None => layers.first(),
-            Some(name) => layers.iter().find(|layer| layer.name() == Some(name)),
-        };
-        let layer = layer.with_context(|| format!("no layer of {} is named so", profile_path.display()))?.clone();
-        let vocab_size = file.profile.tokenizer.vocab_size;
-        let name = layer.name().unwrap_or_default();
-        check_testable(&layer).with_context(|| format!("layer {name:?} of {}", profile_path.display()))?;
-        let tested = Tested { layer, reserved: false };
-        let path = file.profile.path.as_str().to_owned();
-        Ok((Some(Wanted { tested, vocab_size, profile_sha256: file.sha256, path }), Some(tokenizer)))
-    }
-
     fn prompts(&self) -> Result<Vec<String>> {
         if let Some(path) = &self.prompts {
             return read_prompts(path);
@@ -352,16 +240,14 @@ impl Args {
         })
     }
 
-    fn header(&self, endpoint: &Endpoint, prompts: &[String], wanted: Option<&Wanted>) -> Result<Header> {
+    fn request(&self) -> Result<Request> {
         let request = &self.request;
         let extra = match request.extra.as_deref().map(serde_json::from_str::<Map<String, Value>>) {
             None => Map::new(),
             Some(Ok(extra)) => extra,
             Some(Err(error)) => bail!("--extra is not a JSON object: {error}"),
         };
-        let header = Header {
-            transcript: FORMAT.to_owned(),
-            endpoint: endpoint.as_str().to_owned(),
+        Ok(Request {
             api: match request.api {
                 ApiArg::Chat => Api::Chat,
                 ApiArg::Completions => Api::Completions,
@@ -373,80 +259,34 @@ impl Args {
             logprobs: request.logprobs,
             stream: request.stream,
             extra,
-            prompts_sha256: prompts_sha256(prompts),
-            n_prompts: prompts.len() as u64,
             round_size: request.round_size,
-            collection: if self.replicate { Collection::Replicate } else { Collection::Provider },
-            test: wanted.map(|wanted| Registered {
-                profile_sha256: hex(&wanted.profile_sha256),
-                layer: wanted.tested.layer.name().unwrap_or_default().to_owned(),
-                account_sha256: self.account.as_ref().map(|account| hex(&Sha256::digest(account))),
-                path: wanted.path.clone(),
-                alpha: self.alpha,
-            }),
-        };
-        header.check()?;
-        Ok(header)
+            alpha: self.alpha,
+        })
     }
 
-    fn budget(&self) -> Budget {
+    fn limits(&self) -> Limits {
         let limits = &self.limits;
-        Budget {
-            max_requests: limits.max_requests,
-            max_completion_tokens: limits.max_completion_tokens,
-            cost: limits.max_cost.map(|max| CostLimit {
-                max,
-                per_million_prompt: limits.price_prompt.unwrap_or(0.0),
-                per_million_completion: limits.price_completion.unwrap_or(0.0),
-            }),
-        }
-    }
-
-    fn judge<'a>(&self, wanted: &'a Wanted, tokenizer: &'a Tokenizer, plan: &Plan<'_>) -> Judge<'a> {
-        let access = if plan.header.logprobs.is_some() { Access::Logprobs } else { Access::Answers };
-        let options = Options { access, alpha: self.alpha, resample: RESAMPLING_KEYS };
-        let source =
-            Source { tokenizer, vocab_size: wanted.vocab_size, input_format: InputFormat::Auto, complain: &complain };
-        Judge::new(&wanted.tested, source, plan.header.api, options)
-    }
-
-    fn result<'a>(
-        &self,
-        plan: &'a Plan<'_>,
-        outcome: &'a Outcome,
-        wanted: Option<&Wanted>,
-        test: Option<Line>,
-    ) -> ProbeResult<'a> {
-        let spent = &outcome.spent;
-        let counted = plan.tokenizer.is_some();
-        ProbeResult {
-            result: "watermark-probe/1",
-            collection: plan.header.collection,
-            model: &plan.header.model,
-            verdict: test.as_ref().map(|test| test.verdict),
-            end: outcome.end.as_str(),
-            threshold_ln_e: wanted.map(|_| -self.alpha.ln()),
-            n_prompts: plan.header.n_prompts,
-            rounds: outcome.rounds,
-            answered: outcome.answered,
-            failed: outcome.failed,
-            not_judged: outcome.not_judged,
-            requests: spent.requests,
-            prompt_tokens: counted.then_some(spent.prompt_tokens),
-            completion_tokens: counted.then_some(spent.completion_tokens),
-            cost: plan.budget.cost.map(|cost| cost.of(spent.prompt_tokens, spent.completion_tokens)),
-            profile_sha256: wanted.map(|wanted| hex(&wanted.profile_sha256)),
-            prompts_sha256: &plan.header.prompts_sha256,
-            transcript_sha256: &outcome.transcript_sha256,
-            test,
+        Limits {
+            concurrency: limits.concurrency,
+            requests_per_minute: limits.requests_per_minute,
+            budget: Budget {
+                max_requests: limits.max_requests,
+                max_completion_tokens: limits.max_completion_tokens,
+                cost: limits.max_cost.map(|max| CostLimit {
+                    max,
+                    per_million_prompt: limits.price_prompt.unwrap_or(0.0),
+                    per_million_completion: limits.price_completion.unwrap_or(0.0),
+                }),
+            },
+            timeout: limits.timeout,
+            max_retries: limits.max_retries,
+            futility: !limits.no_futility,
         }
     }
 }
 
 /// More prompts are better given in a file.
 const MAX_GENERATED: usize = 1_000_000;
-const TRANSCRIPT: &str = "transcript.jsonl";
-const RESULT: &str = "result.json";
 
 /// Set by the first SIGINT or SIGTERM; a second one ends the process. Every line of the transcript is whole either way.
 fn stop_on_signal() -> Result<Arc<AtomicBool>> {
@@ -460,23 +300,6 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>> {
     })
     .context("catching interrupts")?;
     Ok(stop)
-}
-
-/// A new folder, an empty one, or one with a transcript, whose result is then out of date.
-fn prepare_folder(out: &Path) -> Result<()> {
-    fs::create_dir_all(out).with_context(|| format!("creating {}", out.display()))?;
-    if out.join(TRANSCRIPT).is_file() {
-        return match fs::remove_file(out.join(RESULT)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {}", out.join(RESULT).display()))
-            }
-            _ => Ok(()),
-        };
-    }
-    if fs::read_dir(out).with_context(|| format!("reading {}", out.display()))?.next().is_some() {
-        bail!("{} is not empty and holds no {TRANSCRIPT}; choose another folder", out.display());
-    }
-    Ok(())
 }
 
 /// Rounds that the live curve shows.
@@ -516,7 +339,7 @@ fn show(bar: &ProgressBar, progress: &Progress, history: &mut Vec<(u64, f64)>, j
     bar.set_message(message);
 }
 
-fn print_result(result: &ProbeResult<'_>, out: &Path) -> Result<()> {
+fn print_result(result: &ProbeResult, out: &Path) -> Result<()> {
     let header = ["model", "answers", "failed", "requests", "rounds", "end"];
     let model = result.model.escape_debug().to_string();
     let numbers = [result.answered, result.failed, result.requests, result.rounds].map(|n| n.to_string());

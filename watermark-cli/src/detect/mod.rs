@@ -7,6 +7,7 @@ mod spans;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampling, Tally, Weights};
+use watermark_core::scheme::{Engine, EngineOptions};
 
 pub use line::{Effect, Line, Peer, Report};
 use line::{Tested, lines};
@@ -243,18 +244,15 @@ impl<'a> Run<'a> {
             }
             self.records = records;
         }
-        let mut pooled = Vec::new();
-        for ((layer, tally), peer) in self.layers.iter().zip(&self.pooled).zip(&self.peers) {
-            let finding = layer.finding_with(tally, self.options.weights)?;
-            let resampling = self.resample(layer, tally, finding.log10_p, &progress)?;
-            let peer = peer.as_ref().map(|peer| Peer::from(peer.statistic()));
-            pooled.push(Tested { record: None, layer, finding, resampling, peer });
+        let mut pooled = tested(self.layers, &self.pooled, self.options, &progress)?;
+        for (tested, peer) in pooled.iter_mut().zip(&self.peers) {
+            tested.peer = peer.as_ref().map(|peer| Peer::from(peer.statistic()));
         }
         let mut per_record = Vec::new();
         for Counted { id, tallies, findings } in &self.records {
             for ((layer, tally), finding) in self.layers.iter().zip(tallies).zip(findings) {
                 let resampling = match tally {
-                    Some(tally) => self.resample(layer, tally, finding.log10_p, &|_| ())?,
+                    Some(tally) => self.resample(layer, tally, finding.log10_p)?,
                     None => Resampling::default(),
                 };
                 let (record, finding) = (Some(id.clone()), finding.clone());
@@ -262,23 +260,63 @@ impl<'a> Run<'a> {
             }
         }
         let alpha = self.options.alpha;
-        let layers = plural(self.layers.len(), "layer");
-        let records = plural(self.records.len(), "record");
-        let (pooled, detected) = lines(pooled, alpha, &format!("1 key x {layers}, the input as a whole"));
+        let (pooled, detected) = pooled_lines(pooled, alpha);
+        let (layers, records) = (plural(self.layers.len(), "layer"), plural(self.records.len(), "record"));
         let (per_record, _) = lines(per_record, alpha, &format!("1 key x {layers} x {records}"));
         let spans = self.spans()?;
         Ok(Report { pooled, per_record, spans, detected })
     }
 
-    fn resample(
-        &self,
-        layer: &LayerDetector,
-        tally: &Tally,
-        log10_p: f64,
-        progress: &(impl Fn(u64) + Sync),
-    ) -> Result<Resampling> {
-        resample(layer, tally, self.options.weights, log10_p, self.options.resample, progress)
+    fn resample(&self, layer: &LayerDetector, tally: &Tally, log10_p: f64) -> Result<Resampling> {
+        resample(layer, tally, self.options.weights, log10_p, self.options.resample, &|_| ())
     }
+}
+
+/// Tests tallies that were counted elsewhere, one per layer, as [`Run::report`] tests its own: the pooled lines.
+///
+/// # Errors
+/// If a tally belongs to another context rule, or as [`Run::report`].
+pub fn report(
+    layers: &[LayerDetector],
+    tallies: &[Tally],
+    options: Options,
+    progress: impl Fn(u64) + Sync,
+) -> Result<Report> {
+    if layers.len() != tallies.len() {
+        bail!("{} has {} tallies for it", plural(layers.len(), "layer"), tallies.len());
+    }
+    let (pooled, detected) = pooled_lines(tested(layers, tallies, options, &progress)?, options.alpha);
+    Ok(Report { pooled, per_record: Vec::new(), spans: Vec::new(), detected })
+}
+
+fn tested<'a>(
+    layers: &'a [LayerDetector],
+    tallies: &[Tally],
+    options: Options,
+    progress: &(impl Fn(u64) + Sync),
+) -> Result<Vec<Tested<'a>>> {
+    let test = |(layer, tally): (&'a LayerDetector, &Tally)| {
+        let finding = layer.finding_with(tally, options.weights)?;
+        let resampling = resample(layer, tally, options.weights, finding.log10_p, options.resample, progress)?;
+        Ok(Tested { record: None, layer, finding, resampling, peer: None })
+    };
+    layers.iter().zip(tallies).map(test).collect()
+}
+
+fn pooled_lines(tested: Vec<Tested<'_>>, alpha: f64) -> (Vec<Line>, bool) {
+    let family = format!("1 key x {}, the input as a whole", plural(tested.len(), "layer"));
+    lines(tested, alpha, &family)
+}
+
+/// An engine's format by name. Where SynthID's depth is not given, it is the number of keys in `key`.
+///
+/// # Errors
+/// As [`Engine::new`].
+pub fn engine(name: &str, key: &str, mut options: EngineOptions) -> watermark_core::Result<Engine> {
+    if name.contains("synthid") && options.depth.is_none() {
+        options.depth = u32::try_from(key.split(',').count()).ok();
+    }
+    Engine::new(name, &options)
 }
 
 /// A number with its noun.

@@ -71,7 +71,7 @@ impl Run<'_> {
                 let spans = layer.locate(&exclude, &record.prompt, &record.tokens, family_size, self.options.alpha)?;
                 for span in spans {
                     let tally = layer.window_tally(&exclude, &record.prompt, &record.tokens, &span)?;
-                    let resampling = self.resample(layer, &tally, span.log10_p, &|_| ())?;
+                    let resampling = self.resample(layer, &tally, span.log10_p)?;
                     lines.push(line(layer, record, span, resampling, &family, family_size));
                 }
             }

@@ -4,7 +4,7 @@ mod line;
 mod material;
 mod transcript;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use watermark_core::detect::{LayerDetector, Test, Verdict, decide};
 use watermark_core::distill::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
 
@@ -55,6 +55,19 @@ pub struct Tested {
     /// Whether only quarantined or honeypot accounts ever got answers under this key. A signal there cannot come from
     /// answers that other customers published.
     pub reserved: bool,
+}
+
+/// Whether a layer has a test of a model: to be known before a long input is read.
+///
+/// # Errors
+/// If it has none.
+pub fn check_testable(layer: &LayerDetector) -> Result<()> {
+    ModelSample::of_answers(layer).test(layer).map(|_| ()).with_context(|| {
+        format!(
+            "{} has no test of a model; test its texts with `watermark detect`, or name another layer",
+            layer.scheme().name()
+        )
+    })
 }
 
 /// How a suspect is tested.

@@ -16,6 +16,9 @@ use crate::files::read_bounded;
 use crate::timestamp::{self, TimeStamp};
 use crate::tokenizer::{Tokenizer, hex};
 
+/// The largest bundle that is read; the core refuses larger ones too.
+pub const MAX_BUNDLE: u64 = 1 << 25;
+
 /// The largest records file.
 const MAX_RECORDS: u64 = 1 << 34;
 

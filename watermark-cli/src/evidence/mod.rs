@@ -5,7 +5,9 @@
 mod build;
 mod check;
 mod sample;
+mod verification;
 
 pub use build::{Case, Written, build, earlier};
-pub use check::{Context, Report, check};
+pub use check::{Context, MAX_BUNDLE, Report, check};
 pub use sample::Answers;
+pub use verification::{Fault, Outcome, Signers, Times, Verification};

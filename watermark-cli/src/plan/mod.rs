@@ -5,6 +5,7 @@
 //! so. Larger models learn from far more data: the order of magnitude carries over, the digits do not.
 
 mod plot;
+mod question;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use watermark_core::profile::Profile;
 use watermark_core::scheme::{Greenlist, Scheme};
 
 pub use plot::power_svg;
+pub use question::{Need, Question, SHARES, Shows};
 
 /// Curves of the laboratory's green list (gamma .5, delta 2, width 1), with the command that made them.
 const CURVES: &str = include_str!("curves.csv");

@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod ask;
 pub mod budget;
+pub mod case;
 pub mod client;
 pub mod endpoint;
 pub mod judge;

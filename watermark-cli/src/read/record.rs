@@ -49,7 +49,9 @@ pub struct Location {
 }
 
 impl Location {
-    pub(super) fn new(source: &Arc<str>, line: u64, bytes: Option<(u64, u64)>) -> Self {
+    /// The `line`-th record, counted from 1, of the input that is called `source`.
+    #[must_use]
+    pub fn new(source: &Arc<str>, line: u64, bytes: Option<(u64, u64)>) -> Self {
         Self { source: Arc::clone(source), line, part: 0, bytes }
     }
 

@@ -23,7 +23,7 @@ use minijinja::{Environment, UndefinedBehavior, Value, escape_formatter};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::evidence::{Context, Report, check};
+use crate::evidence::{Context, MAX_BUNDLE, Report, check};
 use crate::files::{read_bounded, write_new};
 use crate::tokenizer::hex;
 use claims::Claims;
@@ -33,9 +33,6 @@ use steps::Checked;
 
 /// Characters of one text that are shown.
 const MOST_OF_A_TEXT: usize = 1500;
-
-/// The largest bundle; the core refuses larger ones too.
-const MAX_BUNDLE: u64 = 1 << 25;
 
 /// Checks the bundle at `path` and writes its page to a new file; `texts` says whether answers among the data may be shown.
 ///

@@ -34,6 +34,18 @@ pub(super) struct Identity {
 }
 
 impl Profiles {
+    /// Profiles for inputs of texts ([`Self::of_text`]), or of ids, where a tokenizer that is given is only checked.
+    ///
+    /// # Errors
+    /// As [`Self::of_text`] and [`Self::of_ids`].
+    pub fn for_inputs(profiles: Vec<(PathBuf, ProfileFile)>, given: &[PathBuf], ids_given: bool) -> Result<Self> {
+        if ids_given && given.is_empty() {
+            return Self::of_ids(profiles.into_iter().map(|(_, file)| file).collect());
+        }
+        let profiles = Self::of_text(profiles, given)?;
+        if ids_given { Self::of_ids(profiles.into_files()) } else { Ok(profiles) }
+    }
+
     /// Profiles for texts. A tokenizer is the one of `given` with the digest that a profile names, else `tokenizer.json`
     /// beside the profile, else the embedded one.
     ///

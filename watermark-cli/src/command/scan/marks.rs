@@ -34,13 +34,7 @@ const MAX_LIST: u64 = 1 << 30;
 impl ProfileArgs {
     /// For inputs of texts or ids, with `tokenizers` to look for theirs among.
     pub(super) fn read(&self, tokenizers: &[PathBuf], ids_given: bool) -> Result<Profiles> {
-        let files = self.files()?;
-        if ids_given && tokenizers.is_empty() {
-            return Profiles::of_ids(files.into_iter().map(|(_, file)| file).collect());
-        }
-        let profiles = Profiles::of_text(files, tokenizers)?;
-        // With ids, a tokenizer is only checked against the profile.
-        if ids_given { Profiles::of_ids(profiles.into_files()) } else { Ok(profiles) }
+        Profiles::for_inputs(self.files()?, tokenizers, ids_given)
     }
 
     /// Those of ids that parts hold.

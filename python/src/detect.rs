@@ -1,0 +1,337 @@
+//! Detection over records in memory.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use watermark_cli::detect::{Exclude, Options, Run, engine, report};
+use watermark_cli::read::{Body, Record};
+use watermark_cli::tokenizer::Tokenizer;
+use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
+use watermark_core::scheme::{EngineKey, EngineOptions, Scheme, SchemeOptions};
+use zeroize::Zeroizing;
+
+use crate::error::{InputError, ParameterError, raise, raise_core};
+use crate::finding::{self, Report};
+use crate::given;
+use crate::highlight::Highlight;
+use crate::keys::prf_key;
+use crate::records::{each_batch, records};
+use crate::work::{detached, not_pickled};
+
+/// Every layer of a deployment under one key, ready to score. Any number of threads may share one.
+#[pyclass(frozen, module = "watermark_core")]
+struct Detector(Arc<Shared>);
+
+struct Shared {
+    layers: Vec<LayerDetector>,
+    tokenizer: Option<Tokenizer>,
+    vocab_size: Option<u32>,
+}
+
+#[pymethods]
+impl Detector {
+    #[new]
+    #[pyo3(signature = (profile, key, *, account=None, tokenizer=None))]
+    fn new(
+        py: Python<'_>,
+        profile: &Bound<'_, PyAny>,
+        key: &Bound<'_, PyAny>,
+        account: Option<&str>,
+        tokenizer: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let given::GivenProfile { profile, path } = given::profile(profile)?;
+        let key = given::node_key(key)?;
+        let detector = detect::Detector::new(&profile, &key, account).map_err(raise_core)?;
+        let beside = path.filter(|path| path.with_file_name("tokenizer.json").is_file());
+        let tokenizer = py
+            .detach(|| match (&tokenizer, &beside) {
+                (None, None) => Ok(None),
+                (Some(_), _) => {
+                    Tokenizer::for_profile(tokenizer.as_deref(), std::path::Path::new(""), &profile.tokenizer).map(Some)
+                }
+                // As on the terminal, one that is beside the profile and not the profile's is nobody's business.
+                (None, Some(path)) => Ok(Tokenizer::for_profile(None, path, &profile.tokenizer).ok()),
+            })
+            .map_err(raise)?;
+        let vocab_size = Some(profile.tokenizer.vocab_size);
+        Ok(Self(Arc::new(Shared { layers: detector.layers().to_vec(), tokenizer, vocab_size })))
+    }
+
+    /// One of our schemes under a raw PRF key (64 hexadecimal digits or a `PrfKey`), without a profile.
+    #[staticmethod]
+    #[pyo3(signature = (
+        *, scheme, context_width, prf_key, gamma=None, block=None, depth=None, weighted=false, key_b_share=None, tokenizer=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
+    fn from_prf_key(
+        py: Python<'_>,
+        scheme: &str,
+        context_width: usize,
+        prf_key: &Bound<'_, PyAny>,
+        gamma: Option<f64>,
+        block: Option<u32>,
+        depth: Option<u32>,
+        weighted: bool,
+        key_b_share: Option<f64>,
+        tokenizer: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let options = SchemeOptions { gamma, block, depth, weighted, alpha: key_b_share, ..SchemeOptions::default() };
+        let scheme = Scheme::from_name(scheme, &options).map_err(raise_core)?;
+        let layer = LayerDetector::from_prf_key(scheme, context_width, &self::prf_key(prf_key)?).map_err(raise_core)?;
+        Self::of_layer(py, layer, tokenizer, None)
+    }
+
+    /// Another engine's mark under the engine's own key, as its configuration has it (sglang: hexadecimal; synthid: integers with
+    /// commas; else a decimal integer). `vocab_size` is the length of the logits row at generation. For engines that draw from
+    /// torch's generator (hf-kgw-*, hf-synthid, three-bricks) this tests for marks made on a CPU; those made on a GPU cannot be checked.
+    #[staticmethod]
+    #[pyo3(signature = (
+        *, engine, engine_key, context_width=None, algorithm=None, gamma=None, depth=None, key_b_share=None, vocab_size=None,
+        tokenizer=None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
+    fn from_engine(
+        py: Python<'_>,
+        engine: &str,
+        engine_key: String,
+        context_width: Option<usize>,
+        algorithm: Option<String>,
+        gamma: Option<f64>,
+        depth: Option<u32>,
+        key_b_share: Option<f64>,
+        vocab_size: Option<u32>,
+        tokenizer: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let key = Zeroizing::new(engine_key);
+        let options = EngineOptions { context_width, algorithm, gamma, depth, alpha: key_b_share, vocab_size };
+        let engine = self::engine(engine, &key, options).map_err(raise_core)?;
+        let key = EngineKey::parse(&engine, &key).map_err(raise_core)?;
+        let layer = LayerDetector::from_engine(engine, &key).map_err(raise_core)?;
+        Self::of_layer(py, layer, tokenizer, vocab_size)
+    }
+
+    /// Tests records for marks: what `watermark detect` does, and with its verdicts.
+    ///
+    /// Null hypothesis: the records are independent of the key; p is exact for any such records. A record is token ids, a text
+    /// (needs a tokenizer), or a dict: `tokens` with `prompt_tokens` and `id`, or the fields of a file (`messages`, `prompt` and
+    /// `completion`, `text`, ...). Every distinct PRF input counts once over all records; pairs of a record's own prompt do
+    /// not count (`exclude="run"`: of any prompt). A record that cannot be used raises `InputError` and says which one.
+    #[pyo3(signature = (
+        records, *, alpha=1e-6, per_record=false, locate=false, weights="none", exclude="record", resample=RESAMPLING_KEYS
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
+    fn detect(
+        &self,
+        py: Python<'_>,
+        records: &Bound<'_, PyAny>,
+        alpha: f64,
+        per_record: bool,
+        locate: bool,
+        weights: &str,
+        exclude: &str,
+        resample: u32,
+    ) -> PyResult<Report> {
+        let exclude = match exclude {
+            "record" => Exclude::Record,
+            "run" => Exclude::Run,
+            _ => {
+                return Err(ParameterError::new_err(format!(
+                    "exclude is {exclude:?}; it must be \"record\" or \"run\""
+                )));
+            }
+        };
+        let options = Options { per_record, locate, exclude, ..options(alpha, weights, resample)? };
+        let shared = &*self.0;
+        let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
+        run.check().map_err(raise)?;
+        each_batch(records, |batch| shared.add(py, &mut run, batch))?;
+        detached(py, || run.report(|_| ()))?.map(Report).map_err(raise)
+    }
+
+    /// Which stretches of one record are marked, to be looked at in a notebook. The last text of a conversation is shown.
+    #[pyo3(signature = (record, *, alpha=1e-6, resample=RESAMPLING_KEYS))]
+    fn highlight(&self, py: Python<'_>, record: &Bound<'_, PyAny>, alpha: f64, resample: u32) -> PyResult<Highlight> {
+        let options = Options { locate: true, ..options(alpha, "none", resample)? };
+        let shared = &*self.0;
+        let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
+        run.check().map_err(raise)?;
+        let texts = records(record, 0)?;
+        let last = texts.last().ok_or_else(|| InputError::new_err("the record has no text"))?;
+        shared.add(py, &mut run, &texts)?;
+        let report = detached(py, || run.report(|_| ()))?.map_err(raise)?;
+        let spans = report.spans.into_iter().filter(|line| Some(&line.record) == last.id.as_ref());
+        Ok(Highlight::new(&last.body, spans.collect()))
+    }
+
+    /// Counts of records, to be added up over batches, threads or machines before they are tested.
+    fn tally(&self) -> Tally {
+        let tallies = self.0.layers.iter().map(LayerDetector::tally).collect();
+        Tally { shared: Arc::clone(&self.0), tallies }
+    }
+
+    /// Tests a tally as `detect` tests its records.
+    #[pyo3(signature = (tally, *, alpha=1e-6, weights="none", resample=RESAMPLING_KEYS))]
+    fn report(&self, py: Python<'_>, tally: &Tally, alpha: f64, weights: &str, resample: u32) -> PyResult<Report> {
+        let options = options(alpha, weights, resample)?;
+        let made = detached(py, || report(&self.0.layers, &tally.tallies, options, |_| ()))?;
+        made.map(Report).map_err(raise)
+    }
+
+    /// Names of the layers; None for a raw PRF key.
+    #[getter]
+    fn layers(&self) -> Vec<Option<&str>> {
+        self.0.layers.iter().map(LayerDetector::name).collect()
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("Detector"))
+    }
+
+    fn __repr__(&self) -> String {
+        let layers = self.0.layers.iter().map(|layer| layer.name().unwrap_or(layer.scheme().name()));
+        format!("Detector(layers={:?}, key=<not shown>)", layers.collect::<Vec<_>>())
+    }
+}
+
+impl Detector {
+    fn of_layer(
+        py: Python<'_>,
+        layer: LayerDetector,
+        tokenizer: Option<PathBuf>,
+        vocab_size: Option<u32>,
+    ) -> PyResult<Self> {
+        let open = || tokenizer.as_deref().map(Tokenizer::open).transpose();
+        let tokenizer = py.detach(open).map_err(raise)?;
+        Ok(Self(Arc::new(Shared { layers: vec![layer], tokenizer, vocab_size })))
+    }
+}
+
+impl Shared {
+    fn add(&self, py: Python<'_>, run: &mut Run<'_>, batch: &[Record]) -> PyResult<()> {
+        self.check(batch)?;
+        let results = detached(py, || run.add(batch))?.map_err(raise)?;
+        let bad = batch.iter().zip(results).find_map(|(record, result)| Some((record, result.err()?)));
+        bad.map_or(Ok(()), |(record, error)| {
+            let at = record.location.line().saturating_sub(1);
+            Err(InputError::new_err(format!("records[{at}]: {error:#}")))
+        })
+    }
+
+    fn check(&self, batch: &[Record]) -> PyResult<()> {
+        let is_text = |record: &&Record| matches!(record.body, Body::Text { .. });
+        match batch.iter().find(is_text) {
+            Some(record) if self.tokenizer.is_none() => Err(InputError::new_err(format!(
+                "records[{}] is text, which needs the tokenizer that the mark was made with: Detector(..., tokenizer=PATH)",
+                record.location.line().saturating_sub(1)
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
+    if !(alpha > 0.0 && alpha < 1.0) {
+        return Err(ParameterError::new_err(format!("alpha is {alpha}; it must be between 0 and 1")));
+    }
+    let weights = match weights {
+        "none" => Weights::None,
+        "sqrt" => Weights::Sqrt,
+        _ => return Err(ParameterError::new_err(format!("weights is {weights:?}; it must be \"none\" or \"sqrt\""))),
+    };
+    Ok(Options {
+        alpha,
+        per_record: false,
+        weights,
+        exclude: Exclude::Record,
+        resample,
+        locate: false,
+        compare_peer: false,
+    })
+}
+
+/// How often each PRF input of each layer occurred. Merging is associative and commutative: any split and order of the records
+/// gives the same tally. The order of the calls matters only for a conversation, whose turns stand in one record.
+#[pyclass(module = "watermark_core")]
+struct Tally {
+    shared: Arc<Shared>,
+    tallies: Vec<detect::Tally>,
+}
+
+#[pymethods]
+impl Tally {
+    /// Adds token ids; pairs of `prompt` do not count. After an error nothing was added.
+    #[pyo3(signature = (tokens, prompt=None))]
+    fn add(&mut self, py: Python<'_>, tokens: &Bound<'_, PyAny>, prompt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let tokens = given::token_ids(tokens, "tokens")?;
+        let prompt = prompt.map(|prompt| given::token_ids(prompt, "prompt")).transpose()?.unwrap_or_default();
+        if let Some(vocab_size) = self.shared.vocab_size {
+            for (side, ids) in [("tokens", &tokens), ("prompt", &prompt)] {
+                if let Some(at) = ids.iter().position(|&id| id >= vocab_size) {
+                    let message = format!("{side}[{at}] is {}, not below vocab_size {vocab_size}", ids[at]);
+                    return Err(InputError::new_err(message));
+                }
+            }
+        }
+        py.detach(|| {
+            let layers = self.shared.layers.iter().zip(&mut self.tallies);
+            layers.into_iter().try_for_each(|(layer, tally)| layer.add(tally, &prompt, &tokens))
+        })
+        .map_err(raise_core)
+    }
+
+    /// Adds another tally of the same layers.
+    fn merge(&mut self, py: Python<'_>, other: &Self) -> PyResult<()> {
+        if self.tallies.len() != other.tallies.len() {
+            return Err(ParameterError::new_err("the tallies are of different layers"));
+        }
+        let merged = py.detach(|| {
+            let mut merged = self.tallies.clone();
+            let pairs = merged.iter_mut().zip(&other.tallies);
+            pairs.into_iter().try_for_each(|(tally, other)| tally.merge(other.clone()))?;
+            Ok(merged)
+        });
+        self.tallies = merged.map_err(raise_core)?;
+        Ok(())
+    }
+
+    /// Distinct PRF inputs of each layer.
+    #[getter]
+    fn n_scored(&self) -> Vec<u64> {
+        self.tallies.iter().map(detect::Tally::n_scored).collect()
+    }
+
+    /// Positions of each layer whose PRF input had occurred before.
+    #[getter]
+    fn n_duplicate(&self) -> Vec<u64> {
+        self.tallies.iter().map(detect::Tally::n_duplicate).collect()
+    }
+
+    /// Special tokens and pairs of prompts, of each layer.
+    #[getter]
+    fn n_excluded(&self) -> Vec<u64> {
+        self.tallies.iter().map(detect::Tally::n_excluded).collect()
+    }
+
+    /// Positions of each layer without a full context.
+    #[getter]
+    fn n_short_context(&self) -> Vec<u64> {
+        self.tallies.iter().map(detect::Tally::n_short_context).collect()
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("Tally"))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Tally(n_scored={:?})", self.n_scored())
+    }
+}
+
+/// Adds the classes to the module.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Detector>()?;
+    module.add_class::<Tally>()?;
+    module.add_class::<Highlight>()?;
+    finding::add(module)
+}

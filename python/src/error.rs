@@ -1,0 +1,59 @@
+//! Exceptions by kind. A message says what, where and what to do; none repeats a key or a text.
+
+use pyo3::create_exception;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use watermark_core::{Error, ErrorKind};
+
+create_exception!(watermark_core, WatermarkError, PyValueError, "Something that the toolkit was given cannot be used.");
+create_exception!(watermark_core, ProfileError, WatermarkError, "A profile is malformed or contradicts itself.");
+create_exception!(
+    watermark_core,
+    KeyFileError,
+    WatermarkError,
+    "A key cannot be read, or does not open what it is for."
+);
+create_exception!(watermark_core, ParameterError, WatermarkError, "A parameter lies outside its domain.");
+create_exception!(watermark_core, InputError, WatermarkError, "Logits, token ids or records cannot be used.");
+create_exception!(watermark_core, EvidenceError, WatermarkError, "Evidence is malformed.");
+
+/// The exception of an error of the core.
+pub(crate) fn raise_core(error: Error) -> PyErr {
+    of_kind(error.kind(), error.to_string())
+}
+
+/// The exception of an error of the library around the core.
+pub(crate) fn raise(error: anyhow::Error) -> PyErr {
+    let message = format!("{error:#}");
+    match error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
+        Some(error) => of_kind(error.kind(), message),
+        None => WatermarkError::new_err(message),
+    }
+}
+
+fn of_kind(kind: ErrorKind, message: String) -> PyErr {
+    match kind {
+        ErrorKind::InvalidProfile => ProfileError::new_err(message),
+        ErrorKind::InvalidKeyFile | ErrorKind::InvalidPath | ErrorKind::OutsideSubtree | ErrorKind::WrongPassphrase => {
+            KeyFileError::new_err(message)
+        }
+        ErrorKind::InvalidParameter => ParameterError::new_err(message),
+        ErrorKind::TokenOutOfRange | ErrorKind::InvalidLogits | ErrorKind::MissingInput => InputError::new_err(message),
+        ErrorKind::NotCanonical
+        | ErrorKind::InvalidEvidence
+        | ErrorKind::InvalidSignature
+        | ErrorKind::InvalidProof => EvidenceError::new_err(message),
+        _ => WatermarkError::new_err(message),
+    }
+}
+
+/// Adds the exceptions to the module.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("WatermarkError", py.get_type::<WatermarkError>())?;
+    module.add("ProfileError", py.get_type::<ProfileError>())?;
+    module.add("KeyFileError", py.get_type::<KeyFileError>())?;
+    module.add("ParameterError", py.get_type::<ParameterError>())?;
+    module.add("InputError", py.get_type::<InputError>())?;
+    module.add("EvidenceError", py.get_type::<EvidenceError>())
+}

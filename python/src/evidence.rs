@@ -1,0 +1,173 @@
+//! Evidence bundles, checked as `watermark verify` does.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::Value;
+use watermark_cli::evidence::{Context, MAX_BUNDLE, Verification, check};
+use watermark_cli::files::read_bounded;
+use watermark_core::evidence::PublicKey;
+
+use crate::error::{EvidenceError, InputError, raise};
+use crate::finding::to_dict;
+use crate::html;
+use crate::work::detached;
+
+/// A bundle, not yet checked: its maker may be an adversary.
+#[pyclass(frozen, module = "watermark_core")]
+struct Evidence {
+    /// Where a tokenizer may lie beside it.
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+#[pymethods]
+impl Evidence {
+    /// Reads a bundle; `EvidenceError` if the file cannot be read or is too large. What it says is up to `verify`.
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let bytes = py.detach(|| read_bounded(&path, MAX_BUNDLE));
+        let bytes = bytes.map_err(|error| EvidenceError::new_err(format!("reading {}: {error:#}", path.display())))?;
+        Ok(Self { path, bytes })
+    }
+
+    /// Checks integrity (signatures, proofs, sums, tails), with `data`, the answer files or records files of the case, recomputes
+    /// the records, and with `trusted_keys` (64 hexadecimal digits each; all who signed must be named) looks at the signers.
+    /// `authority` is a file of certificates (PEM) that time stamps must chain to, checked by the program openssl. What does not
+    /// hold is found and returned; only what cannot be read raises.
+    #[pyo3(signature = (*, data=Vec::new(), trusted_keys=Vec::new(), tokenizer=None, authority=None))]
+    fn verify(
+        &self,
+        py: Python<'_>,
+        data: Vec<PathBuf>,
+        trusted_keys: Vec<String>,
+        tokenizer: Option<PathBuf>,
+        authority: Option<PathBuf>,
+    ) -> PyResult<Verified> {
+        let key = |(at, digits): (usize, &String)| {
+            PublicKey::from_hex(digits.trim())
+                .map_err(|error| InputError::new_err(format!("trusted_keys[{at}]: {error}")))
+        };
+        let trusted = trusted_keys.iter().enumerate().map(key).collect::<PyResult<_>>()?;
+        let context = Context { data, tokenizer, trusted, authority };
+        let found = detached(py, || {
+            let report = check(&self.path, &self.bytes, &context)?;
+            let holds = report.faults.is_empty();
+            let found = serde_json::to_value(Verification::new(&report, &self.bytes, &context))?;
+            Ok(Verified { found, holds })
+        })?;
+        found.map_err(raise)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Evidence(<{} bytes>)", self.bytes.len())
+    }
+}
+
+/// What was found in a bundle: integrity, trust and result apart.
+#[pyclass(frozen, module = "watermark_core")]
+struct Verified {
+    found: Value,
+    holds: bool,
+}
+
+#[pymethods]
+impl Verified {
+    /// Whether there is no fault at all: integrity holds, whatever the verdict, and where keys were named all signers are trusted.
+    #[getter]
+    fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// Signature, form, proofs, numbers and, where given, data and time stamps hold. Trust apart.
+    #[getter]
+    fn integrity(&self) -> bool {
+        self.found["integrity"].as_bool().unwrap_or_default()
+    }
+
+    /// `trusted` or `not_trusted`; None where no keys were named.
+    #[getter]
+    fn trust(&self) -> Option<&str> {
+        self.found["trust"].as_str()
+    }
+
+    /// Everything that does not hold, as (code, what): codes of papers/verify/FORMAT.md, section 7.
+    #[getter]
+    fn faults(&self) -> Vec<(&str, &str)> {
+        let faults = self.found["faults"].as_array().into_iter().flatten();
+        faults.filter_map(|fault| Some((fault["code"].as_str()?, fault["what"].as_str()?))).collect()
+    }
+
+    /// The result that the bundle states; None without integrity, since a result that does not follow is none.
+    #[getter]
+    fn result<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.part(py, "result")
+    }
+
+    /// Public keys of who signed `bundle`, `registration` and `head` of the key commitments.
+    #[getter]
+    fn signers<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.part(py, "signers")
+    }
+
+    /// The signers' clocks, and what others' time stamps say.
+    #[getter]
+    fn times<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        self.part(py, "times")
+    }
+
+    /// Files whose records were counted and scored again.
+    #[getter]
+    fn recomputed(&self) -> Vec<&str> {
+        self.texts("recomputed")
+    }
+
+    /// What was not looked at, or rests on a signer's word.
+    #[getter]
+    fn not_checked(&self) -> Vec<&str> {
+        self.texts("not_checked")
+    }
+
+    /// What `watermark verify --json` prints.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        to_dict(py, &self.found)
+    }
+
+    fn _repr_html_(&self) -> String {
+        let integrity = if self.integrity() { "holds" } else { "DOES NOT HOLD" };
+        let mut rows = vec![["integrity", integrity], ["trust", self.trust().unwrap_or("not asked for")]];
+        if let Some(verdict) = self.found["result"]["verdict"].as_str() {
+            rows.push(["verdict", verdict]);
+        }
+        rows.extend(self.faults().into_iter().map(|(code, what)| [code, what]));
+        rows.extend(self.not_checked().into_iter().map(|what| ["not checked", what]));
+        html::pairs(&rows)
+    }
+
+    fn __repr__(&self) -> String {
+        let codes: Vec<&str> = self.faults().into_iter().map(|(code, _)| code).collect();
+        let integrity = if self.integrity() { "True" } else { "False" };
+        format!(
+            "Verified(integrity={integrity}, trust={:?}, faults={codes:?})",
+            self.trust().unwrap_or("not asked for")
+        )
+    }
+}
+
+impl Verified {
+    fn part<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let part = &self.found[name];
+        if part.is_null() { Ok(None) } else { to_dict(py, part).map(Some) }
+    }
+
+    fn texts(&self, name: &str) -> Vec<&str> {
+        self.found[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+}
+
+/// Adds the classes to the module.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Evidence>()?;
+    module.add_class::<Verified>()
+}

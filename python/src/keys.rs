@@ -1,0 +1,145 @@
+//! Keys and the PRF. No secret leaves an object of these classes.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use watermark_core::key;
+use watermark_core::prf;
+use zeroize::Zeroizing;
+
+use crate::error::{ParameterError, raise_core};
+use crate::given::{key_file, token_ids};
+use crate::work::not_pickled;
+
+/// The secret of one node of the key tree, with its path.
+#[pyclass(frozen, module = "watermark_core")]
+pub(crate) struct NodeKey(pub(crate) key::NodeKey);
+
+#[pymethods]
+impl NodeKey {
+    /// The root node of a master secret, which should hold at least 32 bytes of entropy.
+    #[staticmethod]
+    fn root(master: &[u8]) -> Self {
+        Self(key::NodeKey::root(master))
+    }
+
+    /// Reads a key file that only its owner may read; a sealed one asks for its passphrase at the terminal.
+    #[staticmethod]
+    fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        key_file(py, path).map(Self)
+    }
+
+    /// Where this node sits; empty for the root.
+    #[getter]
+    fn path(&self) -> &str {
+        self.0.path().as_str()
+    }
+
+    /// The node at an absolute path at or below this one.
+    fn descend(&self, path: &str) -> PyResult<Self> {
+        let node = path.parse().and_then(|path| self.0.descend(&path));
+        node.map(Self).map_err(raise_core)
+    }
+
+    /// The PRF key of a scheme at a context width in tokens (0 to 8).
+    fn prf_key(&self, scheme: &str, context_width: usize) -> PyResult<PrfKey> {
+        self.0.prf_key(scheme, context_width).map(PrfKey).map_err(raise_core)
+    }
+
+    /// SHA-256 over node and salt (32 bytes): binding, and hiding as long as the salt is secret.
+    fn commitment(&self, salt: &[u8]) -> PyResult<[u8; 32]> {
+        let salt =
+            salt.try_into().map_err(|_| ParameterError::new_err(format!("a salt has 32 bytes, not {}", salt.len())))?;
+        Ok(self.0.commitment(salt))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("NodeKey"))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("NodeKey(path={:?})", self.0.path().as_str())
+    }
+}
+
+/// The key of one PRF: 32 bytes.
+#[pyclass(frozen, module = "watermark_core")]
+pub(crate) struct PrfKey(pub(crate) key::PrfKey);
+
+#[pymethods]
+impl PrfKey {
+    /// A key as 64 hexadecimal digits.
+    #[staticmethod]
+    fn from_hex(digits: &str) -> PyResult<Self> {
+        key::PrfKey::from_hex(digits).map(Self).map_err(raise_core)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("PrfKey"))
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "PrfKey(..)"
+    }
+}
+
+/// A PRF key: 64 hexadecimal digits or a `PrfKey`.
+pub(crate) fn prf_key(given: &Bound<'_, PyAny>) -> PyResult<key::PrfKey> {
+    if let Ok(key) = given.cast::<PrfKey>() {
+        return Ok(key.get().0.clone());
+    }
+    let digits = Zeroizing::new(given.extract::<String>().unwrap_or_default());
+    key::PrfKey::from_hex(&digits).map_err(raise_core)
+}
+
+/// The PRF `chacha20-v1` under a key for contexts of one width.
+#[pyclass(frozen, module = "watermark_core")]
+struct ChaCha20V1(prf::ChaCha20V1);
+
+#[pymethods]
+impl ChaCha20V1 {
+    #[new]
+    fn new(key: &Bound<'_, PyAny>, context_width: usize) -> PyResult<Self> {
+        prf::ChaCha20V1::new(&prf_key(key)?, context_width).map(Self).map_err(raise_core)
+    }
+
+    /// The 32-bit words of tokens after a context, of which the last `context_width` tokens count.
+    fn words(&self, context: &Bound<'_, PyAny>, tokens: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        let context = self.context(context)?;
+        let tokens = token_ids(tokens, "tokens")?;
+        let mut words = Vec::new();
+        self.0.words(tokens.into_iter().map(|token| (context, token)), &mut words).map_err(raise_core)?;
+        Ok(words)
+    }
+
+    /// The 16 words that belong to the context alone.
+    fn context_words(&self, context: &Bound<'_, PyAny>) -> PyResult<[u32; 16]> {
+        Ok(self.0.context_words(self.context(context)?))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("ChaCha20V1"))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("ChaCha20V1(context_width={})", self.0.width())
+    }
+}
+
+impl ChaCha20V1 {
+    fn context(&self, given: &Bound<'_, PyAny>) -> PyResult<prf::Context> {
+        let tokens = token_ids(given, "context")?;
+        let context = self.0.context(&tokens).map_err(raise_core)?;
+        context.ok_or_else(|| {
+            let (has, width) = (tokens.len(), self.0.width());
+            ParameterError::new_err(format!("the context has {has} tokens; a context of {width} is needed"))
+        })
+    }
+}
+
+/// Adds the classes to the module.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<NodeKey>()?;
+    module.add_class::<PrfKey>()?;
+    module.add_class::<ChaCha20V1>()
+}

@@ -1,0 +1,271 @@
+//! Marking: a marker for a deployment, a session for a sequence.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use watermark_core::mark::{self, MarkState, Sampling, SessionOptions};
+
+use crate::error::{InputError, raise_core};
+use crate::given;
+use crate::logits::{Logits, Row, RowMut, Rows, RowsMut};
+use crate::work::{detached, not_pickled};
+
+/// A profile with its key: makes sessions. Any number of threads may share one.
+#[pyclass(frozen, module = "watermark_core")]
+struct Marker(mark::Marker);
+
+#[pymethods]
+impl Marker {
+    #[new]
+    fn new(profile: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let given::GivenProfile { profile, .. } = given::profile(profile)?;
+        mark::Marker::new(profile, &given::node_key(key)?).map(Self).map_err(raise_core)
+    }
+
+    /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two
+    /// sequences repeats those draws. Temperature 0 is greedy decoding, which carries no mark.
+    #[pyo3(signature = (*, seed, account=None, marked=true, temperature=1.0, top_k=None, top_p=None, min_p=None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
+    fn session(
+        &self,
+        seed: u64,
+        account: Option<String>,
+        marked: bool,
+        temperature: f32,
+        top_k: Option<usize>,
+        top_p: Option<f64>,
+        min_p: Option<f64>,
+    ) -> PyResult<Session> {
+        let sampling = Sampling { temperature, top_k, top_p, min_p };
+        self.0.session(&SessionOptions { account, marked, seed, sampling }).map(Session).map_err(raise_core)
+    }
+
+    /// The profile, as the JSON text of its file.
+    #[getter]
+    fn profile(&self) -> String {
+        self.0.profile().print()
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("Marker"))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Marker(profile={:?}, key=<not shown>)", self.0.profile().name)
+    }
+}
+
+/// One sequence being sampled: `sample` or `process`, then `accept` with the token that was really emitted. After an error
+/// every call raises it again until `reset`. Belongs to one thread at a time; a second one gets a `RuntimeError`.
+#[pyclass(module = "watermark_core")]
+struct Session(mark::Session);
+
+#[pymethods]
+impl Session {
+    /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place: float32 or float16,
+    /// contiguous, writable, and nobody else's meanwhile. For engines that draw the token themselves: a choosing layer has no
+    /// part.
+    fn process(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut logits = Logits::row(logits)?;
+        let row = logits.get_mut()?;
+        py.detach(|| match row {
+            RowMut::Single(row) => self.0.process(row),
+            RowMut::Half(row) => self.0.process(row),
+        })
+        .map_err(raise_core)
+    }
+
+    /// Draws the next token from a row of logits [vocab_size], which is not changed. Does not advance the sequence: calling
+    /// it again gives the same token.
+    fn sample(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
+        let logits = Logits::row(logits)?;
+        let row = logits.get()?;
+        py.detach(|| match row {
+            Row::Single(row) => self.0.sample(row),
+            Row::Half(row) => self.0.sample(row),
+        })
+        .map_err(raise_core)
+    }
+
+    /// As `sample` where only the tokens `ids` [n] are left, with logits [n], after a truncation elsewhere.
+    fn sample_among(&mut self, py: Python<'_>, ids: &Bound<'_, PyAny>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
+        let ids = given::token_ids(ids, "ids")?;
+        let logits = Logits::row(logits)?;
+        let row = logits.get()?;
+        py.detach(|| match row {
+            Row::Single(row) => self.0.sample_among(&ids, row),
+            Row::Half(row) => self.0.sample_among(&ids, row),
+        })
+        .map_err(raise_core)
+    }
+
+    /// Hands in a proxy's next-token probabilities [vocab_size] (float32) for the next position, as layers of scheme `adfp` need
+    /// them.
+    fn set_proxy(&mut self, probabilities: &Bound<'_, PyAny>) -> PyResult<()> {
+        let probabilities = Logits::row(probabilities)?;
+        match probabilities.get()? {
+            Row::Single(row) => self.0.set_proxy(row).map_err(raise_core),
+            Row::Half(_) => Err(InputError::new_err("a proxy's probabilities are float32")),
+        }
+    }
+
+    /// Appends the emitted token.
+    fn accept(&mut self, token: u32) -> PyResult<()> {
+        self.0.accept(token).map_err(raise_core)
+    }
+
+    /// Takes back the last `n` accepted or drafted tokens, or all if there are fewer.
+    fn rollback(&mut self, n: usize) {
+        self.0.rollback(n);
+    }
+
+    /// An independent copy at this point.
+    fn fork(&self) -> Self {
+        Self(self.0.fork())
+    }
+
+    /// Back to no generated tokens; clears an error.
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    /// Speculative decoding: draws a draft token from the draft model's row of logits [vocab_size] and keeps it until `verify`.
+    fn draft(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
+        let logits = Logits::row(logits)?;
+        let row = logits.get()?;
+        py.detach(|| match row {
+            Row::Single(row) => self.0.draft(row),
+            Row::Half(row) => self.0.draft(row),
+        })
+        .map_err(raise_core)
+    }
+
+    /// Keeps a draft token that was not drawn here (looked up in the prompt, say) until `verify`.
+    fn propose(&mut self, token: u32) -> PyResult<()> {
+        self.0.propose(token).map_err(raise_core)
+    }
+
+    /// Replaces the drafts by what the target model's rows [drafts + 1, vocab_size] give, and returns the tokens that are now
+    /// accepted (1 to drafts + 1). Row i is the target's after the sequence and i drafts. The text is the one without drafts; with
+    /// two keys it is marked under one or the other.
+    fn verify(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        let logits = Logits::rows(logits)?;
+        let packed = || InputError::new_err("the rows of logits are not contiguous in memory; pass a contiguous copy");
+        let accepted = match logits.view()? {
+            Rows::Single(rows) => {
+                let rows = rows.to_slice().ok_or_else(packed)?;
+                py.detach(|| self.0.verify(rows))
+            }
+            Rows::Half(rows) => {
+                let rows = rows.to_slice().ok_or_else(packed)?;
+                py.detach(|| self.0.verify(rows))
+            }
+        };
+        let generated = self.0.generated().len();
+        Ok(self.0.generated()[generated - accepted.map_err(raise_core)?..].to_vec())
+    }
+
+    /// Makes room for `tokens` more tokens, so that accepting them allocates nothing.
+    fn reserve(&mut self, tokens: usize) {
+        self.0.reserve(tokens);
+    }
+
+    /// Tokens accepted so far; drafts that wait for `verify` are the last of them.
+    #[getter]
+    fn generated(&self) -> Vec<u32> {
+        self.0.generated().to_vec()
+    }
+
+    /// Whether the position last sampled or processed carries a mark, and if not, why: `marked`, `off`, `greedy`, `certain`,
+    /// `no_context` or `repeated`.
+    #[getter]
+    fn mark_state(&self) -> &'static str {
+        match self.0.mark_state() {
+            MarkState::Marked => "marked",
+            MarkState::Greedy => "greedy",
+            MarkState::Certain => "certain",
+            MarkState::NoContext => "no_context",
+            MarkState::Repeated => "repeated",
+            _ => "off",
+        }
+    }
+
+    /// Length of a row of logits.
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+
+    /// The error that every call raises until `reset`.
+    #[getter]
+    fn error(&self) -> Option<PyErr> {
+        self.0.error().cloned().map(raise_core)
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("Session"))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Session(generated=<{} tokens>, mark_state={:?})", self.0.generated().len(), self.mark_state())
+    }
+}
+
+/// `Session.sample` for a batch: row i of logits [n, vocab_size] with session i, on all cores. Rows that fail fail alone: their
+/// sessions keep the error (`Session.error`), and the first is raised when all rows are done. Sampling does not advance a
+/// sequence, so a second call without those sessions gives the same tokens.
+#[pyfunction]
+fn sample_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    let logits = Logits::rows(logits)?;
+    let mut borrowed = borrow(&sessions)?;
+    let mut sessions: Vec<&mut mark::Session> = borrowed.iter_mut().map(|session| &mut session.0).collect();
+    let mut tokens = vec![Ok(0); logits.len()];
+    let rows = logits.view()?;
+    let done = detached(py, || match rows {
+        Rows::Single(rows) => mark::sample_batch(&mut sessions, rows, &mut tokens),
+        Rows::Half(rows) => mark::sample_batch(&mut sessions, rows, &mut tokens),
+    })?;
+    done.map_err(raise_core)?;
+    tokens.into_iter().enumerate().map(|(at, token)| token.map_err(|error| of_row(at, error))).collect()
+}
+
+/// `Session.process` for a batch, in place: row i of logits [n, vocab_size] with session i, on all cores. Rows that fail fail
+/// alone: their sessions keep the error (`Session.error`), and the first is raised when all other rows are done.
+#[pyfunction]
+fn process_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
+    let mut logits = Logits::rows(logits)?;
+    let mut borrowed = borrow(&sessions)?;
+    let mut sessions: Vec<&mut mark::Session> = borrowed.iter_mut().map(|session| &mut session.0).collect();
+    let mut results = vec![Ok(()); logits.len()];
+    let rows = logits.view_mut()?;
+    let done = detached(py, || match rows {
+        RowsMut::Single(rows) => mark::process_batch(&mut sessions, rows, &mut results),
+        RowsMut::Half(rows) => mark::process_batch(&mut sessions, rows, &mut results),
+    })?;
+    done.map_err(raise_core)?;
+    results.into_iter().enumerate().try_for_each(|(at, result)| result.map_err(|error| of_row(at, error)))
+}
+
+fn borrow<'a, 'py>(sessions: &'a [Bound<'py, Session>]) -> PyResult<Vec<PyRefMut<'py, Session>>>
+where
+    'py: 'a,
+{
+    let borrow = |(at, session): (usize, &Bound<'py, Session>)| {
+        session.try_borrow_mut().map_err(|_| {
+            PyRuntimeError::new_err(format!("sessions[{at}] is in the batch twice, or another thread is using it"))
+        })
+    };
+    sessions.iter().enumerate().map(borrow).collect()
+}
+
+fn of_row(at: usize, error: watermark_core::Error) -> PyErr {
+    let raised = raise_core(error.clone());
+    Python::attach(|py| PyErr::from_type(raised.get_type(py), format!("row {at}: {error}")))
+}
+
+/// Adds classes and functions to the module.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Marker>()?;
+    module.add_class::<Session>()?;
+    module.add_function(wrap_pyfunction!(sample_batch, module)?)?;
+    module.add_function(wrap_pyfunction!(process_batch, module)?)
+}

@@ -1,0 +1,91 @@
+//! Planning, as `watermark plan` does.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use watermark_cli::plan::{Access, Question, SHARES, scale};
+
+use crate::error::ParameterError;
+use crate::finding::to_dict;
+use crate::given;
+
+/// How many tokens, prompts, money and minutes a test of a suspect model needs: one dict for each kind of access, sample and share,
+/// as `watermark plan --json` prints. Interpolates curves measured in the laboratory; nothing is extrapolated.
+#[pyfunction]
+#[pyo3(signature = (
+    *, access=None, share=None, profile=None, alpha=1e-6, family=1, tokens_per_answer=70.0, tokens_per_prompt=40.0,
+    price_prompt=None, price_completion=None, answers_per_minute=None
+))]
+#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
+fn plan_needs<'py>(
+    py: Python<'py>,
+    access: Option<Vec<String>>,
+    share: Option<Vec<f64>>,
+    profile: Option<&Bound<'py, PyAny>>,
+    alpha: f64,
+    family: u32,
+    tokens_per_answer: f64,
+    tokens_per_prompt: f64,
+    price_prompt: Option<f64>,
+    price_completion: Option<f64>,
+    answers_per_minute: Option<f64>,
+) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let question = Question {
+        shares: share.unwrap_or_else(|| SHARES.to_vec()),
+        tokens_per_answer,
+        tokens_per_prompt,
+        price_prompt,
+        price_completion,
+        answers_per_minute,
+        ..question(access, profile, alpha, family)?
+    };
+    let lines = py.detach(|| question.needs()).map_err(|error| ParameterError::new_err(format!("{error:#}")))?;
+    lines.iter().map(|line| to_dict(py, line)).collect()
+}
+
+/// The smallest share of marked training answers that so many tokens show: one dict for each kind of access and sample, as
+/// `watermark plan --budget-tokens --json` prints.
+#[pyfunction]
+#[pyo3(signature = (tokens, *, access=None, profile=None, alpha=1e-6, family=1))]
+fn plan_shows<'py>(
+    py: Python<'py>,
+    tokens: f64,
+    access: Option<Vec<String>>,
+    profile: Option<&Bound<'py, PyAny>>,
+    alpha: f64,
+    family: u32,
+) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let question = question(access, profile, alpha, family)?;
+    let lines = py.detach(|| question.shows(tokens)).map_err(|error| ParameterError::new_err(format!("{error:#}")))?;
+    lines.iter().map(|line| to_dict(py, line)).collect()
+}
+
+fn question(
+    access: Option<Vec<String>>,
+    profile: Option<&Bound<'_, PyAny>>,
+    alpha: f64,
+    family: u32,
+) -> PyResult<Question> {
+    let kind = |name: &String| {
+        Access::ALL.into_iter().find(|access| access.as_str() == name).ok_or_else(|| {
+            let known = Access::ALL.map(Access::as_str).join(", ");
+            ParameterError::new_err(format!("access is {name:?}; known are {known}"))
+        })
+    };
+    let access = match access {
+        Some(names) => names.iter().map(kind).collect::<PyResult<_>>()?,
+        None => Access::ALL.to_vec(),
+    };
+    let scale = match profile {
+        Some(profile) => {
+            scale(&given::profile(profile)?.profile).map_err(|error| ParameterError::new_err(format!("{error:#}")))?
+        }
+        None => 1.0,
+    };
+    Ok(Question { access, scale, alpha, family, ..Question::default() })
+}
+
+/// Adds the functions to the module.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(plan_needs, module)?)?;
+    module.add_function(wrap_pyfunction!(plan_shows, module)?)
+}

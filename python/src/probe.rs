@@ -1,0 +1,124 @@
+//! Questions to a suspect's endpoint, as `watermark probe` asks them.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use anyhow::{Result, bail, ensure};
+use pyo3::prelude::*;
+use serde_json::{Map, Value};
+use watermark_cli::probe::budget::{Budget, CostLimit};
+use watermark_cli::probe::case::{Case, Ended, Limits, Request, Wanted};
+use watermark_cli::probe::endpoint::{Api, ApiToken, Endpoint};
+use watermark_cli::tokenizer::Tokenizer;
+use zeroize::Zeroizing;
+
+use crate::error::raise;
+use crate::work::interruptible;
+
+/// What comes back: result.json as text, and what was wrong with answers that could not be used.
+type Probed = (String, Vec<String>);
+
+/// Asks until the evidence decides or the budget ends. An interrupt stops it when the answers under way are finished, and the same
+/// call goes on from there.
+#[pyfunction]
+#[pyo3(signature = (
+    endpoint, model, prompts, out, *, mark, layer, account, tokenizer, api_key, api, max_tokens, temperature, top_p, logprobs,
+    stream, extra, round_size, alpha, concurrency, requests_per_minute, max_requests, max_completion_tokens, max_cost,
+    price_prompt, price_completion, timeout, max_retries, futility
+))]
+#[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
+fn probe_endpoint(
+    py: Python<'_>,
+    endpoint: String,
+    model: String,
+    prompts: Vec<String>,
+    out: PathBuf,
+    mark: Option<(PathBuf, PathBuf)>,
+    layer: Option<String>,
+    account: Option<String>,
+    tokenizer: Option<PathBuf>,
+    api_key: Option<String>,
+    api: &str,
+    max_tokens: u32,
+    temperature: f64,
+    top_p: Option<f64>,
+    logprobs: Option<u32>,
+    stream: bool,
+    extra: &str,
+    round_size: u64,
+    alpha: f64,
+    concurrency: usize,
+    requests_per_minute: Option<f64>,
+    max_requests: Option<u64>,
+    max_completion_tokens: Option<u64>,
+    max_cost: Option<f64>,
+    price_prompt: Option<f64>,
+    price_completion: Option<f64>,
+    timeout: f64,
+    max_retries: u32,
+    futility: bool,
+) -> PyResult<Probed> {
+    let api_key = api_key.map(Zeroizing::new);
+    let limits = Limits {
+        concurrency,
+        requests_per_minute,
+        budget: Budget {
+            max_requests,
+            max_completion_tokens,
+            cost: max_cost.map(|max| CostLimit {
+                max,
+                per_million_prompt: price_prompt.unwrap_or(0.0),
+                per_million_completion: price_completion.unwrap_or(0.0),
+            }),
+        },
+        timeout,
+        max_retries,
+        futility,
+    };
+    let make = || -> Result<Case> {
+        ensure!(
+            max_cost.is_some() == price_prompt.is_some() && max_cost.is_some() == price_completion.is_some(),
+            "max_cost, price_prompt and price_completion go together"
+        );
+        let extra: Map<String, Value> = serde_json::from_str(extra)?;
+        let api = match api {
+            "chat" => Api::Chat,
+            "completions" => Api::Completions,
+            _ => bail!("api is {api:?}; it must be \"chat\" or \"completions\""),
+        };
+        let (wanted, tokenizer) = match &mark {
+            Some((profile, key)) => {
+                let tokenizer = tokenizer.as_deref();
+                let (wanted, tokenizer) = Wanted::open(profile, key, layer.as_deref(), account.as_deref(), tokenizer)?;
+                (Some(wanted), Some(tokenizer))
+            }
+            None => (None, tokenizer.as_deref().map(Tokenizer::open).transpose()?),
+        };
+        let token = api_key.as_ref().map(|token| ApiToken::parse(token)).transpose()?;
+        let endpoint = Endpoint::parse(&endpoint)?;
+        let request =
+            Request { api, model, max_tokens, temperature, top_p, logprobs, stream, extra, round_size, alpha };
+        Ok(Case { wanted, tokenizer, endpoint, token, prompts, out, request, limits })
+    };
+    let case = py.detach(make).map_err(raise)?;
+    let complaints = Mutex::new(Vec::new());
+    let complain = |error: &anyhow::Error| {
+        if let Ok(mut complaints) = complaints.lock() {
+            complaints.push(format!("{error:#}"));
+        }
+    };
+    let ended = interruptible(py, |stop| case.run(stop, &complain, &mut |_| ()))?.map_err(raise)?;
+    let json = match ended {
+        Ended::Finished(result) => serde_json::to_string(&result).map_err(|error| raise(error.into()))?,
+        Ended::Interrupted(answers) => {
+            let message = format!("interrupted after {answers} answers; the same call goes on from there");
+            return Err(pyo3::exceptions::PyKeyboardInterrupt::new_err(message));
+        }
+    };
+    Ok((json, complaints.into_inner().unwrap_or_default()))
+}
+
+/// Adds the function to the module.
+pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(probe_endpoint, module)?)
+}

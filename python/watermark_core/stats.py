@@ -1,0 +1,48 @@
+"""Exact tails in log10, e-values in natural logarithms, many tests at once.
+
+Pure functions of counts. Outside a law's domain they say what carries no evidence: 0, the logarithm of 1.
+"""
+
+from ._lib import (
+    benjamini_yekutieli,
+    clopper_pearson,
+    e_bh,
+    holm,
+    ln_e_dual_key,
+    ln_e_green,
+    ln_e_gumbel,
+    ln_e_tournament,
+    ln_e_weighted_exponential,
+    ln_e_weighted_green,
+    ln_mean_e,
+    log10_binomial_sf,
+    log10_dual_key_sf,
+    log10_gamma_sf,
+    log10_gamma_sf_q32,
+    log10_weighted_exponential_bound,
+    log10_weighted_green_bound,
+    log10_weighted_tournament_sf,
+    weight_sqrt,
+)
+
+__all__ = [
+    "benjamini_yekutieli",
+    "clopper_pearson",
+    "e_bh",
+    "holm",
+    "ln_e_dual_key",
+    "ln_e_green",
+    "ln_e_gumbel",
+    "ln_e_tournament",
+    "ln_e_weighted_exponential",
+    "ln_e_weighted_green",
+    "ln_mean_e",
+    "log10_binomial_sf",
+    "log10_dual_key_sf",
+    "log10_gamma_sf",
+    "log10_gamma_sf_q32",
+    "log10_weighted_exponential_bound",
+    "log10_weighted_green_bound",
+    "log10_weighted_tournament_sf",
+    "weight_sqrt",
+]
