@@ -183,7 +183,8 @@ class Sampler:
         special = sorted(token for token in self._special if token < self._vocab_size)
         self._special_columns = torch.tensor(special, dtype=torch.int64, device=self._device)
         if known:
-            self._compare(Marker(profile, key), None if accounts is None else accounts[0])
+            at = next(at for at, row in enumerate(self._rows) if row.layers)
+            self._compare(Marker(profile, key), _Row(0, self._rows[at].layers), None if accounts is None else accounts[at])
 
     def __repr__(self) -> str:
         return f"Sampler(<{len(self._rows)} rows>, device={str(self._device)!r}, key=<not shown>)"
@@ -281,16 +282,16 @@ class Sampler:
         noise = self._words(inputs).double().add_(0.5).mul_(2.0**-32).log_().neg_().log_()
         return (logits.double() - noise).argmax(1)
 
-    def _compare(self, marker: Marker, account: str | None) -> None:
+    def _compare(self, marker: Marker, row: _Row, account: str | None) -> None:
         """Refuses a device, or a key derived here, that does not give what the library gives on a row of equal logits."""
         usual = [token for token in range(min(self._vocab_size, 4096)) if token not in self._special]
-        row, session = _Row(0, next(row.layers for row in self._rows if row.layers)), marker.session(seed=0, account=account)
+        session = marker.session(seed=0, account=account)
         for token in usual[: max(layer["width"] for layer in self._layers)]:
             row.accept(token, self._special)
             session.accept(token)
         equal = torch.zeros(1, self._vocab_size)
         here = self._bend(equal.to(self._device), [row])
-        expected, bent = session.sample(equal.numpy()), equal.clone()
+        expected, bent = session.sample(equal[0].numpy()), equal.clone()
         session.process(bent[0].numpy())
         if int(self._draw(here, [row])) != expected or not torch.equal(here.cpu(), bent):
             raise ParameterError(f"device {self._device} does not compute what the library computes; use Session")

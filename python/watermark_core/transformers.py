@@ -15,6 +15,7 @@ models work: the mark is a function of the sequence. Beam search is refused when
 
 from __future__ import annotations
 
+import json
 import secrets
 from os import PathLike
 from typing import Any
@@ -65,6 +66,9 @@ class WatermarkingConfig(BaseWatermarkingConfig):  # type: ignore[misc]
 
     def to_dict(self) -> dict[str, Any]:
         return {"seed": self.seed, "account": self.account, "marked": self.marked}
+
+    def to_json_string(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def __iter__(self) -> Any:
         yield from self.to_dict().items()
