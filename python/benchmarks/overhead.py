@@ -3,8 +3,8 @@
     python python/benchmarks/overhead.py [--vocab 32000 128256 256000] [--batch 1 8 64] [--seconds 2] [--device cpu]
 
 Milliseconds for one step of the whole batch, from logits to drawn tokens: the median of as many steps as fit into `--seconds`
-per cell (at least 3, after one that does not count). Everything runs in this process, one after the other, in one order. With numpy
-alone the table has our part; with torch and transformers also theirs. "Draw" is temperature 0.8 and top-p 0.95, then a draw.
+per cell (at least 3, after one that does not count). Everything runs in this process, one after the other. With numpy alone
+the table has our part; with torch and transformers also theirs. "Draw" is temperature 0.8 and top-p 0.95, then a draw.
 """
 
 import argparse
@@ -49,7 +49,12 @@ def ours(vocab, batch, layers, **options):
 def torch_cases(vocab, batch, device):
     """Steps on tensors: name and function of logits [batch, vocab]. Imports are here because torch is optional."""
     import torch
-    from transformers import SynthIDTextWatermarkLogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper, WatermarkLogitsProcessor
+    from transformers import (
+        SynthIDTextWatermarkLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopPLogitsWarper,
+        WatermarkLogitsProcessor,
+    )
 
     from watermark_core.torch import Sampler
     from watermark_core.transformers import WatermarkLogitsProcessor as Ours
@@ -66,20 +71,19 @@ def torch_cases(vocab, batch, device):
         return logits
 
     yield "torch: draw, no mark", lambda logits: draw(warped(logits))
-    for name, layers in (("green list and Gumbel", (GREEN, GUMBEL)),):
-        marker = w.Marker(profile(vocab, *layers), NODE)
-        processor = Ours(marker, seed=1)
-        processor(ids, torch.zeros(batch, vocab, device=device))
-        for session, context in zip(processor._sessions, ids.tolist(), strict=True):
-            for token in context:
-                session.accept(token)
-        # Called again with the same ids, so that every step has the same context.
-        processor._follow = lambda ids: None
-        yield f"watermark_core.transformers, {name}, and draw", lambda logits, p=processor: draw(p(ids, warped(logits)))
-        sampler = Sampler(profile(vocab, *layers), NODE, seeds=range(batch), device=device)
-        for column in ids.T:
-            sampler.accept(column)
-        yield f"watermark_core.torch, {name}", lambda logits, s=sampler: s.sample(warped(logits))
+    layers = (GREEN, GUMBEL)
+    processor = Ours(w.Marker(profile(vocab, *layers), NODE), seed=1)
+    processor(ids[:, :1], torch.zeros(batch, vocab, device=device))  # the prompt; the other ids are generated
+
+    def processed(logits):
+        processor._ids = None  # every step follows the same ids from the start, where generate adds one
+        return draw(processor(ids, warped(logits)))
+
+    yield "watermark_core.transformers, green list and Gumbel, and draw", processed
+    sampler = Sampler(profile(vocab, *layers), NODE, seeds=range(batch), device=device)
+    for column in ids.T:
+        sampler.accept(column)
+    yield "watermark_core.torch, green list and Gumbel", lambda logits: sampler.sample(warped(logits))
     kgw = WatermarkLogitsProcessor(vocab_size=vocab, device=device, greenlist_ratio=0.5, bias=2.0, context_width=1)
     yield "transformers WatermarkLogitsProcessor (lefthash) and draw", lambda logits: draw(kgw(ids, warped(logits)))
     synthid = SynthIDTextWatermarkLogitsProcessor(ngram_len=5, keys=list(range(1, 31)), sampling_table_size=2**16,
@@ -134,7 +138,8 @@ def main():
                     synchronize = torch.cuda.synchronize if logits.is_cuda else synchronize
                 table.setdefault(name, []).append(measure(step, logits, options.seconds, synchronize))
     load = os.getloadavg()[0]
-    print(f"ms per step, vocabulary x batch; {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, tensors on {options.device}\n")
+    where = f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, tensors on {options.device}"
+    print(f"ms per step, vocabulary x batch; {where}\n")
     print("| step | " + " | ".join(columns) + " |\n|---|" + "---:|" * len(columns))
     for name, row in table.items():
         print(f"| {name} | " + " | ".join(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in row) + " |")

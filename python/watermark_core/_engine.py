@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ._lib import InputError, Marker, Session
 
 if TYPE_CHECKING:
-    import numpy
     import torch
 
 # Names of the variables that hold paths; a key is in no request, no log and no process list.
@@ -73,8 +72,8 @@ def follow(session: Session, generated: Sequence[int]) -> bool:
     return same < len(known)
 
 
-def host_rows(logits: torch.Tensor) -> numpy.ndarray[Any, Any]:
-    """Logits [n, vocab_size] of any device and precision as float32 or float16 in memory of the host, shared where possible."""
+def host_rows(logits: torch.Tensor) -> Any:
+    """Logits [n, vocab_size] of any device and precision as an array in memory of the host, shared where possible."""
     import torch
 
     rows = logits.detach()

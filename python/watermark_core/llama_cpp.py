@@ -14,13 +14,10 @@ is one call: make a new one, or call `reset`, for the next prompt.
 from __future__ import annotations
 
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._engine import check_vocab_size, follow
 from ._lib import Marker, NodeKey
-
-if TYPE_CHECKING:
-    import numpy
 
 __all__ = ["WatermarkLogitsProcessor"]
 
@@ -41,9 +38,7 @@ class WatermarkLogitsProcessor:
         self._session.reset()
         self._prompt = None
 
-    def __call__(
-        self, input_ids: numpy.ndarray[Any, Any], scores: numpy.ndarray[Any, Any]
-    ) -> numpy.ndarray[Any, Any]:
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
         if self._prompt is None:
             check_vocab_size(self._marker, len(scores))
             self._prompt = len(input_ids)

@@ -162,7 +162,7 @@ class Sampler:
         for layer in self._layers:
             if layer.get("scheme") not in ("greenlist", "gumbel"):
                 has = layer.get("scheme") or layer.get("engine")
-                raise ParameterError(f"layer {layer['name']!r} is {has}; greenlist and gumbel are marked on a device, use Session")
+                raise ParameterError(f"layer {layer['name']!r} is {has}; on a device greenlist and gumbel are, use Session")
             if layer.get("per") == "account" and accounts is None:
                 raise InputError(f"layer {layer['name']!r} has a key per account; name the account of each row")
         rows = len(seeds)
@@ -175,7 +175,8 @@ class Sampler:
             layers = []
             for layer in self._layers if marked is None or marked[row] else ():
                 account = accounts[row] if accounts is not None and layer.get("per") == "account" else None
-                path, scheme, width = _keys.layer_path(read["path"], layer["name"], account), layer["scheme"], layer["width"]
+                path = _keys.layer_path(read["path"], layer["name"], account)
+                scheme, width = layer["scheme"], layer["width"]
                 if (path, scheme) not in known:
                     known[path, scheme] = _Layer(scheme, width, _keys.prf_key(node, path, scheme, width))
                 layers.append(known[path, scheme])

@@ -54,8 +54,8 @@ class _Request:
         for token in tokens:
             if token < 0:
                 raise RuntimeError(
-                    "vLLM shows a placeholder (-1) in place of a sampled token, so that no context is known; give the processor by "
-                    "--logits-processors, not as an entry point, or turn asynchronous scheduling off"
+                    "vLLM shows a placeholder (-1) in place of a sampled token, so that no context is known; give the processor "
+                    "by --logits-processors, not as an entry point, or turn asynchronous scheduling off"
                 )
             self.session.accept(token)
         self.accepted += len(tokens)
@@ -83,7 +83,7 @@ class WatermarkLogitsProcessor(LogitsProcessor, LogitsProcessorV2):  # type: ign
     def __init__(self, vllm_config: Any, *runner: Any) -> None:
         self._marker = _marker()
         check_vocab_size(self._marker, vllm_config.model_config.get_vocab_size())
-        self._states = runner[0] if len(runner) == 1 else None  # of the V2 runner
+        self._states: Any = runner[0] if len(runner) == 1 else None  # of the V2 runner
         # By row of the batch on V1, by slot on V2.
         self._requests: dict[int, _Request] = {}
 
@@ -144,7 +144,8 @@ class WatermarkLogitsProcessor(LogitsProcessor, LogitsProcessorV2):  # type: ign
             tensor[: logits.shape[0]].long()
             for tensor in (ctx.expanded_idx_mapping, ctx.expanded_local_pos, ctx.input_ids, ctx.pos)
         ]).tolist()  # fmt: skip
-        rows, sessions = [], []
+        rows: list[int] = []
+        sessions: list[Session] = []
         for row, (slot, offset, token, position) in enumerate(zip(*layout, strict=True)):
             request = self._requests.get(slot)
             if request is None:
