@@ -14,8 +14,9 @@ use zeroize::Zeroizing;
 use crate::error::{InputError, ParameterError, raise, raise_core};
 use crate::finding::{self, Report};
 use crate::given;
+use crate::highlight::Highlight;
 use crate::keys::prf_key;
-use crate::records::each_batch;
+use crate::records::{each_batch, records};
 use crate::work::{detached, not_pickled};
 
 /// Every layer of a deployment under one key, ready to score. Any number of threads may share one.
@@ -82,7 +83,8 @@ impl Detector {
     }
 
     /// Another engine's mark under the engine's own key, as its configuration has it (sglang: hexadecimal; synthid: integers with
-    /// commas; else a decimal integer). `vocab_size` is the length of the logits row at generation.
+    /// commas; else a decimal integer). `vocab_size` is the length of the logits row at generation. For engines that draw from
+    /// torch's generator (hf-kgw-*, hf-synthid, three-bricks) this tests for marks made on a CPU; those made on a GPU cannot be checked.
     #[staticmethod]
     #[pyo3(signature = (
         *, engine, engine_key, context_width=None, algorithm=None, gamma=None, depth=None, key_b_share=None, vocab_size=None,
@@ -143,16 +145,23 @@ impl Detector {
         let shared = &*self.0;
         let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
         run.check().map_err(raise)?;
-        each_batch(records, |batch| {
-            shared.check(batch)?;
-            let results = detached(py, || run.add(batch))?.map_err(raise)?;
-            let bad = batch.iter().zip(results).find_map(|(record, result)| Some((record, result.err()?)));
-            bad.map_or(Ok(()), |(record, error)| {
-                let at = record.location.line().saturating_sub(1);
-                Err(InputError::new_err(format!("records[{at}]: {error:#}")))
-            })
-        })?;
+        each_batch(records, |batch| shared.add(py, &mut run, batch))?;
         detached(py, || run.report(|_| ()))?.map(Report).map_err(raise)
+    }
+
+    /// Which stretches of one record are marked, to be looked at in a notebook. The last text of a conversation is shown.
+    #[pyo3(signature = (record, *, alpha=1e-6, resample=RESAMPLING_KEYS))]
+    fn highlight(&self, py: Python<'_>, record: &Bound<'_, PyAny>, alpha: f64, resample: u32) -> PyResult<Highlight> {
+        let options = Options { locate: true, ..options(alpha, "none", resample)? };
+        let shared = &*self.0;
+        let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
+        run.check().map_err(raise)?;
+        let texts = records(record, 0)?;
+        let last = texts.last().ok_or_else(|| InputError::new_err("the record has no text"))?;
+        shared.add(py, &mut run, &texts)?;
+        let report = detached(py, || run.report(|_| ()))?.map_err(raise)?;
+        let spans = report.spans.into_iter().filter(|line| Some(&line.record) == last.id.as_ref());
+        Ok(Highlight::new(&last.body, spans.collect()))
     }
 
     /// Counts of records, to be added up over batches, threads or machines before they are tested.
@@ -199,6 +208,16 @@ impl Detector {
 }
 
 impl Shared {
+    fn add(&self, py: Python<'_>, run: &mut Run<'_>, batch: &[Record]) -> PyResult<()> {
+        self.check(batch)?;
+        let results = detached(py, || run.add(batch))?.map_err(raise)?;
+        let bad = batch.iter().zip(results).find_map(|(record, result)| Some((record, result.err()?)));
+        bad.map_or(Ok(()), |(record, error)| {
+            let at = record.location.line().saturating_sub(1);
+            Err(InputError::new_err(format!("records[{at}]: {error:#}")))
+        })
+    }
+
     fn check(&self, batch: &[Record]) -> PyResult<()> {
         let is_text = |record: &&Record| matches!(record.body, Body::Text { .. });
         match batch.iter().find(is_text) {
@@ -313,5 +332,6 @@ impl Tally {
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Detector>()?;
     module.add_class::<Tally>()?;
+    module.add_class::<Highlight>()?;
     finding::add(module)
 }

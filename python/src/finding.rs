@@ -136,7 +136,7 @@ impl Finding {
 
 /// One marked stretch of a record. `tokens` and `window` are (first, one past the last).
 #[pyclass(frozen, module = "watermark_core")]
-pub(crate) struct Span(SpanLine);
+pub(crate) struct Span(pub(crate) SpanLine);
 
 #[pymethods]
 impl Span {

@@ -53,13 +53,10 @@ pub(crate) fn spans(lines: &[SpanLine]) -> String {
 /// A table of names and values.
 pub(crate) fn pairs(rows: &[[&str; 2]]) -> String {
     let mut html = String::from("<table style=\"border-collapse:collapse\">");
+    let cell = |text: &str| escape(text, MOST_CHARACTERS);
     for [name, value] in rows.iter().take(MOST_ROWS) {
-        let _ = write!(
-            html,
-            "<tr><th style=\"{CELL}\">{}</th><td style=\"{CELL}\">{}</td></tr>",
-            escape(name),
-            escape(value)
-        );
+        let _ =
+            write!(html, "<tr><th style=\"{CELL}\">{}</th><td style=\"{CELL}\">{}</td></tr>", cell(name), cell(value));
     }
     html.push_str("</table>");
     html + &more(rows.len())
@@ -74,7 +71,7 @@ fn table(header: &[&str], rows: impl Iterator<Item = (Vec<String>, &'static str)
     for (cells, verdict) in rows.take(MOST_ROWS) {
         html.push_str("<tr>");
         for cell in cells {
-            let _ = write!(html, "<td style=\"{CELL}\">{}</td>", escape(&cell));
+            let _ = write!(html, "<td style=\"{CELL}\">{}</td>", escape(&cell, MOST_CHARACTERS));
         }
         let weight = if verdict == "detected" { "bold" } else { "normal" };
         let _ = write!(html, "<td style=\"{CELL};font-weight:{weight}\">{verdict}</td></tr>");
@@ -87,21 +84,22 @@ fn more(n: usize) -> String {
     if n > MOST_ROWS { format!("<p>and {} more</p>", n - MOST_ROWS) } else { String::new() }
 }
 
-/// Cut, and with nothing that HTML or a terminal would act on.
-fn escape(text: &str) -> String {
+/// At most so many characters, with nothing that HTML or a terminal would act on.
+pub(crate) fn escape(text: &str, most: usize) -> String {
     let mut safe = String::with_capacity(text.len());
-    for c in text.chars().take(MOST_CHARACTERS) {
+    for c in text.chars().take(most) {
         match c {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
+            '\n' | '\t' => safe.push(c),
             c if c.is_control() => safe.extend(c.escape_default()),
             c => safe.push(c),
         }
     }
-    if text.chars().nth(MOST_CHARACTERS).is_some() {
+    if text.chars().nth(most).is_some() {
         safe.push('…');
     }
     safe

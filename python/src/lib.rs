@@ -5,6 +5,7 @@ mod error;
 mod evidence;
 mod finding;
 mod given;
+mod highlight;
 mod html;
 mod keys;
 mod logits;

@@ -62,7 +62,8 @@ struct Session(mark::Session);
 #[pymethods]
 impl Session {
     /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place: float32 or float16,
-    /// contiguous, writable. For engines that draw the token themselves: a choosing layer has no part.
+    /// contiguous, writable, and nobody else's meanwhile. For engines that draw the token themselves: a choosing layer has no
+    /// part.
     fn process(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut logits = Logits::row(logits)?;
         let row = logits.get_mut()?;

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import random
+import re
 import tempfile
 import unittest
 
@@ -188,6 +189,31 @@ class Detection(unittest.TestCase):
             self.assertNotIn(address, page)
         finding = self.detector.detect(self.marked)[0]
         self.assertIn("font-weight:bold", finding._repr_html_())
+
+    def test_a_record_with_its_stretches(self):
+        tokens = self.plain[0] + self.marked[2] + self.plain[1]
+        shown = self.detector.highlight(tokens)
+        expected = self.detector.detect([tokens], locate=True).spans
+        self.assertEqual([span.to_dict() for span in shown.spans], [span.to_dict() for span in expected])
+        page = shown._repr_html_()
+        marks = re.findall("<mark [^>]*>([^<]*)</mark>", page)
+        inside = [int(token) for mark in marks for token in mark.split()]
+        first, last = min(s.tokens[0] for s in expected), max(s.tokens[1] for s in expected)
+        self.assertLessEqual(len(inside), last - first)
+        self.assertEqual(inside[:20], tokens[first : first + 20])
+        whole = re.sub("<[^>]*>", "", page.split("<table")[0])
+        self.assertEqual([int(token) for token in whole.split()], tokens)
+        with tempfile.TemporaryDirectory() as folder:
+            detector = w.Detector(*lay(pathlib.Path(folder)))
+            text = "<script>&\x1b " + text_of(tokens)
+            page = detector.highlight({"text": text})._repr_html_()
+            self.assertTrue(page.startswith('<div style="white-space:pre-wrap">&lt;script&gt;&amp;\\u{1b} w'))
+            self.assertIn("<mark", page)
+            long = detector.highlight(text_of(tokens * 40))._repr_html_()
+            self.assertLess(len(long), 60_000)
+        self.assertNotIn("<mark", self.detector.highlight(self.plain[0])._repr_html_())
+        with self.assertRaises(w.InputError):
+            self.detector.highlight([VOCAB])
 
     def test_other_engines(self):
         row = vectors("compat_engines.json")["vllm_philox4x32_10_v1"][0]

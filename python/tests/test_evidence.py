@@ -59,7 +59,7 @@ class Bundle(unittest.TestCase):
         self.assertIsNone(self.evidence.verify().trust)
         signers = set(self.evidence.verify().signers.values())
         self.assertEqual(self.evidence.verify(trusted_keys=sorted(signers)).trust, "trusted")
-        stranger = self.evidence.verify(trusted_keys=["00" * 31 + "01"])
+        stranger = self.evidence.verify(trusted_keys=["58" + "66" * 31])
         self.assertEqual((stranger.trust, stranger.integrity, stranger.holds), ("not_trusted", True, False))
         self.assertEqual({code for code, _ in stranger.faults}, {"E-TRUST"})
 

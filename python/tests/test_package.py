@@ -1,5 +1,6 @@
 """What the wheel promises without Spark. Run by scripts/test in a bare virtual environment."""
 
+import importlib
 import os
 import pathlib
 import subprocess
@@ -10,6 +11,7 @@ import unittest
 import watermark_core
 from watermark_core import _lib
 
+MODULES = ["corpus", "endpoint", "plan", "prf", "scheme", "spark", "stats"]
 NODE = "5a" * 32
 KEY = f'{{"key": "watermark-key/1", "path": "", "node": "{NODE}"}}'
 PROFILE = (
@@ -28,6 +30,11 @@ class Package(unittest.TestCase):
             best = min(best, float(seconds))
         self.assertLess(best, 0.05)
         self.assertFalse({"numpy", "pyarrow", "pyspark", "torch"} & set(modules))
+
+    def test_everything_that_is_named_is_there(self):
+        for module in (watermark_core, *(importlib.import_module(f"watermark_core.{name}") for name in MODULES)):
+            for name in module.__all__:
+                self.assertTrue(hasattr(module, name), f"{module.__name__}.{name}")
 
     def test_errors_name_what_is_wrong_and_no_secret(self):
         stages = _lib.Stages([PROFILE], [], [("k", KEY)], input_format="tokens")
