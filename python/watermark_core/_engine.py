@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,22 @@ def marker_from_environment() -> Marker:
     return Marker(os.environ[PROFILE], os.environ[KEY])
 
 
-def has_choosing_layer(marker: Marker) -> bool:
+def profile_from_environment() -> str:
+    """The text of the profile alone, for processes that need no key."""
+    if not os.environ.get(PROFILE):
+        raise InputError(f"set {PROFILE} to the path of the profile before the server starts")
+    return pathlib.Path(os.environ[PROFILE]).read_text(encoding="utf-8")
+
+
+def has_choosing_layer(profile: str) -> bool:
     """Whether a layer of the profile draws the token itself."""
-    layers = json.loads(marker.profile)["layers"]
+    layers = json.loads(profile)["layers"]
     return any("engine" in layer or layer.get("scheme") in _CHOOSING for layer in layers)
 
 
-def has_account_layer(marker: Marker) -> bool:
-    """Whether a layer has a key per account."""
-    return any(layer.get("per") == "account" for layer in json.loads(marker.profile)["layers"])
+def has_account_layer(profile: str) -> bool:
+    """Whether a layer of the profile has a key per account."""
+    return any(layer.get("per") == "account" for layer in json.loads(profile)["layers"])
 
 
 def vocab_size(marker: Marker) -> int:

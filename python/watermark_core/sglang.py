@@ -48,7 +48,7 @@ class Requests:
     """Sessions of the requests that a sampler has seen, and the tokens it put out for each."""
 
     def __init__(self, marker: Marker) -> None:
-        if has_account_layer(marker):
+        if has_account_layer(marker.profile):
             raise InputError("the profile has a layer with a key per account; SGLang does not tell its sampler who asks")
         self._marker = marker
         self._known: OrderedDict[str, _Request] = OrderedDict()

@@ -84,7 +84,7 @@ class WatermarkLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
 
     def __init__(self, marker: Marker, *, seed: int, account: str | None = None, marked: bool = True) -> None:
         self._marker, self._seed, self._account, self._marked = marker, seed, account, marked
-        self._chooses = has_choosing_layer(marker) and marked
+        self._chooses = has_choosing_layer(marker.profile) and marked
         self._sessions: list[Any] = []
         self._ids: torch.Tensor | None = None
         self._prompt = 0

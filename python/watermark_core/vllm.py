@@ -18,6 +18,7 @@ are registered as entry points (they read -1), so this one is not registered: gi
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 from collections import Counter
@@ -25,8 +26,15 @@ from typing import TYPE_CHECKING, Any
 
 from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from ._engine import check_vocab_size, force, has_account_layer, host_rows, marker_from_environment
-from ._lib import Marker, Session, WatermarkError, sample_batch
+from ._engine import (
+    check_vocab_size,
+    force,
+    has_account_layer,
+    host_rows,
+    marker_from_environment,
+    profile_from_environment,
+)
+from ._lib import Session, WatermarkError, sample_batch
 
 try:
     from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor as LogitsProcessorV2
@@ -81,7 +89,7 @@ class WatermarkLogitsProcessor(LogitsProcessor, LogitsProcessorV2):  # type: ign
     """vLLM makes it, with `(config, device, pin_memory)` on the V1 runner and `(config, request states)` on V2."""
 
     def __init__(self, vllm_config: Any, *runner: Any) -> None:
-        self._marker = _marker()
+        self._marker = marker_from_environment()
         check_vocab_size(self._marker, vllm_config.model_config.get_vocab_size())
         self._states: Any = runner[0] if len(runner) == 1 else None  # of the V2 runner
         # By row of the batch on V1, by slot on V2.
@@ -91,7 +99,7 @@ class WatermarkLogitsProcessor(LogitsProcessor, LogitsProcessorV2):  # type: ign
     def validate_params(cls, sampling_params: Any) -> None:
         """Refuses a request whose arguments are wrong, with what to change; vLLM answers 400."""
         given = _arguments(sampling_params)
-        if given["watermark"] and given["account"] is None and has_account_layer(_marker()):
+        if given["watermark"] and given["account"] is None and _needs_account():
             raise ValueError('the profile has a key per account: pass {"account": "..."} or {"watermark": false} in extra_args')
 
     def is_argmax_invariant(self) -> bool:
@@ -219,11 +227,7 @@ def _arguments(params: Any) -> dict[str, Any]:
     return {"watermark": watermark, "account": account}
 
 
-_known: list[Marker] = []
-
-
-def _marker() -> Marker:
-    """The marker of this process, read once."""
-    if not _known:
-        _known.append(marker_from_environment())
-    return _known[0]
+@functools.cache
+def _needs_account() -> bool:
+    """Read once, in the process of the front end, which has no use for the key."""
+    return has_account_layer(profile_from_environment())

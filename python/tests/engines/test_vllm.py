@@ -44,7 +44,7 @@ class Base(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         made, key = lay(pathlib.Path(folder.name), *self.layers)
         os.environ |= {"WATERMARK_PROFILE": str(made), "WATERMARK_KEY": str(key)}
-        adapter._known.clear()
+        adapter._needs_account.cache_clear()
 
     def expected(self, seed, steps, **options):
         """What a session writes on the rows of a request."""
@@ -161,7 +161,7 @@ class V1(Base):
             adapter.WatermarkLogitsProcessor(other, torch.device("cpu"), False)
         self.assertIn(f"{VOCAB + 64} logits", str(raised.exception))
         del os.environ["WATERMARK_KEY"]
-        adapter._known.clear()
+        adapter._needs_account.cache_clear()
         with self.assertRaises(w.InputError) as raised:
             self.processor()
         self.assertIn("WATERMARK_KEY", str(raised.exception))
