@@ -18,42 +18,51 @@ use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 
 /// As the demo: temperature 0.8, the 50 most likely tokens.
-pub(crate) const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, min_p: None };
+pub const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, min_p: None };
 
 /// Longest answer in tokens.
-pub(crate) const MAX_NEW_TOKENS: usize = 80;
+pub const MAX_NEW_TOKENS: usize = 80;
 
 /// A distillation layer with the number of its key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark {
-    pub(crate) scheme: Scheme,
-    pub(crate) width: usize,
-    pub(crate) key: u64,
+pub struct Mark {
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// Context width in tokens.
+    pub width: usize,
+    /// The key follows from this number.
+    pub key: u64,
 }
 
 /// What a student starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
+pub enum Start {
+    /// The shipped clean base.
     Base,
+    /// Random weights.
     Scratch,
 }
 
 /// Questions with their answers.
 #[derive(Clone, Default)]
-pub(crate) struct Data {
-    pub(crate) questions: Vec<String>,
-    pub(crate) answers: Vec<Answer>,
+pub struct Data {
+    /// What was asked.
+    pub questions: Vec<String>,
+    /// One answer per question.
+    pub answers: Vec<Answer>,
 }
 
 impl Data {
     /// `n` pairs from `from` on, or what is left.
-    pub(crate) fn slice(&self, from: usize, n: usize) -> Self {
+    #[must_use]
+    pub fn slice(&self, from: usize, n: usize) -> Self {
         let range = from.min(self.questions.len())..(from + n).min(self.questions.len());
         Self { questions: self.questions[range.clone()].to_vec(), answers: self.answers[range].to_vec() }
     }
 
     /// The first part of `self`, then the rest of `other`; both answer the same questions.
-    pub(crate) fn mixed(&self, other: &Self, share: f64) -> Self {
+    #[must_use]
+    pub fn mixed(&self, other: &Self, share: f64) -> Self {
         let n = (share * self.questions.len() as f64).round() as usize;
         let answers = self.answers.iter().take(n).chain(other.answers.iter().skip(n)).cloned().collect();
         Self { questions: self.questions.clone(), answers }
@@ -67,18 +76,28 @@ struct Kept {
     text: String,
 }
 
-pub(crate) struct Lab {
-    pub(crate) tokenizer: Tokenizer,
+/// Makes answers and students, or takes them from its folder.
+pub struct Lab {
+    /// The shipped models' tokenizer.
+    pub tokenizer: Tokenizer,
     cache: PathBuf,
 }
 
 impl Lab {
-    pub(crate) fn new(cache: PathBuf) -> Result<Self> {
+    /// A laboratory that keeps what it makes in `cache`.
+    ///
+    /// # Errors
+    /// If the folder cannot be made.
+    pub fn new(cache: PathBuf) -> Result<Self> {
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
         Ok(Self { tokenizer: Tokenizer::embedded()?, cache })
     }
 
-    pub(crate) fn profile(&self, mark: &Mark) -> Result<Profile> {
+    /// The profile of one layer.
+    ///
+    /// # Errors
+    /// If the tokenizer cannot be described.
+    pub fn profile(&self, mark: &Mark) -> Result<Profile> {
         let layer =
             Layer { name: "distillation".to_owned(), scheme: mark.scheme, width: mark.width, per_account: false };
         let (name, path) = ("laboratory".to_owned(), KeyPath::root());
@@ -86,23 +105,34 @@ impl Lab {
     }
 
     /// The key behind a mark.
-    pub(crate) fn key(mark: &Mark) -> NodeKey {
+    #[must_use]
+    pub fn key(mark: &Mark) -> NodeKey {
         NodeKey::root(format!("radioactivity {}", mark.key).as_bytes())
     }
 
-    pub(crate) fn layer(&self, mark: &Mark) -> Result<LayerDetector> {
+    /// The detector of a mark.
+    ///
+    /// # Errors
+    /// For a profile that is not valid.
+    pub fn layer(&self, mark: &Mark) -> Result<LayerDetector> {
         let detector = Detector::new(&self.profile(mark)?, &Self::key(mark), None)?;
         detector.layers().first().cloned().context("a layer")
     }
 
     /// The teacher's answers to word problems of `seed`, marked or not.
-    pub(crate) fn teacher(&self, mark: &Mark, marked: bool, seed: u64, n: usize) -> Result<Data> {
+    ///
+    /// # Errors
+    /// If generating, reading or writing fails.
+    pub fn teacher(&self, mark: &Mark, marked: bool, seed: u64, n: usize) -> Result<Data> {
         let what = format!("teacher {:?} {} {} {marked} {seed} {n}", mark.scheme, mark.width, mark.key);
         self.answers(&what, &shipped::teacher()?, mark, marked, seed, n, SAMPLING)
     }
 
     /// A student's answers to word problems of `seed`.
-    pub(crate) fn ask(&self, student: &Student, seed: u64, n: usize, temperature: f32) -> Result<Data> {
+    ///
+    /// # Errors
+    /// If generating, reading or writing fails.
+    pub fn ask(&self, student: &Student, seed: u64, n: usize, temperature: f32) -> Result<Data> {
         let what = format!("student {} {seed} {n} {temperature}", student.name);
         // The layer is there for the session's sake; nothing is marked.
         let mark = Mark { scheme: Scheme::Gumbel(watermark_core::scheme::Gumbel), width: 4, key: 0 };
@@ -149,13 +179,10 @@ impl Lab {
     }
 
     /// A student of `data`. `after` is another student to go on from.
-    pub(crate) fn student(
-        &self,
-        from: Start,
-        after: Option<&Student>,
-        data: &Data,
-        lesson: &Lesson,
-    ) -> Result<Student> {
+    ///
+    /// # Errors
+    /// If training, reading or writing fails.
+    pub fn student(&self, from: Start, after: Option<&Student>, data: &Data, lesson: &Lesson) -> Result<Student> {
         let mut digest = Sha256::new();
         digest.update(format!("{from:?} {lesson:?} {:?}", after.map(|student| &student.name)));
         digest.update(shipped::base()?.to_safetensors_f16()?);
@@ -186,12 +213,18 @@ impl Lab {
     }
 
     /// The ids that a model reads before an answer.
-    pub(crate) fn prompt(&self, question: &str) -> Result<Vec<u32>> {
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn prompt(&self, question: &str) -> Result<Vec<u32>> {
         prompt_ids(&self.tokenizer, question)
     }
 }
 
-pub(crate) struct Student {
-    pub(crate) name: String,
-    pub(crate) model: Model,
+/// A model that learned answers.
+pub struct Student {
+    /// Digest of what it learned.
+    pub name: String,
+    /// Its weights, rounded as they are kept.
+    pub model: Model,
 }

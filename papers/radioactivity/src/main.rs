@@ -6,17 +6,16 @@ mod access;
 mod adfp;
 mod curves;
 mod factors;
-mod lab;
 mod null;
 mod plot;
-mod table;
 mod tokens;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use lab::Lab;
+use watermark_radioactivity::lab::{self, Lab};
+use watermark_radioactivity::table;
 
 /// What a student inherits from marked answers, and how many tokens show it
 #[derive(Parser)]

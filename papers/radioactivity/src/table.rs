@@ -5,16 +5,21 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// A row with its column names.
-pub(crate) struct Row(Vec<(String, String)>);
+pub struct Row(Vec<(String, String)>);
 
 impl Row {
-    pub(crate) fn new(cells: &[(&str, String)]) -> Self {
+    /// Column names and cells.
+    #[must_use]
+    pub fn new(cells: &[(&str, String)]) -> Self {
         Self(cells.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
     }
 }
 
 /// Writes rows of the same columns; no cell holds a quote.
-pub(crate) fn write(path: &str, rows: &[Row]) -> Result<()> {
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(path: &str, rows: &[Row]) -> Result<()> {
     let line = |cells: Vec<String>| cells.join(",") + "\n";
     let quoted = |cell: &String| if cell.contains(',') { format!("\"{cell}\"") } else { cell.clone() };
     let mut text = String::new();
@@ -28,7 +33,8 @@ pub(crate) fn write(path: &str, rows: &[Row]) -> Result<()> {
 }
 
 /// The quantile of values of which some were not reached (they count as largest).
-pub(crate) fn quantile(values: &[Option<usize>], share: f64) -> Option<usize> {
+#[must_use]
+pub fn quantile(values: &[Option<usize>], share: f64) -> Option<usize> {
     let mut sorted: Vec<usize> = values.iter().map(|value| value.unwrap_or(usize::MAX)).collect();
     sorted.sort_unstable();
     let rank = ((sorted.len() as f64 - 1.0) * share).round() as usize;

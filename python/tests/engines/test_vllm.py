@@ -20,6 +20,7 @@ try:
     import numpy as np
     import torch
     from vllm import SamplingParams
+    from vllm.exceptions import VLLMValidationError
     from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcessor, MoveDirectionality
     from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsContext
     from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor as LogitsProcessorV2
@@ -272,6 +273,47 @@ class V2(Base):
         self.ids[0, 3] = -1
         with self.assertRaises(RuntimeError):
             self.step({0: 1})
+
+
+class Engine(Base):
+    """A whole engine on this machine: a Llama of random weights, whose vocabulary is the profile's."""
+
+    def test_an_engine_writes_marked_text(self):
+        import transformers
+        import vllm
+
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        torch.manual_seed(0)
+        config = transformers.LlamaConfig(
+            vocab_size=VOCAB, hidden_size=128, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, head_dim=64,
+            num_key_value_heads=2, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, initializer_range=0.2,
+        )  # fmt: skip
+        transformers.LlamaForCausalLM(config).save_pretrained(folder.name)
+        llm = vllm.LLM(
+            model=folder.name, skip_tokenizer_init=True, enforce_eager=True, dtype="float32", max_model_len=400, max_num_seqs=3,
+            logits_processors=[adapter.WatermarkLogitsProcessor],
+        )  # fmt: skip
+
+        def write(params):
+            prompts = [{"prompt_token_ids": [1, 5 + at]} for at in range(5)]
+            return [list(output.outputs[0].token_ids) for output in llm.generate(prompts, params, use_tqdm=False)]
+
+        def params(**options):
+            return SamplingParams(max_tokens=200, min_tokens=200, detokenize=False, temperature=0.9, **options)
+
+        marked = write(params(top_p=0.98, repetition_penalty=1.05))
+        self.assertEqual([len(text) for text in marked], [200] * 5)
+        report = w.Detector(profile(), NODE).detect(marked, per_record=True)
+        self.assertTrue(report.detected)
+        self.assertEqual(len({finding.record for finding in report.per_record if finding.log10_p < -6}), 5)
+        self.assertFalse(w.Detector(profile(), "5b" * 32).detect(marked).detected)
+        plain = write(params(extra_args={"watermark": False}))
+        self.assertFalse(w.Detector(profile(), NODE).detect(plain).detected)
+        self.assertEqual(write(params(seed=3)), write(params(seed=3)))
+        with self.assertRaises(VLLMValidationError):
+            write(params(extra_args={"watermark": "no"}))
 
 
 if __name__ == "__main__":

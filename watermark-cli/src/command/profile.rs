@@ -74,6 +74,9 @@ struct New {
     /// engine's format: vllm, vllm-dual, sglang; or none
     #[arg(long, default_value = "gumbel", value_name = "SCHEME")]
     provenance: String,
+    /// Give this layer (distillation or provenance) a key per account instead of one for everybody; repeatable
+    #[arg(long, value_name = "LAYER")]
+    per_account: Vec<String>,
     /// Share of green tokens of a greenlist, of a block of mcmark
     #[arg(long, default_value_t = 0.5)]
     gamma: f64,
@@ -172,7 +175,13 @@ impl New {
         for (name, scheme, width) in [("distillation", &self.distillation, 1), ("provenance", &self.provenance, 4)] {
             if scheme != "none" {
                 let scheme = self.scheme(scheme).with_context(|| format!("--{name}"))?;
-                layers.push(Layer { name: name.to_owned(), scheme, width, per_account: false });
+                let per_account = self.per_account.iter().any(|layer| layer == name);
+                layers.push(Layer { name: name.to_owned(), scheme, width, per_account });
+            }
+        }
+        for name in &self.per_account {
+            if !layers.iter().any(|layer| layer.name == *name) {
+                bail!("--per-account {name}: the profile has no such layer; it is distillation or provenance");
             }
         }
         let profile = Profile { name: self.name, path: self.path, tokenizer: info, layers };

@@ -146,9 +146,11 @@ impl Scheme {
         }
     }
 
-    /// The integer score of a pair on our PRF; sums are u128.
+    /// The integer score of a pair on our PRF from its word; sums are u128. `second` is the word of key B (`gumbel_dual_key`) or
+    /// word 0 of the context (`mcmark`), and ignored by the other schemes.
     #[cfg(feature = "detect")]
-    pub(crate) fn score(&self, word: u32, second: u32) -> u64 {
+    #[must_use]
+    pub fn score(&self, word: u32, second: u32) -> u64 {
         match self {
             Self::Greenlist(scheme) => scheme.score(word),
             Self::Gumbel(scheme) => scheme.score_q32(word),

@@ -1,0 +1,124 @@
+//! Attacks on marks and on evidence, measured in the laboratory: what each costs the attacker, and what is left.
+//!
+//! A *document* is five answers under one key, tested as one: about 300 scored pairs. The detector sees text, so whatever an
+//! attacker writes is decoded and tokenised again.
+
+pub mod edits;
+pub mod forge;
+pub mod framing;
+pub mod list;
+pub mod neutralise;
+pub mod repetition;
+pub mod scrub;
+pub mod separation;
+mod writing;
+
+use anyhow::Result;
+use watermark_cli::generate::Answer;
+use watermark_core::detect::LayerDetector;
+use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+use watermark_radioactivity::lab::{Lab, Mark};
+
+/// Level at which a document counts as found: log10 of .001.
+pub const LOG10_FOUND: f64 = -3.0;
+
+/// Answers of one document.
+pub const DOCUMENT: usize = 5;
+
+/// Number of the prompts that harvested answers reply to; tested answers reply to others.
+const HARVESTED: u64 = 40_000;
+const TESTED: u64 = 41_000;
+
+/// One measured value.
+#[derive(Clone, Debug)]
+pub struct Measure {
+    /// The attack.
+    pub attack: &'static str,
+    /// What the attacker has or does.
+    pub setting: String,
+    /// Number of keys and draws.
+    pub seed: u64,
+    /// What is measured, with its unit.
+    pub measure: &'static str,
+    /// The value.
+    pub value: f64,
+}
+
+/// Measured values of one attack with one seed.
+#[derive(Debug, Default)]
+pub struct Measures(pub Vec<Measure>);
+
+impl Measures {
+    fn add(&mut self, attack: &'static str, setting: &str, seed: u64, values: &[(&'static str, f64)]) {
+        for &(measure, value) in values {
+            self.0.push(Measure { attack, setting: setting.to_owned(), seed, measure, value });
+        }
+    }
+
+    /// The only value of this name; NaN if there is none, so that any comparison fails.
+    #[must_use]
+    pub fn get(&self, setting: &str, measure: &str) -> f64 {
+        let mut found = self.0.iter().filter(|row| row.setting == setting && row.measure == measure);
+        found.next().map_or(f64::NAN, |row| row.value)
+    }
+}
+
+/// The demo's distillation layer, or the same scheme with a wider context.
+///
+/// # Errors
+/// None for these parameters.
+pub fn greenlist(width: usize, key: u64) -> Result<Mark> {
+    Ok(Mark { scheme: Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), width, key })
+}
+
+/// The demo's provenance layer.
+#[must_use]
+pub fn gumbel(key: u64) -> Mark {
+    Mark { scheme: Scheme::Gumbel(Gumbel), width: 4, key }
+}
+
+/// Documents under one key.
+#[derive(Debug)]
+struct Documents {
+    /// log10 p of each.
+    log10_p: Vec<f64>,
+}
+
+impl Documents {
+    /// Tests `answers`, five at a time, each with its text tokenised anew.
+    fn of(lab: &Lab, layer: &LayerDetector, answers: &[Answer]) -> Result<Self> {
+        let log10_p = answers.chunks_exact(DOCUMENT).map(|document| {
+            let mut tally = layer.tally();
+            for answer in document {
+                layer.add(&mut tally, &answer.prompt_tokens, &lab.tokenizer.encode(&answer.text)?)?;
+            }
+            Ok(layer.finding(&tally)?.log10_p)
+        });
+        Ok(Self { log10_p: log10_p.collect::<Result<_>>()? })
+    }
+
+    /// Share of documents with p at most .001.
+    fn found(&self) -> f64 {
+        share(&self.log10_p, |&log10_p| log10_p <= LOG10_FOUND)
+    }
+
+    fn median(&self) -> f64 {
+        median(&self.log10_p)
+    }
+
+    /// What every attack on documents reports.
+    fn values(&self) -> [(&'static str, f64); 2] {
+        [("documents with p <= .001", self.found()), ("median log10 p of a document", self.median())]
+    }
+}
+
+fn share<T>(of: &[T], holds: impl Fn(&T) -> bool) -> f64 {
+    of.iter().filter(|one| holds(one)).count() as f64 / of.len() as f64
+}
+
+/// The upper median; NaN of nothing.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}

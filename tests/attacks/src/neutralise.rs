@@ -1,0 +1,114 @@
+//! Neutralising (2502.11598): a distiller compares its model before and after learning from marked answers, and takes what
+//! the mark taught away again while it answers.
+
+use anyhow::Result;
+use candle_core::D;
+use watermark_cli::school::Lesson;
+use watermark_core::distill::{ModelSample, Round};
+use watermark_lab::model::Model;
+use watermark_lab::shipped;
+use watermark_radioactivity::lab::{Data, Lab, Mark, Start};
+
+use crate::writing::{loss, write};
+use crate::{HARVESTED, Measures, TESTED, greenlist};
+
+/// Answers that the student learns.
+const LEARNED: usize = 1200;
+/// Contexts seen less often than this are left alone.
+const RARE: f32 = 3.0;
+
+/// Mean log-ratio of after to before, per previous token and token, [`vocab_size`, `vocab_size`].
+struct Difference {
+    vocab_size: usize,
+    mean: Vec<f32>,
+}
+
+impl Difference {
+    /// Over every position of `data`: each predicts one token from all before it.
+    fn of(before: &Model, after: &Model, data: &Data) -> Result<Self> {
+        let vocab_size = after.config().vocab_size;
+        let (mut mean, mut n) = (vec![0.0f32; vocab_size * vocab_size], vec![0.0f32; vocab_size]);
+        for answer in data.answers.iter().filter(|answer| answer.tokens.len() > 1) {
+            let ids = [&[shipped::EOS], &answer.prompt_tokens[..], &answer.tokens[..]].concat();
+            let [before, after] = [before, after].map(|model| -> Result<Vec<Vec<f32>>> {
+                let logits = model.forward(&ids, 1)?.detach();
+                Ok(candle_nn::ops::log_softmax(&logits, D::Minus1)?.to_vec2()?)
+            });
+            let (before, after) = (before?, after?);
+            for at in answer.prompt_tokens.len() + 1..ids.len() {
+                let previous = ids[at] as usize;
+                n[previous] += 1.0;
+                let row = &mut mean[previous * vocab_size..(previous + 1) * vocab_size];
+                for (sum, (a, b)) in row.iter_mut().zip(after[at].iter().zip(&before[at])) {
+                    *sum += a - b;
+                }
+            }
+        }
+        for (row, &n) in mean.chunks_exact_mut(vocab_size).zip(&n) {
+            row.iter_mut().for_each(|sum| *sum = if n < RARE { 0.0 } else { *sum / n });
+        }
+        Ok(Self { vocab_size, mean })
+    }
+
+    fn row(&self, previous: u32) -> &[f32] {
+        let from = previous as usize * self.vocab_size;
+        &self.mean[from..from + self.vocab_size]
+    }
+}
+
+/// A student of marked answers, neutralised with these strengths; `asked` answers are tested.
+///
+/// # Errors
+/// If training or generating fails.
+pub fn run(lab: &Lab, seed: u64, strengths: &[f32], asked: usize) -> Result<Measures> {
+    let mut measures = Measures::default();
+    let (base, teacher) = (shipped::base()?, shipped::teacher()?);
+    let mark = greenlist(1, seed)?;
+    let learned = lab.teacher(&mark, true, HARVESTED + seed, LEARNED)?;
+    let student = lab.student(Start::Base, None, &learned, &Lesson::fine_tuning(seed))?;
+    let difference = Difference::of(&base, &student.model, &learned)?;
+    let questions = watermark_lab::prompts::word_problems(TESTED + 300 + seed, asked);
+    for &strength in strengths {
+        let answers = write(lab, &student.model, &questions, seed, |draft, logits| {
+            let Some(&previous) = draft.tokens().last() else { return draft.draw(logits) };
+            let row = logits.iter().zip(difference.row(previous)).map(|(logit, change)| logit - strength * change);
+            let row: Vec<f32> = row.collect();
+            draft.draw(&row)
+        })?;
+        let cost = loss(&teacher, &answers[..asked.min(100)])?;
+        let data = Data { questions: questions.clone(), answers };
+        let values = student_values(lab, &mark, &data)?;
+        measures.add("neutralising", &format!("strength {strength}"), seed, &values);
+        measures.add("neutralising", &format!("strength {strength}"), seed, &[("nats per token to the teacher", cost)]);
+    }
+    let clean = write(lab, &base, &questions, seed, |draft, logits| draft.draw(logits))?;
+    let cost = loss(&teacher, &clean[..asked.min(100)])?;
+    let data = Data { questions, answers: clean };
+    let mut values = student_values(lab, &mark, &data)?.to_vec();
+    values.push(("nats per token to the teacher", cost));
+    measures.add("neutralising", "the clean base itself", seed, &values);
+    Ok(measures)
+}
+
+/// The closed-model test of a suspect's answers.
+pub(crate) fn student_values(lab: &Lab, mark: &Mark, data: &Data) -> Result<[(&'static str, f64); 3]> {
+    let layer = lab.layer(mark)?;
+    let texts = data.answers.iter().map(|answer| lab.tokenizer.encode(&answer.text)).collect::<Result<Vec<_>>>()?;
+    let finding = sample(&layer, data, &texts)?.test(&layer)?;
+    Ok([
+        ("log10 p, count weights", finding.log10_p),
+        ("log10 p, distinct pairs", finding.log10_p_distinct),
+        ("ln e", finding.ln_e),
+    ])
+}
+
+fn sample(layer: &watermark_core::detect::LayerDetector, data: &Data, texts: &[Vec<u32>]) -> Result<ModelSample> {
+    let mut sample = ModelSample::of_answers(layer);
+    let round = Round {
+        prompts: data.answers.iter().map(|answer| &answer.prompt_tokens[..]).collect(),
+        answers: texts.iter().map(Vec::as_slice).collect(),
+        choices: Vec::new(),
+    };
+    sample.add_round(layer, &round)?;
+    Ok(sample)
+}

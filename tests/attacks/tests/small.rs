@@ -1,0 +1,59 @@
+//! The attacks at a size that an ordinary run can pay; bounds are far from what was measured (README.md).
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use watermark_attacks::{edits, forge, scrub, separation};
+use watermark_radioactivity::lab::Lab;
+
+const FOUND: &str = "documents with p <= .001";
+const SEED: u64 = 1;
+
+/// Everything is made anew: what was kept could hide a change.
+fn lab(name: &str) -> (Lab, std::path::PathBuf) {
+    let folder = std::env::temp_dir().join(format!("watermark-attacks-{name}-{}", std::process::id()));
+    (Lab::new(folder.clone()).unwrap(), folder)
+}
+
+/// A few hundred answers give a narrow list away, and forged text then passes for genuine; of a wide one they give little.
+#[test]
+fn a_narrow_list_is_stolen_and_forged_with() {
+    let (lab, folder) = lab("forging");
+    let measures = forge::run(&lab, SEED, &[1, 4], &[400], 100).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    assert!(measures.get("width 1, genuine", FOUND) >= 0.8, "{measures:?}");
+    assert!(measures.get("width 1, nothing forged", FOUND) <= 0.1, "{measures:?}");
+    assert!(measures.get("width 1, 400 harvested answers", FOUND) >= 0.5, "{measures:?}");
+    assert!(measures.get("width 1, 400 harvested answers", "of which are") >= 0.7, "{measures:?}");
+    assert!(measures.get("width 4, 400 harvested answers", FOUND) <= 0.4, "{measures:?}");
+}
+
+/// Edits weaken the mark as their rate grows; a list scrubs more than as many changes at random.
+#[test]
+fn edits_weaken_and_a_list_scrubs_better_than_chance() {
+    let (lab, folder) = lab("edits");
+    let edits = edits::run(&lab, SEED, &[0.1, 0.7], 100).unwrap();
+    let scrubbed = scrub::run(&lab, SEED, &[400], 100).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    for layer in ["green list, width 1", "gumbel, width 4"] {
+        let found = |edit: &str| edits.get(&format!("{layer}, {edit}"), FOUND);
+        assert!(found("none") >= 0.8, "{edits:?}");
+        assert!(found("10 % substituted") > found("70 % substituted"), "{edits:?}");
+        assert!(found("70 % substituted") <= 0.2, "{edits:?}");
+    }
+    let found = |setting: &str| scrubbed.get(setting, FOUND);
+    assert!(
+        found("by a list of 400 answers") < found("as many tokens at random as by a list of 400 answers"),
+        "{scrubbed:?}"
+    );
+}
+
+/// What is forged from answers of many keys fires under several or none; genuine text under one.
+#[test]
+fn the_exactly_one_key_rule_keeps_genuine_text_and_drops_forged() {
+    let (lab, folder) = lab("separation");
+    let measures = separation::run(&lab, SEED, 4, 1600, 100).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let accepted = |setting: &str| measures.get(&format!("4 keys, {setting}"), "accepted: under exactly one");
+    assert!(accepted("genuine") >= 0.7, "{measures:?}");
+    assert!(accepted("forged from as many answers of one key") >= 0.3, "{measures:?}");
+    assert!(accepted("forged from answers of all keys") <= 0.2, "{measures:?}");
+}

@@ -1,0 +1,94 @@
+//! A server with an OpenAI-compatible interface that marks what it answers: the laboratory's teacher behind
+//! `/v1/chat/completions` and `/v1/completions`, plain and streamed.
+//!
+//! Every answer is marked under its account, unless the account is allowed to opt out and does, and is in the ledger of served
+//! answers before the client is told that it is whole. What a stop cuts off, no client has received whole.
+//!
+//! ```text
+//! cargo run --release -p watermark-cli --example serve -- --help
+//! ```
+#![allow(clippy::print_stdout, reason = "a command line program")]
+
+mod accounts;
+mod api;
+mod writing;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::net::TcpListener;
+use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::ledger::Ledger;
+use watermark_cli::tokenizer::Tokenizer;
+use watermark_core::evidence::ledger::LedgerKey;
+use watermark_core::mark::Marker;
+use watermark_lab::shipped;
+
+use crate::accounts::Accounts;
+use crate::writing::Writer;
+
+/// Serve the embedded teacher over an OpenAI-compatible interface, marked by account
+#[derive(Parser)]
+#[command(after_help = "\
+Example:
+  watermark keygen --out master.key.json
+  watermark profile new --per-account provenance --out lab.profile.json
+  watermark key export --key master.key.json --path ledger/2026-11 --out ledger.key.json
+  printf %s my-token | sha256sum      # → {\"DIGEST\": {\"account\": \"acme\", \"may_opt_out\": false}} in accounts.json
+  cargo run --release -p watermark-cli --example serve -- --profile lab.profile.json --key master.key.json \\
+    --accounts accounts.json --ledger answers --ledger-key ledger.key.json
+  curl -N localhost:8080/v1/chat/completions -H 'Authorization: Bearer my-token' \\
+    -d '{\"model\": \"teacher\", \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"Ada has 12 pears. How many?\"}]}'
+
+A request with \"watermark\": false is answered unmarked for accounts that may opt out, and refused for others. Greedy decoding
+(temperature 0) carries no mark, so it is refused too unless the request opts out.")]
+struct Args {
+    /// A profile for the embedded teacher
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// A key at or above the profile's path
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Who may ask: a JSON object from the SHA-256 of each token to {"account": ID, "may_opt_out": BOOL}
+    #[arg(long, value_name = "FILE")]
+    accounts: PathBuf,
+    /// The folder of the ledger of served answers; made if it does not exist
+    #[arg(long, value_name = "FOLDER")]
+    ledger: PathBuf,
+    /// The ledger's own key
+    #[arg(long, value_name = "FILE")]
+    ledger_key: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let profile = read_profile(&args.profile)?.profile;
+    let tokenizer = Tokenizer::embedded()?;
+    anyhow::ensure!(
+        tokenizer.info()?.sha256 == profile.tokenizer.sha256,
+        "profile {} is for another tokenizer; make one with: watermark profile new",
+        args.profile.display()
+    );
+    let ledger = Ledger::open(&args.ledger, LedgerKey::new(&read_key(&args.ledger_key)?))?;
+    let marker = Marker::new(profile, &read_key(&args.key)?)?;
+    let writer = Writer { model: shipped::teacher()?, tokenizer, marker, ledger };
+    let accounts = Accounts::read(&args.accounts)?;
+    // One thread turns sockets, the model has the others.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
+        println!("ready: http://{}", listener.local_addr()?);
+        let served = axum::serve(listener, api::router(Arc::new(writer), accounts)?);
+        let stop = async {
+            // Without the signal the server would only stop less politely.
+            let _ = tokio::signal::ctrl_c().await;
+        };
+        served.with_graceful_shutdown(stop).await.context("serving")
+    })
+}

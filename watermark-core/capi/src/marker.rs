@@ -1,0 +1,45 @@
+//! A profile under its key.
+
+use std::ffi::c_char;
+
+use watermark_core::mark::Marker;
+use watermark_core::profile::Profile;
+
+use crate::WmKey;
+use crate::arguments::{shared, text};
+use crate::status::{WmStatus, create, free, guard};
+
+/// A profile with its key, which makes sessions. May be shared by threads.
+pub struct WmMarker(pub(crate) Marker);
+
+/// Prepares a profile, `profile_json` [profile_len], under a key at or above the profile's path. The key is not needed any
+/// more afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_marker_new(
+    profile_json: *const c_char,
+    profile_len: usize,
+    key: *const WmKey,
+    out: *mut *mut WmMarker,
+) -> WmStatus {
+    create(out, || {
+        let profile = Profile::parse(text(profile_json, profile_len, "profile_json")?)?;
+        Ok(WmMarker(Marker::new(profile, &shared(key, "key")?.0)?))
+    })
+}
+
+/// The length of a row of logits; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_marker_vocab_size(marker: *const WmMarker) -> u32 {
+    let mut vocab_size = 0;
+    guard(|| {
+        vocab_size = shared(marker, "marker")?.0.profile().tokenizer.vocab_size;
+        Ok(())
+    });
+    vocab_size
+}
+
+/// Ends a marker; NULL is allowed. Its sessions go on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_marker_free(marker: *mut WmMarker) {
+    free(marker);
+}
