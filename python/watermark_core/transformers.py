@@ -34,7 +34,7 @@ class WatermarkingConfig(BaseWatermarkingConfig):  # type: ignore[misc]
     """What `generate(watermarking_config=...)` takes.
 
     `seed` [0, 2^64) decides every draw that no key decides, and is new for each call of `generate` where it is None. The key
-    is in no representation of the configuration and in no file that transformers writes of it: a loaded one does not mark.
+    is in no representation of the configuration and in no file that transformers writes of it; loading such a file is an error.
     """
 
     def __init__(

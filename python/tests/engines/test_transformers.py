@@ -4,6 +4,7 @@ import copy
 import json
 import pathlib
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -163,6 +164,11 @@ class Transformers(unittest.TestCase):
         holder = transformers.GenerationConfig(watermarking_config=config)
         shown = [repr(config), str(config), config.to_json_string(), repr(holder)]
         shown += [json.dumps(config.to_dict()), str(dict(config))]
+        with tempfile.TemporaryDirectory() as folder:
+            holder.save_pretrained(folder)
+            shown.append(pathlib.Path(folder, "generation_config.json").read_text())
+            with self.assertRaises(TypeError):  # and not text that goes out without a mark
+                transformers.GenerationConfig.from_pretrained(folder)
         for text in shown:
             self.assertNotIn(NODE[:16], text)
 
