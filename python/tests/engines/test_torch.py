@@ -1,0 +1,179 @@
+"""Marks on a device are those of the library, bit for bit. On the CPU here; the Triton kernel in Triton's interpreter."""
+
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import watermark_core as w
+from support import GREEN, GUMBEL, KEY, NODE, VOCAB, profile, vectors
+
+try:
+    import torch
+
+    from watermark_core import _keys
+    from watermark_core.torch import Sampler, _as_words, _Layer, chacha20_words
+except ImportError:
+    raise unittest.SkipTest("torch is not installed") from None
+
+
+def inputs(case):
+    layer = _Layer("any", len(case["context"]), bytes.fromhex(case["key"]))
+    return torch.tensor([layer.key]), torch.tensor([layer.nonce(case["context"])])
+
+
+def logits(seed, rows):
+    torch.manual_seed(seed)
+    return 1.5 * torch.randn(rows, VOCAB)
+
+
+class Words(unittest.TestCase):
+    def test_vectors(self):
+        cases = vectors("prf_chacha20_v1.json")
+        self.assertGreater(len({len(case["context"]) for case in cases}), 4)
+        for case in cases:
+            # A vocabulary as large as the largest ids of the vectors is 2^24; the other words are in front.
+            pairs = [(token, word) for token, word in zip(case["tokens"], case["words"], strict=True) if token < 1 << 18]
+            words = chacha20_words(*inputs(case), 1 + max(token for token, _ in pairs))
+            for token, word in pairs:
+                self.assertEqual(int(words[0, token]), word)
+
+    def test_whole_vocabularies_of_several_rows(self):
+        keys, contexts = ["11" * 32, "a7" * 32, "fe" * 32], [[1, 2, 16777215, 0], [9, 9, 9, 9], [5, 4, 3, 2]]
+        layers = [_Layer("any", 4, bytes.fromhex(key)) for key in keys]
+        key = torch.tensor([layer.key for layer in layers])
+        nonce = torch.tensor([layer.nonce(context) for layer, context in zip(layers, contexts, strict=True)])
+        for n in (1, 15, 16, 17, 1000, 32000):
+            words = chacha20_words(key, nonce, n)
+            for row, (text, context) in enumerate(zip(keys, contexts, strict=True)):
+                self.assertEqual(words[row].tolist(), w.prf.ChaCha20V1(text, 4).words(context, range(n)))
+
+    def test_the_kernel_in_triton_s_interpreter(self):
+        program = (
+            "import torch; from watermark_core._chacha20_triton import words; from watermark_core.torch import _chacha20_words\n"
+            "torch.manual_seed(1); key, nonce = torch.randint(0, 1 << 32, (3, 8)), torch.randint(0, 1 << 32, (3, 3))\n"
+            "for n in (1, 16, 17, 5000): assert torch.equal(words(key, nonce, n), _chacha20_words(key, nonce, n)), n\n"
+            "print('equal')"
+        )
+        try:
+            import triton  # noqa: F401
+        except ImportError:
+            self.skipTest("Triton is not installed")
+        environment = {**os.environ, "TRITON_INTERPRET": "1"}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+        self.assertEqual((done.stdout.strip(), done.returncode), ("equal", 0), done.stderr[-2000:])
+
+
+class Keys(unittest.TestCase):
+    def test_the_derivation_is_the_library_s(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "k.json")
+            for path in ("", "e"):
+                file.write_text(KEY.replace('"path": ""', f'"path": "{path}"'))
+                file.chmod(0o600)
+                for layer, account, scheme, width in (("l", None, "gumbel", 4), ("m-2", "alice", "greenlist", 1)):
+                    at = _keys.layer_path("e", layer, account)
+                    made = _keys.prf_key(_keys.node_bytes(file), at, scheme, width)
+                    library = w.prf.ChaCha20V1(w.NodeKey.from_file(file).descend(at).prf_key(scheme, width), width)
+                    context = [7] * width
+                    ours = w.prf.ChaCha20V1(made.hex(), width)
+                    self.assertEqual(ours.words(context, range(20)), library.words(context, range(20)))
+            file.write_text('{"key": "watermark-key/2"}')
+            with self.assertRaises(w.KeyFileError) as raised:
+                _keys.node_bytes(file)
+            self.assertIn("passphrase", str(raised.exception))
+        with self.assertRaises(w.ParameterError):
+            _keys.node_bytes(w.NodeKey.root(b"m"))
+
+
+class Sampling(unittest.TestCase):
+    def compare(self, layers, steps=120, rows=3, vocabulary=None, **options):
+        """Tokens of a sampler and of sessions on the same rows."""
+        made = profile(*layers)
+        seeds = [4 + row for row in range(rows)]
+        sampler = Sampler(made, NODE, seeds=seeds, **options)
+        marker, sessions = w.Marker(made, NODE), []
+        for row, seed in enumerate(seeds):
+            account = options["accounts"][row] if "accounts" in options else None
+            marked = options["marked"][row] if "marked" in options else True
+            sessions.append(marker.session(seed=seed, account=account, marked=marked))
+        for step in range(steps):
+            batch = logits(step, rows)
+            batch[:, (torch.arange(VOCAB) % 7) == step % 7] = float("-inf")
+            if vocabulary:  # few tokens: contexts repeat, and the special token 0 is among them
+                batch[:, vocabulary:] = float("-inf")
+            if step % 5 == 0:
+                batch[0, 9] += 40.0  # certain
+            tokens = sampler.sample(batch)
+            self.assertEqual(tokens.tolist(), w.sample_batch(sessions, batch.numpy()))
+            bent = batch.clone()
+            w.process_batch(sessions, bent.numpy())
+            self.assertTrue(torch.equal(sampler.process(batch), bent))
+            sampler.accept(tokens)
+            for session, token in zip(sessions, tokens.tolist(), strict=True):
+                session.accept(token)
+        self.assertEqual(sampler.generated, [session.generated for session in sessions])
+        return sampler.generated
+
+    def test_tokens_are_those_of_sessions(self):
+        wide = [{**GUMBEL, "width": 6}]
+        hard = {key: value for key, value in GREEN.items() if key != "delta"} | {"hard": True, "width": 2}
+        other = {**GREEN, "name": "second", "gamma": 0.25, "delta": 1.5, "width": 0}
+        for layers in ((GREEN, GUMBEL), (GREEN,), (GUMBEL,), wide, (hard,), (other, GREEN, GUMBEL)):
+            self.compare(layers)
+            self.compare(layers, vocabulary=4)
+
+    def test_accounts_and_unmarked_rows(self):
+        layers = ({**GREEN, "per": "account"}, GUMBEL)
+        generated = self.compare(layers, accounts=["alice", "bob", "alice"], marked=[True, True, False], steps=250)
+        for account, found in (("alice", [True, False, False]), ("bob", [False, True, False])):
+            detector = w.Detector(profile(layers[0]), NODE, account=account)
+            self.assertEqual([detector.detect([row]).detected for row in generated], found)
+
+    def test_the_detector_finds_them(self):
+        sampler = Sampler(profile(), NODE, seeds=range(4))
+        for step in range(200):
+            sampler.accept(sampler.sample(logits(step, 4)))
+        self.assertTrue(w.Detector(profile(), NODE).detect(sampler.generated).detected)
+        self.assertFalse(w.Detector(profile(), "5b" * 32).detect(sampler.generated).detected)
+
+    def test_what_is_refused(self):
+        sampler = Sampler(profile(), NODE, seeds=[1, 2])
+        nan, full, none = logits(1, 2), logits(1, 2), logits(1, 2)
+        nan[1, 3], full[1, 3], none[1] = float("nan"), float("inf"), float("-inf")
+        shapes = ((logits(1, 3), "[3, 256]"), (logits(1, 2)[:, 1:], "255"))
+        for given, says in ((nan, "row 1"), (full, "row 1"), (none, "row 1"), *shapes):
+            for call in (sampler.sample, sampler.process):
+                with self.assertRaises(w.InputError) as raised:
+                    call(given)
+                self.assertIn(says, str(raised.exception))
+        for tokens, says in (([1], "2 rows"), ([1, VOCAB], "row 1"), ([-1, 1], "row 0")):
+            with self.assertRaises(w.InputError) as raised:
+                sampler.accept(tokens)
+            self.assertIn(says, str(raised.exception))
+        self.assertEqual(sampler.generated, [[], []])
+        with self.assertRaises(w.ParameterError) as raised:
+            Sampler(profile({"name": "p", "scheme": "permute_and_flip", "width": 2, "prf": "chacha20-v1"}), NODE, seeds=[1])
+        self.assertIn("permute_and_flip", str(raised.exception))
+        with self.assertRaises(w.InputError):
+            Sampler(profile({**GREEN, "per": "account"}), NODE, seeds=[1])
+        with self.assertRaises(TypeError):
+            pickle.dumps(sampler)
+        self.assertNotIn(NODE[:16], repr(sampler))
+
+    def test_half_precision_and_an_empty_batch(self):
+        batch = logits(3, 2).bfloat16()
+        tokens = Sampler(profile(), NODE, seeds=[1, 2]).sample(batch)
+        sessions = [w.Marker(profile(), NODE).session(seed=seed) for seed in (1, 2)]
+        self.assertEqual(tokens.tolist(), w.sample_batch(sessions, batch.float().numpy()))
+        self.assertEqual(Sampler(profile(), NODE, seeds=[]).sample(torch.zeros(0, VOCAB)).tolist(), [])
+        self.assertEqual(_as_words(bytes([1, 0, 0, 0, 0, 1, 0, 0])), [1, 256])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,49 @@
+"""Marks in llama-cpp-python::
+
+    from llama_cpp import LogitsProcessorList
+    from watermark_core.llama_cpp import WatermarkLogitsProcessor
+
+    mark = WatermarkLogitsProcessor("chat.profile.json", "master.key.json", seed=7, temperature=0.8, top_p=0.95)
+    llm.create_completion(prompt, logits_processor=LogitsProcessorList([mark]), temperature=1.0)
+
+llama-cpp-python runs processors first, so this one applies temperature and truncation itself, draws the token and leaves it
+alone in the row; call the model with a temperature above 0 (with 0 it takes the same token, the only one left). One processor
+is one call: make a new one, or call `reset`, for the next prompt.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+from ._engine import check_vocab_size, follow
+from ._lib import Marker, NodeKey
+
+__all__ = ["WatermarkLogitsProcessor"]
+
+
+class WatermarkLogitsProcessor:
+    """`(input_ids [length], scores [vocab_size]) -> scores`; ids are prompt and output, the first call being the prompt."""
+
+    def __init__(
+        self, profile: dict[str, Any] | str | PathLike[str], key: NodeKey | str | PathLike[str], *, seed: int, **options: Any
+    ) -> None:
+        """`options` are those of `Marker.session`: account, marked, temperature, top_k, top_p, min_p."""
+        self._marker = Marker(profile, key)
+        self._session = self._marker.session(seed=seed, **options)
+        self._prompt: int | None = None
+
+    def reset(self) -> None:
+        """Ready for the next prompt."""
+        self._session.reset()
+        self._prompt = None
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        if self._prompt is None:
+            check_vocab_size(self._marker, len(scores))
+            self._prompt = len(input_ids)
+        follow(self._session, [int(token) for token in input_ids[self._prompt :]])
+        token = self._session.sample(scores)
+        scores[:] = float("-inf")
+        scores[token] = 0.0
+        return scores

@@ -1,0 +1,298 @@
+"""Marks on the device that holds the logits, which stay there::
+
+    from watermark_core.torch import Sampler
+
+    sampler = Sampler("chat.profile.json", "master.key.json", seeds=range(batch), device="cuda")
+    tokens = sampler.sample(logits)  # [batch, vocab_size] after temperature and truncation; -inf is a token that is out
+    sampler.accept(tokens)
+
+Words are those of `watermark_core.prf.ChaCha20V1`, bit for bit, and tokens those of `Session.sample` at temperature 1 with the
+same seed, except where two tokens are equal to the last bit of a double. Only token ids come back to the host, one per row.
+Profiles of the schemes `greenlist` and `gumbel`; use `Session` for the others.
+
+The keys of the layers are in memory of the device and of Python, which erases nothing; where that is too open, use `Session`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import torch
+
+from . import _keys
+from ._lib import InputError, Marker, ParameterError, green_threshold
+
+__all__ = ["Sampler", "chacha20_words"]
+
+_MASK = 0xFFFFFFFF
+_CONSTANTS = (0x61707865, 0x3320646E, 0x79622D32, 0x6B206574)  # "expand 32-byte k", RFC 8439 section 2.3
+_CERTAIN = 1.0 - 2.0**-23  # as the library: above it no mark has room in single precision
+
+
+def chacha20_words(key: torch.Tensor, nonce: torch.Tensor, n: int) -> torch.Tensor:
+    """Words of the tokens 0..n of every row, int64 in [0, 2^32), shape [rows, n].
+
+    `key` [rows, 8] and `nonce` [rows, 3] are int64 with 32-bit little-endian words, on one device. RFC 8439's block function:
+    token t has word t % 16 of block t / 16. On CUDA with Triton in one kernel, else in torch's integer arithmetic.
+    """
+    if key.is_cuda:
+        try:
+            from ._chacha20_triton import words
+        except ImportError:
+            pass
+        else:
+            return words(key, nonce, n)
+    return _chacha20_words(key, nonce, n)
+
+
+def _rotate(x: torch.Tensor, bits: int) -> torch.Tensor:
+    return ((x << bits) & _MASK) | (x >> (32 - bits))
+
+
+def _chacha20_words(key: torch.Tensor, nonce: torch.Tensor, n: int) -> torch.Tensor:
+    rows, blocks = key.shape[0], -(-n // 16)
+    shape = (4, rows, blocks)
+    constants = torch.tensor(_CONSTANTS, dtype=torch.int64, device=key.device)
+    counter = torch.arange(blocks, dtype=torch.int64, device=key.device).expand(1, rows, blocks)
+    start = (
+        constants.view(4, 1, 1).expand(shape),
+        key[:, :4].T.unsqueeze(2).expand(shape),
+        key[:, 4:].T.unsqueeze(2).expand(shape),
+        torch.cat([counter, nonce.T.unsqueeze(2).expand(3, rows, blocks)]),
+    )
+    # The four rows of the state; a quarter round of each column at once, then of each diagonal.
+    a, b, c, d = start
+    for _ in range(10):
+        for diagonal in (False, True):
+            if diagonal:
+                b, c, d = b.roll(-1, 0), c.roll(-2, 0), d.roll(-3, 0)
+            a = (a + b) & _MASK
+            d = _rotate(d ^ a, 16)
+            c = (c + d) & _MASK
+            b = _rotate(b ^ c, 12)
+            a = (a + b) & _MASK
+            d = _rotate(d ^ a, 8)
+            c = (c + d) & _MASK
+            b = _rotate(b ^ c, 7)
+            if diagonal:
+                b, c, d = b.roll(1, 0), c.roll(2, 0), d.roll(3, 0)
+    words = torch.cat([(row + first) & _MASK for row, first in zip((a, b, c, d), start, strict=True)])
+    return words.permute(1, 2, 0).reshape(rows, 16 * blocks)[:, :n]
+
+
+def _as_words(data: bytes) -> list[int]:
+    return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
+
+
+class _Layer:
+    """A layer under one row's key."""
+
+    def __init__(self, scheme: str, width: int, key: bytes) -> None:
+        self.scheme, self.width, self.key = scheme, width, _as_words(key)
+        self._context_key = _keys.context_key(key) if width > 4 else None
+
+    def nonce(self, context: Sequence[int]) -> list[int]:
+        if self._context_key is None:
+            return _as_words(b"".join(token.to_bytes(3, "little") for token in context).ljust(12, b"\0"))
+        message = b"".join(token.to_bytes(4, "little") for token in context)
+        return _as_words(hmac.digest(self._context_key, message, "sha256")[:12])
+
+
+class _Row:
+    """What the host knows of one sequence."""
+
+    def __init__(self, seed: int, layers: list[_Layer]) -> None:
+        # Draws that no key decides, as the library makes them of the seed.
+        draw = hashlib.sha256(b"watermark-draw-v1\0" + seed.to_bytes(8, "little")).digest()
+        self.draw_key, self.layers = _as_words(draw), layers
+        self.generated: list[int] = []
+        self.used: set[tuple[int, ...]] = set()
+
+    @property
+    def choosing(self) -> _Layer | None:
+        return next((layer for layer in self.layers if layer.scheme == "gumbel"), None)
+
+    def choosing_context(self, special: frozenset[int]) -> tuple[int, ...] | None:
+        return None if self.choosing is None else self.context(self.choosing.width, special)
+
+    def accept(self, token: int, special: frozenset[int]) -> None:
+        context = self.choosing_context(special)
+        if context is not None:
+            self.used.add(context)
+        self.generated.append(token)
+
+    def context(self, width: int, special: frozenset[int]) -> tuple[int, ...] | None:
+        """The last `width` generated tokens, unless there are fewer or one of them is special."""
+        if len(self.generated) < width:
+            return None
+        context = tuple(self.generated[len(self.generated) - width :])
+        return None if special.intersection(context) else context
+
+    def position(self) -> list[int]:
+        return [len(self.generated) & _MASK, len(self.generated) >> 32, 0]
+
+
+class Sampler:
+    """A batch of sequences, row i of every tensor being sequence i; `seeds` [rows] in [0, 2^64) as for `Session`.
+
+    `accounts` [rows] where a layer has a key per account; `marked` [rows] is true for every row where it is None.
+    """
+
+    def __init__(
+        self,
+        profile: dict[str, Any] | str | PathLike[str],
+        key: str | PathLike[str],
+        *,
+        seeds: Sequence[int],
+        accounts: Sequence[str] | None = None,
+        marked: Sequence[bool] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        node = _keys.node_bytes(key)
+        read = json.loads(Marker(profile, key).profile)  # all checks of profile and key
+        self._device = torch.device(device)
+        self._vocab_size = int(read["tokenizer"]["vocab_size"])
+        self._special = frozenset(read["tokenizer"]["special_token_ids"])
+        self._layers = read["layers"]
+        for layer in self._layers:
+            if layer.get("scheme") not in ("greenlist", "gumbel"):
+                has = layer.get("scheme") or layer.get("engine")
+                raise ParameterError(f"layer {layer['name']!r} is {has}; on a device greenlist and gumbel are, use Session")
+            if layer.get("per") == "account" and accounts is None:
+                raise InputError(f"layer {layer['name']!r} has a key per account; name the account of each row")
+        rows = len(seeds)
+        for name, given in (("accounts", accounts), ("marked", marked)):
+            if given is not None and len(given) != rows:
+                raise InputError(f"{len(given)} {name} for {rows} seeds")
+        known: dict[tuple[str, str], _Layer] = {}
+        self._rows: list[_Row] = []
+        for row, seed in enumerate(seeds):
+            layers = []
+            for layer in self._layers if marked is None or marked[row] else ():
+                account = accounts[row] if accounts is not None and layer.get("per") == "account" else None
+                path = _keys.layer_path(read["path"], layer["name"], account)
+                scheme, width = layer["scheme"], layer["width"]
+                if (path, scheme) not in known:
+                    known[path, scheme] = _Layer(scheme, width, _keys.prf_key(node, path, scheme, width))
+                layers.append(known[path, scheme])
+            self._rows.append(_Row(seed, layers))
+        special = sorted(token for token in self._special if token < self._vocab_size)
+        self._special_columns = torch.tensor(special, dtype=torch.int64, device=self._device)
+        if known:
+            at = next(at for at, row in enumerate(self._rows) if row.layers)
+            self._compare(Marker(profile, key), _Row(0, self._rows[at].layers), None if accounts is None else accounts[at])
+
+    def __repr__(self) -> str:
+        return f"Sampler(<{len(self._rows)} rows>, device={str(self._device)!r}, key=<not shown>)"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Sampler holds keys and is not pickled or copied; make it anew from profile and key")
+
+    @property
+    def generated(self) -> list[list[int]]:
+        """Tokens accepted so far, row by row."""
+        return [list(row.generated) for row in self._rows]
+
+    def process(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits [rows, vocab_size] in float32 as the reweighting layers leave them, for an engine that draws itself."""
+        self._check(logits)
+        return self._bend(logits.float(), self._rows)
+
+    def sample(self, logits: torch.Tensor) -> torch.Tensor:
+        """The next token of each row, int64 [rows] on the device, of logits [rows, vocab_size] after temperature and truncation.
+
+        Does not advance the sequences: calling it again gives the same tokens.
+        """
+        self._check(logits)
+        return self._draw(self._bend(logits.float(), self._rows), self._rows)
+
+    def accept(self, tokens: torch.Tensor | Sequence[int]) -> None:
+        """Appends the emitted token of each row."""
+        ids = [int(token) for token in (tokens.tolist() if isinstance(tokens, torch.Tensor) else tokens)]
+        if len(ids) != len(self._rows):
+            raise InputError(f"{len(ids)} tokens for {len(self._rows)} rows")
+        for at, token in enumerate(ids):
+            if not 0 <= token < self._vocab_size:
+                raise InputError(f"row {at}: token {token} is outside a vocabulary of {self._vocab_size}")
+        for row, token in zip(self._rows, ids, strict=True):
+            row.accept(token, self._special)
+
+    def _check(self, logits: torch.Tensor) -> None:
+        if tuple(logits.shape) != (len(self._rows), self._vocab_size):
+            raise InputError(f"logits are {list(logits.shape)}; [{len(self._rows)}, {self._vocab_size}] is needed")
+        if logits.device.type != self._device.type:
+            raise InputError(f"logits are on {logits.device}, this sampler is on {self._device}")
+        # A maximum is NaN if an entry is, +inf if one is, and -inf if no token is left.
+        wrong = ~torch.isfinite(logits.amax(1)) if logits.numel() else torch.zeros(0, dtype=torch.bool)
+        if bool(wrong.any()):
+            raise InputError(f"row {int(wrong.nonzero()[0])}: a logit is NaN or +inf, or none is finite")
+
+    def _tensor(self, values: Sequence[Any]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._device)
+
+    def _words(self, inputs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
+        keys, nonces = zip(*inputs, strict=True)
+        return chacha20_words(self._tensor(keys), self._tensor(nonces), self._vocab_size)
+
+    def _bend(self, logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+        greens = [(at, layer) for at, layer in enumerate(self._layers) if layer["scheme"] == "greenlist"]
+        if not greens or not rows:
+            return logits
+        left = logits > float("-inf")
+        free = torch.softmax(logits.double(), 1).amax(1) < _CERTAIN
+        for at, parameters in greens:
+            active, inputs = [], []
+            for index, row in enumerate(rows):
+                context = row.context(row.layers[at].width, self._special) if row.layers else None
+                if context is not None:
+                    active.append(index)
+                    inputs.append((row.layers[at].key, row.layers[at].nonce(context)))
+            if not active:
+                continue
+            index = self._tensor(active)
+            before, support = logits[index], left[index]
+            green = (self._words(inputs) < green_threshold(parameters["gamma"])) & support
+            # Special tokens are never favoured, nor does a hard list forbid them: a text must be able to end.
+            green[:, self._special_columns] = False
+            if parameters.get("hard"):
+                kept = green | ~green.any(1, keepdim=True)
+                kept[:, self._special_columns] = True
+                after = before.masked_fill(~kept, float("-inf"))
+            else:
+                after = torch.where(green, before + parameters["delta"], before)
+            logits = logits.index_copy(0, index, torch.where(free[index].unsqueeze(1), after, before))
+        return logits
+
+    def _draw(self, logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+        if not rows:
+            return self._tensor([])
+        inputs = []
+        for row in rows:
+            context = row.choosing_context(self._special)
+            layer = row.choosing
+            if layer is None or context is None or context in row.used:
+                inputs.append((row.draw_key, row.position()))
+            else:
+                inputs.append((layer.key, layer.nonce(context)))
+        # The Gumbel variable of (word + 1/2) / 2^32, in place: a batch of words is large.
+        noise = self._words(inputs).double().add_(0.5).mul_(2.0**-32).log_().neg_().log_()
+        return (logits.double() - noise).argmax(1)
+
+    def _compare(self, marker: Marker, row: _Row, account: str | None) -> None:
+        """Refuses a device, or a key derived here, that does not give what the library gives on a row of equal logits."""
+        usual = [token for token in range(min(self._vocab_size, 4096)) if token not in self._special]
+        session = marker.session(seed=0, account=account)
+        for token in usual[: max(layer["width"] for layer in self._layers)]:
+            row.accept(token, self._special)
+            session.accept(token)
+        equal = torch.zeros(1, self._vocab_size)
+        here = self._bend(equal.to(self._device), [row])
+        expected, bent = session.sample(equal[0].numpy()), equal.clone()
+        session.process(bent[0].numpy())
+        if int(self._draw(here, [row])) != expected or not torch.equal(here.cpu(), bent):
+            raise ParameterError(f"device {self._device} does not compute what the library computes; use Session")

@@ -1,0 +1,120 @@
+"""Marks in Hugging Face transformers::
+
+    from watermark_core.transformers import WatermarkingConfig
+
+    config = WatermarkingConfig("chat.profile.json", "master.key.json", seed=7)
+    output = model.generate(**inputs, do_sample=True, watermarking_config=config)
+    generated = output[:, inputs["input_ids"].shape[1] :]  # what `Detector.detect` takes, row by row
+
+The processor runs after temperature, top-k and top-p, on the distribution that is sampled. A profile with a choosing layer
+leaves one token in every row, which `generate` then has to draw; with reweighting layers alone `generate` draws from what they
+leave. Rows are sequences of their own, `num_return_sequences` included; prompts and left padding are no context. Assistant
+models work: the mark is a function of the sequence. Beam search is refused when its beams first change places, and
+`do_sample=False` must not be used: nothing tells the processor, and a choosing layer would sample at temperature 1.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from os import PathLike
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor
+from transformers.generation.configuration_utils import BaseWatermarkingConfig
+
+from ._engine import check_vocab_size, follow, force, has_choosing_layer, host_rows, row_seed
+from ._lib import InputError, Marker, NodeKey, process_batch, sample_batch
+
+__all__ = ["WatermarkLogitsProcessor", "WatermarkingConfig"]
+
+
+class WatermarkingConfig(BaseWatermarkingConfig):  # type: ignore[misc]
+    """What `generate(watermarking_config=...)` takes.
+
+    `seed` [0, 2^64) decides every draw that no key decides, and is new for each call of `generate` where it is None. The key
+    is in no representation of the configuration and in no file that transformers writes of it; loading such a file is an error.
+    """
+
+    def __init__(
+        self,
+        profile: dict[str, Any] | str | PathLike[str],
+        key: NodeKey | str | PathLike[str],
+        *,
+        seed: int | None = None,
+        account: str | None = None,
+        marked: bool = True,
+    ) -> None:
+        self._marker = Marker(profile, key)
+        self.seed, self.account, self.marked = seed, account, marked
+        self.validate()
+
+    def validate(self) -> None:
+        """Raises where no session could be opened."""
+        self._marker.session(seed=self.seed or 0, account=self.account, marked=self.marked)
+
+    def construct_processor(self, vocab_size: int, device: Any) -> WatermarkLogitsProcessor:
+        """The processor of one call of `generate`."""
+        check_vocab_size(self._marker, vocab_size)
+        seed = secrets.randbits(64) if self.seed is None else self.seed
+        return WatermarkLogitsProcessor(self._marker, seed=seed, account=self.account, marked=self.marked)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WatermarkingConfig:
+        # `generate` copies its configuration; this one has no state to share, and its key is copied nowhere.
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"seed": self.seed, "account": self.account, "marked": self.marked}
+
+    def to_json_string(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def __iter__(self) -> Any:
+        yield from self.to_dict().items()
+
+
+class WatermarkLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
+    """The processor of one call of `generate`: a session for each row, begun when it is first called.
+
+    `__call__`: ids [rows, length] with the prompt's, logits [rows, vocab_size]; returns logits of the same shape.
+    """
+
+    supports_continuous_batching = False  # its rows change places
+
+    def __init__(self, marker: Marker, *, seed: int, account: str | None = None, marked: bool = True) -> None:
+        self._marker, self._seed, self._account, self._marked = marker, seed, account, marked
+        self._chooses = has_choosing_layer(marker.profile) and marked
+        self._sessions: list[Any] = []
+        self._ids: torch.Tensor | None = None
+        self._prompt = 0
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if not self._sessions:
+            self._prompt = input_ids.shape[1]
+            self._sessions = [
+                self._marker.session(seed=row_seed(self._seed, row), account=self._account, marked=self._marked)
+                for row in range(input_ids.shape[0])
+            ]
+        if input_ids.shape[0] != len(self._sessions) or input_ids.shape[1] < self._prompt:
+            raise InputError(
+                f"{input_ids.shape[0]} rows of {input_ids.shape[1]} ids after {len(self._sessions)} rows with a prompt of "
+                f"{self._prompt}; a processor belongs to one call of generate"
+            )
+        self._follow(input_ids)
+        rows = host_rows(scores)
+        if self._chooses:
+            return force(scores, sample_batch(self._sessions, rows))
+        rows = rows.copy()
+        process_batch(self._sessions, rows)
+        return torch.from_numpy(rows).to(scores.device, scores.dtype)
+
+    def _follow(self, input_ids: torch.Tensor) -> None:
+        before, self._ids = self._ids, input_ids
+        if before is not None and torch.equal(input_ids[:, :-1], before):
+            for session, token in zip(self._sessions, input_ids[:, -1].tolist(), strict=True):
+                session.accept(token)
+            return
+        for session, generated in zip(self._sessions, input_ids[:, self._prompt :].tolist(), strict=True):
+            if follow(session, generated) and len(self._sessions) > 1:
+                raise InputError("rows of the batch changed places, as in beam search; marks need sampling (num_beams=1)")
