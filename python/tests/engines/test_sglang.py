@@ -1,18 +1,20 @@
-"""The part of the SGLang adapter that keeps sessions, driven as SGLang 0.5.23's source drives its sampler (read only): a batch of
-request ids, logits and positions in every step, chunked prompts, retracted requests. The sampler class itself and the plugin
-need an SGLang that imports, which takes CUDA; they are not run here.
+"""The part of the SGLang adapter that keeps sessions, driven as SGLang 0.5.23's source drives its sampler: a batch of request ids,
+logits and positions in every step, chunked prompts, retracted requests. Where SGLang imports (its sampler does without CUDA),
+its own sampler class too, registered by our plugin, with stand-ins for the server's global settings. No server was run.
 """
 
 import os
 import pathlib
 import sys
+import tempfile
 import types
 import unittest
+from unittest import mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import watermark_core as w
-from support import GREEN, GUMBEL, NODE, VOCAB, profile
+from support import GREEN, GUMBEL, NODE, VOCAB, lay, profile
 
 try:
     import torch
@@ -147,6 +149,57 @@ class Sampling(unittest.TestCase):
         seen = adapter._sample(lambda runner, output, given: (adapter._BATCH.get(), output, given), "runner", "output", batch)
         self.assertEqual(seen, (["x", "y"], "output", batch))
         self.assertIsNone(adapter._BATCH.get())
+
+
+class Sampler(unittest.TestCase):
+    def test_sglang_s_sampler_with_marks(self):
+        try:
+            import sglang.srt.layers.sampler as real
+            from sglang.srt.layers.logits_processor import LogitsProcessorOutput
+            from sglang.srt.plugins.hook_registry import HookRegistry
+            from sglang.srt.sampling.sampling_batch_info import SamplingBatchInfo
+        except ImportError as error:
+            self.skipTest(f"SGLang does not import here ({error})")
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        made, key = lay(pathlib.Path(folder.name))
+        self.enterContext(mock.patch.dict(os.environ, {"WATERMARK_PROFILE": str(made), "WATERMARK_KEY": str(key)}))
+        adapter.register()
+        self.assertIn("sglang.srt.model_executor.model_runner.ModelRunner.sample", HookRegistry._hooks)
+        space = types.SimpleNamespace
+        settings = space(
+            deterministic=space(rl_on_policy_target=None, enable_deterministic_inference=False),
+            kernel=space(sampling_backend="pytorch"),
+            features=space(sampling_mask_max_tokens=None),
+        )
+        self.enterContext(mock.patch.object(real, "get_exec", lambda: settings))
+        self.enterContext(mock.patch.object(real, "get_parallel", lambda: space(tp_group=space(device_group=None))))
+        self.enterContext(mock.patch.object(real, "is_dp_attention_enabled", lambda: False))
+        self.enterContext(mock.patch.object(real, "get_server_args", lambda: None))
+        sampler, n = real.create_sampler(adapter.BACKEND), 3
+        self.assertIsInstance(sampler, real.Sampler)
+        written = [[] for _ in range(n)]
+        for step in range(120):
+            logits = torch.stack([row(f"s{at}", step) for at in range(n)])
+            output = LogitsProcessorOutput(next_token_logits=logits.clone())
+            info = SamplingBatchInfo(
+                temperatures=torch.tensor([[0.9], [0.8], [1.0]]), top_ps=torch.tensor([0.95, 0.9, 1.0]),
+                top_ks=torch.tensor([60, 100, 1]), min_ps=torch.zeros(n), is_all_greedy=False, is_any_greedy=True,
+                need_top_p_sampling=True, need_top_k_sampling=True, need_min_p_sampling=False, vocab_size=VOCAB, device="cpu",
+            )  # fmt: skip
+            positions = torch.full((n,), 4 + step)
+
+            def sample(runner, given, batch, info=info, positions=positions):
+                return sampler(given, info, True, [0] * n, [None] * n, positions)
+
+            tokens = adapter._sample(sample, None, output, space(rids=["s0", "s1", "s2"])).tolist()
+            self.assertEqual(tokens[2], int(logits[2].argmax()))  # greedy
+            expected = torch.log_softmax(logits / info.temperatures, -1)[range(n), tokens]
+            torch.testing.assert_close(output.next_token_logprobs, expected, rtol=1e-4, atol=1e-4)
+            for text, token in zip(written, tokens, strict=True):
+                text.append(token)
+        for text, marked in zip(written, (True, True, False), strict=True):
+            self.assertEqual(w.Detector(profile(), NODE).detect([text]).detected, marked)
 
 
 if __name__ == "__main__":
