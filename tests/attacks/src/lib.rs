@@ -2,6 +2,7 @@
 //!
 //! A *document* is five answers under one key, tested as one: about 300 scored pairs. The detector sees text, so whatever an
 //! attacker writes is decoded and tokenised again.
+#![allow(clippy::cast_sign_loss, reason = "shares are not negative")]
 
 pub mod edits;
 pub mod forge;

@@ -96,7 +96,7 @@ fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut seen = Vec::new();
     names.for_each(|name| {
         if !seen.contains(&name) {
-            seen.push(name)
+            seen.push(name);
         }
     });
     seen
