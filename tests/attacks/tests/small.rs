@@ -17,7 +17,7 @@ fn lab(name: &str) -> (Lab, std::path::PathBuf) {
 #[test]
 fn a_narrow_list_is_stolen_and_forged_with() {
     let (lab, folder) = lab("forging");
-    let measures = forge::run(&lab, SEED, &[1, 4], &[400], 100).unwrap();
+    let measures = forge::run(&lab, SEED, &[1, 4], &[400], 60).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     assert!(measures.get("width 1, genuine", FOUND) >= 0.8, "{measures:?}");
     assert!(measures.get("width 1, nothing forged", FOUND) <= 0.1, "{measures:?}");
@@ -30,8 +30,8 @@ fn a_narrow_list_is_stolen_and_forged_with() {
 #[test]
 fn edits_weaken_and_a_list_scrubs_better_than_chance() {
     let (lab, folder) = lab("edits");
-    let edits = edits::run(&lab, SEED, &[0.1, 0.7], 100).unwrap();
-    let scrubbed = scrub::run(&lab, SEED, &[400], 100).unwrap();
+    let edits = edits::run(&lab, SEED, &[0.1, 0.7], 60).unwrap();
+    let scrubbed = scrub::run(&lab, SEED, &[400], 60).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     for layer in ["green list, width 1", "gumbel, width 4"] {
         let found = |edit: &str| edits.get(&format!("{layer}, {edit}"), FOUND);
@@ -50,7 +50,7 @@ fn edits_weaken_and_a_list_scrubs_better_than_chance() {
 #[test]
 fn the_exactly_one_key_rule_keeps_genuine_text_and_drops_forged() {
     let (lab, folder) = lab("separation");
-    let measures = separation::run(&lab, SEED, 4, 1600, 100).unwrap();
+    let measures = separation::run(&lab, SEED, 4, 800, 60).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     let accepted = |setting: &str| measures.get(&format!("4 keys, {setting}"), "accepted: under exactly one");
     assert!(accepted("genuine") >= 0.7, "{measures:?}");

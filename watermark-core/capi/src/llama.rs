@@ -86,8 +86,7 @@ pub extern "C" fn wm_llama_iface() -> *mut LlamaSamplerI {
 /// The state of a sampler: a copy of `session`, which stays yours. `init` is `llama_sampler_init` itself; clones of the sampler
 /// are made with it.
 ///
-///     llama_sampler_chain_add(chain, llama_sampler_init(wm_llama_iface(), ctx));
-///
+/// `llama_sampler_chain_add(chain, llama_sampler_init(wm_llama_iface(), ctx))`
 /// must be the last addition to the chain, in place of `dist` or `greedy`, after temperature and truncation, which the
 /// session's options then leave alone (their default). The sampler owns the state and frees it; do not touch `ctx` after
 /// `llama_sampler_free`. Feed it generated tokens only: where an application accepts the prompt's tokens too, as for
