@@ -1,10 +1,14 @@
 """A deployment and rows of logits for the tests."""
 
 import array
+import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import random
+import signal
+import threading
 
 import watermark_core as w
 
@@ -75,3 +79,16 @@ def write(seed, n, marker=None, **options):
 
 def vectors(name):
     return json.loads((VECTORS / name).read_text())
+
+
+@contextlib.contextmanager
+def interrupted(seconds):
+    """Sends this process an interrupt, as Ctrl-C does, after so long; also where whoever started it ignores interrupts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)

@@ -1,16 +1,14 @@
 """A suspect behind a real socket: what it answers is marked, or not."""
 
 import json
-import os
 import pathlib
-import signal
 import tempfile
 import threading
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import watermark_core as w
-from support import GREEN, NODE, lay, profile, text_of, write
+from support import GREEN, NODE, interrupted, lay, profile, text_of, write
 
 TOKEN = "sk-test-0123456789"
 
@@ -105,17 +103,11 @@ class Probe(unittest.TestCase):
         with self.assertRaises(w.WatermarkError):
             w.probe("http://127.0.0.1:9/v1", "suspect", "one text", self.folder / "bad")
 
-    @unittest.skipUnless(hasattr(signal, "SIGINT") and hasattr(os, "kill"), "needs signals")
     def test_an_interrupt_leaves_a_run_that_goes_on(self):
         server = self.serve()
-        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
         slow = {"requests_per_minute": 600, "concurrency": 1, "alpha": 1e-300, "futility": False}
-        try:
-            with self.assertRaises(KeyboardInterrupt):
-                self.ask(server, "run", **slow)
-        finally:
-            timer.join()
+        with interrupted(0.3), self.assertRaises(KeyboardInterrupt):
+            self.ask(server, "run", **slow)
         asked = len(server.seen)
         self.assertLess(asked, 30)
         found = self.ask(server, "run", **{**slow, "requests_per_minute": None})

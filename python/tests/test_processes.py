@@ -43,6 +43,17 @@ class Processes(unittest.TestCase):
         detector = w.Detector(profile(), NODE)
         tally = detector.tally()
         tally.add(write(1, 200))
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(60)
+        try:
+            # Where the other thread was quicker than the call, or a busy machine gave it no core, nothing was shown.
+            shown = any(self.turns(lambda: detector.report(tally, resample=20_000)) == (0, 1) for _ in range(20))
+        finally:
+            sys.setswitchinterval(before)
+        self.assertTrue(shown)
+
+    def turns(self, call):
+        """How often another thread got its turn before and during a call."""
         go, turns = threading.Event(), []
 
         def take_a_turn():
@@ -51,17 +62,12 @@ class Processes(unittest.TestCase):
 
         thread = threading.Thread(target=take_a_turn)
         thread.start()
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(60)
-        try:
-            go.set()
-            without = len(turns)
-            detector.report(tally, resample=20_000)
-            during = len(turns)
-        finally:
-            sys.setswitchinterval(before)
-            thread.join()
-        self.assertEqual((without, during), (0, 1))
+        go.set()
+        without = len(turns)
+        call()
+        during = len(turns)
+        thread.join()
+        return without, during
 
     def test_a_session_belongs_to_one_thread_at_a_time(self):
         # Two threads on one session: each call either works or says so; nothing is torn.

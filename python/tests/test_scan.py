@@ -1,16 +1,13 @@
 """Scans of files of token ids, and which account a text is from."""
 
 import json
-import os
 import pathlib
-import signal
 import tempfile
-import threading
 import unittest
 import warnings
 
 import watermark_core as w
-from support import GREEN, KEY, NODE, profile, write
+from support import GREEN, KEY, NODE, interrupted, profile, write
 
 
 class Scan(unittest.TestCase):
@@ -72,19 +69,13 @@ class Scan(unittest.TestCase):
             w.scan(self.folder / "nothing", *arguments[1:], self.folder / "other", **self.options)
         self.assertIn("does not exist", str(raised.exception))
 
-    @unittest.skipUnless(hasattr(signal, "SIGALRM"), "needs signals")
     def test_an_interrupt_stops_it_and_the_same_call_goes_on(self):
         texts = [(f"r{at}", write(at % 5, 120)) for at in range(400)] * 40
         arguments = self.lay((), texts)
         whole = w.scan(*arguments, self.folder / "whole", **self.options)
-        timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        try:
-            with self.assertRaises(KeyboardInterrupt):
-                for at in range(100):
-                    w.scan(*arguments, self.folder / f"run{at}", **self.options)
-        finally:
-            timer.join()
+        with interrupted(0.02), self.assertRaises(KeyboardInterrupt):
+            for at in range(100):
+                w.scan(*arguments, self.folder / f"run{at}", **self.options)
         self.assertEqual(w.scan(*arguments, self.folder / f"run{at}", **self.options).json, whole.json)
 
 
