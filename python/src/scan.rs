@@ -54,7 +54,7 @@ fn scan_files<'py>(
         inputs: Vec::new(),
         out,
         input_format: format,
-        select: Select { field, role },
+        select: Select::new(field, role).map_err(raise)?,
         alpha,
         memory,
         threads,
@@ -69,9 +69,6 @@ impl Asked {
     fn run(mut self, stop: &AtomicBool) -> Result<Vec<u8>> {
         if !(self.options.alpha > 0.0 && self.options.alpha < 1.0) {
             bail!("alpha is {}; it must be between 0 and 1", self.options.alpha);
-        }
-        if let Some(field) = self.options.select.field.as_ref().filter(|field| !field.starts_with('/')) {
-            bail!("field {field:?} is no JSON pointer, which begins with /, for example /text");
         }
         let files = self.profiles.iter().map(|path| Ok((path.clone(), read_profile(path)?)));
         let ids_given = self.options.input_format == InputFormat::Tokens;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use watermark_cli::files::{ProfileFile, read_key};
@@ -47,9 +47,7 @@ impl Stages {
     ) -> PyResult<Self> {
         let keys = keys.into_iter().map(|(name, text)| (name, Zeroizing::new(text))).collect::<Vec<_>>();
         let make = || -> Result<stages::Stages> {
-            if let Some(field) = field.as_ref().filter(|field| !field.starts_with('/')) {
-                bail!("field {field:?} is no JSON pointer, which begins with /, for example /text");
-            }
+            let select = Select::new(field, role)?;
             let format: InputFormat = input_format.parse()?;
             let files = profiles.iter().enumerate();
             let files = files.map(|(at, text)| ProfileFile::parse(text).with_context(|| format!("profiles[{at}]")));
@@ -64,7 +62,7 @@ impl Stages {
                 .iter()
                 .map(|(name, text)| Ok((name.clone(), parse_key_file(text).with_context(|| format!("key {name}"))?)));
             let keys = Keys::new(&profiles, &nodes.collect::<Result<Vec<_>>>()?, accounts.as_deref())?;
-            Ok(stages::Stages::new(profiles, keys, Select { field, role }, format))
+            Ok(stages::Stages::new(profiles, keys, select, format))
         };
         make().map(Self).map_err(raise)
     }

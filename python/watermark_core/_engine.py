@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._lib import InputError, Marker, Session
+from ._lib import InputError, Marker, Session, WatermarkError, sample_batch
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +78,14 @@ def follow(session: Session, generated: Sequence[int]) -> bool:
     for token in generated[same:]:
         session.accept(token)
     return same < len(known)
+
+
+def draw(sessions: Sequence[Session], rows: Any) -> list[int | None]:
+    """The next token of each row of an array [n, vocab_size]; None where a row cannot be drawn from, as its session's error says."""
+    try:
+        return list(sample_batch(sessions, rows))
+    except WatermarkError:
+        return [None if session.error else session.sample(row) for session, row in zip(sessions, rows, strict=True)]
 
 
 def host_rows(logits: torch.Tensor) -> Any:

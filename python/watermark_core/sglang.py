@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from ._engine import PROFILE, check_vocab_size, force, has_account_layer, host_rows, marker_from_environment
-from ._lib import InputError, Marker, Session, WatermarkError, sample_batch
+from ._engine import PROFILE, check_vocab_size, draw, force, has_account_layer, host_rows, marker_from_environment
+from ._lib import InputError, Marker, Session
 
 if TYPE_CHECKING:
     import torch
@@ -66,21 +66,15 @@ class Requests:
         if not rows:
             return {}
         sessions = [request.session for request in current if request is not None]
-        host = host_rows(logits[rows])
-        try:
-            return dict(zip(rows, sample_batch(sessions, host), strict=True))
-        except WatermarkError:
-            drawn = {}
-            for row, session, values in zip(rows, sessions, host, strict=True):
-                if session.error is None:
-                    drawn[row] = session.sample(values)
-                    continue
-                # A row that is broken for every sampler must not end the server.
-                _LOG.warning("a request goes on without a mark at one position: %s", session.error)
-                request = current[row]
-                if request is not None:
-                    self._reopen(request)
-            return drawn
+        drawn = {}
+        for row, session, token in zip(rows, sessions, draw(sessions, host_rows(logits[rows])), strict=True):
+            if token is not None:
+                drawn[row] = token
+                continue
+            # A row that is broken for every sampler must not end the server.
+            _LOG.warning("a request goes on without a mark at one position: %s", session.error)
+            self._reopen(session)
+        return drawn
 
     def emitted(self, tokens: torch.Tensor) -> None:
         """Notes what the engine took, [rows] of the last `draw`; read at the next one, when it is there without waiting."""
@@ -123,11 +117,11 @@ class Requests:
             request.prompt, request.accepted = position + 1, 0
         return request
 
-    def _reopen(self, request: _Request) -> None:
-        tokens = request.session.generated
-        request.session.reset()
+    def _reopen(self, session: Session) -> None:
+        tokens = session.generated
+        session.reset()
         for token in tokens:
-            request.session.accept(token)
+            session.accept(token)
 
 
 def _make_sampler() -> Any:

@@ -28,13 +28,14 @@ from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcess
 
 from ._engine import (
     check_vocab_size,
+    draw,
     force,
     has_account_layer,
     host_rows,
     marker_from_environment,
     profile_from_environment,
 )
-from ._lib import Session, WatermarkError, sample_batch
+from ._lib import Session
 
 try:
     from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor as LogitsProcessorV2
@@ -200,11 +201,7 @@ class WatermarkLogitsProcessor(LogitsProcessor, LogitsProcessorV2):  # type: ign
 
     def _force(self, logits: torch.Tensor, rows: list[int], chosen: torch.Tensor, sessions: list[Session]) -> list[int]:
         """Leaves the drawn token in each of `rows`; returns rows that could not be drawn from, which stay as they are."""
-        host = host_rows(chosen)
-        try:
-            tokens: list[int | None] = list(sample_batch(sessions, host))
-        except WatermarkError:
-            tokens = [None if session.error else session.sample(row) for session, row in zip(sessions, host, strict=True)]
+        tokens = draw(sessions, host_rows(chosen))
         good = [at for at, token in enumerate(tokens) if token is not None]
         drawn = [token for token in tokens if token is not None]
         if good:

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
 use watermark_core::scheme::Scheme;
-use watermark_lab::generate::{Generate, generate, generate_beside};
+use watermark_lab::generate::{Generate, generate_beside};
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 
@@ -60,7 +60,6 @@ pub fn answer(
     how: &Answering,
     progress: impl FnMut(usize),
 ) -> Result<Vec<Answer>> {
-    let prompt_ids = questions.iter().map(|question| prompt_ids(tokenizer, question)).collect::<Result<Vec<_>>>()?;
     let sessions = (0u64..).take(questions.len()).map(|i| {
         let options = SessionOptions {
             account: how.account.clone(),
@@ -71,24 +70,44 @@ pub fn answer(
         marker.session(&options)
     });
     let mut sessions: Vec<Session> = sessions.collect::<Result<_, _>>()?;
-    let options = Generate { max_new_tokens: how.max_new_tokens, batch_size: BATCH, eos_token_id: shipped::EOS };
     let pick = |session: &mut Session, logits: &[f32]| {
         let token = session.sample(logits).context("the model's logits cannot be sampled from")?;
         session.accept(token)?;
         Ok(token)
     };
+    let longest = how.max_new_tokens;
     let adfp = marker.profile().layers.iter().any(|layer| matches!(layer.scheme, Scheme::Adfp(_)));
-    let generated = if how.marked && adfp {
+    if how.marked && adfp {
         // The clean base stands for the student that a distiller would train.
         let proxy = shipped::base()?;
         let pick = |session: &mut Session, [row, proxy]: [&[f32]; 2]| {
             session.set_proxy(&softmax(proxy))?;
             pick(session, row)
         };
-        generate_beside([model, &proxy], &prompt_ids, &mut sessions, &options, pick, progress)?
+        answer_by([model, &proxy], tokenizer, questions, &mut sessions, longest, pick, progress)
     } else {
-        generate(model, &prompt_ids, &mut sessions, &options, pick, progress)?
-    };
+        let pick = |session: &mut Session, [row]: [&[f32]; 1]| pick(session, row);
+        answer_by([model], tokenizer, questions, &mut sessions, longest, pick, progress)
+    }
+}
+
+/// As [`answer`], with `pick` in place of sessions: it gets the state of a question's answer, one of `states`, and a row of logits
+/// [`vocab_size`] of each model, and gives the next token.
+///
+/// # Errors
+/// If a prompt does not fit the models' context, or `pick` fails.
+pub fn answer_by<const N: usize, S: Send>(
+    models: [&Model; N],
+    tokenizer: &Tokenizer,
+    questions: &[String],
+    states: &mut [S],
+    max_new_tokens: usize,
+    pick: impl Fn(&mut S, [&[f32]; N]) -> Result<u32> + Sync,
+    progress: impl FnMut(usize),
+) -> Result<Vec<Answer>> {
+    let prompt_ids = questions.iter().map(|question| prompt_ids(tokenizer, question)).collect::<Result<Vec<_>>>()?;
+    let options = Generate { max_new_tokens, batch_size: BATCH, eos_token_id: shipped::EOS };
+    let generated = generate_beside(models, &prompt_ids, states, &options, pick, progress)?;
     let answers = prompt_ids.into_iter().zip(generated).map(|(mut prompt_tokens, tokens)| {
         prompt_tokens.remove(0);
         let text = tokenizer.decode(&tokens)?;

@@ -7,8 +7,8 @@ use watermark_lab::{prompts, shipped};
 use watermark_radioactivity::lab::Lab;
 
 use crate::list::StolenList;
-use crate::writing::{loss, write};
-use crate::{Documents, HARVESTED, Measures, TESTED, greenlist};
+use crate::writing::{cost, write};
+use crate::{Documents, Measures, TESTED, greenlist, harvested};
 
 /// How many times its log-ratio the forger adds to a logit.
 const STRENGTH: f32 = 2.0;
@@ -42,12 +42,10 @@ pub fn run(lab: &Lab, seed: u64, widths: &[usize], harvests: &[usize], tested: u
         let own = write(lab, &base, &genuine.questions, seed, |draft, logits| draft.draw(logits))?;
         for (what, answers) in [("nothing forged", &own), ("genuine", &genuine.answers)] {
             let mut values = Documents::of(lab, &layer, answers)?.values().to_vec();
-            values.push(("nats per token to the teacher", loss(&teacher, &answers[..tested.min(100)])?));
+            values.push(cost(&teacher, answers)?);
             measures.add("forging", &format!("width {width}, {what}"), seed, &values);
         }
-        let marked = lab.teacher(&mark, true, HARVESTED + seed, most)?;
-        // Without a mark the width does not matter.
-        let unmarked = lab.teacher(&greenlist(1, seed)?, false, HARVESTED + 500 + seed, most)?;
+        let [marked, unmarked] = harvested(lab, &mark, seed, most)?;
         for &harvest in harvests {
             let list = StolenList::steal(width, &marked.answers[..harvest], &unmarked.answers[..harvest]);
             let (guesses, precision) = list.precision(&layer)?;
@@ -58,7 +56,7 @@ pub fn run(lab: &Lab, seed: u64, widths: &[usize], harvests: &[usize], tested: u
                 ("harvested tokens", tokens as f64),
                 ("pairs called green", guesses as f64),
                 ("of which are", precision),
-                ("nats per token to the teacher", loss(&teacher, &forged[..tested.min(100)])?),
+                cost(&teacher, &forged)?,
             ]);
             measures.add("forging", &format!("width {width}, {harvest} harvested answers"), seed, &values);
         }

@@ -1,22 +1,16 @@
 //! Framing: an innocent model is made to learn text that speaks for our key, and what the ledger of served answers says.
 
-use std::collections::HashSet;
-
 use anyhow::Result;
 use watermark_cli::generate::Answer;
 use watermark_cli::school::Lesson;
 use watermark_core::evidence::ledger::{Entry, LedgerKey};
 use watermark_core::key::{KeyPath, NodeKey};
-use watermark_lab::shipped;
+use watermark_lab::{prompts, shipped};
 use watermark_radioactivity::lab::{Data, Lab, Start};
 
 use crate::forge::forged;
 use crate::list::StolenList;
-use crate::neutralise::student_values;
-use crate::{HARVESTED, Measures, TESTED, greenlist, share};
-
-/// Answers in the innocent party's training data.
-const LEARNED: usize = 1200;
+use crate::{LEARNED, Measures, TESTED, greenlist, harvested, share, student_values};
 
 /// The ledger of served answers, read as whoever holds its key reads it.
 struct Served {
@@ -37,13 +31,10 @@ impl Served {
 
     /// Share of `texts` that the ledger has, as they stand. A salt belongs to one place, so every place is tried.
     fn has(&self, texts: &[String]) -> f64 {
-        let digests: HashSet<[u8; 32]> = self.entries.iter().map(|entry| entry.answer).collect();
-        share(texts, |text| {
-            self.entries.iter().any(|entry| {
-                let tried = Entry::new(&self.key, entry.index, text.as_bytes(), "", KeyPath::root(), 0);
-                digests.contains(&tried.answer)
-            })
-        })
+        let tried = |entry: &Entry, text: &str| {
+            Entry::new(&self.key, entry.index, text.as_bytes(), "", KeyPath::root(), entry.time_ms).answer
+        };
+        share(texts, |text| self.entries.iter().any(|entry| tried(entry, text) == entry.answer))
     }
 }
 
@@ -59,10 +50,9 @@ pub fn run(lab: &Lab, seed: u64, harvest: usize, asked: usize) -> Result<Measure
     let mut measures = Measures::default();
     let base = shipped::base()?;
     let mark = greenlist(1, seed)?;
-    let served = lab.teacher(&mark, true, HARVESTED + seed, harvest)?;
-    let unmarked = lab.teacher(&mark, false, HARVESTED + 500 + seed, harvest)?;
+    let [served, unmarked] = harvested(lab, &mark, seed, harvest)?;
     let list = StolenList::steal(1, &served.answers, &unmarked.answers);
-    let questions = watermark_lab::prompts::word_problems(TESTED + seed, LEARNED);
+    let questions = prompts::word_problems(TESTED + seed, LEARNED);
     let forged = Data { questions, answers: forged(lab, &base, &list, seed, LEARNED)? };
     let ledger = Served::new(seed, &served.answers);
     for (setting, data) in [("forged text", &forged), ("served text", &served.slice(0, LEARNED))] {
@@ -72,7 +62,7 @@ pub fn run(lab: &Lab, seed: u64, harvest: usize, asked: usize) -> Result<Measure
             "framing",
             &format!("a model that learned {setting}"),
             seed,
-            &student_values(lab, &mark, &answers)?,
+            &student_values(lab, &mark, &answers.answers)?,
         );
         let texts: Vec<String> = data.answers.iter().take(LOOKED_UP).map(|answer| answer.text.clone()).collect();
         let trimmed: Vec<String> = texts.iter().map(|text| text.trim().to_owned()).collect();

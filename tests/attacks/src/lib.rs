@@ -16,9 +16,11 @@ mod writing;
 
 use anyhow::Result;
 use watermark_cli::generate::Answer;
+use watermark_cli::school::Lesson;
 use watermark_core::detect::LayerDetector;
+use watermark_core::distill::{ModelSample, Round};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
-use watermark_radioactivity::lab::{Lab, Mark};
+use watermark_radioactivity::lab::{Data, Lab, Mark, Start, Student};
 
 /// Level at which a document counts as found: log10 of .001.
 pub const LOG10_FOUND: f64 = -3.0;
@@ -29,6 +31,9 @@ pub const DOCUMENT: usize = 5;
 /// Number of the prompts that harvested answers reply to; tested answers reply to others.
 const HARVESTED: u64 = 40_000;
 const TESTED: u64 = 41_000;
+
+/// Answers that a student learns.
+const LEARNED: usize = 1200;
 
 /// One measured value.
 #[derive(Clone, Debug)]
@@ -70,6 +75,39 @@ impl Measures {
 /// None for these parameters.
 pub fn greenlist(width: usize, key: u64) -> Result<Mark> {
     Ok(Mark { scheme: Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), width, key })
+}
+
+/// What an attacker has: `n` marked answers, and as many unmarked ones of the same model to other questions.
+fn harvested(lab: &Lab, mark: &Mark, seed: u64, n: usize) -> Result<[Data; 2]> {
+    // Unmarked answers are the same whatever the width.
+    let unmarked = lab.teacher(&greenlist(1, seed)?, false, HARVESTED + 500 + seed, n)?;
+    Ok([lab.teacher(mark, true, HARVESTED + seed, n)?, unmarked])
+}
+
+/// A student of marked answers, and what it learned.
+fn marked_student(lab: &Lab, mark: &Mark, seed: u64) -> Result<(Student, Data)> {
+    let learned = lab.teacher(mark, true, HARVESTED + seed, LEARNED)?;
+    let student = lab.student(Start::Base, None, &learned, &Lesson::fine_tuning(seed))?;
+    Ok((student, learned))
+}
+
+/// The closed-model test of a suspect's answers.
+fn student_values(lab: &Lab, mark: &Mark, answers: &[Answer]) -> Result<[(&'static str, f64); 3]> {
+    let layer = lab.layer(mark)?;
+    let texts = answers.iter().map(|answer| lab.tokenizer.encode(&answer.text)).collect::<Result<Vec<_>>>()?;
+    let mut sample = ModelSample::of_answers(&layer);
+    let round = Round {
+        prompts: answers.iter().map(|answer| &answer.prompt_tokens[..]).collect(),
+        answers: texts.iter().map(Vec::as_slice).collect(),
+        choices: Vec::new(),
+    };
+    sample.add_round(&layer, &round)?;
+    let finding = sample.test(&layer)?;
+    Ok([
+        ("log10 p, count weights", finding.log10_p),
+        ("log10 p, distinct pairs", finding.log10_p_distinct),
+        ("ln e", finding.ln_e),
+    ])
 }
 
 /// The demo's provenance layer.

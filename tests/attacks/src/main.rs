@@ -37,7 +37,7 @@ const ATTACKS: [(&str, Attack); 8] = [
     ("dilution", |lab, seed| edits::dilution(lab, seed, 1600, &[50, 100, 200, 400], 30)),
     ("separation", |lab, seed| separation::run(lab, seed, 8, 3000, 250)),
     ("neutralising", |lab, seed| neutralise::run(lab, seed, &[0.0, 0.5, 1.0, 2.0], 600)),
-    ("repetition", |lab, seed| repetition::run(lab, seed, &[0, 1000, 10_000, 100_000], 600)),
+    ("repetition", |lab, seed| repetition::run(lab, seed, &[1000, 10_000, 100_000], 600)),
     ("framing", |lab, seed| framing::run(lab, seed, 3000, 600)),
 ];
 

@@ -3,17 +3,14 @@
 
 use anyhow::Result;
 use candle_core::D;
-use watermark_cli::school::Lesson;
-use watermark_core::distill::{ModelSample, Round};
+use watermark_cli::generate::Answer;
 use watermark_lab::model::Model;
-use watermark_lab::shipped;
-use watermark_radioactivity::lab::{Data, Lab, Mark, Start};
+use watermark_lab::{prompts, shipped};
+use watermark_radioactivity::lab::{Data, Lab};
 
-use crate::writing::{loss, write};
-use crate::{HARVESTED, Measures, TESTED, greenlist};
+use crate::writing::{cost, write};
+use crate::{Measures, TESTED, greenlist, marked_student, student_values};
 
-/// Answers that the student learns.
-const LEARNED: usize = 1200;
 /// Contexts seen less often than this are left alone.
 const RARE: f32 = 3.0;
 
@@ -64,10 +61,15 @@ pub fn run(lab: &Lab, seed: u64, strengths: &[f32], asked: usize) -> Result<Meas
     let mut measures = Measures::default();
     let (base, teacher) = (shipped::base()?, shipped::teacher()?);
     let mark = greenlist(1, seed)?;
-    let learned = lab.teacher(&mark, true, HARVESTED + seed, LEARNED)?;
-    let student = lab.student(Start::Base, None, &learned, &Lesson::fine_tuning(seed))?;
+    let (student, learned) = marked_student(lab, &mark, seed)?;
     let difference = Difference::of(&base, &student.model, &learned)?;
-    let questions = watermark_lab::prompts::word_problems(TESTED + 300 + seed, asked);
+    let questions = prompts::word_problems(TESTED + 300 + seed, asked);
+    let mut report = |setting: &str, answers: &[Answer]| -> Result<()> {
+        let mut values = student_values(lab, &mark, answers)?.to_vec();
+        values.push(cost(&teacher, answers)?);
+        measures.add("neutralising", setting, seed, &values);
+        Ok(())
+    };
     for &strength in strengths {
         let answers = write(lab, &student.model, &questions, seed, |draft, logits| {
             let Some(&previous) = draft.tokens().last() else { return draft.draw(logits) };
@@ -75,40 +77,8 @@ pub fn run(lab: &Lab, seed: u64, strengths: &[f32], asked: usize) -> Result<Meas
             let row: Vec<f32> = row.collect();
             draft.draw(&row)
         })?;
-        let cost = loss(&teacher, &answers[..asked.min(100)])?;
-        let data = Data { questions: questions.clone(), answers };
-        let values = student_values(lab, &mark, &data)?;
-        measures.add("neutralising", &format!("strength {strength}"), seed, &values);
-        measures.add("neutralising", &format!("strength {strength}"), seed, &[("nats per token to the teacher", cost)]);
+        report(&format!("strength {strength}"), &answers)?;
     }
-    let clean = write(lab, &base, &questions, seed, |draft, logits| draft.draw(logits))?;
-    let cost = loss(&teacher, &clean[..asked.min(100)])?;
-    let data = Data { questions, answers: clean };
-    let mut values = student_values(lab, &mark, &data)?.to_vec();
-    values.push(("nats per token to the teacher", cost));
-    measures.add("neutralising", "the clean base itself", seed, &values);
+    report("the clean base itself", &write(lab, &base, &questions, seed, |draft, logits| draft.draw(logits))?)?;
     Ok(measures)
-}
-
-/// The closed-model test of a suspect's answers.
-pub(crate) fn student_values(lab: &Lab, mark: &Mark, data: &Data) -> Result<[(&'static str, f64); 3]> {
-    let layer = lab.layer(mark)?;
-    let texts = data.answers.iter().map(|answer| lab.tokenizer.encode(&answer.text)).collect::<Result<Vec<_>>>()?;
-    let finding = sample(&layer, data, &texts)?.test(&layer)?;
-    Ok([
-        ("log10 p, count weights", finding.log10_p),
-        ("log10 p, distinct pairs", finding.log10_p_distinct),
-        ("ln e", finding.ln_e),
-    ])
-}
-
-fn sample(layer: &watermark_core::detect::LayerDetector, data: &Data, texts: &[Vec<u32>]) -> Result<ModelSample> {
-    let mut sample = ModelSample::of_answers(layer);
-    let round = Round {
-        prompts: data.answers.iter().map(|answer| &answer.prompt_tokens[..]).collect(),
-        answers: texts.iter().map(Vec::as_slice).collect(),
-        choices: Vec::new(),
-    };
-    sample.add_round(layer, &round)?;
-    Ok(sample)
 }

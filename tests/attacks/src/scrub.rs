@@ -9,8 +9,8 @@ use watermark_lab::shipped;
 use watermark_radioactivity::lab::{Data, Lab};
 
 use crate::list::StolenList;
-use crate::writing::{loss, write};
-use crate::{Documents, HARVESTED, Measures, TESTED, greenlist, share};
+use crate::writing::{cost, write};
+use crate::{Documents, Measures, TESTED, greenlist, harvested, share};
 
 /// The scrubber looks at so many of its model's likeliest tokens.
 const CANDIDATES: usize = 10;
@@ -70,15 +70,11 @@ pub fn run(lab: &Lab, seed: u64, harvests: &[usize], tested: usize) -> Result<Me
     let layer = lab.layer(&mark)?;
     let most = harvests.iter().copied().max().unwrap_or(0);
     let genuine = lab.teacher(&mark, true, TESTED + seed, tested)?;
-    let marked = lab.teacher(&mark, true, HARVESTED + seed, most)?;
-    let unmarked = lab.teacher(&mark, false, HARVESTED + 500 + seed, most)?;
+    let [marked, unmarked] = harvested(lab, &mark, seed, most)?;
     let mut add = |setting: &str, answers: &[Answer]| -> Result<f64> {
         let changed = changed(&genuine.answers, answers);
         let mut values = Documents::of(lab, &layer, answers)?.values().to_vec();
-        values.extend([
-            ("changed tokens", changed),
-            ("nats per token to the teacher", loss(&teacher, &answers[..tested.min(100)])?),
-        ]);
+        values.extend([("changed tokens", changed), cost(&teacher, answers)?]);
         measures.add("scrubbing", setting, seed, &values);
         Ok(changed)
     };

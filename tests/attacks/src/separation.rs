@@ -7,7 +7,7 @@ use watermark_radioactivity::lab::Lab;
 
 use crate::forge::forged;
 use crate::list::StolenList;
-use crate::{DOCUMENT, Documents, HARVESTED, LOG10_FOUND, Measures, TESTED, greenlist, share};
+use crate::{DOCUMENT, Documents, HARVESTED, LOG10_FOUND, Measures, TESTED, greenlist, harvested, share};
 
 /// A second key must stay above this p.
 const LOG10_SECOND: f64 = -2.0;
@@ -56,9 +56,8 @@ pub fn run(lab: &Lab, seed: u64, keys: usize, harvest: usize, n: usize) -> Resul
     for (i, &key) in keys.iter().enumerate() {
         mixed.extend(lab.teacher(&greenlist(1, key)?, true, HARVESTED + 20 * seed + i as u64, part)?.answers);
     }
-    let unmarked = lab.teacher(&greenlist(1, seed)?, false, HARVESTED + 500 + seed, harvest)?.answers;
     let first = keys.first().copied().unwrap_or(seed);
-    let single = lab.teacher(&greenlist(1, first)?, true, HARVESTED + seed, harvest)?.answers;
+    let [single, unmarked] = harvested(lab, &greenlist(1, first)?, seed, harvest)?.map(|data| data.answers);
     let genuine = lab.teacher(&greenlist(1, first)?, true, TESTED + seed, n)?.answers;
     let cases = [
         ("genuine", genuine),

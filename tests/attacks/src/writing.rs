@@ -1,17 +1,13 @@
 //! Text that an attacker has a model write.
 
 use anyhow::Result;
-use watermark_cli::generate::{Answer, prompt_ids};
+use watermark_cli::generate::{Answer, answer_by};
 use watermark_core::mark::{Marker, Session, SessionOptions};
-use watermark_lab::generate::{Generate, generate};
 use watermark_lab::model::Model;
 use watermark_lab::shipped;
 use watermark_radioactivity::lab::{Lab, MAX_NEW_TOKENS, SAMPLING};
 
 use crate::gumbel;
-
-/// Sequences side by side.
-const BATCH: usize = 256;
 
 /// One answer in the making, drawn without any mark.
 pub(crate) struct Draft {
@@ -41,7 +37,6 @@ pub(crate) fn write(
     seed: u64,
     pick: impl Fn(&mut Draft, &[f32]) -> Result<u32> + Sync,
 ) -> Result<Vec<Answer>> {
-    let prompts = questions.iter().map(|question| prompt_ids(&lab.tokenizer, question)).collect::<Result<Vec<_>>>()?;
     // The layer is there for the session's sake; nothing is marked.
     let mark = gumbel(0);
     let marker = Marker::new(lab.profile(&mark)?, &Lab::key(&mark))?;
@@ -51,23 +46,24 @@ pub(crate) fn write(
         Ok(Draft { session: marker.session(&options)?, index })
     });
     let mut drafts = drafts.collect::<Result<Vec<_>>>()?;
-    let options = Generate { max_new_tokens: MAX_NEW_TOKENS, batch_size: BATCH, eos_token_id: shipped::EOS };
-    let pick = |draft: &mut Draft, logits: &[f32]| {
+    let pick = |draft: &mut Draft, [logits]: [&[f32]; 1]| {
         let token = pick(draft, logits)?;
         draft.session.accept(token)?;
         Ok(token)
     };
-    let written = generate(model, &prompts, &mut drafts, &options, pick, |_| ())?;
-    let answers = prompts.into_iter().zip(written).map(|(mut prompt_tokens, tokens)| {
-        prompt_tokens.remove(0);
-        let text = lab.tokenizer.decode(&tokens)?;
-        Ok(Answer { prompt_tokens, tokens, text })
-    });
-    answers.collect()
+    answer_by([model], &lab.tokenizer, questions, &mut drafts, MAX_NEW_TOKENS, pick, |_| ())
 }
 
-/// How well `model` expects `answers`, in nats per token: what an attack costs in quality.
-pub(crate) fn loss(model: &Model, answers: &[Answer]) -> Result<f64> {
+/// Answers whose loss is measured.
+const COSTED: usize = 100;
+
+/// How well the genuine teacher expects the first answers: what an attack costs in quality.
+pub(crate) fn cost(teacher: &Model, answers: &[Answer]) -> Result<(&'static str, f64)> {
+    Ok(("nats per token to the teacher", loss(teacher, &answers[..answers.len().min(COSTED)])?))
+}
+
+/// How well `model` expects `answers`, in nats per token.
+fn loss(model: &Model, answers: &[Answer]) -> Result<f64> {
     let (mut sum, mut n) = (0.0, 0.0);
     for answer in answers.iter().filter(|answer| !answer.tokens.is_empty()) {
         let whole = [&[shipped::EOS], &answer.prompt_tokens[..], &answer.tokens[..]].concat();

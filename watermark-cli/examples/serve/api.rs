@@ -18,7 +18,7 @@ use watermark_cli::files::random;
 use watermark_core::mark::Sampling;
 
 use crate::accounts::Accounts;
-use crate::writing::{Order, Writer, Written};
+use crate::writing::{Begun, Order, Writer, Written};
 
 /// Longer requests are refused.
 const MAX_BODY: usize = 1 << 20;
@@ -175,7 +175,7 @@ fn order(shared: &Shared, kind: Kind, headers: &HeaderMap, body: &str) -> Result
 async fn answer(shared: &Arc<Shared>, kind: Kind, headers: &HeaderMap, body: &str) -> Result<Response, Refusal> {
     let (order, stream) = order(shared, kind, headers, body)?;
     // Invalid parameters are told before anything is sent.
-    order.validate(&shared.writer).map_err(|error| bad(format!("{error:#}")))?;
+    let begun = shared.writer.begin(order).map_err(|error| bad(format!("{error:#}")))?;
     let waiting = Arc::clone(&shared.waiting).try_acquire_owned().map_err(|_| {
         Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting; come back in a second".to_owned())
     })?;
@@ -185,21 +185,21 @@ async fn answer(shared: &Arc<Shared>, kind: Kind, headers: &HeaderMap, body: &st
     let frame = Frame { kind, id };
     let writer = Arc::clone(&shared.writer);
     if stream {
-        return Ok(streamed(writer, order, frame, core));
+        return Ok(streamed(writer, begun, frame, core));
     }
     let written = tokio::task::spawn_blocking(move || {
         let _core = core;
-        writer.write(&order, |_| true)
+        writer.write(begun, |_| true)
     });
     let written = written.await.map_err(|error| internal(&error.into()))?.map_err(|error| internal(&error))?;
     Ok(Json(frame.whole(&written)).into_response())
 }
 
-fn streamed(writer: Arc<Writer>, order: Order, frame: Frame, core: OwnedSemaphorePermit) -> Response {
+fn streamed(writer: Arc<Writer>, begun: Begun, frame: Frame, core: OwnedSemaphorePermit) -> Response {
     let (send, receive) = mpsc::channel::<String>(PIECES);
     tokio::task::spawn_blocking(move || {
         let _core = core;
-        let written = writer.write(&order, |piece| send.blocking_send(frame.piece(piece).to_string()).is_ok());
+        let written = writer.write(begun, |piece| send.blocking_send(frame.piece(piece).to_string()).is_ok());
         // A client that has gone misses nothing by these.
         let _ = match written {
             // Only now is the answer in the ledger.

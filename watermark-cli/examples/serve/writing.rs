@@ -21,23 +21,12 @@ pub(crate) struct Order {
     pub(crate) seed: u64,
 }
 
-impl Order {
-    /// Whether an answer can be begun: the prompt fits, the parameters are valid.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub(crate) fn validate(&self, writer: &Writer) -> Result<()> {
-        let prompt = prompt_ids(&writer.tokenizer, &self.prompt)?;
-        let most = writer.model.config().context_len;
-        ensure!(prompt.len() < most, "the prompt has {} tokens; the model takes {}", prompt.len(), most - 1);
-        writer.marker.session(&self.session())?;
-        Ok(())
-    }
-
-    fn session(&self) -> SessionOptions {
-        let Self { account, marked, sampling, seed, .. } = self;
-        SessionOptions { account: Some(account.clone()), marked: *marked, seed: *seed, sampling: *sampling }
-    }
+/// A request whose answer can be written: the prompt fits, the parameters are valid.
+pub(crate) struct Begun {
+    account: String,
+    prompt: Vec<u32>,
+    max_tokens: usize,
+    session: Session,
 }
 
 /// What was served.
@@ -66,34 +55,45 @@ struct Draft<F> {
 }
 
 impl Writer {
+    /// Looks at everything in a request that can be wrong.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn begin(&self, order: Order) -> Result<Begun> {
+        let Order { prompt, account, marked, max_tokens, sampling, seed } = order;
+        let prompt = prompt_ids(&self.tokenizer, &prompt)?;
+        let most = self.model.config().context_len;
+        ensure!(prompt.len() < most, "the prompt has {} tokens; the model takes {}", prompt.len(), most - 1);
+        let options = SessionOptions { account: Some(account.clone()), marked, seed, sampling };
+        Ok(Begun { account, prompt, max_tokens, session: self.marker.session(&options)? })
+    }
+
     /// Writes an answer; every piece goes to `tell` as soon as it is text, and the answer ends early once that returns
     /// `false`: nobody listens any more. The ledger has what was told when this returns.
     ///
     /// # Errors
-    /// If the prompt does not fit, the parameters are invalid, or the ledger cannot be written.
-    pub(crate) fn write(&self, order: &Order, tell: impl FnMut(&str) -> bool + Send) -> Result<Written> {
-        let prompt = prompt_ids(&self.tokenizer, &order.prompt)?;
-        let session = self.marker.session(&order.session())?;
+    /// If the ledger cannot be written.
+    pub(crate) fn write(&self, begun: Begun, tell: impl FnMut(&str) -> bool + Send) -> Result<Written> {
+        let Begun { account, prompt, max_tokens, session } = begun;
         let mut drafts = [Draft { session, tell, text: String::new(), ended: false }];
-        let options = Generate { max_new_tokens: order.max_tokens, batch_size: 1, eos_token_id: shipped::EOS };
-        let (model, prompts) = (&self.model, [prompt]);
-        let written =
-            generate(model, &prompts, &mut drafts, &options, |draft, logits| self.step(draft, logits), |_| ())?;
+        let options = Generate { max_new_tokens: max_tokens, batch_size: 1, eos_token_id: shipped::EOS };
+        let prompts = [prompt];
+        generate(&self.model, &prompts, &mut drafts, &options, |draft, logits| self.step(draft, logits), |_| ())?;
         let [mut draft] = drafts;
-        let tokens = written.first().map_or(&[][..], Vec::as_slice);
         // What was held back as the beginning of a character is now all there will be of it.
-        self.tell(&mut draft, tokens, true)?;
+        self.tell(&mut draft, true)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         self.ledger
             .submit(Served {
                 answer: draft.text.clone().into_bytes(),
-                account: order.account.clone(),
+                account,
                 key: self.marker.profile().path.clone(),
                 time_ms: u64::try_from(since.as_millis())?,
             })?
             .wait()?;
         let prompt_tokens = prompts.first().map_or(0, Vec::len);
-        Ok(Written { text: draft.text, prompt_tokens, tokens: tokens.len(), ended: draft.ended })
+        let tokens = draft.session.generated().len();
+        Ok(Written { text: draft.text, prompt_tokens, tokens, ended: draft.ended })
     }
 
     fn step<F: FnMut(&str) -> bool>(&self, draft: &mut Draft<F>, logits: &[f32]) -> Result<u32> {
@@ -103,13 +103,12 @@ impl Writer {
             return Ok(token);
         }
         draft.session.accept(token)?;
-        let tokens = draft.session.generated().to_vec();
-        Ok(if self.tell(draft, &tokens, false)? { token } else { shipped::EOS })
+        Ok(if self.tell(draft, false)? { token } else { shipped::EOS })
     }
 
-    /// Tells what is new in the text of `tokens`; whether anybody listens. An unfinished character waits for its other bytes.
-    fn tell<F: FnMut(&str) -> bool>(&self, draft: &mut Draft<F>, tokens: &[u32], last: bool) -> Result<bool> {
-        let text = self.tokenizer.decode(tokens)?;
+    /// Tells what is new in the text; whether anybody listens. An unfinished character waits for its other bytes.
+    fn tell<F: FnMut(&str) -> bool>(&self, draft: &mut Draft<F>, last: bool) -> Result<bool> {
+        let text = self.tokenizer.decode(draft.session.generated())?;
         let new = match text.strip_prefix(draft.text.as_str()) {
             Some(new) if last || !new.ends_with(char::REPLACEMENT_CHARACTER) => new,
             _ => return Ok(true),

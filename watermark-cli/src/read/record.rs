@@ -1,5 +1,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
+use anyhow::bail;
+
 use super::{ReadError, ReadErrorKind};
 
 /// One unit of input: a text, or a prompt with its answer.
@@ -166,4 +168,17 @@ pub struct Select {
     pub field: Option<String>,
     /// The role whose turns count in a conversation, instead of the assistant's.
     pub role: Option<String>,
+}
+
+impl Select {
+    /// Both as a caller gives them.
+    ///
+    /// # Errors
+    /// If `field` is no JSON pointer.
+    pub fn new(field: Option<String>, role: Option<String>) -> anyhow::Result<Self> {
+        if let Some(field) = field.as_ref().filter(|field| !field.starts_with('/')) {
+            bail!("field {field:?} is no JSON pointer, which begins with /, for example /text");
+        }
+        Ok(Self { field, role })
+    }
 }

@@ -137,11 +137,7 @@ pub unsafe extern "C" fn wm_session_sample(
     n: usize,
     token: *mut u32,
 ) -> WmStatus {
-    step(session, |session| {
-        check_row(n, session.vocab_size())?;
-        let (logits, token) = (slice(logits, n, "logits")?, exclusive(token, "token")?);
-        Ok(move |session: &mut Session| session.sample(logits).map(|drawn| *token = drawn))
-    })
+    draw(session, logits, n, token, Session::sample)
 }
 
 /// As `wm_session_sample` where only some tokens are left, after a truncation elsewhere: `ids` and `logits` [n], aligned, ids
@@ -202,11 +198,7 @@ pub unsafe extern "C" fn wm_session_draft(
     n: usize,
     token: *mut u32,
 ) -> WmStatus {
-    step(session, |session| {
-        check_row(n, session.vocab_size())?;
-        let (logits, token) = (slice(logits, n, "logits")?, exclusive(token, "token")?);
-        Ok(move |session: &mut Session| session.draft(logits).map(|drawn| *token = drawn))
-    })
+    draw(session, logits, n, token, Session::draft)
 }
 
 /// Puts a draft token that was not drawn here at the end of the sequence until `wm_session_verify`.
@@ -369,6 +361,21 @@ where
         let session = exclusive(session, "session")?;
         let call = prepare(&session.inner)?;
         session.run(call)
+    })
+}
+
+/// A call that gives a token for a row.
+unsafe fn draw(
+    session: *mut WmSession,
+    logits: *const f32,
+    n: usize,
+    token: *mut u32,
+    call: fn(&mut Session, &[f32]) -> watermark_core::Result<u32>,
+) -> WmStatus {
+    step(session, |session| {
+        check_row(n, session.vocab_size())?;
+        let (logits, token) = (slice(logits, n, "logits")?, exclusive(token, "token")?);
+        Ok(move |session: &mut Session| call(session, logits).map(|drawn| *token = drawn))
     })
 }
 

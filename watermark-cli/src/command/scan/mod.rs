@@ -182,12 +182,10 @@ impl Args {
         if self.shard.is_some() && !self.partials {
             bail!("--shard makes a part for `watermark merge`; add --partials, and leave the key to `merge`");
         }
-        if self.field.as_ref().is_some_and(|field| !field.starts_with('/')) {
-            bail!("--field is a JSON pointer, which begins with /, for example /text");
-        }
+        let select = Select::new(self.field.clone(), self.role.clone()).context("--field")?;
         let profiles = self.profiles.read(&self.tokenizer, self.input_format == InputFormat::Tokens)?;
         if self.partials {
-            let options = self.options()?;
+            let options = self.options(select)?;
             stop_on_interrupt()?;
             let part = self.shard.unwrap_or(Part { number: 1, of: 1 });
             let watch = Watch::new(&options.out, self.cost.json);
@@ -202,7 +200,7 @@ impl Args {
             });
         }
         let keys = self.keys.read(&profiles)?;
-        let options = self.options()?;
+        let options = self.options(select)?;
         stop_on_interrupt()?;
         let marks = Marks { profiles: &profiles, keys: &keys };
         let watch = Watch::new(&options.out, self.cost.json);
@@ -210,7 +208,7 @@ impl Args {
         finish(watch.outcome(outcome)?, &self.cost)
     }
 
-    fn options(&self) -> Result<Options> {
+    fn options(&self, select: Select) -> Result<Options> {
         let out = &self.cost.out;
         let mut named: Vec<PathBuf> = self.inputs.iter().filter(|path| path.as_os_str() != "-").cloned().collect();
         let mut inputs = Vec::new();
@@ -227,7 +225,7 @@ impl Args {
             inputs,
             out: out.clone(),
             input_format: self.input_format,
-            select: Select { field: self.field.clone(), role: self.role.clone() },
+            select,
             alpha: self.cost.alpha,
             memory: self.cost.memory,
             threads: self.cost.threads(),
