@@ -17,8 +17,7 @@ struct Marker(mark::Marker);
 impl Marker {
     #[new]
     fn new(profile: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let given::GivenProfile { profile, .. } = given::profile(profile)?;
-        mark::Marker::new(profile, &given::node_key(key)?).map(Self).map_err(raise_core)
+        mark::Marker::new(given::profile(profile)?.file.profile, &given::node_key(key)?).map(Self).map_err(raise_core)
     }
 
     /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two

@@ -1,7 +1,8 @@
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import Any, Literal, NoReturn, final
 
+import pandas
 from typing_extensions import Buffer
 
 # Paths; profiles; keys; what `Detector.detect` takes.
@@ -36,6 +37,7 @@ __all__ = [
     "Verified",
     "WatermarkError",
     "__version__",
+    "attribute_records",
     "benjamini_yekutieli",
     "clopper_pearson",
     "e_bh",
@@ -199,6 +201,14 @@ class Detector:
         resample: int = ...,
     ) -> Report: ...
     def highlight(self, record: _Record, *, alpha: float = 1e-6, resample: int = ...) -> Highlight: ...
+    def fresh_log10_p(
+        self,
+        records: Iterable[_Record],
+        *,
+        weights: _Weights = "none",
+        exclude: Literal["record", "run"] = "record",
+        resample: int = ...,
+    ) -> list[list[float]]: ...
     def tally(self) -> Tally: ...
     def report(self, tally: Tally, *, alpha: float = 1e-6, weights: _Weights = "none", resample: int = ...) -> Report: ...
     @property
@@ -301,6 +311,7 @@ class Report:
     def spans(self) -> list[Span]: ...
     def to_dict(self) -> dict[str, Any]: ...
     def _repr_html_(self) -> str: ...
+    def to_frame(self, of: Literal["pooled", "per_record", "spans"] = "pooled") -> pandas.DataFrame: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Finding: ...
     def __iter__(self) -> Iterator[Finding]: ...
@@ -401,6 +412,7 @@ def probe_endpoint(
     timeout: float,
     max_retries: int,
     futility: bool,
+    progress: Callable[[dict[str, Any]], object] | None,
 ) -> tuple[str, list[str]]: ...
 
 # Scans of files, for watermark_core.corpus
@@ -419,7 +431,17 @@ def scan_files(
     alpha: float,
     memory: int,
     threads: int | None,
+    progress: Callable[[dict[str, Any]], object] | None,
 ) -> bytes: ...
+def attribute_records(
+    records: Iterable[_Record],
+    profile: _Profile,
+    key: _Key,
+    accounts: Sequence[str],
+    *,
+    tokenizer: _Path | None,
+    alpha: float,
+) -> tuple[bytes, list[str]]: ...
 
 # What a word means
 
