@@ -130,8 +130,8 @@ class Plots(unittest.TestCase):
             detector = w.Detector(*lay(pathlib.Path(folder), GREEN))
             tokens = write(1, 200, w.Marker(profile(GREEN), NODE))
             records = [{"prompt": "w1 w2 w3", "completion": text_of(tokens)}]
-            plot.evidence(detector, records, exclude="run", ax=self.ax)
-            self.assertEqual(self.ax.lines[0].get_xdata()[-1], detector.detect(records, exclude="run")[0].n_scored)
+            plot.evidence(detector, records, ax=self.ax)
+            self.assertEqual(self.ax.lines[0].get_xdata()[-1], detector.detect(records)[0].n_scored)
             self.assertEqual(len(detector.fresh_log10_p(records, exclude="run", resample=7)[0]), 7)
 
 

@@ -37,7 +37,6 @@ def evidence(
     *,
     layer: str | None = None,
     alpha: float = 1e-6,
-    exclude: Literal["record", "run"] = "record",
     points: int = 30,
     label: str | None = None,
     ax: Axes | None = None,
@@ -45,14 +44,13 @@ def evidence(
     """log10 of the e-value against the number of distinct pairs, as one record comes after another.
 
     Null hypothesis: the records are independent of the key. The curve then ever reaches 1/alpha, which is drawn, with probability at most
-    alpha, wherever one stops.
+    alpha, wherever one stops. Pairs of a record's own prompt do not count; those of later prompts cannot be taken back.
 
     Args:
         detector: Profile or scheme, and key.
         records: Records in their order, as `Detector.detect` takes them.
         layer: Name of the layer; by default the first one.
         alpha: The level that is drawn.
-        exclude: As for `Detector.detect`.
         points: Looks at the evidence, each of which detects anew in the records up to there.
         label: Entry in the legend.
         ax: Where to draw.
@@ -62,7 +60,7 @@ def evidence(
         raise ParameterError(f"points is {points} and alpha {alpha}; at least 1 and between 0 and 1 are needed")
     records = list(records)
     ends = sorted({math.ceil(len(records) * look / points) for look in range(1, points + 1)})
-    found = [detector.detect(records[:end], exclude=exclude, resample=0)[at] for end in ends if end]
+    found = [detector.detect(records[:end], resample=0)[at] for end in ends if end]
     scored = [0, *(finding.n_scored for finding in found)]
     digits = [0.0, *((finding.ln_e or 0.0) / math.log(10) for finding in found)]
     ax = _axes(ax)
@@ -115,14 +113,15 @@ def fresh_keys(
     expected = [len(fresh) * (10**-start - 10 ** -(start + _BIN)) for start in bins[:-1]]
     ax.plot(middles, expected, color="0.3", linewidth=1, label="independent of the key")
     ax.axvline(real, color="C3", linewidth=2, label=f"the key: log10 p = {-real:.1f}" if real else "the key: log10 p = 0")
-    if real > 3 * max(_LINEAR, max(digits)):
+    far = real > 3 * max(_LINEAR, max(digits))
+    if far:
         ax.set_xscale("symlog", linthresh=_LINEAR, linscale=2)
         ticks = [0, 1, 2, 3, *(10**power for power in range(1, math.ceil(math.log10(real)) + 1))]
         ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         ax.set_xlim(0, 2 * real)
     ax.set_xlabel("-log10 p")
     ax.set_ylabel("keys")
-    ax.legend()
+    ax.legend(loc="upper center" if far else "upper right")
     return ax
 
 
