@@ -1,14 +1,15 @@
-//! Keys and the PRF. No secret leaves an object of these classes.
+//! Keys and the PRF. No secret leaves an object of these classes, but through [`write_key_words`].
 
 use std::path::PathBuf;
 
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use watermark_core::key;
 use watermark_core::prf;
 use zeroize::Zeroizing;
 
 use crate::error::{ParameterError, raise_core};
-use crate::given::{key_file, token_ids};
+use crate::given::{self, key_file, token_ids};
 use crate::work::not_pickled;
 
 /// The secret of one node of the key tree, with its path.
@@ -112,6 +113,11 @@ impl ChaCha20V1 {
         Ok(words)
     }
 
+    /// The nonce of a context as RFC 8439 has it, in little-endian words.
+    fn nonce(&self, context: &Bound<'_, PyAny>) -> PyResult<[u32; 3]> {
+        Ok(self.context(context)?.nonce())
+    }
+
     /// The 16 words that belong to the context alone.
     fn context_words(&self, context: &Bound<'_, PyAny>) -> PyResult<[u32; 16]> {
         Ok(self.0.context_words(self.context(context)?))
@@ -137,9 +143,46 @@ impl ChaCha20V1 {
     }
 }
 
-/// Adds the classes to the module.
+/// The node of a key in any of its forms, read once.
+#[pyfunction]
+fn node_key(key: &Bound<'_, PyAny>) -> PyResult<NodeKey> {
+    given::node_key(key).map(NodeKey)
+}
+
+/// The PRF of a profile's layer; `account` for a layer with a key per account.
+#[pyfunction]
+#[pyo3(signature = (profile, key, layer, account=None))]
+fn layer_prf(
+    profile: &Bound<'_, PyAny>,
+    key: &Bound<'_, PyAny>,
+    layer: &str,
+    account: Option<&str>,
+) -> PyResult<ChaCha20V1> {
+    let profile = given::profile(profile)?.file.profile;
+    let named = profile.layers.iter().find(|of_profile| of_profile.name == layer);
+    let named = named.ok_or_else(|| ParameterError::new_err(format!("the profile has no layer {layer:?}")))?;
+    let key = profile.prf_key(named, &given::node_key(key)?, account).map_err(raise_core)?;
+    prf::ChaCha20V1::new(&key, named.width).map(ChaCha20V1).map_err(raise_core)
+}
+
+/// Writes the eight words of a PRF's key into a row of int64 that the caller hands in, and erases: the one way out for a secret, for
+/// words that are computed on a device.
+#[pyfunction]
+fn write_key_words(py: Python<'_>, prf: &ChaCha20V1, out: &Bound<'_, PyAny>) -> PyResult<()> {
+    let row: PyBuffer<i64> = PyBuffer::get(out)?;
+    let words = Zeroizing::new(prf.0.key_words().map(i64::from));
+    if row.item_count() != words.len() || row.readonly() {
+        return Err(ParameterError::new_err("the key goes into a writable row of 8 int64"));
+    }
+    row.copy_from_slice(py, words.as_slice())
+}
+
+/// Adds classes and functions to the module.
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NodeKey>()?;
     module.add_class::<PrfKey>()?;
-    module.add_class::<ChaCha20V1>()
+    module.add_class::<ChaCha20V1>()?;
+    module.add_function(wrap_pyfunction!(node_key, module)?)?;
+    module.add_function(wrap_pyfunction!(layer_prf, module)?)?;
+    module.add_function(wrap_pyfunction!(write_key_words, module)?)
 }

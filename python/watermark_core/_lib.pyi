@@ -52,6 +52,7 @@ __all__ = [
     "gumbel_score_q32",
     "holm",
     "key_text",
+    "layer_prf",
     "ln_e_dual_key",
     "ln_e_green",
     "ln_e_gumbel",
@@ -66,6 +67,7 @@ __all__ = [
     "log10_weighted_exponential_bound",
     "log10_weighted_green_bound",
     "log10_weighted_tournament_sf",
+    "node_key",
     "plan_needs",
     "plan_shows",
     "probe_endpoint",
@@ -74,6 +76,7 @@ __all__ = [
     "scan_files",
     "tournament_score",
     "weight_sqrt",
+    "write_key_words",
 ]
 
 __version__: str
@@ -110,8 +113,15 @@ class PrfKey:
 class ChaCha20V1:
     def __new__(cls, key: PrfKey | str, context_width: int) -> ChaCha20V1: ...
     def words(self, context: _Ids, tokens: _Ids) -> list[int]: ...
+    def nonce(self, context: _Ids) -> list[int]: ...
     def context_words(self, context: _Ids) -> list[int]: ...
     def __reduce__(self) -> NoReturn: ...
+
+# For watermark_core.torch
+
+def node_key(key: _Key) -> NodeKey: ...
+def layer_prf(profile: _Profile, key: _Key, layer: str, account: str | None = None) -> ChaCha20V1: ...
+def write_key_words(prf: ChaCha20V1, out: Buffer) -> None: ...
 
 # Marking
 

@@ -10,22 +10,32 @@ Words are those of `watermark_core.prf.ChaCha20V1`, bit for bit, and tokens thos
 same seed, except where two tokens are equal to the last bit of a double. Only token ids come back to the host, one per row.
 Profiles of the schemes `greenlist` and `gumbel`; use `Session` for the others.
 
-The keys of the layers are in memory of the device and of Python, which erases nothing; where that is too open, use `Session`.
+The layers' ChaCha20 keys, and no other secret, are copied to the device, as a tensor that is overwritten when the `Sampler` goes. The
+memory of a device is shared with whatever else runs there; where that is too open, use `Session`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
+import weakref
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
 import torch
 
-from . import _keys
-from ._lib import InputError, Marker, ParameterError, green_threshold
+from ._lib import (
+    ChaCha20V1,
+    InputError,
+    Marker,
+    NodeKey,
+    ParameterError,
+    green_threshold,
+    layer_prf,
+    node_key,
+    write_key_words,
+)
 
 __all__ = ["Sampler", "chacha20_words"]
 
@@ -85,31 +95,30 @@ def _chacha20_words(key: torch.Tensor, nonce: torch.Tensor, n: int) -> torch.Ten
     return words.permute(1, 2, 0).reshape(rows, 16 * blocks)[:, :n]
 
 
-def _as_words(data: bytes) -> list[int]:
-    return [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
+def _draw_key(seed: int) -> list[int]:
+    """The key of draws that no secret decides, as the library makes it of the seed."""
+    draw = hashlib.sha256(b"watermark-draw-v1\0" + seed.to_bytes(8, "little")).digest()
+    return [int.from_bytes(draw[at : at + 4], "little") for at in range(0, len(draw), 4)]
 
 
 class _Layer:
-    """A layer under one row's key."""
+    """A layer under one row's key, which is row `key` of the sampler's keys."""
 
-    def __init__(self, scheme: str, width: int, key: bytes) -> None:
-        self.scheme, self.width, self.key = scheme, width, _as_words(key)
-        self._context_key = _keys.context_key(key) if width > 4 else None
+    def __init__(self, scheme: str, prf: ChaCha20V1, width: int, key: int) -> None:
+        self.scheme, self.width, self.key, self._prf = scheme, width, key, prf
 
     def nonce(self, context: Sequence[int]) -> list[int]:
-        if self._context_key is None:
-            return _as_words(b"".join(token.to_bytes(3, "little") for token in context).ljust(12, b"\0"))
-        message = b"".join(token.to_bytes(4, "little") for token in context)
-        return _as_words(hmac.digest(self._context_key, message, "sha256")[:12])
+        return self._prf.nonce(context)
+
+    def write_key(self, out: torch.Tensor) -> None:
+        write_key_words(self._prf, out.numpy())
 
 
 class _Row:
     """What the host knows of one sequence."""
 
-    def __init__(self, seed: int, layers: list[_Layer]) -> None:
-        # Draws that no key decides, as the library makes them of the seed.
-        draw = hashlib.sha256(b"watermark-draw-v1\0" + seed.to_bytes(8, "little")).digest()
-        self.draw_key, self.layers = _as_words(draw), layers
+    def __init__(self, draw_key: int, layers: list[_Layer]) -> None:
+        self.draw_key, self.layers = draw_key, layers
         self.generated: list[int] = []
         self.used: set[tuple[int, ...]] = set()
 
@@ -146,15 +155,16 @@ class Sampler:
     def __init__(
         self,
         profile: dict[str, Any] | str | PathLike[str],
-        key: str | PathLike[str],
+        key: NodeKey | str | PathLike[str],
         *,
         seeds: Sequence[int],
         accounts: Sequence[str] | None = None,
         marked: Sequence[bool] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        node = _keys.node_bytes(key)
-        read = json.loads(Marker(profile, key).profile)  # all checks of profile and key
+        node = node_key(key)
+        marker = Marker(profile, node)  # all checks of profile and key
+        read = json.loads(marker.profile)
         self._device = torch.device(device)
         self._vocab_size = int(read["tokenizer"]["vocab_size"])
         self._special = frozenset(read["tokenizer"]["special_token_ids"])
@@ -169,23 +179,30 @@ class Sampler:
         for name, given in (("accounts", accounts), ("marked", marked)):
             if given is not None and len(given) != rows:
                 raise InputError(f"{len(given)} {name} for {rows} seeds")
-        known: dict[tuple[str, str], _Layer] = {}
+        known: dict[tuple[str, str | None], _Layer] = {}
         self._rows: list[_Row] = []
-        for row, seed in enumerate(seeds):
+        for row in range(rows):
             layers = []
             for layer in self._layers if marked is None or marked[row] else ():
                 account = accounts[row] if accounts is not None and layer.get("per") == "account" else None
-                path = _keys.layer_path(read["path"], layer["name"], account)
-                scheme, width = layer["scheme"], layer["width"]
-                if (path, scheme) not in known:
-                    known[path, scheme] = _Layer(scheme, width, _keys.prf_key(node, path, scheme, width))
-                layers.append(known[path, scheme])
-            self._rows.append(_Row(seed, layers))
+                name = layer["name"]
+                if (name, account) not in known:
+                    prf = layer_prf(read, node, name, account)
+                    known[name, account] = _Layer(layer["scheme"], prf, layer["width"], rows + 1 + len(known))
+                layers.append(known[name, account])
+            self._rows.append(_Row(row, layers))
+        # Keys of draws by row, that of seed 0 for the comparison, and those of the layers.
+        keys = torch.tensor([*map(_draw_key, seeds), _draw_key(0), *([[0] * 8] * len(known))], dtype=torch.int64)
+        for layer_key in known.values():
+            layer_key.write_key(keys[layer_key.key])
+        self._keys = keys.to(self._device, copy=True)
+        keys.zero_()
+        weakref.finalize(self, self._keys.zero_).atexit = False
         special = sorted(token for token in self._special if token < self._vocab_size)
         self._special_columns = torch.tensor(special, dtype=torch.int64, device=self._device)
         if known:
             at = next(at for at, row in enumerate(self._rows) if row.layers)
-            self._compare(Marker(profile, key), _Row(0, self._rows[at].layers), None if accounts is None else accounts[at])
+            self._compare(marker, _Row(rows, self._rows[at].layers), None if accounts is None else accounts[at])
 
     def __repr__(self) -> str:
         return f"Sampler(<{len(self._rows)} rows>, device={str(self._device)!r}, key=<not shown>)"
@@ -235,9 +252,9 @@ class Sampler:
     def _tensor(self, values: Sequence[Any]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self._device)
 
-    def _words(self, inputs: Sequence[tuple[list[int], list[int]]]) -> torch.Tensor:
+    def _words(self, inputs: Sequence[tuple[int, list[int]]]) -> torch.Tensor:
         keys, nonces = zip(*inputs, strict=True)
-        return chacha20_words(self._tensor(keys), self._tensor(nonces), self._vocab_size)
+        return chacha20_words(self._keys[self._tensor(keys)], self._tensor(nonces), self._vocab_size)
 
     def _bend(self, logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
         greens = [(at, layer) for at, layer in enumerate(self._layers) if layer["scheme"] == "greenlist"]

@@ -1,5 +1,7 @@
 """Marks on a device are those of the library, bit for bit. On the CPU here; the Triton kernel in Triton's interpreter."""
 
+import gc
+import hashlib
 import os
 import pathlib
 import pickle
@@ -16,15 +18,17 @@ from support import GREEN, GUMBEL, KEY, NODE, VOCAB, profile, vectors
 try:
     import torch
 
-    from watermark_core import _keys
-    from watermark_core.torch import Sampler, _as_words, _Layer, chacha20_words
+    from watermark_core import _lib
+    from watermark_core.torch import Sampler, _draw_key, chacha20_words
 except ImportError:
     raise unittest.SkipTest("torch is not installed") from None
 
 
-def inputs(case):
-    layer = _Layer("any", len(case["context"]), bytes.fromhex(case["key"]))
-    return torch.tensor([layer.key]), torch.tensor([layer.nonce(case["context"])])
+def inputs(*pairs):
+    """Tensors of keys and nonces, of keys in hexadecimal digits with contexts."""
+    keys = [[int.from_bytes(bytes.fromhex(key[at : at + 8]), "little") for at in range(0, 64, 8)] for key, _ in pairs]
+    nonces = [w.prf.ChaCha20V1(key, len(context)).nonce(context) for key, context in pairs]
+    return torch.tensor(keys), torch.tensor(nonces)
 
 
 def logits(seed, rows):
@@ -39,15 +43,13 @@ class Words(unittest.TestCase):
         for case in cases:
             # A vocabulary as large as the largest ids of the vectors is 2^24; the other words are in front.
             pairs = [(token, word) for token, word in zip(case["tokens"], case["words"], strict=True) if token < 1 << 18]
-            words = chacha20_words(*inputs(case), 1 + max(token for token, _ in pairs))
+            words = chacha20_words(*inputs((case["key"], case["context"])), 1 + max(token for token, _ in pairs))
             for token, word in pairs:
                 self.assertEqual(int(words[0, token]), word)
 
     def test_whole_vocabularies_of_several_rows(self):
         keys, contexts = ["11" * 32, "a7" * 32, "fe" * 32], [[1, 2, 16777215, 0], [9, 9, 9, 9], [5, 4, 3, 2]]
-        layers = [_Layer("any", 4, bytes.fromhex(key)) for key in keys]
-        key = torch.tensor([layer.key for layer in layers])
-        nonce = torch.tensor([layer.nonce(context) for layer, context in zip(layers, contexts, strict=True)])
+        key, nonce = inputs(*zip(keys, contexts, strict=True))
         for n in (1, 15, 16, 17, 1000, 32000):
             words = chacha20_words(key, nonce, n)
             for row, (text, context) in enumerate(zip(keys, contexts, strict=True)):
@@ -70,25 +72,44 @@ class Words(unittest.TestCase):
 
 
 class Keys(unittest.TestCase):
-    def test_the_derivation_is_the_library_s(self):
+    def test_the_key_is_handed_over_in_words_and_taken_back(self):
+        layers = [{**GREEN, "name": "m-2", "per": "account"}, {**GUMBEL, "name": "l"}]
+        node = w.NodeKey.root(b"m")
+        for layer, account, scheme, width in (("l", None, "gumbel", 4), ("m-2", "alice", "greenlist", 1)):
+            path = f"e/layer/{layer}" + (f"/account/{hashlib.sha256(account.encode()).hexdigest()}" if account else "")
+            prf = w.prf.ChaCha20V1(node.descend(path).prf_key(scheme, width), width)
+            handed = torch.zeros(8, dtype=torch.int64)
+            _lib.write_key_words(_lib.layer_prf(profile(*layers), node, layer, account), handed.numpy())
+            context = [7] * width
+            words = chacha20_words(handed.unsqueeze(0), torch.tensor([prf.nonce(context)]), 20)
+            self.assertEqual(words[0].tolist(), prf.words(context, range(20)))
+        with self.assertRaises(w.ParameterError):
+            _lib.layer_prf(profile(*layers), node, "n")
+        with self.assertRaises(w.InputError):
+            _lib.layer_prf(profile(*layers), node, "m-2")
+        for out in (torch.zeros(7, dtype=torch.int64), torch.zeros(9, dtype=torch.int64), torch.zeros(8)):
+            with self.assertRaises((w.ParameterError, BufferError)):
+                _lib.write_key_words(prf, out.numpy())
+        sampler = Sampler(profile(), NODE, seeds=[3])
+        keys = sampler._keys
+        self.assertEqual(keys.shape, (4, 8))
+        self.assertEqual(keys[:2].tolist(), [_draw_key(3), _draw_key(0)])
+        self.assertTrue((keys != 0).any(1).all())
+        del sampler
+        gc.collect()
+        self.assertTrue((keys == 0).all())
+
+    def test_keys_in_every_form(self):
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder, "k.json")
-            for path in ("", "e"):
-                file.write_text(KEY.replace('"path": ""', f'"path": "{path}"'))
-                file.chmod(0o600)
-                for layer, account, scheme, width in (("l", None, "gumbel", 4), ("m-2", "alice", "greenlist", 1)):
-                    at = _keys.layer_path("e", layer, account)
-                    made = _keys.prf_key(_keys.node_bytes(file), at, scheme, width)
-                    library = w.prf.ChaCha20V1(w.NodeKey.from_file(file).descend(at).prf_key(scheme, width), width)
-                    context = [7] * width
-                    ours = w.prf.ChaCha20V1(made.hex(), width)
-                    self.assertEqual(ours.words(context, range(20)), library.words(context, range(20)))
-            file.write_text('{"key": "watermark-key/2"}')
-            with self.assertRaises(w.KeyFileError) as raised:
-                _keys.node_bytes(file)
-            self.assertIn("passphrase", str(raised.exception))
-        with self.assertRaises(w.ParameterError):
-            _keys.node_bytes(w.NodeKey.root(b"m"))
+            file.write_text(KEY)
+            file.chmod(0o600)
+            batch = logits(1, 1)
+            tokens = {int(Sampler(profile(), key, seeds=[1]).sample(batch)) for key in (file, str(file), NODE, w.NodeKey.from_file(file))}
+            self.assertEqual(len(tokens), 1)
+            file.chmod(0o644)
+            with self.assertRaises(w.KeyFileError):
+                Sampler(profile(), file, seeds=[1])
 
 
 class Sampling(unittest.TestCase):
@@ -172,7 +193,6 @@ class Sampling(unittest.TestCase):
         sessions = [w.Marker(profile(), NODE).session(seed=seed) for seed in (1, 2)]
         self.assertEqual(tokens.tolist(), w.sample_batch(sessions, batch.float().numpy()))
         self.assertEqual(Sampler(profile(), NODE, seeds=[]).sample(torch.zeros(0, VOCAB)).tolist(), [])
-        self.assertEqual(_as_words(bytes([1, 0, 0, 0, 0, 1, 0, 0])), [1, 256])
 
 
 if __name__ == "__main__":

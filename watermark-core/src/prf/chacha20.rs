@@ -40,6 +40,12 @@ impl Context {
         let [a, b, c, d, e, f, g, h] = bytes;
         Self([u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), 0])
     }
+
+    /// The nonce as RFC 8439 has it, in little-endian words, for blocks that are computed elsewhere (on a device).
+    #[must_use]
+    pub fn nonce(self) -> [u32; 3] {
+        self.0
+    }
 }
 
 impl ChaCha20V1 {
@@ -66,6 +72,12 @@ impl ChaCha20V1 {
     #[must_use]
     pub fn key_b(&self) -> Self {
         Self { stream: KEY_B_COUNTER, ..self.clone() }
+    }
+
+    /// The secret key as RFC 8439 has it, in little-endian words, for blocks that are computed elsewhere (on a device).
+    #[must_use]
+    pub fn key_words(&self) -> &[u32; 8] {
+        &self.key
     }
 
     /// Context width in tokens.
