@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use watermark_cli::detect::{Exclude, Options, Run, engine, report};
-use watermark_cli::read::{Body, Record};
+use watermark_cli::read::Record;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
 use watermark_core::scheme::{EngineKey, EngineOptions, Scheme, SchemeOptions};
@@ -16,7 +16,7 @@ use crate::finding::{self, Report};
 use crate::given;
 use crate::highlight::Highlight;
 use crate::keys::prf_key;
-use crate::records::{each_batch, records};
+use crate::records::{each_batch, records, refuse_text};
 use crate::work::{detached, not_pickled};
 
 /// Every layer of a deployment under one key, ready to score. Any number of threads may share one.
@@ -40,20 +40,11 @@ impl Detector {
         account: Option<&str>,
         tokenizer: Option<PathBuf>,
     ) -> PyResult<Self> {
-        let given::GivenProfile { profile, path } = given::profile(profile)?;
+        let given = given::profile(profile)?;
         let key = given::node_key(key)?;
-        let detector = detect::Detector::new(&profile, &key, account).map_err(raise_core)?;
-        let beside = path.filter(|path| path.with_file_name("tokenizer.json").is_file());
-        let tokenizer = py
-            .detach(|| match (&tokenizer, &beside) {
-                (None, None) => Ok(None),
-                (Some(_), _) => {
-                    Tokenizer::for_profile(tokenizer.as_deref(), std::path::Path::new(""), &profile.tokenizer).map(Some)
-                }
-                // As on the terminal, one that is beside the profile and not the profile's is nobody's business.
-                (None, Some(path)) => Ok(Tokenizer::for_profile(None, path, &profile.tokenizer).ok()),
-            })
-            .map_err(raise)?;
+        let profile = &given.file.profile;
+        let detector = detect::Detector::new(profile, &key, account).map_err(raise_core)?;
+        let tokenizer = given.tokenizer(py, tokenizer.as_deref())?;
         let vocab_size = Some(profile.tokenizer.vocab_size);
         Ok(Self(Arc::new(Shared { layers: detector.layers().to_vec(), tokenizer, vocab_size })))
     }
@@ -132,21 +123,32 @@ impl Detector {
         exclude: &str,
         resample: u32,
     ) -> PyResult<Report> {
-        let exclude = match exclude {
-            "record" => Exclude::Record,
-            "run" => Exclude::Run,
-            _ => {
-                return Err(ParameterError::new_err(format!(
-                    "exclude is {exclude:?}; it must be \"record\" or \"run\""
-                )));
-            }
-        };
+        let exclude = self::exclude(exclude)?;
         let options = Options { per_record, locate, exclude, ..options(alpha, weights, resample)? };
         let shared = &*self.0;
         let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
         run.check().map_err(raise)?;
         each_batch(records, |batch| shared.add(py, &mut run, batch))?;
         detached(py, || run.report(|_| ()))?.map(Report).map_err(raise)
+    }
+
+    /// log10 p of the records, all together, under fresh keys: one list for each layer, of the keys that `log10_p_resampled` counts.
+    /// Empty where another key would count other positions. Arguments are those of `detect`.
+    #[pyo3(signature = (records, *, weights="none", exclude="record", resample=RESAMPLING_KEYS))]
+    fn fresh_log10_p(
+        &self,
+        py: Python<'_>,
+        records: &Bound<'_, PyAny>,
+        weights: &str,
+        exclude: &str,
+        resample: u32,
+    ) -> PyResult<Vec<Vec<f64>>> {
+        let options = Options { exclude: self::exclude(exclude)?, ..options(ALPHA, weights, resample)? };
+        let shared = &*self.0;
+        let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
+        run.check().map_err(raise)?;
+        each_batch(records, |batch| shared.add(py, &mut run, batch))?;
+        detached(py, || run.fresh_log10_p())?.map_err(raise)
     }
 
     /// Which stretches of one record are marked, to be looked at in a notebook. The last text of a conversation is shown.
@@ -209,7 +211,9 @@ impl Detector {
 
 impl Shared {
     fn add(&self, py: Python<'_>, run: &mut Run<'_>, batch: &[Record]) -> PyResult<()> {
-        self.check(batch)?;
+        if self.tokenizer.is_none() {
+            refuse_text(batch, "Detector")?;
+        }
         let results = detached(py, || run.add(batch))?.map_err(raise)?;
         let bad = batch.iter().zip(results).find_map(|(record, result)| Some((record, result.err()?)));
         bad.map_or(Ok(()), |(record, error)| {
@@ -217,23 +221,21 @@ impl Shared {
             Err(InputError::new_err(format!("records[{at}]: {error:#}")))
         })
     }
+}
 
-    fn check(&self, batch: &[Record]) -> PyResult<()> {
-        let is_text = |record: &&Record| matches!(record.body, Body::Text { .. });
-        match batch.iter().find(is_text) {
-            Some(record) if self.tokenizer.is_none() => Err(InputError::new_err(format!(
-                "records[{}] is text, which needs the tokenizer that the mark was made with: Detector(..., tokenizer=PATH)",
-                record.location.line().saturating_sub(1)
-            ))),
-            _ => Ok(()),
-        }
+/// The level that no result of a call depends on.
+const ALPHA: f64 = 1e-6;
+
+fn exclude(given: &str) -> PyResult<Exclude> {
+    match given {
+        "record" => Ok(Exclude::Record),
+        "run" => Ok(Exclude::Run),
+        _ => Err(ParameterError::new_err(format!("exclude is {given:?}; it must be \"record\" or \"run\""))),
     }
 }
 
 fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
-    if !(alpha > 0.0 && alpha < 1.0) {
-        return Err(ParameterError::new_err(format!("alpha is {alpha}; it must be between 0 and 1")));
-    }
+    let alpha = given::alpha(alpha)?;
     let weights = match weights {
         "none" => Weights::None,
         "sqrt" => Weights::Sqrt,

@@ -248,6 +248,12 @@ impl Report {
         self.0.spans.iter().cloned().map(Span).collect()
     }
 
+    /// A pandas DataFrame of the `pooled` findings, of those `per_record`, or of the `spans`: a row each, a column for each attribute.
+    #[pyo3(signature = (of="pooled"))]
+    fn to_frame<'py>(slf: &Bound<'py, Self>, of: &str) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("watermark_core._frame")?.call_method1("of_report", (slf, of))
+    }
+
     /// Every line of `watermark detect --json`, under `pooled`, `per_record` and `spans`, and `detected`.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         #[derive(Serialize)]

@@ -1,18 +1,18 @@
 //! What callers give: profiles, keys, token ids, in the forms that Python has for them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pyo3::buffer::{Element, PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use watermark_cli::files::{ProfileFile, read_key, read_profile};
+use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::MAX_TOKEN_ID;
 use watermark_core::key::{KeyPath, NodeKey};
-use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
-use crate::error::{InputError, KeyFileError, ProfileError};
+use crate::error::{InputError, KeyFileError, ParameterError, ProfileError, raise};
 use crate::keys;
 
 /// So many hexadecimal digits in a row are a key, whole or in part, and no path.
@@ -20,24 +20,38 @@ const LIKE_A_KEY: usize = 32;
 
 /// A profile, and the file that it stood in.
 pub(crate) struct GivenProfile {
-    pub(crate) profile: Profile,
+    pub(crate) file: ProfileFile,
     pub(crate) path: Option<PathBuf>,
+}
+
+impl GivenProfile {
+    /// The tokenizer at a path, which must be the profile's; else the profile's own beside its file, if there is one.
+    pub(crate) fn tokenizer(&self, py: Python<'_>, given: Option<&Path>) -> PyResult<Option<Tokenizer>> {
+        let expected = &self.file.profile.tokenizer;
+        let beside = self.path.as_deref().filter(|path| path.with_file_name("tokenizer.json").is_file());
+        py.detach(|| match (given, beside) {
+            (None, None) => Ok(None),
+            (Some(_), _) => Tokenizer::for_profile(given, Path::new(""), expected).map(Some),
+            // As on the terminal, one that is beside the profile and not the profile's is nobody's business.
+            (None, Some(path)) => Ok(Tokenizer::for_profile(None, path, expected).ok()),
+        })
+        .map_err(raise)
+    }
 }
 
 /// A profile: a `dict`, JSON text, or the path of a file.
 pub(crate) fn profile(given: &Bound<'_, PyAny>) -> PyResult<GivenProfile> {
     let py = given.py();
     let invalid = |error: String| ProfileError::new_err(error);
+    let parse = |text: &str| ProfileFile::parse(text).map_err(|error| invalid(format!("{error:#}")));
     if let Ok(fields) = given.cast::<PyDict>() {
         let text: String = py.import("json")?.call_method1("dumps", (fields,))?.extract()?;
-        let profile = Profile::parse(&text).map_err(|error| invalid(error.to_string()))?;
-        return Ok(GivenProfile { profile, path: None });
+        return Ok(GivenProfile { file: parse(&text)?, path: None });
     }
     if let Ok(text) = given.cast::<PyString>() {
         let text = text.to_str()?;
         if text.trim_start().starts_with('{') {
-            let profile = Profile::parse(text).map_err(|error| invalid(error.to_string()))?;
-            return Ok(GivenProfile { profile, path: None });
+            return Ok(GivenProfile { file: parse(text)?, path: None });
         }
         if is_like_a_key(text) {
             return Err(invalid("the profile looks like a key; the profile comes first, then the key".to_owned()));
@@ -45,8 +59,8 @@ pub(crate) fn profile(given: &Bound<'_, PyAny>) -> PyResult<GivenProfile> {
     }
     let path = path(given, "a profile is a dict, JSON text or the path of a file")?;
     let read = py.detach(|| read_profile(&path));
-    let ProfileFile { profile, .. } = read.map_err(|error| invalid(format!("{error:#}")))?;
-    Ok(GivenProfile { profile, path: Some(path) })
+    let file = read.map_err(|error| invalid(format!("{error:#}")))?;
+    Ok(GivenProfile { file, path: Some(path) })
 }
 
 /// A key: the path of a key file, 64 hexadecimal digits (a node at the root of its tree), or a `NodeKey`.
@@ -79,6 +93,15 @@ fn is_like_a_key(text: &str) -> bool {
 
 fn path(given: &Bound<'_, PyAny>, expected: &'static str) -> PyResult<PathBuf> {
     given.extract().map_err(|_| PyTypeError::new_err(format!("{expected}, not {}", type_name(given))))
+}
+
+/// Checks a level of significance.
+pub(crate) fn alpha(alpha: f64) -> PyResult<f64> {
+    if alpha > 0.0 && alpha < 1.0 {
+        Ok(alpha)
+    } else {
+        Err(ParameterError::new_err(format!("alpha is {alpha}; it must be between 0 and 1")))
+    }
 }
 
 /// The name of a value's type.

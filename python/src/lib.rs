@@ -1,6 +1,7 @@
 //! `watermark_core._lib`: what the Python package links of the toolkit. The interpreter's lock is released while Rust works.
 
 mod detect;
+mod dlpack;
 mod error;
 mod evidence;
 mod finding;

@@ -6,7 +6,7 @@ use watermark_core::mark::{self, MarkState, Sampling, SessionOptions};
 
 use crate::error::{InputError, raise_core};
 use crate::given;
-use crate::logits::{Logits, Row, RowMut, Rows, RowsMut};
+use crate::logits::{Logits, Row, RowMut, Rows, RowsMut, in_format};
 use crate::work::{detached, not_pickled};
 
 /// A profile with its key: makes sessions. Any number of threads may share one.
@@ -17,8 +17,7 @@ struct Marker(mark::Marker);
 impl Marker {
     #[new]
     fn new(profile: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let given::GivenProfile { profile, .. } = given::profile(profile)?;
-        mark::Marker::new(profile, &given::node_key(key)?).map(Self).map_err(raise_core)
+        mark::Marker::new(given::profile(profile)?.file.profile, &given::node_key(key)?).map(Self).map_err(raise_core)
     }
 
     /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two
@@ -61,50 +60,38 @@ struct Session(mark::Session);
 
 #[pymethods]
 impl Session {
-    /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place: float32 or float16,
-    /// contiguous, writable, and nobody else's meanwhile. For engines that draw the token themselves: a choosing layer has no
+    /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place: float32, float16
+    /// or bfloat16, contiguous, writable, and nobody else's meanwhile. For engines that draw the token themselves: a choosing layer has no
     /// part.
     fn process(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut logits = Logits::row(logits)?;
         let row = logits.get_mut()?;
-        py.detach(|| match row {
-            RowMut::Single(row) => self.0.process(row),
-            RowMut::Half(row) => self.0.process(row),
-        })
-        .map_err(raise_core)
+        py.detach(|| in_format!(RowMut, row, |row| self.0.process(row))).map_err(raise_core)
     }
 
     /// Draws the next token from a row of logits [vocab_size], which is not changed. Does not advance the sequence: calling
     /// it again gives the same token.
     fn sample(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
         let logits = Logits::row(logits)?;
-        let row = logits.get()?;
-        py.detach(|| match row {
-            Row::Single(row) => self.0.sample(row),
-            Row::Half(row) => self.0.sample(row),
-        })
-        .map_err(raise_core)
+        let row = logits.get();
+        py.detach(|| in_format!(Row, row, |row| self.0.sample(row))).map_err(raise_core)
     }
 
     /// As `sample` where only the tokens `ids` [n] are left, with logits [n], after a truncation elsewhere.
     fn sample_among(&mut self, py: Python<'_>, ids: &Bound<'_, PyAny>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
         let ids = given::token_ids(ids, "ids")?;
         let logits = Logits::row(logits)?;
-        let row = logits.get()?;
-        py.detach(|| match row {
-            Row::Single(row) => self.0.sample_among(&ids, row),
-            Row::Half(row) => self.0.sample_among(&ids, row),
-        })
-        .map_err(raise_core)
+        let row = logits.get();
+        py.detach(|| in_format!(Row, row, |row| self.0.sample_among(&ids, row))).map_err(raise_core)
     }
 
     /// Hands in a proxy's next-token probabilities [vocab_size] (float32) for the next position, as layers of scheme `adfp` need
     /// them.
     fn set_proxy(&mut self, probabilities: &Bound<'_, PyAny>) -> PyResult<()> {
         let probabilities = Logits::row(probabilities)?;
-        match probabilities.get()? {
+        match probabilities.get() {
             Row::Single(row) => self.0.set_proxy(row).map_err(raise_core),
-            Row::Half(_) => Err(InputError::new_err("a proxy's probabilities are float32")),
+            Row::Half(_) | Row::Brain(_) => Err(InputError::new_err("a proxy's probabilities are float32")),
         }
     }
 
@@ -131,12 +118,8 @@ impl Session {
     /// Speculative decoding: draws a draft token from the draft model's row of logits [vocab_size] and keeps it until `verify`.
     fn draft(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
         let logits = Logits::row(logits)?;
-        let row = logits.get()?;
-        py.detach(|| match row {
-            Row::Single(row) => self.0.draft(row),
-            Row::Half(row) => self.0.draft(row),
-        })
-        .map_err(raise_core)
+        let row = logits.get();
+        py.detach(|| in_format!(Row, row, |row| self.0.draft(row))).map_err(raise_core)
     }
 
     /// Keeps a draft token that was not drawn here (looked up in the prompt, say) until `verify`.
@@ -150,16 +133,10 @@ impl Session {
     fn verify(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         let logits = Logits::rows(logits)?;
         let packed = || InputError::new_err("the rows of logits are not contiguous in memory; pass a contiguous copy");
-        let accepted = match logits.view()? {
-            Rows::Single(rows) => {
-                let rows = rows.to_slice().ok_or_else(packed)?;
-                py.detach(|| self.0.verify(rows))
-            }
-            Rows::Half(rows) => {
-                let rows = rows.to_slice().ok_or_else(packed)?;
-                py.detach(|| self.0.verify(rows))
-            }
-        };
+        let accepted = in_format!(Rows, logits.view(), |rows| {
+            let rows = rows.to_slice().ok_or_else(packed)?;
+            py.detach(|| self.0.verify(rows))
+        });
         let generated = self.0.generated().len();
         Ok(self.0.generated()[generated - accepted.map_err(raise_core)?..].to_vec())
     }
@@ -219,11 +196,8 @@ fn sample_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Boun
     let mut borrowed = borrow(&sessions)?;
     let mut sessions: Vec<&mut mark::Session> = borrowed.iter_mut().map(|session| &mut session.0).collect();
     let mut tokens = vec![Ok(0); logits.len()];
-    let rows = logits.view()?;
-    let done = detached(py, || match rows {
-        Rows::Single(rows) => mark::sample_batch(&mut sessions, rows, &mut tokens),
-        Rows::Half(rows) => mark::sample_batch(&mut sessions, rows, &mut tokens),
-    })?;
+    let rows = logits.view();
+    let done = detached(py, || in_format!(Rows, rows, |rows| mark::sample_batch(&mut sessions, rows, &mut tokens)))?;
     done.map_err(raise_core)?;
     tokens.into_iter().enumerate().map(|(at, token)| token.map_err(|error| of_row(at, error))).collect()
 }
@@ -237,10 +211,8 @@ fn process_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Bou
     let mut sessions: Vec<&mut mark::Session> = borrowed.iter_mut().map(|session| &mut session.0).collect();
     let mut results = vec![Ok(()); logits.len()];
     let rows = logits.view_mut()?;
-    let done = detached(py, || match rows {
-        RowsMut::Single(rows) => mark::process_batch(&mut sessions, rows, &mut results),
-        RowsMut::Half(rows) => mark::process_batch(&mut sessions, rows, &mut results),
-    })?;
+    let done =
+        detached(py, || in_format!(RowsMut, rows, |rows| mark::process_batch(&mut sessions, rows, &mut results)))?;
     done.map_err(raise_core)?;
     results.into_iter().enumerate().try_for_each(|(at, result)| result.map_err(|error| of_row(at, error)))
 }

@@ -76,9 +76,8 @@ fn question(
         None => Access::ALL.to_vec(),
     };
     let scale = match profile {
-        Some(profile) => {
-            scale(&given::profile(profile)?.profile).map_err(|error| ParameterError::new_err(format!("{error:#}")))?
-        }
+        Some(profile) => scale(&given::profile(profile)?.file.profile)
+            .map_err(|error| ParameterError::new_err(format!("{error:#}")))?,
         None => 1.0,
     };
     Ok(Question { access, scale, alpha, family, ..Question::default() })

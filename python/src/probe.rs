@@ -5,15 +5,16 @@ use std::sync::Mutex;
 
 use anyhow::{Result, bail, ensure};
 use pyo3::prelude::*;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use watermark_cli::probe::budget::{Budget, CostLimit};
 use watermark_cli::probe::case::{Case, Ended, Limits, Request, Wanted};
 use watermark_cli::probe::endpoint::{Api, ApiToken, Endpoint};
+use watermark_cli::probe::run::Progress;
 use watermark_cli::tokenizer::Tokenizer;
 use zeroize::Zeroizing;
 
 use crate::error::raise;
-use crate::work::interruptible;
+use crate::work::{Watch, interruptible};
 
 /// What comes back: result.json as text, and what was wrong with answers that could not be used.
 type Probed = (String, Vec<String>);
@@ -24,7 +25,7 @@ type Probed = (String, Vec<String>);
 #[pyo3(signature = (
     endpoint, model, prompts, out, *, mark, layer, account, tokenizer, api_key, api, max_tokens, temperature, top_p, logprobs,
     stream, extra, round_size, alpha, concurrency, requests_per_minute, max_requests, max_completion_tokens, max_cost,
-    price_prompt, price_completion, timeout, max_retries, futility
+    price_prompt, price_completion, timeout, max_retries, futility, progress
 ))]
 #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 fn probe_endpoint(
@@ -57,6 +58,7 @@ fn probe_endpoint(
     timeout: f64,
     max_retries: u32,
     futility: bool,
+    progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Probed> {
     let api_key = api_key.map(Zeroizing::new);
     let limits = Limits {
@@ -107,7 +109,17 @@ fn probe_endpoint(
             complaints.push(format!("{error:#}"));
         }
     };
-    let ended = interruptible(py, |stop| case.run(stop, &complain, &mut |_| ()))?.map_err(raise)?;
+    let in_all = case.prompts.len();
+    let work = |watch: &Watch| {
+        let mut told = |&Progress { answered, failed, requests, standing }: &Progress| {
+            let ln_e = standing.map(|standing| standing.ln_e);
+            watch.tell(json!({
+                "answered": answered, "failed": failed, "prompts": in_all, "requests": requests, "ln_e": ln_e,
+            }));
+        };
+        case.run(&watch.stop, &complain, &mut told)
+    };
+    let ended = interruptible(py, progress, work)?.map_err(raise)?;
     let json = match ended {
         Ended::Finished(result) => serde_json::to_string(&result).map_err(|error| raise(error.into()))?,
         Ended::Interrupted(answers) => {

@@ -87,3 +87,14 @@ pub(crate) fn each_batch(given: &Bound<'_, PyAny>, mut take: impl FnMut(&[Record
     }
     if batch.is_empty() { Ok(()) } else { take(&batch) }
 }
+
+/// Refuses texts where there is no tokenizer; `call` is what takes one.
+pub(crate) fn refuse_text(records: &[Record], call: &str) -> PyResult<()> {
+    match records.iter().find(|record| matches!(record.body, Body::Text { .. })) {
+        Some(record) => Err(InputError::new_err(format!(
+            "records[{}] is text, which needs the tokenizer that the mark was made with: {call}(..., tokenizer=PATH)",
+            record.location.line().saturating_sub(1)
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,18 +1,20 @@
-//! Scans of files, as `watermark scan` does.
+//! Scans of files, as `watermark scan` does, and the same tests of records in memory.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use serde_json::{Value, json};
 use watermark_cli::files::{read_key, read_profile};
 use watermark_cli::read::{InputFormat, ReadError, Select};
-use watermark_cli::scan::{self, Keys, Marks, Options, Outcome, Profiles, expand};
+use watermark_cli::scan::{self, Attributed, Keys, Marks, Options, Outcome, Phase, Profiles, Progress, expand};
 
-use crate::error::{ParameterError, raise};
-use crate::work::interruptible;
+use crate::error::{InputError, ParameterError, raise};
+use crate::given;
+use crate::records::{each_batch, refuse_text};
+use crate::work::{Watch, detached, interruptible};
 
 /// Bytes of text after which a shard ends, as by default on the terminal: what a stop can cost each thread.
 const SHARD_BYTES: u64 = 8 << 20;
@@ -30,7 +32,7 @@ struct Asked {
 /// Scans files into a run folder and returns the bytes of its result.json. An interrupt stops it at the end of the shards in
 /// work, and the same call goes on from there.
 #[pyfunction]
-#[pyo3(signature = (inputs, profiles, keys, out, *, tokenizers, accounts, field, role, input_format, alpha, memory, threads))]
+#[pyo3(signature = (inputs, profiles, keys, out, *, tokenizers, accounts, field, role, input_format, alpha, memory, threads, progress))]
 #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 fn scan_files<'py>(
     py: Python<'py>,
@@ -46,6 +48,7 @@ fn scan_files<'py>(
     alpha: f64,
     memory: u64,
     threads: Option<usize>,
+    progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let format: InputFormat =
         input_format.parse().map_err(|error: ReadError| ParameterError::new_err(error.to_string()))?;
@@ -55,21 +58,18 @@ fn scan_files<'py>(
         out,
         input_format: format,
         select: Select::new(field, role).map_err(raise)?,
-        alpha,
+        alpha: given::alpha(alpha)?,
         memory,
         threads,
         shard_bytes: SHARD_BYTES,
     };
     let asked = Asked { inputs, profiles, keys, tokenizers, accounts, options };
-    let json = interruptible(py, |stop| asked.run(stop))?.map_err(raise)?;
+    let json = interruptible(py, progress, |watch| asked.run(watch))?.map_err(raise)?;
     Ok(PyBytes::new(py, &json))
 }
 
 impl Asked {
-    fn run(mut self, stop: &AtomicBool) -> Result<Vec<u8>> {
-        if !(self.options.alpha > 0.0 && self.options.alpha < 1.0) {
-            bail!("alpha is {}; it must be between 0 and 1", self.options.alpha);
-        }
+    fn run(mut self, watch: &Watch) -> Result<Vec<u8>> {
         let files = self.profiles.iter().map(|path| Ok((path.clone(), read_profile(path)?)));
         let ids_given = self.options.input_format == InputFormat::Tokens;
         let profiles = Profiles::for_inputs(files.collect::<Result<_>>()?, &self.tokenizers, ids_given)?;
@@ -78,14 +78,75 @@ impl Asked {
         self.inputs.sort();
         self.options.inputs = expand(&self.inputs, &self.options.out).context("inputs")?;
         let marks = Marks { profiles: &profiles, keys: &keys };
-        match scan::scan(&self.options, &marks, stop, &|_| ())? {
+        match scan::scan(&self.options, &marks, &watch.stop, &|progress| watch.tell(told(progress)))? {
             Outcome::Finished(finished) => finished.summary.to_json(),
             Outcome::Stopped => bail!("stopped; the same call goes on from here"),
         }
     }
 }
 
-/// Adds the function to the module.
+fn told(progress: Progress) -> Value {
+    let Progress { phase, shards, resumed_shards, records, tokens, bad_records, bytes, bytes_in_all, ln_e } = progress;
+    let phase = match phase {
+        Phase::Reading => "reading",
+        Phase::Scoring => "scoring",
+        Phase::Ranking => "ranking",
+    };
+    json!({
+        "phase": phase, "shards": shards, "resumed_shards": resumed_shards, "records": records, "tokens": tokens,
+        "bad_records": bad_records, "bytes": bytes, "bytes_in_all": bytes_in_all, "ln_e": ln_e,
+    })
+}
+
+/// Which accounts' keys the records depend on: the tests that a scan of a file of them makes. Gives the bytes of result.json, and a
+/// JSON text for every hit.
+#[pyfunction]
+#[pyo3(signature = (records, profile, key, accounts, *, tokenizer, alpha))]
+fn attribute_records<'py>(
+    py: Python<'py>,
+    records: &Bound<'py, PyAny>,
+    profile: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    accounts: Vec<String>,
+    tokenizer: Option<PathBuf>,
+    alpha: f64,
+) -> PyResult<(Bound<'py, PyBytes>, Vec<String>)> {
+    let alpha = given::alpha(alpha)?;
+    let profile = given::profile(profile)?;
+    // A path names a key; digits must not.
+    let name = key.extract::<PathBuf>().ok().filter(|path| path.is_file());
+    let name = name.map_or_else(|| "key".to_owned(), |path| path.display().to_string());
+    let node = given::node_key(key)?;
+    let tokenizer = profile.tokenizer(py, tokenizer.as_deref())?;
+    let has_tokenizer = tokenizer.is_some();
+    let file = vec![profile.file];
+    let make = || -> Result<(Profiles, Keys)> {
+        let profiles = match tokenizer {
+            Some(tokenizer) => Profiles::with_tokenizers(file, vec![tokenizer])?,
+            None => Profiles::of_ids(file)?,
+        };
+        let keys = Keys::new(&profiles, &[(name, node)], Some(&accounts))?;
+        Ok((profiles, keys))
+    };
+    let (profiles, keys) = make().map_err(raise)?;
+    let mut all = Vec::new();
+    each_batch(records, |batch| {
+        all.extend_from_slice(batch);
+        if has_tokenizer { Ok(()) } else { refuse_text(batch, "attribute") }
+    })?;
+    let marks = Marks { profiles: &profiles, keys: &keys };
+    let made = detached(py, || scan::attribute(all, &marks, alpha))?;
+    let Attributed { summary, hits, unusable } = made.map_err(raise)?;
+    if let Some((record, reason)) = unusable.first() {
+        let reason = reason.split_once(": ").map_or(reason.as_str(), |(_, reason)| reason);
+        return Err(InputError::new_err(format!("records[{}]: {reason}", record.saturating_sub(1))));
+    }
+    let hits = hits.iter().map(|hit| Ok(serde_json::to_string(hit)?)).collect::<Result<_>>().map_err(raise)?;
+    Ok((PyBytes::new(py, &summary.to_json().map_err(raise)?), hits))
+}
+
+/// Adds the functions to the module.
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_function(wrap_pyfunction!(scan_files, module)?)
+    module.add_function(wrap_pyfunction!(scan_files, module)?)?;
+    module.add_function(wrap_pyfunction!(attribute_records, module)?)
 }

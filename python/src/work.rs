@@ -1,13 +1,16 @@
 //! Work outside the interpreter's lock, on threads that survive a fork.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde_json::Value;
+
+use crate::finding::to_dict;
 
 /// The pool of the process that made it. A forked child has the memory of its parent's pool but none of its threads, so it
 /// would wait for ever.
@@ -21,7 +24,7 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
 
 /// Called with the interpreter's lock held, as `os.fork` is: so no child finds the mutex locked.
 fn pool() -> PyResult<Arc<ThreadPool>> {
-    let mut held = POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut held = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
     if let Some((owner, pool)) = &*held
         && *owner == process
@@ -35,25 +38,58 @@ fn pool() -> PyResult<Arc<ThreadPool>> {
     Ok(pool)
 }
 
-/// How often an interrupt is looked for.
+/// How often an interrupt is looked for, and a caller is told how far the work is.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// Runs `work` in a thread of its own, with a flag that an interrupt (Ctrl-C) sets; what the interrupt raises is then raised.
-pub(crate) fn interruptible<T: Send>(py: Python<'_>, work: impl FnOnce(&AtomicBool) -> T + Send) -> PyResult<T> {
-    let (stop, mut interrupted) = (AtomicBool::new(false), None);
+/// What work in a thread of its own and its caller say to each other.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Set by an interrupt (Ctrl-C), and by an exception of the caller's callback.
+    pub(crate) stop: AtomicBool,
+    state: Mutex<Option<Value>>,
+}
+
+impl Watch {
+    /// How far the work is; only the last word is passed on.
+    pub(crate) fn tell(&self, state: Value) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    }
+
+    fn pass_on(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (state, progress) {
+            (Some(state), Some(progress)) => progress.call1((to_dict(py, &state)?,)).map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs `work` in a thread of its own. `progress` is called in the caller's, with the latest word of [`Watch::tell`] as a dict. What an
+/// interrupt or `progress` raises stops the work, and is raised when that has ended.
+pub(crate) fn interruptible<T: Send>(
+    py: Python<'_>,
+    progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&Watch) -> T + Send,
+) -> PyResult<T> {
+    let (watch, mut raised) = (Watch::default(), None);
     let done = thread::scope(|scope| {
-        let stop = &stop;
-        let working = scope.spawn(move || work(stop));
+        let watch = &watch;
+        let working = scope.spawn(move || work(watch));
         while !working.is_finished() {
             py.detach(|| thread::sleep(EVERY));
-            if let Err(error) = py.check_signals() {
-                stop.store(true, Ordering::Relaxed);
-                interrupted = Some(error);
+            let told =
+                py.check_signals().and_then(|()| if raised.is_none() { watch.pass_on(py, progress) } else { Ok(()) });
+            if let Err(error) = told {
+                watch.stop.store(true, Ordering::Relaxed);
+                raised = Some(error);
             }
         }
         working.join().map_err(|_| PyRuntimeError::new_err("it broke off; the same call goes on from there"))
     })?;
-    interrupted.map_or(Ok(done), Err)
+    match raised {
+        Some(error) => Err(error),
+        None => watch.pass_on(py, progress).map(|()| done),
+    }
 }
 
 /// What pickling something that holds a key comes to.

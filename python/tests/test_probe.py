@@ -113,6 +113,20 @@ class Probe(unittest.TestCase):
         found = self.ask(server, "run", **{**slow, "requests_per_minute": None})
         self.assertEqual((found["answered"], len(server.seen)), (30, 30))
 
+    def test_progress(self):
+        server, told = self.serve(), []
+        found = self.ask(server, "run", progress=told.append, alpha=1e-300, futility=False)
+        self.assertEqual({name: told[-1][name] for name in ("answered", "failed", "prompts")}, {"answered": 30, "failed": 0, "prompts": 30})
+        self.assertEqual(told[-1]["ln_e"], found["test"]["ln_e"])
+
+        def stop(state):
+            raise ZeroDivisionError
+
+        slow = {"requests_per_minute": 600, "concurrency": 1, "alpha": 1e-300, "futility": False}
+        with self.assertRaises(ZeroDivisionError):
+            self.ask(server, "stopped", progress=stop, **slow)
+        self.assertLess(len(server.seen), 60)
+
 
 if __name__ == "__main__":
     unittest.main()

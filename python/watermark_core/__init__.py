@@ -13,9 +13,10 @@ Detect in records, with exact tails::
     report = detector.detect([tokens, {"prompt_tokens": prompt, "tokens": tokens}])
     report.detected, report[0].log10_p
 
-`scan` looks for marks in files and `watermark_core.spark.scan` in a DataFrame, of any size; `probe` asks a suspect model and
-`watermark_core.plan` says what that takes; `Evidence` checks a bundle; `watermark_core.stats` has the tails, `watermark_core.prf`
-the keys' words and `watermark_core.scheme` what they mean.
+`attribute` says whose answers they are; `scan` looks for marks in files and `watermark_core.spark.scan` in a DataFrame, of any
+size; `probe` asks a suspect model and `watermark_core.plan` says what that takes; `Evidence` checks a bundle. Pictures are in
+`watermark_core.plot`, tails in `watermark_core.stats`, the keys' words in `watermark_core.prf`, and what they mean in
+`watermark_core.scheme`.
 """
 
 from . import plan, prf, scheme, stats
@@ -42,7 +43,7 @@ from ._lib import (
     process_batch,
     sample_batch,
 )
-from .corpus import ScanResult, scan
+from .corpus import ScanResult, attribute, scan
 from .endpoint import probe
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Verified",
     "WatermarkError",
     "__version__",
+    "attribute",
     "plan",
     "prf",
     "probe",

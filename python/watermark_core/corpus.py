@@ -1,17 +1,22 @@
-"""Scans of corpora of any size."""
+"""Scans of corpora of any size, and which accounts texts are from."""
 
 from __future__ import annotations
 
 import json
 import pathlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from . import _lib
+from . import _frame, _lib
 
-__all__ = ["ScanResult", "scan"]
+if TYPE_CHECKING:
+    import pandas
+
+    from ._lib import _Key, _Profile, _Record
+
+__all__ = ["ScanResult", "attribute", "scan"]
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -38,6 +43,10 @@ class ScanResult:
     def detected(self) -> list[dict[str, Any]]:
         """The findings whose verdict is `detected`."""
         return [finding for finding in self.result["findings"] if finding["verdict"] == "detected"]
+
+    def to_frame(self, of: Literal["findings", "hits"] = "findings") -> pandas.DataFrame:
+        """A pandas DataFrame of the `findings`, one row for each key and layer, or of the `hits`."""
+        return _frame.of_scan(self, of)
 
     def write(self, folder: str | PathLike[str]) -> None:
         """Writes `result.json` and `hits.jsonl` into a folder, which is made if it is not there."""
@@ -68,6 +77,7 @@ def scan(
     alpha: float = 1e-6,
     memory: int = 1 << 30,
     threads: int | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> ScanResult:
     """Tests whether files are marked under any of the keys, and which of their records: `watermark scan`, with its run folder.
 
@@ -88,6 +98,9 @@ def scan(
         alpha: Family-wise level of the verdicts.
         memory: Bytes that deduplication may take; beyond that it goes through a file in the run folder.
         threads: By default one per core.
+        progress: Called now and then, in this thread, with how far the scan is: `phase` (`reading`, `scoring`, `ranking`), `bytes` of
+            `bytes_in_all`, `records`, `tokens`, `bad_records`, `shards`, `resumed_shards`, and `ln_e` of the strongest mean of the
+            texts' e-values. What it raises stops the scan, as Ctrl-C does.
 
     Raises:
         WatermarkError: A file, profile, key, tokenizer or option cannot be used.
@@ -106,6 +119,7 @@ def scan(
         alpha=alpha,
         memory=memory,
         threads=threads,
+        progress=progress,
     )
     with (folder / "hits.jsonl").open(encoding="utf-8") as lines:
         found = ScanResult(result, [json.loads(line) for line in lines])
@@ -116,10 +130,51 @@ def scan(
     return found
 
 
+def attribute(
+    records: Iterable[_Record],
+    profile: _Profile,
+    key: _Key,
+    accounts: Iterable[str],
+    *,
+    tokenizer: str | PathLike[str] | None = None,
+    alpha: float = 1e-6,
+) -> ScanResult:
+    """Says whose answers these are: tests records in memory under the key of every account. The same tests as `scan(accounts=...)`.
+
+    Null hypothesis for each account: the records are independent of its key. Verdicts are Holm's over accounts and layers at `alpha`,
+    so that the chance of naming any account whose key the records do not depend on is at most `alpha`, however many are tested.
+    All records are tested together; `hits` says which of them, one by one, are marked under whose key, at a false discovery rate of
+    1 % (e-BH). Layers without a key per account are tested once, under `key`, and count in the family.
+
+    An account that is named answered for some of the text: who copied it, or put it there to frame somebody, the test does not say.
+
+    Args:
+        records: As `Detector.detect` takes them: token ids, texts, or dicts.
+        profile: A profile with `"per": "account"` in some layer: a dict, JSON text or a path.
+        key: Path of a key file, 64 hexadecimal digits, or a `NodeKey`, at or above the profile's path.
+        accounts: The account ids to test, each once.
+        tokenizer: Path of the deployment's tokenizer, for texts; by default the one beside the profile.
+        alpha: Family-wise level of the verdicts.
+
+    Returns:
+        Findings by `key`, which is the account's id; `detected`, `hits`.
+
+    Raises:
+        ParameterError: `alpha` is no level, or there are no accounts.
+        InputError: A record cannot be used; the message says which one.
+        WatermarkError: Profile, key, tokenizer or accounts cannot be used.
+    """
+    result, hits = _lib.attribute_records(records, profile, key, _accounts(accounts), tokenizer=tokenizer, alpha=alpha)
+    return ScanResult(result, [json.loads(hit) for hit in hits])
+
+
 def _accounts(given: Iterable[str]) -> list[str]:
     if isinstance(given, str):
-        raise _lib.WatermarkError("accounts is one text; it must be a list of account ids")
-    return list(given)
+        raise _lib.ParameterError("accounts is one text; it must be a list of account ids")
+    accounts = list(given)
+    if not accounts:
+        raise _lib.ParameterError("accounts is empty; name those that may have been served the texts")
+    return accounts
 
 
 def _paths(given: Paths) -> list[str | PathLike[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ def probe(
     timeout: float = 120.0,
     max_retries: int = 5,
     futility: bool = True,
+    progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Asks a suspect until the evidence decides or the budget ends: `watermark probe`, with its folder.
 
@@ -89,6 +90,8 @@ def probe(
         timeout: Longest wait for a whole answer, in seconds.
         max_retries: Tries after the first.
         futility: Stop when the rest of the budget will hardly decide.
+        progress: Called now and then, in this thread, with how far the run is: `answered` and `failed` of `prompts`, `requests`, and the
+            evidence `ln_e` after the last complete round. What it raises stops the run, as Ctrl-C does.
 
     Returns:
         What result.json holds: `verdict`, `end`, `answered`, `test`, ...
@@ -129,6 +132,7 @@ def probe(
         timeout=timeout,
         max_retries=max_retries,
         futility=futility,
+        progress=progress,
     )
     for complaint in complaints[:_MOST]:
         warnings.warn(complaint, stacklevel=2)

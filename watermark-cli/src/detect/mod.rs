@@ -11,7 +11,8 @@ use watermark_core::scheme::{Engine, EngineOptions};
 
 pub use line::{Effect, Line, Peer, Report};
 use line::{Tested, lines};
-pub use resample::{resample, resample_under};
+use resample::seed_of;
+pub use resample::{fresh_log10_p, resample, resample_under};
 use spans::Kept;
 pub use spans::SpanLine;
 
@@ -231,19 +232,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// If a statistic leaves the domain of the exact tails, or the layers have no test with these weights.
     pub fn report(mut self, progress: impl Fn(u64) + Sync) -> Result<Report> {
-        if self.options.exclude == Exclude::Run {
-            for (tally, prompts) in self.pooled.iter_mut().zip(&self.prompts) {
-                tally.exclude(prompts)?;
-            }
-            let mut records = std::mem::take(&mut self.records);
-            for counted in &mut records {
-                for (tally, prompts) in counted.tallies.iter_mut().flatten().zip(&self.prompts) {
-                    tally.exclude(prompts)?;
-                }
-                self.score(counted)?;
-            }
-            self.records = records;
-        }
+        self.exclude_prompts()?;
         let mut pooled = tested(self.layers, &self.pooled, self.options, &progress)?;
         for (tested, peer) in pooled.iter_mut().zip(&self.peers) {
             tested.peer = peer.as_ref().map(|peer| Peer::from(peer.statistic()));
@@ -265,6 +254,41 @@ impl<'a> Run<'a> {
         let (per_record, _) = lines(per_record, alpha, &format!("1 key x {layers} x {records}"));
         let spans = self.spans()?;
         Ok(Report { pooled, per_record, spans, detected })
+    }
+
+    /// What [`Run::report`] compares the pooled lines with: log10 p under each of the fresh keys, one list for each layer; an empty
+    /// one where the counted positions depend on the key, or there are none.
+    ///
+    /// # Errors
+    /// As [`Run::report`].
+    pub fn fresh_log10_p(mut self) -> Result<Vec<Vec<f64>>> {
+        self.exclude_prompts()?;
+        let Options { weights, resample, .. } = self.options;
+        let of_layer = |(layer, tally): (&LayerDetector, &Tally)| {
+            if layer.inputs_depend_on_key() || tally.n_scored() == 0 {
+                return Ok(Vec::new());
+            }
+            fresh_log10_p(&seed_of(tally), layer, tally, weights, resample)
+        };
+        self.layers.iter().zip(&self.pooled).map(of_layer).collect()
+    }
+
+    /// Takes the pairs of all prompts out, now that all are known.
+    fn exclude_prompts(&mut self) -> Result<()> {
+        if self.options.exclude == Exclude::Run {
+            for (tally, prompts) in self.pooled.iter_mut().zip(&self.prompts) {
+                tally.exclude(prompts)?;
+            }
+            let mut records = std::mem::take(&mut self.records);
+            for counted in &mut records {
+                for (tally, prompts) in counted.tallies.iter_mut().flatten().zip(&self.prompts) {
+                    tally.exclude(prompts)?;
+                }
+                self.score(counted)?;
+            }
+            self.records = records;
+        }
+        Ok(())
     }
 
     fn resample(&self, layer: &LayerDetector, tally: &Tally, log10_p: f64) -> Result<Resampling> {

@@ -2,6 +2,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling, Tally, Weights};
+use watermark_core::key::fresh_keys;
 
 /// Fresh keys that one thread takes at a time.
 const KEYS_AT_A_TIME: u32 = 16;
@@ -22,8 +23,27 @@ pub fn resample(
     if keys == 0 || layer.inputs_depend_on_key() || tally.n_scored() == 0 {
         return Ok(Resampling::default());
     }
-    let seed = Resampling::seed(&[], &Sha256::digest(tally.to_bytes()));
-    resample_under(&seed, layer, tally, weights, log10_p, keys, progress)
+    resample_under(&seed_of(tally), layer, tally, weights, log10_p, keys, progress)
+}
+
+/// The seed of the fresh keys that [`resample`] draws: nobody can choose them.
+pub(super) fn seed_of(tally: &Tally) -> [u8; 32] {
+    Resampling::seed(&[], &Sha256::digest(tally.to_bytes()))
+}
+
+/// log10 p of a tally under each of `keys` fresh keys of a seed, on all threads.
+///
+/// # Errors
+/// As [`LayerDetector::finding_with`]; where the PRF inputs depend on the key, the tally belongs to one key.
+pub fn fresh_log10_p(
+    seed: &[u8; 32],
+    layer: &LayerDetector,
+    tally: &Tally,
+    weights: Weights,
+    keys: u32,
+) -> Result<Vec<f64>> {
+    let keys: Vec<_> = fresh_keys(seed, keys).collect();
+    keys.par_iter().map(|key| Ok(layer.with_prf_key(key)?.finding_with(tally, weights)?.log10_p)).collect()
 }
 
 /// As [`resample`], under the fresh keys of a seed that was fixed in another way.

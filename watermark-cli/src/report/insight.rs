@@ -2,14 +2,13 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use rayon::prelude::*;
 use serde::Serialize;
 use watermark_core::detect::{LayerDetector, Pair};
 use watermark_core::distill::ModelSample;
 use watermark_core::evidence::bundle::{self, Bundle, EvidenceRecord};
-use watermark_core::key::fresh_keys;
 use watermark_core::scheme::NullLaw;
 
+use crate::detect::fresh_log10_p;
 use crate::evidence::{Answers, Context};
 use crate::files::read_bounded;
 use crate::tokenizer::Tokenizer;
@@ -92,12 +91,9 @@ impl Insight {
     ) -> Result<Self> {
         let registration = &bundle.registration;
         let sample = bundle::count(detector, registration.weights, records)?;
-        let keys: Vec<_> = fresh_keys(&bundle.seed(), registration.resample).collect();
-        let fresh_log10_p = keys
-            .par_iter()
-            .map(|key| Ok(detector.with_prf_key(key)?.finding_with(sample.tally(), sample.weights())?.log10_p));
+        let (seed, keys) = (bundle.seed(), registration.resample);
         Ok(Self {
-            fresh_log10_p: fresh_log10_p.collect::<Result<_>>()?,
+            fresh_log10_p: fresh_log10_p(&seed, detector, sample.tally(), sample.weights(), keys)?,
             curve: sample.evidence_curve(detector, POINTS)?,
             examples: match tokenizer {
                 Some(tokenizer) => examples(detector, &sample, records, tokenizer)?,

@@ -17,6 +17,7 @@ mod folder;
 mod hits;
 mod inputs;
 mod keys;
+mod memory;
 mod merge;
 mod multiset;
 mod plots;
@@ -46,6 +47,7 @@ use folder::{Folder, InputFile, Manifest};
 pub use hits::Hit;
 pub use inputs::expand;
 pub use keys::Keys;
+pub use memory::{Attributed, attribute};
 pub use merge::{Merging, merge};
 pub use profiles::Profiles;
 use reading::{Input, Reading, Shards};
@@ -231,6 +233,10 @@ pub struct Unusable {
     pub bad_records: u64,
     /// Inputs that were not read to their end, each with the reason.
     pub unread: Vec<(String, String)>,
+}
+
+fn check_alpha(alpha: f64) -> Result<()> {
+    if alpha > 0.0 && alpha < 1.0 { Ok(()) } else { bail!("alpha is {alpha}; it must be between 0 and 1") }
 }
 
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

@@ -196,9 +196,7 @@ impl Stages {
         resampled: &[u8],
         alpha: f64,
     ) -> Result<Conclusion> {
-        if !(alpha > 0.0 && alpha < 1.0) {
-            bail!("alpha is {alpha}; it must be between 0 and 1");
-        }
+        super::check_alpha(alpha)?;
         let Reading { mut counts, positions } = total(counts)?;
         counts.ids.resize(self.profiles.slots(), Default::default());
         let mut summing = self.summing();

@@ -1,0 +1,76 @@
+//! Records that are in memory, tested as those of files are.
+
+use anyhow::Result;
+
+use super::counts::Counts;
+use super::distinct::Consume;
+use super::finish::{Layers, keys_scored};
+use super::hits::{Hit, hits};
+use super::result::{Found, LayerResult, Summary, findings, text_tests};
+use super::score::{RESAMPLED_TOKENS, Scoring, fresh, texts};
+use super::tokenise::tokenise;
+use super::{Marks, check_alpha};
+use crate::read::{Record, Select};
+
+/// What is known of records in memory.
+#[derive(Clone, Debug)]
+pub struct Attributed {
+    /// What `result.json` would hold.
+    pub summary: Summary,
+    /// Marked texts, strongest first; they have no file.
+    pub hits: Vec<Hit>,
+    /// Why the first records that cannot be used cannot be: number of the record, counted from 1, and the reason.
+    pub unusable: Vec<(u64, String)>,
+}
+
+/// Tests records under every key: the findings and texts of a [`super::scan`] of a file with these records.
+///
+/// Null hypothesis of every test: the records are independent of the key. Verdicts are Holm's over keys and layers at `alpha`.
+///
+/// # Errors
+/// If `alpha` is no level, or a statistic leaves the domain of the exact tails.
+pub fn attribute(records: Vec<Record>, marks: &Marks<'_>, alpha: f64) -> Result<Attributed> {
+    check_alpha(alpha)?;
+    let Marks { profiles, keys } = *marks;
+    let (mut counts, mut skipped) = (Counts::default(), Vec::new());
+    for record in records.iter().filter(|record| record.location.part() <= 1) {
+        counts.records += 1;
+        *counts.schemas.entry(record.schema.to_owned()).or_default() += 1;
+    }
+    let table = tokenise(records, profiles, &mut counts, &mut skipped)?;
+    let layers = Layers::new(profiles, keys);
+    let mut results = Vec::new();
+    for (layer, &inputs) in layers.layers.iter().zip(&layers.inputs) {
+        let mut collected = Vec::new();
+        let positions = inputs.walk(&table, |_, _, distinct| {
+            collected.extend_from_slice(distinct);
+            Ok(())
+        })?;
+        collected.sort_unstable();
+        let keep = counts.ids.get(inputs.slot).is_some_and(|ids| ids.tokens <= RESAMPLED_TOKENS);
+        let scoring = Scoring { inputs, keys: layer.detectors.iter().collect(), excess: false, keep };
+        let made = scoring.consume(&collected)?;
+        let fresh = if keep { fresh(inputs, &made.kept)? } else { Vec::new() };
+        results.push(LayerResult { positions, distinct: made.distinct, sums: made.sums, fresh });
+    }
+    let findings = findings(profiles, keys, &results, alpha)?;
+    let tested = layers.few(keys).unwrap_or_else(|| layers.detected(&findings));
+    let candidates = texts(&table, layers.layers, &layers.inputs, &tested)?.candidates;
+    let candidates = candidates.into_iter().map(|candidate| (0, candidate)).collect();
+    let hits = hits::<&str>(candidates, text_tests(&counts, keys), &[], profiles, keys)?;
+    let summary = Summary::new(Found {
+        profiles,
+        keys,
+        select: &Select::default(),
+        alpha,
+        counts,
+        unread_inputs: 0,
+        layers: &results,
+        findings,
+        hits: hits.len() as u64,
+        keys_scored: keys_scored(layers.layers, &tested),
+    });
+    let hits = hits.into_iter().map(|(_, hit)| hit).collect();
+    let unusable = skipped.into_iter().map(|skipped| (skipped.record, skipped.reason)).collect();
+    Ok(Attributed { summary, hits, unusable })
+}
