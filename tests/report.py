@@ -138,7 +138,9 @@ def hostile(watermark, demo, out):
     profile = json.loads((demo / "profile.json").read_text(encoding="utf-8"))
     signing = ["--signing-key", out / "signing.json"]
     run(watermark, "key", "signing", "--out", out / "signing.json")
-    run(watermark, "register", "--suspect", HOSTILE * 300, "--control", HOSTILE, "--question", HOSTILE * 300, "--profile",
+    # A name with hidden characters is not registered by the program; the process tests sign one by themselves.
+    named = HOSTILE.replace("\u202e", "")
+    run(watermark, "register", "--suspect", (named * 9)[:900], "--control", named, "--question", HOSTILE * 300, "--profile",
         demo / "profile.json", "--head", demo / "head.json", "--prompts", out / "prompts.jsonl", "--layer",
         profile["layers"][0]["name"], *signing, "--out", out / "registration.json")
     run(watermark, "key", "open", "--openings", demo / "openings.json", "--key", demo / "key.json", "--profile", demo / "profile.json",

@@ -96,7 +96,9 @@ class Case:
             "prompts": {"count": count + len(extra), "root": oracle.merkle_root([canonical(p) for p in prompts + extra]).hex()}}
         self.records, samples = [], []
         for name, strength in [("s", bias), ("c", 0)]:
-            rows = [self.answer(prompt, strength, length, i * rounds // answers, quotes) for i, prompt in enumerate(prompts)]
+            # The control's answers are a file, which says no times: one round, or one of every answer's own.
+            round_ = lambda i: i * rounds // answers if name == "s" else i if extra else 0
+            rows = [self.answer(prompt, strength, length, round_(i), quotes) for i, prompt in enumerate(prompts)]
             self.records.append(b"".join(canonical(row) + b"\n" for row in rows))
             samples.append(self.sample(name, rows, prompts, extra))
         self.files = [b"".join(json.dumps({k: json.loads(line)[k] for k in ("prompt", "text")}).encode() + b"\n" for line in raw.splitlines())
@@ -109,7 +111,7 @@ class Case:
                     "opening": {"node": self.node.hex(), "salt": SALT.hex()}},
             "suspect": samples[0], "controls": samples[1:], "resampling": {"seed": None, "keys": resample, "at_least": None},
             "earlier": [{"registration_sha256": sha(b"earlier"), "evidence_sha256": None, "verdict": None}],
-            "decided_by": "log10_p" if stopping == "fixed" else "ln_e", "controls_agree": True, "resampling_agrees": True,
+            "decided_by": "log10_p" if stopping == "fixed" else "ln_e", "controls_agree": True, "resampling_agrees": True, "answers_present": True,
             "smallest_effect": None, "time_stamps": {"head": None, "registration": None}}
         self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/1", "predicate": self.predicate,
                           "subject": [{"digest": {"sha256": sha(raw)}, "name": f"{i}.jsonl"} for i, raw in enumerate(self.files)]}
@@ -199,7 +201,7 @@ class Case:
         proof = self.grown(prompts, extra) if extra else []
         self.suspect_pairs = pairs if name == "s" else self.suspect_pairs
         return totals | {
-            "model": name, "collection": "not independently witnessed", "stopped": bool(extra), "tokens": sum(len(row["tokens"]) for row in rows),
+            "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra), "tokens": sum(len(row["tokens"]) for row in rows),
             "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,
             "records": {"count": len(rows), "root": oracle.merkle_root(lines).hex(), "sha256": sha(b"".join(line + b"\n" for line in lines))},
             "prompts_proof": proof, "prompts_root": oracle.merkle_root([canonical(p) for p in prompts]).hex(),

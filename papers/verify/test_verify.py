@@ -250,7 +250,10 @@ class Bundles(unittest.TestCase):
             ("E-SCHEMA", False, put(p, "rules", "filter", value="some")), ("E-SCHEMA", False, put(p, "alternatives", value=[])),
             ("E-SCHEMA", False, put(p, "suspect", "score", value="01")), ("E-SCHEMA", False, lambda c: c.predicate.update(more=1)),
             ("E-SCHEMA", False, lambda c: c.predicate.pop("controls")), ("E-SCHEMA", False, put(p, "signed_at", value="2026-11-25T03:00:00Z\n")),
-            ("E-SCHEMA", False, put(p, "time_stamps", "head", value="QR==")),
+            ("E-SCHEMA", False, put(p, "time_stamps", "head", value="QR==")), ("E-SCHEMA", False, put(p, "time_stamps", "head", value="")),
+            ("E-SCHEMA", False, put(p, "signed_at", value="2026-13-25T03:00:00Z")), ("E-SCHEMA", False, put(p, "signed_at", value="2027-02-29T03:00:00Z")),
+            ("E-SCHEMA", False, put(p, "signed_at", value="2026-11-25T23:59:60Z")), ("E-SCHEMA", False, put(p, "signed_at", value="2026-11-25T24:00:00Z")),
+            ("E-REGISTRATION", True, put("registration", "question", value="a" * 900_000)), ("E-REGISTRATION", True, put("registration", "registered_at", value="0000-11-25T02:00:00Z")),
             ("E-REGISTRATION", True, put("registration", "alpha", value=1)), ("E-REGISTRATION", True, put("registration", "controls", value=["s"])),
             ("E-REGISTRATION", False, put(p, "registration", "payloadType", value="x")),
             ("E-PROFILE", False, put(p, "profile", value=lambda x: x + " ")), ("E-PROFILE", True, put("registration", "key_path", value="epoch/1/layer/a")),
@@ -268,11 +271,12 @@ class Bundles(unittest.TestCase):
             ("E-SUBJECT", False, put("statement", "subject", 0, "name", value="1.jsonl")),
             ("E-TALLY", False, put(p, "suspect", "n_duplicate", value=lambda x: x + 1)), ("E-TALLY", False, put(p, "suspect", "score", value=up)),
             ("E-TALLY", False, put(p, "suspect", "statistic", value=up)), ("E-TALLY", False, put(p, "controls", 0, "weight", value=up)),
-            ("E-TALLY", False, put(p, "suspect", "classes", 0, "score", value="999")),
+            ("E-TALLY", False, put(p, "suspect", "classes", 0, "score", value="999")), ("E-TALLY", False, put(p, "suspect", "n_empty", value=7)),
             ("E-TAIL", False, put(p, "suspect", "log10_p", value=lambda x: x * (1 + 2e-9))), ("E-TAIL", False, put(p, "suspect", "ln_e", value=lambda x: x * (1 + 2e-9))),
             ("E-TAIL", False, put(p, "controls", 0, "log10_p_distinct", value=lambda x: x - 1e-6)),
             ("E-VERDICT", False, put(p, "resampling", "seed", value="0" * 64)), ("E-VERDICT", False, put(p, "resampling", "at_least", value=6)),
             ("E-VERDICT", False, put(p, "verdict", value="not_detected")), ("E-VERDICT", False, put(p, "controls_agree", value=False)),
+            ("E-VERDICT", False, put(p, "answers_present", value=False)), ("E-VERDICT", False, put(p, "controls", 0, "n_empty", value=1)),
             ("E-VERDICT", False, put(p, "resampling_agrees", value=False)), ("E-VERDICT", False, put(p, "decided_by", value="ln_e")),
             ("E-VERDICT", False, put(p, "smallest_effect", value={"of": "ones_share", "power": 0.8, "value": 0.6})),
             ("E-RECOMPUTED", False, put(p, "resampling", "at_least", value=1)),
@@ -297,6 +301,28 @@ class Bundles(unittest.TestCase):
             case = copy.deepcopy(self.case)
             edit(change)(case)
             self.assertIn("E-RECORDS", codes(run(case.bundle(), case.records, "--tokenizer", self.tokenizer)[1]))
+
+    def test_missing_answers(self):
+        """One empty answer of six is too many to conclude from; how many there are, the records say."""
+        def edit(case):
+            case.predicate["suspect"]["n_empty"], case.predicate["answers_present"], case.predicate["verdict"] = 1, False, "inconclusive"
+        case = copy.deepcopy(self.case)
+        edit(case)
+        self.assertEqual(opened(case.bundle()), set())
+        self.change(edit, "E-RECORDS")
+
+    def test_rounds_of_a_file(self):
+        """Where every answer may have been the last look, answers without times are not one round."""
+        def edit(case):
+            case.predicate["suspect"]["collected"] = None
+        self.change(edit, "E-RECORDS", case=Case(stopping="e_process", rounds=1))
+
+    def test_schema_is_missing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            alone = pathlib.Path(folder, "verify.py")
+            alone.write_bytes(here.joinpath("verify.py").read_bytes())
+            done = subprocess.run([sys.executable, str(alone), "x"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, "schema.json is missing" in done.stderr, "Traceback" in done.stderr), (2, True, False))
 
     @staticmethod
     def resign(case, rows):

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Checks a `watermark-evidence/1` bundle without any code of the program that made it, and prints one JSON document.
     verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--resample N] [--trusted-key HEX]...
-FORMAT.md beside this file says what every field means and which codes faults have (section 7); schema.json has the types. Needs
-`cryptography` and `mpmath`. Exit code 0: integrity holds, and trust where keys were named, whatever the verdict; 1: it does
-not; 2: a file cannot be read."""
-import argparse, base64, contextlib, functools, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys
+FORMAT.md beside this file has every field and the codes of faults (section 7), schema.json the types. Needs `cryptography` and `mpmath`.
+Exit code 0: integrity holds, and trust where keys were named, whatever the verdict; 1: it does not; 2: a file cannot be read."""
+import argparse, base64, contextlib, datetime, functools, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys, mpmath as mp
 from collections import Counter, defaultdict
 from decimal import Decimal
-import mpmath as mp
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 mp.mp.dps = 40  # numbers must agree to 10^-9, and logarithms of factorials of a billion have ten digits before the point
 MAX_BUNDLE, MAX_FILE, MAX_PAIRS, MAX_CLASSES = 1 << 24, 1 << 31, 1 << 32, 20_000
-SCHEMA = json.loads(pathlib.Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))["$defs"]
+if not (SCHEMA := pathlib.Path(__file__).with_name("schema.json")).is_file():
+    sys.exit(print(f"{SCHEMA} is missing: it belongs beside verify.py", file=sys.stderr) or 2)
+SCHEMA = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
 WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
@@ -21,7 +21,6 @@ class Refused(Exception): """What does not hold, in words. No text of a file is 
 class Unsigned(Refused): """A signature that does not hold."""
 def need(holds, why, kind=Refused):
     if not holds: raise kind(why)
-
 # ---- canonical JSON (RFC 8785) and the shape of objects
 def canonical(value, depth=0):
     """The canonical text of a parsed value. Whatever is signed or hashed is already in this form."""
@@ -46,6 +45,8 @@ def read_canonical(raw, limit, shape):
     value = parse(raw, limit)
     need(canonical(value).encode("utf-8", "surrogatepass") == raw, "the bytes are not their canonical form: they were changed")
     return fits(value, SCHEMA[shape])
+def is_time(text):
+    with contextlib.suppress(ValueError): return bool(datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
 def fits(value, schema, name="it"):
     """The part of JSON Schema that schema.json uses; exact types, so that true is not 1."""
     if "$ref" in schema: return fits(value, SCHEMA[schema["$ref"].split("/")[-1]], name)
@@ -54,7 +55,8 @@ def fits(value, schema, name="it"):
     allowed, of = [schema["const"]] if "const" in schema else schema.get("enum", [value]), schema.get
     need("anyOf" not in schema and canonical(value) in map(canonical, allowed), f"{name}: not one of the values allowed")
     need("type" not in schema or type(value) in TYPES[schema["type"]], f"{name}: another type")
-    need("pattern" not in schema or re.fullmatch(schema["pattern"], value), f"{name}: not written as it must be")
+    written = "pattern" not in schema or re.fullmatch(schema["pattern"], value) and ("format" not in schema or is_time(value))
+    need(written, f"{name}: not written as it must be, or no second of the calendar")
     size = value if type(value) in (int, float) else len(value) if type(value) is list else 0
     need(of("minimum", size) <= size <= of("maximum", size) and
          of("exclusiveMinimum", -math.inf) < size < of("exclusiveMaximum", math.inf), f"{name}: out of range")
@@ -63,7 +65,6 @@ def fits(value, schema, name="it"):
     need("properties" not in schema or value.keys() == schema["properties"].keys(), f"{name}: a field is missing or unknown")
     for field, shape in of("properties", {}).items(): fits(value[field], shape, field)
     return value
-
 # ---- signatures and trees
 def sha256(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def leaf(raw): return sha256(b"\0", raw)
@@ -72,9 +73,10 @@ def half(size): return 1 << (size - 1).bit_length() - 1  # the largest power of 
 def unhex(*texts): return [bytes.fromhex(text) for text in texts]
 def unbase64(text):
     need(base64.b64encode(raw := base64.b64decode(text)).decode() == text, "base64 with stray bits at its end"); return raw
-def signed_payload(envelope, kind):
+def signed_payload(envelope, kind, limit=MAX_BUNDLE):
     """Ed25519 over DSSE's encoding, which puts type and lengths before the payload. What the signature does not cover is pinned:
     there is one signature, and keyid is the SHA-256 of the key."""
+    need(len(canonical(envelope).encode("utf-8", "surrogatepass")) <= limit, f"longer than {limit} bytes")
     (one,), payload, stated = envelope["signatures"], unbase64(envelope["payload"]), envelope["payloadType"].encode("utf-8", "replace")
     key, signature = bytes.fromhex(one["public_key"]), unbase64(one["sig"])
     need(sha256(key).hex() == one["keyid"] and len(signature) == 64, "keyid is not the SHA-256 of public_key, or sig not 64 bytes")
@@ -97,8 +99,7 @@ def grown(old, old_root, size, proof, whole=True):
     need(old <= size and (len(proof) == (not whole) if old == size else proof), "the consistency proof has another length")
     if old == size: return [old_root if whole else proof[0]] * 2
     if old <= half(size):
-        first, every = grown(old, old_root, half(size), proof[:-1], whole)
-        return [first, node(every, proof[-1])]
+        first, every = grown(old, old_root, half(size), proof[:-1], whole); return [first, node(every, proof[-1])]
     return [node(proof[-1], root) for root in grown(old - half(size), old_root, size - half(size), proof[:-1], False)]
 # ---- keys, words, scores, tallies
 def expand(key, info): return hmac.digest(key, info + b"\1", "sha256")  # HKDF-Expand (RFC 5869) to 32 bytes, one block of HMAC
@@ -164,7 +165,6 @@ class Layer:
             totals["n_duplicate"] += sum(count - (pair not in pairs) for pair, count in fresh.items())
             pairs = {**fresh, **pairs}
         return pairs, {**totals, "n_scored": len(pairs)}
-
 # ---- tails and e-values
 def ln_series(ln_first, ratio):
     """ln of first * (1 + r0 + r0 r1 + ...), whose ratios fall below 1."""
@@ -174,8 +174,7 @@ def ln_series(ln_first, ratio):
 def ln_binomial(k, n, p):
     """ln P(Bin(n, p) >= k). Of the two tails, the one that lies beyond the mean is summed."""
     if k <= 0 or p >= 1: return mp.mpf(0)
-    p, upper = mp.mpf(p), k > n * p
-    k, odds = k if upper else k - 1, p / (1 - p)
+    p, upper = mp.mpf(p), k > n * p; k, odds = k if upper else k - 1, p / (1 - p)
     first = mp.loggamma(n + 1) - mp.loggamma(k + 1) - mp.loggamma(n - k + 1) + k * mp.log(p) + (n - k) * mp.log1p(-p)
     if upper: return ln_series(first, lambda i: (n - k - i) * odds / (k + 1 + i))
     return mp.log1p(-mp.exp(ln_series(first, lambda i: (k - i) / odds / (n - k + 1 + i))))
@@ -213,10 +212,8 @@ def numbers(layer, weights, classes):
     rises = lambda theta: sum(w * (mp.mpf(score) / unit - pairs * tilted(theta * w / 65536)) for w, pairs, score in rows) > 0
     low, high = mp.mpf(0), mp.mpf(65536) / max(w for w, *_ in rows)
     while layer.green and rises(high): low, high = high, 2 * high
-    for _ in range(80):
-        low, high = (middle, high) if rises(middle := (low + high) / 2) else (low, middle)
+    for _ in range(80): low, high = (middle, high) if rises(middle := (low + high) / 2) else (low, middle)
     return sums, [min(0, -ln_bet(low)) / mp.log(10), distinct, ln_e]
-
 # ---- tokens and text, for tokenizers of byte-level BPE
 def byte_level(raw):
     """What text each id stands for."""
@@ -240,7 +237,6 @@ def check_text(pieces, record):
         if two and two in record["prompt"]:
             runs.append([runs.pop()[0] if runs and runs[-1][1] == i + 1 else i, i + 2])
     need(runs == record["quoted"], "`quoted` is not what the answer quotes")
-
 # ---- the bundle, in the order of FORMAT.md, section 7
 class Verifier:
     def __init__(self): self.faults, self.unchecked, self.signers, self.samples, self.node = [], [], [], [], None
@@ -255,8 +251,8 @@ class Verifier:
             payload = signed_payload(envelope, "application/vnd.in-toto+json")
             code = "E-SCHEMA"; self.statement = read_canonical(payload, MAX_BUNDLE, "statement")
             self.p = p = self.statement["predicate"]
-            need(all(map(unbase64, filter(None, p["time_stamps"].values()))), "an empty time stamp")
-            code = "E-REGISTRATION"; payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json")
+            need(all(unbase64(stamp) for stamp in p["time_stamps"].values() if stamp is not None), "an empty time stamp")
+            code = "E-REGISTRATION"; payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json", 1 << 20)
             self.registration = reg = read_canonical(payload, 1 << 20, "registration")
             names, earlier = [reg["suspect"], *reg["controls"]], reg["earlier"]
             need(all(names) and len({*names}) == len(names) and reg["prompts"]["count"] and len({*earlier}) == len(earlier),
@@ -264,7 +260,8 @@ class Verifier:
             code = "E-PROFILE"; need(sha256(p["profile"].encode()).hex() == reg["profile_sha256"], "not the registered profile")
             self.layer = Layer(p["profile"], reg["layer"])
             need(self.layer.key_path == reg["key_path"], "the layer has another key path than registered")
-            code = "E-HEAD"; self.head = read_canonical(signed_payload(p["key"]["head"], "application/vnd.watermark.head+json"), 1 << 14, "head")
+            code = "E-HEAD"; payload = signed_payload(p["key"]["head"], "application/vnd.watermark.head+json", 1 << 14)
+            self.head = read_canonical(payload, 1 << 14, "head")
             need(sha256(canonical(p["key"]["head"]).encode()).hex() == reg["head_sha256"], "the head is not the registered one")
         except Refused as refused:
             code = "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code
@@ -303,7 +300,7 @@ class Verifier:
                 need(proven == roots, "the consistency proof leads to other roots")
             with self.step("E-TALLY", f"sample {i}: "):
                 counts, pairs = ([c[f] for c in s["classes"]] for f in ("count", "pairs"))
-                need(sum(s[f] for f in COUNTS) == s["tokens"], "the four counts do not add up to the tokens")
+                need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
                 need(counts == sorted(set(counts)) and sum(pairs) == s["n_scored"] and
                      sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
                 need(not self.layer.green or all(int(c["score"]) <= c["pairs"] for c in s["classes"]), "more green than pairs")
@@ -322,10 +319,12 @@ class Verifier:
         rate = mp.mpf(10) ** min(0, max(suspect["log10_p"], -300))  # it must not lie below the 99.9 % bound of the fresh keys' rate
         kept = by_e or fresh["keys"] < 999 or ln_binomial(fresh["at_least"], fresh["keys"], rate) >= -3 * mp.log(10)
         verdict = "detected" if deciding(suspect, by_e) <= math.log10(reg["alpha"]) else "not_detected"
-        verdict = verdict if suspect["n_scored"] and agree and kept else "inconclusive"
-        stated = [p[f] for f in ("decided_by", "controls_agree", "resampling_agrees", "verdict")]
-        need(stated == ["ln_e" if by_e else "log10_p", agree, kept, verdict], "the verdict does not follow from the numbers")
-        able = not self.layer.green or suspect["n_scored"] * math.log(self.layer.gamma) <= math.log(reg["alpha"])
+        present = all(s["n_empty"] <= s["records"]["count"] // 20 for s in self.samples)
+        verdict = verdict if suspect["n_scored"] and agree and kept and present else "inconclusive"
+        stated = [p[f] for f in ("decided_by", "controls_agree", "resampling_agrees", "answers_present", "verdict")]
+        need(stated == ["ln_e" if by_e else "log10_p", agree, kept, present, verdict], "the verdict does not follow from the numbers")
+        able = suspect["log10_p_distinct"] > math.log10(reg["alpha"])  # the effect is one of distinct pairs, and these did not show it
+        able &= not self.layer.green or suspect["n_scored"] * math.log(self.layer.gamma) <= math.log(reg["alpha"])
         form = {"of": "ones_share" if self.layer.green else "mean_score", "power": 0.8} if verdict == "not_detected" and able else {}
         form |= {"value": p["smallest_effect"]["value"]} if form and p["smallest_effect"] else {}
         need(form == (p["smallest_effect"] or {}), "smallest_effect does not go with the verdict")
@@ -344,14 +343,16 @@ class Verifier:
                     with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
         self.unchecked += [f"sample {i}: its records were not given" for i, s in enumerate(self.samples) if not given(s)] + [
             "time stamps (`openssl ts -verify` can)", "that the tokenizer cuts the texts into these ids and no others",
-            "that records are those of the answer file", "the size of smallest_effect", "other layers of the profile"]
+            "that records are those of the answer file", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile"]
     def records(self, s, raw, pieces):
         *lines, rest = raw.split(b"\n")
         records = [read_canonical(line, MAX_FILE, "record") for line in lines]
         prompts = tree_root([leaf(canonical(record["prompt"]).encode()) for record in records]).hex()
         stated = [s["records"]["count"], s["records"]["root"], s["prompts_root"], b""]
         need([len(lines), tree_root([*map(leaf, lines)]).hex(), prompts, rest] == stated, "count, root, prompts_root or last line")
-        need(all(a["round"] <= b["round"] for a, b in zip(records, records[1:])), "rounds fall")
+        rounds, n_empty = [record["round"] for record in records], sum(not record["text"].strip(WHITE) for record in records)
+        of_file = [i if self.registration["stopping"] == "e_process" else 0 for i in range(len(records))]
+        need([rounds, n_empty] == [sorted(rounds) if s["collected"] else of_file, s["n_empty"]], "rounds, or n_empty")
         for record in records:
             edges = [0, *itertools.chain(*record["quoted"]), len(record["tokens"])]
             need(max([-1, *record["tokens"], *record["prompt_tokens"]]) < self.layer.vocab_size and edges == sorted(edges) and
@@ -366,8 +367,8 @@ class Verifier:
         for count, one in self.layer.scores(self.layer.prf_key(self.node), plan): score[count] += one
         need([int(c["score"]) for c in s["classes"]] == [score[count] for count in sorted(counts)], "the scores are others")
         weight = {count: weight_of(count, self.registration["weights"]) for count in counts}
-        hits, keys, seed = 0, min(fresh["keys"], max(0, resample)), bytes.fromhex(fresh["seed"])
-        root = hmac.digest(b"watermark-resample-v1", seed, "sha256")
+        root = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256")
+        hits, keys = 0, min(fresh["keys"], max(0, resample))
         for i in range(keys):
             statistic = sum(weight[count] * one for count, one in self.layer.scores(expand(root, struct.pack("<I", i)), plan))
             hits += statistic >= int(s["statistic"]) or s["log10_p"] == 0  # the tail falls as the statistic grows, until it is 1
@@ -384,12 +385,11 @@ def main(arguments=None):
     asked, v, trust, result = parser.parse_args(arguments), Verifier(), None, None
     try:
         raw, files, tokenizer = read(asked.bundle), [*map(read, asked.data)], asked.tokenizer and read(asked.tokenizer)
-        if v.open(raw):
-            v.check()
-            if tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
-            if not v.faults: v.data(files, tokenizer, asked.resample)
+        if opened := v.open(raw): v.check()
+        if opened and tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
+        if opened and not v.faults: v.data(files, tokenizer, asked.resample)
     except OSError as error: parser.exit(2, f"{error}\n")
-    if integrity := not v.faults: result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", *COUNTS)}
+    if integrity := not v.faults: result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
             trust = "trusted" if {*v.signers} <= {*asked.trusted_key} else "not_trusted"

@@ -24,3 +24,4 @@ pub mod signer;
 mod svg;
 pub mod timestamp;
 pub mod tokenizer;
+pub mod visible;

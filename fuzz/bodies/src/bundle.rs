@@ -84,7 +84,8 @@ fn sound_only_if_true(checked: &Checked, payload: &[u8]) {
     assert_eq!(suspect.model, registration.suspect);
     let by_e = suspect.stopped || registration.stopping == Stopping::EProcess;
     let log10_p = if by_e { (-suspect.ln_e / std::f64::consts::LN_10).min(0.0) } else { suspect.log10_p };
-    let usable = suspect.n_scored > 0 && predicate.controls_agree && predicate.resampling_agrees;
+    let usable =
+        suspect.n_scored > 0 && predicate.controls_agree && predicate.resampling_agrees && predicate.answers_present;
     let level = registration.alpha.log10();
     let near = (log10_p - level).abs() < 1e-6;
     match predicate.verdict {

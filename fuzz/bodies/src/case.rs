@@ -48,6 +48,9 @@ pub(crate) struct Case {
 /// How many kinds of case there are.
 pub(crate) const KINDS: u8 = 4;
 
+/// The kind whose stopping rule is `e_process`.
+pub(crate) const STOPPED: u8 = 3;
+
 impl Case {
     /// A case that verifies: by kind with another scheme, weights and stopping rule, with a control or without.
     pub(crate) fn new(kind: u8) -> Self {
@@ -58,7 +61,7 @@ impl Case {
 
     /// A case of the suspect's records.
     pub(crate) fn of(kind: u8, suspect: &[EvidenceRecord], tokenizer_sha256: &str) -> Self {
-        let (gumbel, none, stopped) = (kind & 1 == 1, kind == 2, kind == 3);
+        let (gumbel, none, stopped) = (kind & 1 == 1, kind == 2, kind == STOPPED);
         let scheme = if gumbel { "gumbel" } else { "greenlist" };
         let mut profile = json!({
             "profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "repeats": "unmarked",
@@ -99,7 +102,7 @@ impl Case {
         let nothing = json!({
             "model": "suspect", "collection": "not independently witnessed", "collected": null, "stopped": false,
             "records": {"count": 0, "root": hex(&[0; 32]), "sha256": hex(&[0; 32])}, "prompts_proof": [],
-            "prompts_root": hex(&[0; 32]), "tokens": 0, "n_scored": 0, "n_duplicate": 0, "n_excluded": 0,
+            "prompts_root": hex(&[0; 32]), "n_empty": 0, "tokens": 0, "n_scored": 0, "n_duplicate": 0, "n_excluded": 0,
             "n_short_context": 0, "classes": [], "score": "0", "statistic": "0", "weight": "0", "log10_p": 0.0,
             "log10_p_distinct": 0.0, "ln_e": 0.0,
         });
@@ -117,8 +120,8 @@ impl Case {
                 "rules": Rules::fixed(), "suspect": nothing, "controls": [],
                 "resampling": {"seed": hex(&[0; 32]), "keys": 0, "at_least": 0}, "family": Family::single(),
                 "earlier": [{"registration_sha256": hex(&[5; 32]), "evidence_sha256": null, "verdict": null}],
-                "decided_by": "log10_p", "controls_agree": true, "resampling_agrees": true, "smallest_effect": null,
-                "verdict": "inconclusive", "time_stamps": {"head": null, "registration": null},
+                "decided_by": "log10_p", "controls_agree": true, "resampling_agrees": true, "answers_present": true,
+                "smallest_effect": null, "verdict": "inconclusive", "time_stamps": {"head": null, "registration": null},
                 "does_not_show": DOES_NOT_SHOW, "alternatives": ALTERNATIVES,
             },
         });
@@ -234,6 +237,7 @@ impl Case {
         predicate.decided_by = follows.decided_by;
         predicate.controls_agree = follows.controls_agree;
         predicate.resampling_agrees = follows.resampling_agrees;
+        predicate.answers_present = follows.answers_present;
         predicate.smallest_effect = follows.smallest_effect;
         predicate.verdict = follows.verdict;
         self.statement = serde_json::to_value(statement).ok()?;

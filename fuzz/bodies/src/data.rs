@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use watermark_cli::evidence::{Answers, Context, check};
 use watermark_cli::report::{Insight, Source, page};
 use watermark_cli::tokenizer::{Tokenizer, hex};
-use watermark_core::evidence::bundle::{self, EvidenceRecord, parse_records, print_records};
+use watermark_core::evidence::bundle::{self, EvidenceRecord, Stopping, parse_records, print_records};
 
-use crate::case::{Case, VOCAB_SIZE, other_key, records};
+use crate::case::{Case, STOPPED, VOCAB_SIZE, other_key, records};
 use crate::folder::Folder;
 use crate::report::harmless;
 
@@ -123,11 +123,17 @@ fn records_file(file: &[u8]) {
 
 fn answer_file(name: &str, file: &[u8]) {
     let path = FILES.folder.write(name, file);
-    if let Ok(answers) = Answers::read(&path, "suspect", &FILES.tokenizer, VOCAB_SIZE) {
+    let stopping = if kind(file) == STOPPED { Stopping::EProcess } else { Stopping::Fixed };
+    if let Ok(answers) = Answers::read(&path, "suspect", &FILES.tokenizer, VOCAB_SIZE, stopping) {
         let printed = print_records(&answers.records).expect("records that were made can be written");
         assert_eq!(parse_records(&printed, VOCAB_SIZE).expect("and read"), answers.records);
         holds(&answers.records, name, file, Some(&answers));
     }
+}
+
+/// The kind of case that a file is made the data of.
+fn kind(file: &[u8]) -> u8 {
+    if file.len().is_multiple_of(2) { 2 } else { STOPPED }
 }
 
 /// A bundle of the records holds, and against its own file too.
@@ -135,8 +141,10 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     if records.is_empty() || records.len() > MOST_RECORDS {
         return;
     }
-    let kind = 2 + (file.len() % 2) as u8;
-    let mut case = Case::of(kind, records, &FILES.tokenizer_sha256);
+    let mut case = Case::of(kind(file), records, &FILES.tokenizer_sha256);
+    // Records with a time are a transcript's, and in any rounds.
+    let day = "2026-11-03T00:00:00Z";
+    case.statement["predicate"]["suspect"]["collected"] = json!({"first": day, "last": day});
     if let Some(answers) = answers {
         case.statement["subject"][0]["digest"]["sha256"] = json!(hex(&Sha256::digest(file)));
         let suspect = &mut case.statement["predicate"]["suspect"];

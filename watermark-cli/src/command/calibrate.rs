@@ -8,7 +8,7 @@ use watermark_cli::files::write_new;
 use watermark_cli::read::{self, Body, InputFormat, Limits};
 use watermark_cli::tokenizer::Tokenizer;
 
-use super::{claim, complain, print, print_json, progress, say, table};
+use super::{claim, complain, print, print_json, progress, say, shown, table};
 
 /// False-positive rates on your own unmarked text, with fresh keys
 ///
@@ -165,7 +165,7 @@ fn print_cells(cells: &[Cell]) -> Result<()> {
     rows.extend(cells.iter().map(|cell| {
         let (low, high) = cell.rate_bounds.percent;
         vec![
-            cell.corpus.escape_debug().to_string(),
+            shown(&cell.corpus),
             cell.test.clone(),
             cell.trials.to_string(),
             cell.texts.to_string(),

@@ -10,7 +10,7 @@ use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Weights};
 
 use super::layer::LayerArgs;
-use super::{claim, complain, print, print_json, progress, say, table};
+use super::{claim, complain, print, print_json, progress, say, shown, table};
 
 /// Test texts or token ids for marks
 ///
@@ -272,15 +272,10 @@ fn flush(run: &mut Run<'_>, batch: &mut Vec<Record>) -> Result<u64> {
     Ok(bad)
 }
 
-/// Ids are somebody else's text: no control sequences to the terminal.
-fn harmless(id: &str) -> String {
-    id.escape_debug().to_string()
-}
-
 fn row(line: &Line) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
     vec![
-        line.record.as_deref().map_or_else(|| "(all)".to_owned(), harmless),
+        line.record.as_deref().map_or_else(|| "(all)".to_owned(), shown),
         line.layer.clone().unwrap_or_else(|| "-".to_owned()),
         line.scheme.to_owned(),
         line.n_scored.to_string(),
@@ -303,7 +298,7 @@ fn print_spans(spans: &[SpanLine]) -> Result<()> {
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(spans.iter().map(|span| {
         vec![
-            harmless(&span.record),
+            shown(&span.record),
             span.layer.clone().unwrap_or_else(|| span.scheme.to_owned()),
             range(span.span.tokens),
             span.span.bytes.map_or_else(|| "-".to_owned(), range),

@@ -9,7 +9,7 @@ use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
 use watermark_core::key::KeyPath;
 
-use super::{claim, complain, print, print_json, progress, say, table};
+use super::{claim, complain, print, print_json, progress, say, shown, table};
 
 /// Test a suspect model: was it trained on marked answers?
 ///
@@ -178,7 +178,7 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
         ]);
         rows.extend(line.controls.iter().map(|control| {
             let blank = String::new;
-            let name = format!("  control {}", control.name.escape_debug());
+            let name = format!("  control {}", shown(&control.name));
             let (n, p, e) =
                 (control.n_scored.to_string(), format!("{:.2}", control.log10_p), format!("{:.2}", control.ln_e));
             vec![name, blank(), blank(), blank(), blank(), n, p, blank(), e, blank()]

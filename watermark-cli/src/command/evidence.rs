@@ -14,7 +14,7 @@ use watermark_core::evidence::commitment::KeyOpening;
 use watermark_core::profile::Profile;
 
 use super::key::SignerArgs;
-use super::{claim, print, progress, register};
+use super::{claim, print, progress, register, say, shown};
 
 /// Run a registered test and write its signed evidence
 ///
@@ -135,7 +135,7 @@ impl Args {
         let verdict = predicate.verdict;
         print(&format!(
             "{}: {} (log10 p {:.2}, ln e {:.2}, {} pairs)\nWrote {}. {}",
-            predicate.suspect.model.escape_debug(),
+            shown(&predicate.suspect.model),
             word(verdict),
             predicate.suspect.log10_p,
             predicate.suspect.ln_e,
@@ -147,6 +147,9 @@ impl Args {
                 "It discloses the committed key: nothing marked under it can be told from a forgery from now on."
             }
         ))?;
+        for caution in &written.cautions {
+            say(&format!("caution: {}", shown(caution)));
+        }
         Ok(claim(verdict == VerdictWord::Detected))
     }
 }

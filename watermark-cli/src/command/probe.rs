@@ -19,7 +19,7 @@ use watermark_lab::prompts::{prompt_text, word_problems};
 use zeroize::Zeroizing;
 
 use super::distill::print_lines;
-use super::{claim, complain, print, print_json, progress, say, table};
+use super::{claim, complain, print, print_json, progress, say, shown, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends
 ///
@@ -341,7 +341,7 @@ fn show(bar: &ProgressBar, progress: &Progress, history: &mut Vec<(u64, f64)>, j
 
 fn print_result(result: &ProbeResult, out: &Path) -> Result<()> {
     let header = ["model", "answers", "failed", "requests", "rounds", "end"];
-    let model = result.model.escape_debug().to_string();
+    let model = shown(&result.model);
     let numbers = [result.answered, result.failed, result.requests, result.rounds].map(|n| n.to_string());
     let row = [vec![model], numbers.to_vec(), vec![result.end.to_owned()]].concat();
     print(table(&[header.map(str::to_owned).to_vec(), row], 1).trim_end())?;

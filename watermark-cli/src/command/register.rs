@@ -2,8 +2,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
+use watermark_cli::evidence::LAX_ALPHA;
 use watermark_cli::files::{random, read_bounded, read_profile, write_new};
 use watermark_cli::read::read_prompts;
 use watermark_cli::tokenizer::hex;
@@ -14,7 +15,7 @@ use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::{TreeHead, timestamp};
 
 use super::key::SignerArgs;
-use super::print;
+use super::{print, shown};
 
 /// Fix a test of a suspect model before its answers are collected
 #[derive(clap::Args)]
@@ -95,18 +96,38 @@ impl Args {
             .with_context(|| format!("profile {}", self.profile.display()))?;
         let named = || format!("head {}", self.head.display());
         let head = read_bounded(&self.head, MAX_FILE).with_context(named)?;
-        TreeHead::verify(&head, KEY_COMMITMENTS).with_context(named)?;
+        let (committed, _) = TreeHead::verify(&head, KEY_COMMITMENTS).with_context(named)?;
+        let registered_at = time(self.at.as_deref())?;
+        ensure!(
+            committed.signed_at.as_str() <= registered_at.as_str(),
+            "{} was signed at {}, after the registration's time, {registered_at}; keys are committed to before",
+            named(),
+            committed.signed_at
+        );
+        ensure!(
+            self.alpha <= LAX_ALPHA || self.alpha >= 1.0,
+            "--alpha {}: at most {LAX_ALPHA}; a level that chance reaches more often accuses nobody",
+            self.alpha
+        );
+        names_apart(std::iter::once(&self.suspect).chain(&self.controls))?;
         let earlier = self.earlier.iter().map(|path| -> Result<Digest> {
             let named = || format!("earlier registration {}", path.display());
             let bytes = read_bounded(path, MAX_FILE).with_context(named)?;
-            Registration::verify(&bytes).with_context(named)?;
+            let (earlier, _) = Registration::verify(&bytes).with_context(named)?;
+            ensure!(
+                earlier.suspect == self.suspect,
+                "{} is about the suspect {:?}, not {:?}",
+                named(),
+                earlier.suspect,
+                self.suspect
+            );
+            ensure!(earlier.registered_at <= registered_at, "{} is later than this one", named());
             Ok(Digest(Sha256::digest(&bytes).into()))
         });
         let registration = Registration {
             registration: REGISTRATION_VERSION.to_owned(),
-            registered_at: time(self.at.as_deref())?,
             question: self.question,
-            suspect: self.suspect,
+            suspect: self.suspect.clone(),
             controls: self.controls,
             profile_sha256: Digest(file.sha256),
             key_path: file.profile.path.join("layer")?.join(&layer.name)?.as_str().to_owned(),
@@ -125,6 +146,7 @@ impl Args {
             resample: self.resample,
             prompts: Prompts::of(&read_prompts(&self.prompts)?)?,
             earlier: earlier.collect::<Result<_>>()?,
+            registered_at,
         };
         let envelope = self.signature.signer()?.sign(REGISTRATION_TYPE, &registration.payload()?)?;
         let digest: [u8; 32] = Sha256::digest(&envelope).into();
@@ -143,6 +165,22 @@ impl Args {
         ))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Names that a reader of the evidence can tell apart: nothing hidden, and more than white space and case between them.
+fn names_apart<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
+    let mut known: Vec<(&String, String)> = Vec::new();
+    for name in names {
+        if shown(name) != *name || name.trim() != name {
+            bail!("the model name {:?} has white space at its ends, or characters that are not shown", shown(name));
+        }
+        let plain: String = name.chars().filter(|c| !c.is_whitespace()).flat_map(char::to_lowercase).collect();
+        if let Some((other, _)) = known.iter().find(|(_, known)| *known == plain) {
+            bail!("the model names {other:?} and {name:?} can be taken for each other");
+        }
+        known.push((name, plain));
+    }
+    Ok(())
 }
 
 /// A given time, or now.

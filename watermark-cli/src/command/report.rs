@@ -6,7 +6,7 @@ use watermark_cli::evidence::Context;
 use watermark_cli::report;
 
 use super::verify::public_key;
-use super::{claim, print};
+use super::{claim, print, shown};
 
 /// Make a page of an evidence bundle that people can read
 ///
@@ -53,7 +53,7 @@ impl Args {
         let context = Context { data: self.data, tokenizer: self.tokenizer, trusted, authority: self.authority };
         let report = report::write(&self.evidence, &context, !self.redact, &self.out)?;
         for fault in &report.faults {
-            print(&format!("{:<15} {}", fault.code, fault.what.escape_debug()))?;
+            print(&format!("{:<15} {}", fault.code, shown(&fault.what)))?;
         }
         print(&format!("Wrote {}.", self.out.display()))?;
         Ok(claim(report.faults.is_empty()))

@@ -8,7 +8,7 @@ use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::VerdictWord;
 
 use super::evidence::word;
-use super::{claim, print, print_json};
+use super::{claim, print, print_json, shown};
 
 /// Check an evidence bundle, and recompute it from the data
 ///
@@ -77,7 +77,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
     let integrity = if found.integrity { "holds" } else { "DOES NOT HOLD" };
     print(&format!("integrity    {integrity}"))?;
     for fault in &found.faults {
-        print(&format!("  {:<15} {}", fault.code, fault.what.escape_debug()))?;
+        print(&format!("  {:<15} {}", fault.code, shown(fault.what)))?;
     }
     let trust = match found.trust {
         Some("trusted") => "all who signed are among your trusted keys",
@@ -102,11 +102,11 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
     }
     if let Some(result) = &found.result {
         print(&format!(
-            "result       {}\n  {} ({})\n  layer {}, {} pairs, log10 p {:.2}, ln e {:.2}, at level {:e}; {} controls, {} earlier \
+            "result       {}\n  {} ({})\n  layer {}, {} pairs, log10 p {:.2}, ln e {:.2}, at level {:?}; {} controls, {} earlier \
              analyses",
             word(result.verdict),
-            result.question.escape_debug(),
-            result.suspect.escape_debug(),
+            shown(result.question),
+            shown(result.suspect),
             result.layer,
             result.n_scored,
             result.log10_p,
@@ -124,10 +124,13 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
         }
     }
     for file in found.recomputed {
-        print(&format!("recomputed   {}", file.escape_debug()))?;
+        print(&format!("recomputed   {}", shown(file)))?;
+    }
+    for caution in found.cautions {
+        print(&format!("caution      {}", shown(caution)))?;
     }
     for open in found.not_checked {
-        print(&format!("not checked  {}", open.escape_debug()))?;
+        print(&format!("not checked  {}", shown(open)))?;
     }
     Ok(())
 }

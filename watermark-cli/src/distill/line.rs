@@ -106,7 +106,9 @@ impl Found<'_> {
     pub(super) fn line(self, suspect: &Material, options: &Options, family_size: usize, verdict: Verdict) -> Line {
         let Self { layer, reserved, finding, resampling, controls } = self;
         let level = (options.alpha / family_size.max(1) as f64).log10();
-        let missed = verdict == Verdict::NotDetected && options.access == Access::Answers;
+        // An effect of distinct pairs: where they reach the level and the weighted sum does not, it would be contradicted.
+        let missed =
+            verdict == Verdict::NotDetected && options.access == Access::Answers && finding.log10_p_distinct > level;
         let smallest = missed.then(|| layer.smallest_effect(finding.n_scored, level)).flatten();
         Line {
             layer: layer.name().map(str::to_owned),

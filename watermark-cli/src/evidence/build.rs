@@ -14,6 +14,7 @@ use watermark_core::evidence::{TreeHead, merkle};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
+use super::cautions::cautions;
 use super::sample::{Answers, names_apart};
 use crate::detect::resample_under;
 use crate::signer::Signer;
@@ -58,6 +59,8 @@ pub struct Written {
     pub statement: Statement,
     /// Records files: the suspect's, then the controls'.
     pub records: Vec<Vec<u8>>,
+    /// What makes the case weaker than its verdict sounds.
+    pub cautions: Vec<String>,
 }
 
 /// Runs the registered test and signs its evidence. `progress` is told of fresh keys done.
@@ -87,7 +90,8 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) 
         case.controls.len()
     );
 
-    let read = |path: &Path, model: &str| Answers::read(path, model, case.tokenizer, profile.tokenizer.vocab_size);
+    let (vocab_size, stopping) = (profile.tokenizer.vocab_size, registration.stopping);
+    let read = |path: &Path, model: &str| Answers::read(path, model, case.tokenizer, vocab_size, stopping);
     let mut samples = vec![read(case.suspect, &registration.suspect)?];
     for (path, model) in case.controls.iter().zip(&registration.controls) {
         samples.push(read(path, model)?);
@@ -120,7 +124,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) 
             software: concat!("watermark ", env!("CARGO_PKG_VERSION")).to_owned(),
             null_hypothesis: bundle::NULL_HYPOTHESIS.to_owned(),
             alternative_hypothesis: bundle::ALTERNATIVE_HYPOTHESIS.to_owned(),
-            registration: Envelope::parse(case.registration, 2 * MAX_REGISTRATION)?,
+            registration: Envelope::parse(case.registration, MAX_REGISTRATION)?,
             profile: case.profile.to_owned(),
             key: KeyEvidence {
                 head: Envelope::parse(case.head, MAX_HEAD)?,
@@ -142,6 +146,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) 
             decided_by: conclusion.decided_by,
             controls_agree: conclusion.controls_agree,
             resampling_agrees: conclusion.resampling_agrees,
+            answers_present: conclusion.answers_present,
             smallest_effect: conclusion.smallest_effect,
             verdict: conclusion.verdict,
             time_stamps: case.time_stamps,
@@ -151,11 +156,13 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) 
     };
     let bundle = signer.sign(bundle::STATEMENT_TYPE, &statement.payload()?)?;
     // What would not convince a reader is not written.
-    if let Some(fault) = bundle::verify(&bundle).faults.first() {
+    let checked = bundle::verify(&bundle);
+    if let Some(fault) = checked.faults.first() {
         bail!("the run is not what was registered: {} ({})", fault.what, fault.code);
     }
+    let cautions = checked.bundle.as_ref().map(cautions).unwrap_or_default();
     let records = samples.iter().map(|answers| Ok(bundle::print_records(&answers.records)?)).collect::<Result<_>>()?;
-    Ok(Written { bundle, statement, records })
+    Ok(Written { bundle, statement, records, cautions })
 }
 
 /// Tests one sample, with the proof that its prompts are the first of the registered ones.

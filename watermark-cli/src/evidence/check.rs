@@ -7,10 +7,11 @@ use sha2::{Digest as _, Sha256};
 use watermark_core::detect::LayerDetector;
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{
-    self, Bundle, Checked, Code, EvidenceRecord, Fault, Origin, SampleEvidence, Time, close,
+    self, Bundle, Checked, Code, Digest, EvidenceRecord, Fault, Origin, SampleEvidence, close,
 };
 
 use super::build::fresh_keys;
+use super::cautions::cautions;
 use super::sample::{Answers, file_sha256};
 use crate::files::read_bounded;
 use crate::timestamp::{self, TimeStamp};
@@ -48,6 +49,8 @@ pub struct Report {
     pub time_stamps: [Option<String>; 2],
     /// What was not looked at, or rests on a signer's word.
     pub not_checked: Vec<String>,
+    /// What makes the case weaker than its verdict sounds ([`cautions`]).
+    pub cautions: Vec<String>,
 }
 
 impl Report {
@@ -75,14 +78,23 @@ impl Report {
 /// If a file cannot be read, or `openssl` is needed and missing.
 pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
     let Checked { faults, bundle } = bundle::verify(bytes);
-    let mut report =
-        Report { faults, bundle: None, recomputed: Vec::new(), time_stamps: [None, None], not_checked: Vec::new() };
+    let mut report = Report {
+        faults,
+        bundle: None,
+        recomputed: Vec::new(),
+        time_stamps: [None, None],
+        not_checked: Vec::new(),
+        cautions: Vec::new(),
+    };
     let Some(bundle) = bundle else { return Ok(report) };
-    let sound = report.faults.is_empty();
+    let (sound, mut given) = (report.faults.is_empty(), Vec::new());
     stamps(&bundle, context, &mut report)?;
     if sound {
         for file in &context.data {
-            data(&bundle, path, file, context, &mut report).with_context(|| format!("data {}", file.display()))?;
+            let named = || format!("data {}", file.display());
+            let sha256 = file_sha256(file).with_context(named)?;
+            data(&bundle, path, file, sha256, context, &mut report).with_context(named)?;
+            given.push(sha256);
         }
     } else if !context.data.is_empty() {
         report.not_checked.push("the data, because the bundle itself does not hold".to_owned());
@@ -94,7 +106,8 @@ pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
             }
         }
     }
-    open_points(&bundle, context, &mut report);
+    open_points(&bundle, context, &given, &mut report);
+    report.cautions = cautions(&bundle);
     report.bundle = Some(bundle);
     Ok(report)
 }
@@ -121,16 +134,22 @@ fn stamps(bundle: &Bundle, context: &Context, report: &mut Report) -> Result<()>
     Ok(())
 }
 
-fn data(bundle: &Bundle, path: &Path, file: &Path, context: &Context, report: &mut Report) -> Result<()> {
+fn data(
+    bundle: &Bundle,
+    path: &Path,
+    file: &Path,
+    sha256: Digest,
+    context: &Context,
+    report: &mut Report,
+) -> Result<()> {
     let statement = &bundle.statement;
-    let sha256 = file_sha256(file)?;
     let (vocab_size, shown) = (bundle.profile.tokenizer.vocab_size, file.display());
     let (sample, records) = if let Some(at) =
         statement.subject.iter().position(|subject| subject.digest.sha256 == sha256)
     {
         let Some(sample) = bundle.samples().nth(at) else { return Ok(()) };
         let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer)?;
-        let answers = match Answers::read(file, &sample.model, &tokenizer, vocab_size) {
+        let answers = match Answers::read(file, &sample.model, &tokenizer, vocab_size, bundle.registration.stopping) {
             Ok(answers) => answers,
             Err(error) => {
                 report.fail(Code::Records, format!("{shown}: {error:#}"));
@@ -154,16 +173,24 @@ fn data(bundle: &Bundle, path: &Path, file: &Path, context: &Context, report: &m
         report.fail(Code::Data, format!("{shown} has SHA-256 {sha256}: no file that the bundle is about"));
         return Ok(());
     };
-    match bundle.detector()? {
-        Some(detector) => recompute(bundle, &detector, sample, &records, &file.display().to_string(), report),
-        None => {
-            let digest = bundle::RecordsDigest::of(&records)?;
-            if digest != sample.records || bundle::prompts_root(&records)? != sample.prompts_root {
-                report.fail(Code::Records, format!("{shown}: its records are not those of the bundle"));
-            }
-            Ok(())
-        }
+    if !are_stated(bundle, sample, &records)? {
+        report.fail(Code::Records, format!("{shown}: its records are not those of the bundle"));
+        return Ok(());
     }
+    match bundle.detector()? {
+        Some(detector) => recompute(bundle, &detector, sample, &records, &shown.to_string(), report),
+        None => Ok(()),
+    }
+}
+
+/// Whether records are those of a sample, in the rounds that they must be in.
+fn are_stated(bundle: &Bundle, sample: &SampleEvidence, records: &[EvidenceRecord]) -> Result<bool> {
+    let stopping = bundle.registration.stopping;
+    let in_rounds = || (0..).zip(records).all(|(place, record)| record.round == stopping.round_in_file(place));
+    Ok(bundle::RecordsDigest::of(records)? == sample.records
+        && bundle::prompts_root(records)? == sample.prompts_root
+        && bundle::n_empty(records) == sample.n_empty
+        && (sample.collected.is_some() || in_rounds()))
 }
 
 fn origin(sample: &SampleEvidence) -> Origin {
@@ -182,10 +209,6 @@ fn recompute(
     let registration = &bundle.registration;
     let counted = bundle::count(detector, registration.weights, records)?;
     let found = bundle::measure(detector, &counted, records, origin(stated))?;
-    if found.records != stated.records || found.prompts_root != stated.prompts_root {
-        report.fail(Code::Records, format!("{file}: its records are not those of the bundle"));
-        return Ok(());
-    }
     let numbers = |of: &SampleEvidence| [of.log10_p, of.log10_p_distinct, of.ln_e];
     let same_numbers = numbers(&found).iter().zip(numbers(stated)).all(|(&a, b)| close(a, b));
     // Everything but the floats, which another version may round otherwise.
@@ -212,7 +235,8 @@ fn recompute(
     Ok(())
 }
 
-fn open_points(bundle: &Bundle, context: &Context, report: &mut Report) {
+/// `given`: digests of the files that were looked at.
+fn open_points(bundle: &Bundle, context: &Context, given: &[Digest], report: &mut Report) {
     let predicate = &bundle.statement.predicate;
     if context.trusted.is_empty() {
         report.not_checked.push("who signed: name the keys that you trust with --trusted-key".to_owned());
@@ -225,16 +249,24 @@ fn open_points(bundle: &Bundle, context: &Context, report: &mut Report) {
     if predicate.key.opening.is_none() {
         report.not_checked.push("the scores: the key is not disclosed".to_owned());
     }
-    if context.data.is_empty() {
-        report.not_checked.push("the counts: give the answer files with --data".to_owned());
-    }
-    let times: Vec<(&str, Option<&Time>)> = bundle
-        .samples()
-        .map(|sample| (sample.model.as_str(), sample.collected.as_ref().map(|collected| &collected.first)))
-        .collect();
-    for (model, _) in times.iter().filter(|(_, first)| first.is_none()) {
+    for (sample, subject) in bundle.samples().zip(&bundle.statement.subject) {
+        if given.contains(&subject.digest.sha256) {
+            continue;
+        }
+        let counts = if given.contains(&sample.records.sha256) {
+            "that its records are those of the answer file"
+        } else {
+            "the counts"
+        };
         report.not_checked.push(format!(
-            "that the answers of {model:?} are later than the registration: their file states no times, so it is the signer's word"
+            "{:?}: {counts}, and who collected it, when and until when; give the answer file with --data",
+            sample.model
+        ));
+    }
+    for sample in bundle.samples().filter(|sample| sample.collected.is_none()) {
+        report.not_checked.push(format!(
+            "that the answers of {:?} are later than the registration: their file states no times, so it is the signer's word",
+            sample.model
         ));
     }
 }

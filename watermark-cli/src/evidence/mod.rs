@@ -3,11 +3,13 @@
 //! What a bundle holds is in [`watermark_core::evidence::bundle`]; here are the files, the tokenizer and the fresh keys.
 
 mod build;
+mod cautions;
 mod check;
 mod sample;
 mod verification;
 
 pub use build::{Case, Written, build, earlier};
+pub use cautions::LAX_ALPHA;
 pub use check::{Context, MAX_BUNDLE, Report, check};
 pub use sample::Answers;
 pub use verification::{Fault, Outcome, Signers, Times, Verification};

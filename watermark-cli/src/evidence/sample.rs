@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::bundle::{
-    Collected, CollectedBy, Digest, EvidenceRecord, Origin, Subject, SubjectDigest, Time,
+    Collected, CollectedBy, Digest, EvidenceRecord, Origin, Stopping, Subject, SubjectDigest, Time,
 };
 
 use crate::distill::{Access, Collection, Material, Source};
@@ -24,11 +24,12 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Reads and tokenises an answer file or a transcript, as `watermark distill --answers` does.
+    /// Reads and tokenises an answer file or a transcript, as `watermark distill --answers` does; `stopping` says which rounds
+    /// the answers of a file are.
     ///
     /// # Errors
     /// If it cannot be read, a record cannot be used, or an answer came as token ids: a registered sample leaves nothing out.
-    pub fn read(path: &Path, model: &str, tokenizer: &Tokenizer, vocab_size: u32) -> Result<Self> {
+    pub fn read(path: &Path, model: &str, tokenizer: &Tokenizer, vocab_size: u32, stopping: Stopping) -> Result<Self> {
         let named = || format!("answers {}", path.display());
         let sha256 = file_sha256(path).with_context(named)?;
         let bad = std::sync::Mutex::new(None);
@@ -50,6 +51,9 @@ impl Answers {
                     bail!("{}: an answer is token ids; evidence is made from text", named());
                 };
                 let quoted = item.quoted.iter().map(|run| Ok([u32::try_from(run.start)?, u32::try_from(run.end)?]));
+                // Only transcripts say when their answers came, and in which rounds.
+                let of_file = || stopping.round_in_file(records.len() as u64);
+                let round = if material.collected.is_some() { round } else { of_file() };
                 records.push(EvidenceRecord {
                     prompt: prompt.clone(),
                     prompt_tokens: item.prompt.clone(),

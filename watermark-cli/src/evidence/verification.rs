@@ -27,6 +27,8 @@ pub struct Verification<'a> {
     pub recomputed: &'a [String],
     /// What was not looked at, or rests on a signer's word.
     pub not_checked: &'a [String],
+    /// What makes the case weaker than its verdict sounds.
+    pub cautions: &'a [String],
 }
 
 /// Something that does not hold.
@@ -77,6 +79,8 @@ pub struct Outcome<'a> {
     pub alpha: f64,
     /// Distinct pairs.
     pub n_scored: u64,
+    /// Answers without text.
+    pub n_empty: u64,
     /// The statistic of the registered test.
     pub statistic: Decimal,
     /// log10 of a bound of its tail.
@@ -121,6 +125,7 @@ impl<'a> Verification<'a> {
                     layer: &registration.layer,
                     alpha: registration.alpha,
                     n_scored: predicate.suspect.n_scored,
+                    n_empty: predicate.suspect.n_empty,
                     statistic: predicate.suspect.statistic,
                     log10_p: predicate.suspect.log10_p,
                     ln_e: predicate.suspect.ln_e,
@@ -131,6 +136,7 @@ impl<'a> Verification<'a> {
             }),
             recomputed: &report.recomputed,
             not_checked: &report.not_checked,
+            cautions: &report.cautions,
         }
     }
 }

@@ -17,14 +17,19 @@ use watermark_core::evidence::ledger::{ANSWERS, Entry, LedgerKey};
 use watermark_core::evidence::merkle::{Frontier, Hash};
 use watermark_core::key::KeyPath;
 
+use crate::files::{read_bounded, replace};
+use crate::tokenizer::hex;
 pub use contents::{Contents, read_head};
 
 /// Requests written together at most, and waiting at most.
 const BATCH: usize = 4096;
 
+const MAX_FINGERPRINT: u64 = 64;
+
 const ENTRIES: &str = "entries.jsonl";
 const HEADS: &str = "heads";
 const LOCK: &str = "lock";
+const KEY: &str = "key.fingerprint";
 
 /// A ledger that this process alone writes to. Cheap to use from many threads; dropping it writes what was submitted.
 #[derive(Debug)]
@@ -70,10 +75,10 @@ enum Request {
 
 impl Ledger {
     /// Opens or makes a ledger. Every entry is read and checked, also against the newest signed head; a line that a stop
-    /// has cut short was not acknowledged and is removed.
+    /// has cut short was not acknowledged and is removed. The key that opens it first is the ledger's from then on.
     ///
     /// # Errors
-    /// If another process has it open, an entry is damaged or was changed, or the folder cannot be written.
+    /// If another process has it open, it is another key's, an entry is damaged or was changed, or the folder cannot be written.
     pub fn open(folder: &Path, key: LedgerKey) -> Result<Self> {
         let named = || format!("ledger {}", folder.display());
         std::fs::create_dir_all(folder.join(HEADS)).with_context(named)?;
@@ -81,6 +86,9 @@ impl Ledger {
             OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK)).with_context(named)?;
         if lock.try_lock().is_err() {
             bail!("{}: another process is writing to it", named());
+        }
+        if !is_key_of(folder, &key)? {
+            replace(&folder.join(KEY), hex(&key.fingerprint()).as_bytes())?;
         }
         let file = OpenOptions::new().create(true).append(true).open(folder.join(ENTRIES)).with_context(named)?;
         File::open(folder).and_then(|folder| folder.sync_all()).with_context(named)?;
@@ -144,6 +152,24 @@ fn answer<T>(reply: &Receiver<Reply<T>>) -> Result<T> {
 
 fn stopped() -> anyhow::Error {
     anyhow!("the ledger has stopped because a write failed; see the earlier error, and open it again")
+}
+
+/// Whether a ledger is known to be this key's; false only where no key has opened it yet.
+///
+/// # Errors
+/// If it is another key's: pseudonyms would not fit the earlier ones, and proofs would not hold.
+pub fn is_key_of(folder: &Path, key: &LedgerKey) -> Result<bool> {
+    let path = folder.join(KEY);
+    if !path.exists() {
+        return Ok(false);
+    }
+    if read_bounded(&path, MAX_FINGERPRINT)? != hex(&key.fingerprint()).as_bytes() {
+        bail!(
+            "ledger {}: it is another key's; give the one that it was begun with ({KEY} tells which)",
+            folder.display()
+        );
+    }
+    Ok(true)
 }
 
 /// A head goes to `heads/<size>.json`, so that names sort by size.

@@ -4,9 +4,9 @@ use watermark_core::evidence::bundle::{Bundle, CollectedBy, DecidedBy, WeightRul
 use super::insight::Example;
 use super::pictures::{self, Figure};
 use super::tables::{self, Table};
-use super::visible::visible;
 use super::{Insight, Source};
 use crate::evidence::Report;
+use crate::visible::visible;
 
 /// Characters of a question: it must not bury what follows.
 const MOST_OF_A_QUESTION: usize = 400;
@@ -95,7 +95,7 @@ impl Claims {
 
 fn limits(bundle: &Bundle, report: &Report) -> Vec<String> {
     let predicate = &bundle.statement.predicate;
-    let mut limits = Vec::new();
+    let mut limits = report.cautions.clone();
     let witnessed = bundle.samples().all(|sample| sample.collection == CollectedBy::Replicate);
     limits.push(if witnessed {
         "The answers were collected by a party without the key.".to_owned()
@@ -104,7 +104,8 @@ fn limits(bundle: &Bundle, report: &Report) -> Vec<String> {
             .to_owned()
     });
     match predicate.controls.len() {
-        0 => limits.push("No unrelated model was tried beside the suspect.".to_owned()),
+        // Among the cautions.
+        0 => (),
         1 => limits.push(
             "One unrelated model was tried beside the suspect; that it is unrelated is an assumption.".to_owned(),
         ),

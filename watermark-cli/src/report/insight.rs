@@ -8,11 +8,11 @@ use watermark_core::distill::ModelSample;
 use watermark_core::evidence::bundle::{self, Bundle, EvidenceRecord};
 use watermark_core::scheme::NullLaw;
 
-use super::visible::visible;
 use crate::detect::fresh_log10_p;
 use crate::evidence::{Answers, Context};
 use crate::files::read_bounded;
 use crate::tokenizer::Tokenizer;
+use crate::visible::visible;
 
 /// Answers that are shown: the first ones, whatever their scores.
 const MOST_EXAMPLES: usize = 3;
@@ -67,7 +67,10 @@ impl Insight {
             let sha256 = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
             let records = if sha256[..] == subject.digest.sha256.0 {
                 match &tokenizer {
-                    Ok(tokenizer) => Answers::read(file, &suspect.model, tokenizer, info.vocab_size)?.records,
+                    Ok(tokenizer) => {
+                        Answers::read(file, &suspect.model, tokenizer, info.vocab_size, bundle.registration.stopping)?
+                            .records
+                    }
                     Err(_) => continue,
                 }
             } else if sha256[..] == suspect.records.sha256.0 {

@@ -1,7 +1,7 @@
 //! One self-contained page that says what an evidence bundle shows, what was checked of it and what was not.
 //!
 //! Names, questions and answers are strangers' text: the template engine escapes every value and shows what would be hidden
-//! ([`visible`]), so that no part of a page can forget it. The page has no script and loads nothing.
+//! ([`visible`](crate::visible::visible)), so that no part of a page can forget it. The page has no script and loads nothing.
 
 mod claims;
 mod draw;
@@ -11,7 +11,6 @@ mod outcome;
 mod pictures;
 mod steps;
 mod tables;
-mod visible;
 
 use std::path::Path;
 
@@ -26,6 +25,7 @@ use sha2::{Digest, Sha256};
 use crate::evidence::{Context, MAX_BUNDLE, Report, check};
 use crate::files::{read_bounded, write_new};
 use crate::tokenizer::hex;
+use crate::visible::visible;
 use claims::Claims;
 pub use insight::Insight;
 use outcome::Outcome;
@@ -107,9 +107,7 @@ pub fn page(source: &Source<'_>) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_formatter(|out, state, value| match value.as_str() {
-        Some(text) if !value.is_safe() => {
-            escape_formatter(out, state, &Value::from(visible::visible(text, MOST_OF_A_TEXT)))
-        }
+        Some(text) if !value.is_safe() => escape_formatter(out, state, &Value::from(visible(text, MOST_OF_A_TEXT))),
         _ => escape_formatter(out, state, value),
     });
     // The ending switches escaping on.

@@ -1,6 +1,6 @@
 use serde::Serialize;
 use watermark_core::detect::RESAMPLING_KEYS;
-use watermark_core::evidence::bundle::{Bundle, DecidedBy, EffectUnit, VerdictWord};
+use watermark_core::evidence::bundle::{Bundle, DecidedBy, EMPTY_ONE_IN, EffectUnit, VerdictWord};
 
 use super::draw::short;
 use super::number::{chance, level};
@@ -109,6 +109,12 @@ fn reasons(bundle: &Bundle) -> Vec<String> {
     if !predicate.resampling_agrees {
         reasons.push(format!(
             "Too many of the fresh keys did as well as the real one (at least {RESAMPLING_KEYS} were tried): the p-value cannot be right."
+        ));
+    }
+    if !predicate.answers_present {
+        reasons.push(format!(
+            "More than one answer in {EMPTY_ONE_IN} of a model has no text: the registered test was not carried out, and what is missing may have \
+             been chosen."
         ));
     }
     reasons

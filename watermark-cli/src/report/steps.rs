@@ -1,8 +1,8 @@
 use serde::Serialize;
 use watermark_core::evidence::bundle::{Bundle, Code};
 
-use super::visible::visible;
 use crate::evidence::{Context, Report};
+use crate::visible::visible;
 
 /// Characters of a finding; model names in it have no limit.
 const MOST_OF_A_FINDING: usize = 400;

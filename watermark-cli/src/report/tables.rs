@@ -148,9 +148,9 @@ pub(super) fn results(bundle: &Bundle) -> Table {
     let rows = samples(bundle).map(|(name, of)| {
         let numbers = [of.log10_p, of.log10_p_distinct, of.ln_e].map(|value| format!("{value:?}"));
         let [p, distinct, e] = numbers;
-        [name, grouped(of.records.count), grouped(of.n_scored), p, distinct, e]
+        [name, grouped(of.records.count), grouped(of.n_empty), grouped(of.n_scored), p, distinct, e]
     });
-    let head = ["Model", "Answers", "Distinct pairs", "log10_p", "log10_p_distinct", "ln_e"];
+    let head = ["Model", "Answers", "Without text", "Distinct pairs", "log10_p", "log10_p_distinct", "ln_e"];
     Table::new("The tests", head, rows).of_numbers()
 }
 
@@ -183,6 +183,7 @@ pub(super) fn decision(bundle: &Bundle) -> Table {
         ("Seed of the fresh keys", fresh.seed.to_string()),
         ("resampling_agrees", predicate.resampling_agrees.to_string()),
         ("controls_agree", predicate.controls_agree.to_string()),
+        ("answers_present", predicate.answers_present.to_string()),
         ("Family (Holm)", format!("{} test", predicate.family.size)),
         ("verdict", word(predicate.verdict).to_owned()),
     ];

@@ -236,16 +236,24 @@ fn what_was_not_registered_is_refused() {
     folder.write("ids.jsonl", ids);
     with("suspect.jsonl", "ids.jsonl").fails_with(&["token ids and no text"]);
 
-    // Registered before the key was committed to; signed before it was registered.
-    folder.line(&format!("{REGISTER} --at 2020-01-01T00:00:00Z --out early.json")).expect(0);
-    with("registration.json", "early.json").fails_with(&["E-TIME", "committed to after"]);
+    // Signed before it was registered.
     folder.line(&format!("{evidence} --at 2020-01-01T00:00:00Z")).fails_with(&["E-TIME"]);
-    folder.line(&format!("{evidence} --at yesterday")).fails_with(&["--at", "signed_at"]);
+    folder.line(&format!("{evidence} --at yesterday")).fails_with(&["--at", "not a time"]);
+    folder.line(&format!("{evidence} --at 2026-02-30T00:00:00Z")).fails_with(&["--at", "not a time"]);
     assert!(!Path::new(&folder.path("never")).exists());
 
     let register = |more: &str| folder.line(&format!("{REGISTER} --out bad.json {more}"));
-    register("--control acme").fails_with(&["two models have the same name"]);
+    register("--at 2020-01-01T00:00:00Z").fails_with(&["commitment/head.json", "keys are committed to before"]);
+    for other in ["acme", "Acme", "cle\u{200b}an"] {
+        register(&format!("--control {other}")).fails_with(&["model name"]);
+    }
     register("--alpha 1").fails_with(&["alpha"]);
+    register("--alpha .05").fails_with(&["--alpha 0.05", "at most 0.001"]);
+    folder.line(&format!("{} --out other-suspect.json", REGISTER.replace("acme", "bolt"))).expect(0);
+    register("--earlier other-suspect.json").fails_with(&["other-suspect.json", "bolt"]);
+    register(&format!("--question {}", "a".repeat(100_000))).expect(0);
+    std::fs::remove_file(folder.path("bad.json")).unwrap();
+    std::fs::remove_file(folder.path("bad.tsq")).unwrap();
     register("--layer nothing").fails_with(&["nothing", "not in the profile"]);
     register("--earlier prompts.jsonl").fails_with(&["prompts.jsonl"]);
     folder.line("profile new --distillation tournament --out t.json").expect(0);
@@ -253,6 +261,80 @@ fn what_was_not_registered_is_refused() {
     folder.line(&format!("{tournament} --out bad.json")).fails_with(&["greenlist and gumbel"]);
     // Nothing is overwritten.
     folder.line(&format!("{REGISTER} --out registration.json")).fails_with(&["exists"]);
+}
+
+/// Answers without text are counted and shown; too many of them, and there is no verdict.
+#[test]
+fn blanked_answers_are_no_evidence() {
+    let folder = setup();
+    folder.line(&format!("{REGISTER} --question \"Was_it_acme's?\" --out registration.json")).expect(0);
+    let verify = |name: &str, more: &str| folder.line(&format!("verify {name}/evidence.json {more}"));
+    for (blank, verdict) in [(3, "detected"), (4, "inconclusive")] {
+        let mut records = folder.json_lines("suspect.jsonl");
+        for record in &mut records[..blank] {
+            let text =
+                if record["prompt"].as_str().is_some_and(|prompt| prompt.len() % 2 == 0) { "" } else { " \n\u{3000}" };
+            record["completion"] = json!(text);
+        }
+        let lines: String = records
+            .iter()
+            .map(|record| format!("{}\n", json!({"prompt": record["prompt"], "completion": record["completion"]})))
+            .collect();
+        folder.write("blank.jsonl", lines);
+        let evidence = EVIDENCE.replace("suspect.jsonl", "blank.jsonl");
+        let run = folder.line(&format!("{evidence} --registration registration.json --out {verdict}"));
+        assert_eq!(run.code, Some(i32::from(verdict == "inconclusive")), "{run:?}");
+        assert!(run.stderr.contains(&format!("caution: {blank} of 60 answers of \"acme\" have no text")), "{run:?}");
+        let report = verify(verdict, "--json --data blank.jsonl").expect(0).json().remove(0);
+        assert_eq!([&report["result"]["verdict"], &report["result"]["n_empty"]], [&json!(verdict), &json!(blank)]);
+        assert!(report["cautions"].to_string().contains("have no text"), "{report}");
+        let text = verify(verdict, "").expect(0).stdout;
+        assert!(text.contains("caution      ") && text.contains("Was_it_acme's?") && !text.contains('\\'), "{text}");
+    }
+    // Records that hold say nothing of who collected them.
+    let claims = verify("detected", "--json --data detected/suspect.records.jsonl").expect(0).json().remove(0);
+    assert!(claims["not_checked"].to_string().contains("who collected it"), "{claims}");
+}
+
+/// Text that repeats itself a thousand times is named where it decides, and no effect is stated that the pairs contradict.
+#[test]
+fn what_weights_do_is_named() {
+    let folder = setup();
+    let mut records = folder.json_lines("suspect.jsonl");
+    let clean: Vec<Value> =
+        folder.json_lines("clean.jsonl").drain(..40).map(|record| record["completion"].clone()).collect();
+    let loud: String = clean.iter().filter_map(Value::as_str).collect();
+    records[7]["completion"] = json!(loud.repeat(50));
+    let lines: String = records
+        .iter()
+        .map(|record| format!("{}\n", json!({"prompt": record["prompt"], "completion": record["completion"]})))
+        .collect();
+    folder.write("loud.jsonl", lines);
+    folder.line(&format!("{REGISTER} --out registration.json")).expect(0);
+    let evidence = EVIDENCE.replace("suspect.jsonl", "loud.jsonl");
+    folder.line(&format!("{evidence} --registration registration.json --out e")).expect(1);
+    let report = folder.line("verify e/evidence.json --json").expect(0).json().remove(0);
+    assert_eq!(report["result"]["verdict"], "not_detected");
+    assert!(report["cautions"].to_string().contains("The weights decide"), "{report}");
+    let predicate = &payload(&folder, "e/evidence.json")["predicate"];
+    assert!(
+        predicate["suspect"]["log10_p_distinct"].as_f64().unwrap() < -6.0 && predicate["smallest_effect"].is_null()
+    );
+}
+
+/// A file whose collection may have ended after any answer is one round an answer.
+#[test]
+fn a_stopped_file_is_read_answer_by_answer() {
+    let folder = setup();
+    folder.line(&format!("{REGISTER} --stopping e-process --out registration.json")).expect(0);
+    folder.line(&format!("{EVIDENCE} --registration registration.json --out e")).expect(0);
+    for name in ["e/suspect.records.jsonl", "e/control-1.records.jsonl"] {
+        let rounds: Vec<u64> = folder.json_lines(name).iter().map(|record| record["round"].as_u64().unwrap()).collect();
+        assert!(rounds.iter().copied().eq(0..60), "{name}: {rounds:?}");
+    }
+    let report =
+        folder.line("verify e/evidence.json --json --data suspect.jsonl --data clean.jsonl").expect(0).json().remove(0);
+    assert_eq!(report["recomputed"].as_array().unwrap().len(), 2);
 }
 
 fn write_transcript(path: &Path, records: &[Value], utc: &str) {

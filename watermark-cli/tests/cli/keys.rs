@@ -195,6 +195,37 @@ fn exported_subtrees() {
     assert_eq!(folder.hidden("e2.json"), folder.hidden("e.json"));
 }
 
+/// A new epoch: profile, key for its servers, commitment; neither epoch's key opens the other.
+#[test]
+fn a_new_epoch() {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json --path epoch/2026-11").expect(0);
+    folder.line("keygen --out k.json").expect(0);
+    folder.line("key signing --out s.json").expect(0);
+    folder.line("key export --key k.json --path epoch/2026-11 --out old.json").expect(0);
+    let rotate = "key rotate --profile p.json --signing-key s.json";
+    let run = folder.line(&format!("{rotate} --key k.json --path epoch/2026-12 --out new")).expect(0);
+    assert!(run.stdout.contains("From \"epoch/2026-11\" to \"epoch/2026-12\""), "{}", run.stdout);
+    folder.line("profile check new/profile.json --key new/key.json").expect(0);
+    folder.line("profile check new/profile.json --key old.json").fails_with(&["old.json"]);
+    folder.line("profile check p.json --key new/key.json").fails_with(&["new/key.json"]);
+    let (old, new) = (folder.read("p.json"), folder.read("new/profile.json"));
+    assert_eq!(old.replace("epoch/2026-11", "epoch/2026-12"), new);
+    // The commitment is to this profile's keys.
+    let open = "key open --openings new/openings.json --key k.json --profile new/profile.json";
+    folder.line(&format!("{open} --path epoch/2026-12/layer/distillation --out o.json")).expect(0);
+    folder.line("key check new/head.json --opening o.json").expect(0);
+    for path in ["epoch/2026-11", "epoch", "epoch/2026-11/b"] {
+        folder.line(&format!("{rotate} --key k.json --path {path} --out x")).fails_with(&["--path", "epoch/2026-11"]);
+    }
+    folder.line(&format!("{rotate} --key old.json --path epoch/2026-12 --out x")).fails_with(&["cannot open"]);
+    assert!(!folder.path("x").exists());
+    folder.secret("pass", PASSPHRASE);
+    let sealed = "--key k.json --path epoch/2027-01 --new-passphrase-file pass --out sealed";
+    folder.line(&format!("{rotate} {sealed} --json")).expect(0);
+    folder.line("profile check sealed/profile.json --key sealed/key.json --passphrase-file pass").expect(0);
+}
+
 #[test]
 fn lists_show_no_secrets() {
     let (folder, _) = committed();
@@ -422,6 +453,8 @@ fn nothing_secret_is_printed_or_published() {
         "key signing --out s.json --json",
         "key export --key k.json --path epoch/1 --out e.json",
         "key export --key k.json --new-passphrase-file pass --out sealed.json",
+        "key rotate --key k.json --profile p.json --path epoch/2 --signing-key s.json --out r --json",
+        "key rotate --key e.json --profile p.json --path epoch/3 --signing-key s.json --out r2",
         "key list . --json",
         "key list .",
         "key commit --key k.json --profile p.json --signing-key s.json --out c --json",

@@ -98,6 +98,22 @@ fn answers_are_proved_from_head_and_text() {
     folder.line("ledger head --ledger l --signing-key s.json").fails_with(&["not overwritten"]);
 }
 
+/// Pseudonyms of two keys do not fit each other, and a proof under another key would not hold.
+#[test]
+fn another_key_is_refused() {
+    let folder = setup();
+    folder.line("keygen --out other.json --path ledger/1").expect(0);
+    append(&folder, &line("answer", "ada")).expect(0);
+    let head = head(&folder);
+    let kept = folder.read("l/entries.jsonl");
+    let other = folder.run_with_stdin("ledger append --ledger l --key other.json".split(' '), &line("more", "ada"));
+    other.fails_with(&["ledger l", "another key's"]);
+    assert_eq!(folder.read("l/entries.jsonl"), kept);
+    let prove = format!("ledger prove --ledger l --head {head} --index 0 --out p.json");
+    folder.line(&format!("{prove} --key other.json")).fails_with(&["another key's"]);
+    folder.line(&format!("{prove} --key k.json")).expect(0);
+}
+
 #[test]
 fn changed_entries_are_caught() {
     let folder = setup();

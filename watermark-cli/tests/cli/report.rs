@@ -258,8 +258,12 @@ fn hostile_names_and_answers() {
     }
     folder.write("suspect.jsonl", records.iter().map(|record| format!("{record}\n")).collect::<String>());
     let register = "register --profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json --out r.json";
-    let named = ["--suspect", &name[..100_000], "--control", HOSTILE, "--question", &name[..100_000]];
+    let named = ["--suspect", "s", "--control", "c", "--question", &name[..100_000]];
     folder.run(register.split(' ').chain(named)).expect(0);
+    // The program registers no such names, but who can sign can.
+    let mut registration = opened(&serde_json::from_str(&folder.read("r.json")).unwrap());
+    (registration["suspect"], registration["controls"]) = (json!(name[..100_000]), json!([HOSTILE]));
+    folder.write("r.json", to_canonical(&sign(REGISTRATION_TYPE, &registration)).unwrap());
     let evidence = "evidence --registration r.json --profile p.json --head commitment/head.json --opening opening.json --prompts \
                     prompts.jsonl --answers suspect.jsonl --controls clean.jsonl --signing-key s.json --out e";
     let run = folder.line(evidence);

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::canonical::{from_canonical, to_canonical};
@@ -75,14 +77,28 @@ impl TreeHead {
     }
 }
 
-/// Digits where a time in UTC and seconds has them: the text is shown to people, and a stranger may have signed it.
+/// A second that there was, in UTC: the text is shown to people, and a stranger may have signed it.
 pub(super) fn check_time(text: &str) -> Result<()> {
     let form = b"dddd-dd-ddTdd:dd:ddZ";
     let fits = |(byte, form): (u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte == *form };
-    if text.len() == form.len() && text.bytes().zip(form).all(fits) {
+    if text.len() == form.len() && text.bytes().zip(form).all(fits) && is_in_calendar(text.as_bytes()) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidEvidence, "\"signed_at\" is not a time like 2026-11-25T01:02:03Z"))
+    Err(Error::new(ErrorKind::InvalidEvidence, "not a time like 2026-11-25T01:02:03Z"))
+}
+
+/// Whether fields of digits at their places name a day of the Gregorian calendar (from year 1 on) and a second of it.
+fn is_in_calendar(text: &[u8]) -> bool {
+    let number = |range: Range<usize>| text[range].iter().fold(0, |n, digit| 10 * n + u32::from(digit - b'0'));
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    year > 0 && (1..=days).contains(&day) && number(11..13) < 24 && number(14..16) < 60 && number(17..19) < 60
 }
 
 #[cfg(test)]
@@ -90,6 +106,30 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::super::SigningKey;
     use super::*;
+
+    #[test]
+    fn times_are_those_of_a_calendar() {
+        for good in ["2026-11-25T00:00:00Z", "2024-02-29T23:59:59Z", "2000-02-29T00:00:00Z", "0001-01-01T00:00:00Z"] {
+            assert!(check_time(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "2026-13-25T00:00:00Z",
+            "2026-00-25T00:00:00Z",
+            "2026-11-31T00:00:00Z",
+            "2026-11-00T00:00:00Z",
+            "2025-02-29T00:00:00Z",
+            "1900-02-29T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "2026-11-25T24:00:00Z",
+            "2026-11-25T00:60:00Z",
+            "2026-11-25T00:00:60Z",
+            "2026-11-25 00:00:00Z",
+            "2026-11-25T00:00:00",
+            "٢٠٢٦-11-25T00:00:00Z",
+        ] {
+            assert!(check_time(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn signed_heads() {

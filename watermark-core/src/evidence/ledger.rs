@@ -41,6 +41,12 @@ impl LedgerKey {
         Self(node.ledger_secret())
     }
 
+    /// Which key it is, without telling anything else of it: HMAC-SHA256 under it of `"fingerprint\0"`.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        *self.salt(b"fingerprint\0", b"")
+    }
+
     fn answer_salt(&self, index: u64) -> Zeroizing<[u8; 32]> {
         self.salt(b"answer\0", &index.to_le_bytes())
     }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -6,10 +6,11 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_cli::files::{ProfileFile, new_folder, random, read_key, read_profile, write_new, write_secret};
+use watermark_cli::signer::Signer;
 use watermark_cli::tokenizer::hex;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::evidence::{HEAD_TYPE, timestamp};
-use watermark_core::key::KeyPath;
+use watermark_core::key::{KeyPath, NodeKey};
 
 use super::super::{print, print_json};
 use super::signing::SignerArgs;
@@ -45,13 +46,14 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// What a commitment's files hold.
 #[derive(Serialize)]
-struct Output {
-    root: String,
-    tree_size: u64,
-    signed_at: String,
-    public_key: String,
-    head_sha256: String,
+pub(super) struct Commitment {
+    pub(super) root: String,
+    pub(super) tree_size: u64,
+    pub(super) signed_at: String,
+    pub(super) public_key: String,
+    pub(super) head_sha256: String,
 }
 
 impl Args {
@@ -60,37 +62,11 @@ impl Args {
         if let Some(path) = self.path.iter().find(|path| !profiles.iter().any(|file| holds(file, path))) {
             bail!("--path {path} lies below no profile's path");
         }
-        let key = read_key(&self.key)?;
-        let mut commitments = KeyCommitments::new();
-        for file in &profiles {
-            for path in self.nodes_of(file)? {
-                commitments.add(&key.descend(&path)?, random()?, file.sha256)?;
-            }
-        }
-        let signer = self.signature.signer()?;
-        let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let head = commitments.head(&signed_at)?;
-        let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;
-        let digest: [u8; 32] = Sha256::digest(&envelope).into();
-        let request = timestamp::request(&digest, *random()?);
-
-        new_folder(&self.out)?;
-        // What cannot be made again comes first.
-        write_secret(&self.out.join("openings.json"), &commitments.print()?)?;
-        write_new(&self.out.join("head.json"), &envelope)?;
-        write_new(&self.out.join("head.tsq"), &request)?;
-
-        let output = Output {
-            root: hex(&head.root),
-            tree_size: head.size,
-            signed_at,
-            public_key: signer.public_key().to_hex(),
-            head_sha256: hex(&digest),
-        };
+        let commitment = commit(&read_key(&self.key)?, &profiles, &self.path, &self.signature.signer()?, &self.out)?;
         if self.json {
-            print_json(&output)?;
+            print_json(&commitment)?;
         } else {
-            let Output { root, tree_size, public_key, .. } = output;
+            let Commitment { root, tree_size, public_key, .. } = commitment;
             print(&format!(
                 "Committed to {tree_size} keys in {}.\nroot       {root}\npublic key {public_key}\nPublish head.json, have \
                  head.tsq answered by a time-stamping authority, and keep openings.json as secret as the key.",
@@ -99,17 +75,51 @@ impl Args {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    /// The profile's own node, its layers', and those asked for below it.
-    fn nodes_of(&self, file: &ProfileFile) -> Result<Vec<KeyPath>> {
-        let profile = &file.profile;
-        let mut paths = vec![profile.path.clone()];
-        for layer in &profile.layers {
-            paths.push(profile.path.join("layer")?.join(&layer.name)?);
+/// Writes a new folder with the commitment to the nodes of profiles, and to `more` below their paths.
+pub(super) fn commit(
+    key: &NodeKey,
+    profiles: &[ProfileFile],
+    more: &[KeyPath],
+    signer: &Signer,
+    out: &Path,
+) -> Result<Commitment> {
+    let mut commitments = KeyCommitments::new();
+    for file in profiles {
+        for path in nodes_of(file, more)? {
+            commitments.add(&key.descend(&path)?, random()?, file.sha256)?;
         }
-        paths.extend(self.path.iter().filter(|path| holds(file, path)).cloned());
-        Ok(paths)
     }
+    let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let head = commitments.head(&signed_at)?;
+    let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;
+    let digest: [u8; 32] = Sha256::digest(&envelope).into();
+    let request = timestamp::request(&digest, *random()?);
+
+    new_folder(out)?;
+    // What cannot be made again comes first.
+    write_secret(&out.join("openings.json"), &commitments.print()?)?;
+    write_new(&out.join("head.json"), &envelope)?;
+    write_new(&out.join("head.tsq"), &request)?;
+    Ok(Commitment {
+        root: hex(&head.root),
+        tree_size: head.size,
+        signed_at,
+        public_key: signer.public_key().to_hex(),
+        head_sha256: hex(&digest),
+    })
+}
+
+/// The profile's own node, its layers', and those of `more` that lie below it.
+fn nodes_of(file: &ProfileFile, more: &[KeyPath]) -> Result<Vec<KeyPath>> {
+    let profile = &file.profile;
+    let mut paths = vec![profile.path.clone()];
+    for layer in &profile.layers {
+        paths.push(profile.path.join("layer")?.join(&layer.name)?);
+    }
+    paths.extend(more.iter().filter(|path| holds(file, path)).cloned());
+    Ok(paths)
 }
 
 fn holds(file: &ProfileFile, path: &KeyPath) -> bool {

@@ -5,6 +5,7 @@ use anyhow::Result;
 use watermark_cli::files::{read_key, write_key};
 use watermark_cli::passphrase;
 use watermark_core::key::KeyPath;
+use zeroize::Zeroizing;
 
 use super::super::print;
 
@@ -15,8 +16,8 @@ Examples:
   watermark key export --key master.key.json --path epoch/2026-11 --out november.key.json
   watermark key export --key old.key.json --passphrase --out sealed.key.json    # the same node under another passphrase
 
-A new epoch is a new path below the same master key: export it, and write a profile with that path. Nothing stored has to
-be rotated, because the master key itself never serves.")]
+A new epoch is a new path below the same master key, which itself never serves: `watermark key rotate` makes one with its profile
+and commitment.")]
 pub(crate) struct Args {
     /// A key at or above the path
     #[arg(long, value_name = "FILE")]
@@ -27,6 +28,13 @@ pub(crate) struct Args {
     /// The key file to write (mode 0600); never overwritten
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    seal: SealArgs,
+}
+
+/// How a new key file is kept.
+#[derive(clap::Args)]
+pub(super) struct SealArgs {
     /// Seal the new file with a passphrase, asked for twice
     #[arg(long)]
     passphrase: bool,
@@ -35,14 +43,21 @@ pub(crate) struct Args {
     new_passphrase_file: Option<PathBuf>,
 }
 
+impl SealArgs {
+    /// The passphrase, if one was asked for.
+    pub(super) fn passphrase(&self) -> Result<Option<Zeroizing<String>>> {
+        match &self.new_passphrase_file {
+            Some(path) => Ok(Some(passphrase::read(path)?)),
+            None => self.passphrase.then(passphrase::choose_at_terminal).transpose(),
+        }
+    }
+}
+
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let key = read_key(&self.key)?;
         let node = key.descend(self.path.as_ref().unwrap_or(key.path()))?;
-        let passphrase = match &self.new_passphrase_file {
-            Some(path) => Some(passphrase::read(path)?),
-            None => self.passphrase.then(passphrase::choose_at_terminal).transpose()?,
-        };
+        let passphrase = self.seal.passphrase()?;
         write_key(&self.out, &node, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
         let how = if passphrase.is_some() { "sealed" } else { "not sealed" };
         let (out, path) = (self.out.display(), node.path().as_str());

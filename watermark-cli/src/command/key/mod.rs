@@ -5,6 +5,7 @@ mod commit;
 mod export;
 mod list;
 mod open;
+mod rotate;
 mod signing;
 
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use clap::Subcommand;
 
 pub(super) use signing::SignerArgs;
 
-/// Export, list, commit to and open keys
+/// Export, rotate, list, commit to and open keys
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -26,6 +27,7 @@ pub(crate) struct Args {
 enum Action {
     #[command(visible_alias = "derive")]
     Export(export::Args),
+    Rotate(rotate::Args),
     List(list::Args),
     Signing(signing::Args),
     Commit(commit::Args),
@@ -37,6 +39,7 @@ impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.action {
             Action::Export(args) => args.run(),
+            Action::Rotate(args) => args.run(),
             Action::List(args) => args.run(),
             Action::Signing(args) => args.run(),
             Action::Commit(args) => args.run(),

@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use watermark_cli::scan::{Finished, Source};
 
-use crate::command::{print, table};
+use crate::command::{print, shown, table};
 
 /// Rows of a table on the terminal; the files have all.
 const ROWS: usize = 30;
@@ -46,7 +46,7 @@ pub(super) fn print_tables(finished: &Finished, out: &Path) -> Result<()> {
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(findings.iter().take(ROWS).map(|line| {
         vec![
-            line.key.escape_debug().to_string(),
+            shown(&line.key),
             line.profile.clone(),
             line.layer.clone(),
             line.scheme.to_owned(),

@@ -7,6 +7,9 @@ use crate::detect::{EFFECT_POWER, Effect, RESAMPLING_KEYS, Resampling, Test, Ver
 use crate::distill::{controls_agree, keyless, log10_p_anytime};
 use crate::scheme::Scheme;
 
+/// More than one empty answer in so many, and the registered test was not carried out: what was left out may have been chosen.
+pub const EMPTY_ONE_IN: u64 = 20;
+
 /// What follows from the numbers of all samples under a registration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conclusion {
@@ -16,7 +19,9 @@ pub struct Conclusion {
     pub controls_agree: bool,
     /// Fresh keys do not contradict the tail, where they may.
     pub resampling_agrees: bool,
-    /// With `not_detected`: the smallest effect that would have been shown.
+    /// No model left more than one answer in [`EMPTY_ONE_IN`] without text.
+    pub answers_present: bool,
+    /// With `not_detected`, unless distinct pairs alone reach the level: the smallest effect that would have been shown.
     pub smallest_effect: Option<EffectEvidence>,
     /// The verdict at the registered level.
     pub verdict: VerdictWord,
@@ -104,15 +109,20 @@ pub fn conclude(
     let controls_agree = controls_agree(&of_controls);
     let fresh = Resampling { keys: resampling.keys, at_least: resampling.at_least };
     let resampling_agrees = by_e || fresh.keys < u64::from(RESAMPLING_KEYS) || !fresh.disagrees_with(suspect.log10_p);
-    let disagrees = !controls_agree || !resampling_agrees;
+    let present = |sample: &SampleEvidence| sample.n_empty <= sample.records.count / EMPTY_ONE_IN;
+    let answers_present = present(suspect) && controls.iter().all(present);
+    let disagrees = !controls_agree || !resampling_agrees || !answers_present;
     let test = Test { n_scored: suspect.n_scored, log10_p: deciding(suspect, by_e), disagrees };
     let verdict = decide(&[test], registration.alpha)[0];
-    let missed = verdict == Verdict::NotDetected;
-    let effect = || Ok(keyless(scheme)?.smallest_effect(suspect.n_scored, libm::log10(registration.alpha)));
+    let log10_alpha = libm::log10(registration.alpha);
+    // It is one of distinct pairs: where they reach the level and the weighted sum does not, it would be contradicted.
+    let missed = verdict == Verdict::NotDetected && suspect.log10_p_distinct > log10_alpha;
+    let effect = || Ok(keyless(scheme)?.smallest_effect(suspect.n_scored, log10_alpha));
     Ok(Conclusion {
         decided_by: if by_e { DecidedBy::EValue } else { DecidedBy::Tail },
         controls_agree,
         resampling_agrees,
+        answers_present,
         smallest_effect: if missed { effect()?.map(EffectEvidence::from) } else { None },
         verdict: verdict.into(),
     })

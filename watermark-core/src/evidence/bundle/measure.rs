@@ -1,5 +1,5 @@
 use super::fields::{Decimal, Digest};
-use super::record::{EvidenceRecord, RecordsDigest, prompts_root};
+use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
 use super::registration::WeightRule;
 use super::statement::{Collected, CollectedBy, SampleEvidence};
 use crate::Result;
@@ -59,6 +59,7 @@ pub fn measure(
         records: RecordsDigest::of(records)?,
         prompts_proof: Vec::<Digest>::new(),
         prompts_root: prompts_root(records)?,
+        n_empty: n_empty(records),
         tokens: records.iter().map(|record| record.tokens.len() as u64).sum(),
         n_scored: finding.n_scored,
         n_duplicate: finding.n_duplicate,

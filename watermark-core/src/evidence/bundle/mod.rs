@@ -13,10 +13,10 @@ mod statement;
 mod tests;
 mod verify;
 
-pub use conclusion::{Conclusion, DecidedBy, EffectEvidence, EffectUnit, VerdictWord, conclude};
+pub use conclusion::{Conclusion, DecidedBy, EMPTY_ONE_IN, EffectEvidence, EffectUnit, VerdictWord, conclude};
 pub use fields::{Decimal, Digest, Time};
 pub use measure::{Origin, count, measure};
-pub use record::{EvidenceRecord, RecordsDigest, parse_records, print_records, prompts_root};
+pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
 pub use registration::{
     MAX_REGISTRATION, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Shown, Stopping, WeightRule,
     prompt_leaf,

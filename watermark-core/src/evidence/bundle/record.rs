@@ -116,6 +116,12 @@ impl RecordsDigest {
     }
 }
 
+/// How many answers are empty, or white space only.
+#[must_use]
+pub fn n_empty(records: &[EvidenceRecord]) -> u64 {
+    records.iter().filter(|record| record.text.trim().is_empty()).count() as u64
+}
+
 /// Merkle root over the records' prompts, in order.
 ///
 /// # Errors

@@ -17,8 +17,11 @@ pub const REGISTRATION_TYPE: &str = "application/vnd.watermark.registration+json
 /// Version string of the payload.
 pub const REGISTRATION_VERSION: &str = "watermark-registration/1";
 
-/// The largest registration: thousands of controls and earlier registrations.
+/// The largest registration's envelope: thousands of controls and earlier registrations.
 pub const MAX_REGISTRATION: usize = 1 << 20;
+
+/// What base64 and a signature leave of the envelope.
+const MAX_PAYLOAD: usize = MAX_REGISTRATION / 4 * 3 - 1024;
 
 const MAX_RESAMPLE: u32 = 1_000_000;
 
@@ -82,6 +85,18 @@ pub enum Stopping {
     EProcess,
 }
 
+impl Stopping {
+    /// The round of the answer at a place, from 0, in a file that tells of no rounds. Where every answer may have been the last
+    /// that was looked at, each is a round of its own: weights and exclusions that later answers change would be bet on twice.
+    #[must_use]
+    pub fn round_in_file(self, place: u64) -> u64 {
+        match self {
+            Self::Fixed => 0,
+            Self::EProcess => place,
+        }
+    }
+}
+
 /// The prompts, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,10 +130,15 @@ impl Registration {
     /// The bytes to sign, as payload of type [`REGISTRATION_TYPE`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidEvidence`], naming the field that is out of range.
+    /// [`ErrorKind::InvalidEvidence`], naming the field that is out of range, or if it is too long for [`MAX_REGISTRATION`].
     pub fn payload(&self) -> Result<Vec<u8>> {
         self.check()?;
-        to_canonical(self)
+        let payload = to_canonical(self)?;
+        if payload.len() > MAX_PAYLOAD {
+            let what = format!("registration: {} bytes; it may have {MAX_PAYLOAD}", payload.len());
+            return Err(Error::new(ErrorKind::InvalidEvidence, what));
+        }
+        Ok(payload)
     }
 
     /// Reads a signed registration and checks its signature; also says who signed.

@@ -131,6 +131,7 @@ fn statement() -> Statement {
             decided_by: conclusion.decided_by,
             controls_agree: conclusion.controls_agree,
             resampling_agrees: conclusion.resampling_agrees,
+            answers_present: conclusion.answers_present,
             smallest_effect: conclusion.smallest_effect,
             verdict: conclusion.verdict,
             time_stamps: TimeStamps::default(),
@@ -373,8 +374,9 @@ fn as_many_names_as_fit() {
     let mut registration: Registration =
         serde_json::from_slice(&Base64::decode_vec(&registered_payload()).unwrap()).unwrap();
     registration.controls = (0..150_000).map(|at| format!("{at:x}")).collect();
-    let bytes = dsse::sign(REGISTRATION_TYPE, &registration.payload().unwrap(), &signing_key()).unwrap();
-    assert_eq!(Registration::verify(&bytes).unwrap_err().kind(), ErrorKind::NotCanonical, "larger than a megabyte");
+    assert_eq!(registration.payload().unwrap_err().kind(), ErrorKind::InvalidEvidence, "larger than a megabyte");
+    let bytes = dsse::sign(REGISTRATION_TYPE, &to_canonical(&registration).unwrap(), &signing_key()).unwrap();
+    assert_eq!(Registration::verify(&bytes).unwrap_err().kind(), ErrorKind::NotCanonical);
     registration.controls.truncate(80_000);
     let bytes = dsse::sign(REGISTRATION_TYPE, &registration.payload().unwrap(), &signing_key()).unwrap();
     let start = std::time::Instant::now();

@@ -348,6 +348,7 @@ impl Bundle {
             bits &= class.count > 0 && class.pairs > 0;
             bits &= !matches!(self.layer.scheme, Scheme::Greenlist(_)) || class.score.0 <= u128::from(class.pairs);
         }
+        check(sample.n_empty <= sample.records.count, Code::Tally, "more answers are empty than there are");
         check(
             pairs == u128::from(sample.n_scored) && repeated <= u128::from(sample.n_duplicate) && bits,
             Code::Tally,
@@ -397,6 +398,7 @@ impl Bundle {
                 && conclusion.decided_by == predicate.decided_by
                 && conclusion.controls_agree == predicate.controls_agree
                 && conclusion.resampling_agrees == predicate.resampling_agrees
+                && conclusion.answers_present == predicate.answers_present
                 && conclusion.verdict == predicate.verdict
         });
         if !follows {
@@ -471,8 +473,10 @@ fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
         (predicate.does_not_show == DOES_NOT_SHOW, "\"does_not_show\" is another"),
         (predicate.alternatives == ALTERNATIVES, "\"alternatives\" are others"),
         (
-            stamps.iter().all(|stamp| stamp.as_ref().is_none_or(|text| Base64::decode_vec(text).is_ok())),
-            "\"time_stamps\" are not base64",
+            stamps.iter().all(|stamp| {
+                stamp.as_ref().is_none_or(|text| Base64::decode_vec(text).is_ok_and(|token| !token.is_empty()))
+            }),
+            "a time stamp is not base64, or empty",
         ),
     ];
     match fixed.iter().find(|(holds, _)| !holds) {

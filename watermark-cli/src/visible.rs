@@ -1,4 +1,4 @@
-//! Strangers' texts as a page may show them.
+//! Strangers' texts as a page or a terminal may show them.
 
 use std::fmt::Write;
 
@@ -9,8 +9,8 @@ const MOST_MARKS: usize = 3;
 /// (control, bidirectional, of no width, unassigned) by its number, as `[U+202E]`. Of white space, only the space is left.
 /// Markup is left as it is: escaping is the page's.
 #[must_use]
-pub(super) fn visible(text: &str, most: usize) -> String {
-    let mut shown = String::with_capacity(text.len().min(4 * most));
+pub fn visible(text: &str, most: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(most));
     let mut marks = 0;
     for c in text.chars().take(most) {
         marks = if is_mark(c) { marks + 1 } else { 0 };

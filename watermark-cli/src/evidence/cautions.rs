@@ -1,0 +1,59 @@
+use std::time::SystemTime;
+
+use watermark_core::detect::RESAMPLING_KEYS;
+use watermark_core::evidence::bundle::{Bundle, DecidedBy};
+
+/// A level above this is reached too often by chance to accuse somebody.
+pub const LAX_ALPHA: f64 = 1e-3;
+
+/// What an honest reader would hold against a bundle that holds: choices of whoever registered it, and oddities of the data.
+/// Nothing of it is a fault.
+pub(super) fn cautions(bundle: &Bundle) -> Vec<String> {
+    let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
+    let mut cautions = Vec::new();
+    for sample in bundle.samples().filter(|sample| sample.n_empty > 0) {
+        let (empty, count) = (sample.n_empty, sample.records.count);
+        cautions.push(format!(
+            "{empty} of {count} answers of {:?} have no text; whoever left them out may have chosen which.",
+            sample.model
+        ));
+    }
+    if registration.controls.is_empty() {
+        cautions.push("No unrelated model was asked the same.".to_owned());
+    }
+    for control in predicate.controls.iter().filter(|control| control.n_scored < predicate.suspect.n_scored / 10) {
+        cautions.push(format!(
+            "Control {:?} has {} scored pairs, the suspect {}; it could hardly have disagreed.",
+            control.model, control.n_scored, predicate.suspect.n_scored
+        ));
+    }
+    if registration.resample < RESAMPLING_KEYS {
+        cautions.push(format!("{} fresh keys are too few to check the p-value against.", registration.resample));
+    }
+    if registration.alpha > LAX_ALPHA {
+        cautions.push(format!(
+            "The level is {:?}: of models that never saw the mark, this share may be detected.",
+            registration.alpha
+        ));
+    }
+    let log10_alpha = registration.alpha.log10();
+    let (weighted, distinct) = (predicate.suspect.log10_p, predicate.suspect.log10_p_distinct);
+    if predicate.decided_by == DecidedBy::Tail && (weighted <= log10_alpha) != (distinct <= log10_alpha) {
+        cautions.push(format!(
+            "The weights decide: log10 p is {weighted:.2} as registered, {distinct:.2} with every distinct pair counted once. Text that repeats \
+             itself thousands of times can outweigh the rest."
+        ));
+    }
+    let unreported = predicate.earlier.iter().filter(|earlier| earlier.evidence_sha256.is_none()).count();
+    if unreported > 0 {
+        cautions.push(format!("Of {unreported} earlier registrations only the signer says that they were not run."));
+    }
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    if predicate.signed_at.as_str() > now.as_str() {
+        cautions.push(format!(
+            "It says that it was signed at {}, which is in the future by this machine's clock.",
+            predicate.signed_at
+        ));
+    }
+    cautions
+}
