@@ -19,7 +19,7 @@ size; `probe` asks a suspect model and `watermark_core.plan` says what that take
 `watermark_core.scheme`.
 """
 
-from . import plan, prf, scheme, stats
+from . import plan, plot, prf, scheme, stats
 from ._lib import (
     Detector,
     Evidence,
@@ -69,6 +69,7 @@ __all__ = [
     "__version__",
     "attribute",
     "plan",
+    "plot",
     "prf",
     "probe",
     "process_batch",

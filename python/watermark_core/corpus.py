@@ -100,7 +100,13 @@ def scan(
         threads: By default one per core.
         progress: Called now and then, in this thread, with how far the scan is: `phase` (`reading`, `scoring`, `ranking`), `bytes` of
             `bytes_in_all`, `records`, `tokens`, `bad_records`, `shards`, `resumed_shards`, and `ln_e` of the strongest mean of the
-            texts' e-values. What it raises stops the scan, as Ctrl-C does.
+            texts' e-values. What it raises stops the scan, as Ctrl-C does. For a bar of tqdm::
+
+                bar = tqdm(unit="B", unit_scale=True)
+
+                def progress(state):
+                    bar.total = state["bytes_in_all"]
+                    bar.update(state["bytes"] - bar.n)
 
     Raises:
         WatermarkError: A file, profile, key, tokenizer or option cannot be used.
