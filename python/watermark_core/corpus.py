@@ -150,7 +150,8 @@ def attribute(
     Null hypothesis for each account: the records are independent of its key. Verdicts are Holm's over accounts and layers at `alpha`,
     so that the chance of naming any account whose key the records do not depend on is at most `alpha`, however many are tested.
     All records are tested together; `hits` says which of them, one by one, are marked under whose key, at a false discovery rate of
-    1 % (e-BH). Layers without a key per account are tested once, under `key`, and count in the family.
+    1 % (e-BH). Layers without a key per account are tested once, under `key`, and count in the family. As for `scan`, contexts have at
+    most four tokens.
 
     An account that is named answered for some of the text: who copied it, or put it there to frame somebody, the test does not say.
 
