@@ -129,6 +129,12 @@ impl Verified {
         self.texts("not_checked")
     }
 
+    /// What makes the case weaker than its verdict sounds.
+    #[getter]
+    fn cautions(&self) -> Vec<&str> {
+        self.texts("cautions")
+    }
+
     /// What `watermark verify --json` prints.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         to_dict(py, &self.found)
@@ -141,6 +147,7 @@ impl Verified {
             rows.push(["verdict", verdict]);
         }
         rows.extend(self.faults().into_iter().map(|(code, what)| [code, what]));
+        rows.extend(self.cautions().into_iter().map(|what| ["caution", what]));
         rows.extend(self.not_checked().into_iter().map(|what| ["not checked", what]));
         html::pairs(&rows)
     }

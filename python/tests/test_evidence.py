@@ -51,6 +51,7 @@ class Bundle(unittest.TestCase):
         self.assertTrue(found.integrity)
         self.assertEqual((found.faults, found.recomputed), ([], [str(data)]))
         self.assertEqual(found.result["verdict"], expected["result"]["verdict"])
+        self.assertEqual((found.cautions, found.not_checked), (expected["cautions"], expected["not_checked"]))
         self.assertLess(found.times["head"], found.times["bundle"])
         self.assertIn("holds", found._repr_html_())
         self.assertIn("integrity=True", repr(found))
