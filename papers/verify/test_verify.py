@@ -317,6 +317,61 @@ class Bundles(unittest.TestCase):
             case.predicate["suspect"]["collected"] = None
         self.change(edit, "E-RECORDS", case=Case(stopping="e_process", rounds=1))
 
+    def test_signatures_without_a_secret(self):
+        """The neutral point as key and R signs everything; a point of order 8 is no better."""
+        p = 2**255 - 19
+        d = -121665 * pow(121666, -1, p) % p
+        root = lambda a: next((r for r in (pow(a, (p + 3) // 8, p), pow(a, (p + 3) // 8, p) * pow(2, (p - 1) // 4, p) % p) if r * r % p == a % p), None)
+        eighth = next(y for s in [root(1 + d)] for y2 in ((s - 1) * pow(d, -1, p), (-s - 1) * pow(d, -1, p)) for y in [root(y2 % p)] if y)
+        for y in (0, 1, p - 1, eighth, p - eighth, p + 1):
+            for sign in (0, 1 << 255):
+                self.assertTrue(verify.is_small((y + sign).to_bytes(32, "little")))
+        self.assertFalse(any(verify.is_small(Ed25519PrivateKey.generate().public_key().public_bytes_raw()) for _ in range(50)))
+        neutral = (1).to_bytes(32, "little")
+        envelope = json.loads(self.case.bundle())
+        envelope["signatures"] = [{"keyid": sha(neutral), "public_key": neutral.hex(), "sig": base64.b64encode(neutral + bytes(32)).decode()}]
+        raw = canonical(envelope)
+        self.assertTrue(opened(raw) and opened(raw) <= {"E-SIGNATURE", "E-ENVELOPE"})
+        if RUST:
+            self.assertEqual(rust(raw)[0], 1)
+
+    def test_profiles(self):
+        """Whatever one verifier refuses of a profile, the other refuses."""
+        def put(change):
+            def edit(case):
+                profile = json.loads(case.profile)
+                change(profile, profile["layers"][0])
+                case.profile = case.predicate["profile"] = json.dumps(profile)
+                case.registration["profile_sha256"] = sha(case.profile.encode())
+                case.predicate["key"]["leaf"]["profile_sha256"] = case.registration["profile_sha256"]
+            return edit
+        for change in [lambda p, l: p.update(name=3), lambda p, l: p.update(name="\ud800"), lambda p, l: p.pop("repeats"), lambda p, l: p.update(more=1),
+                       lambda p, l: p.update(repeats="marked"), lambda p, l: p.update(path="é"), lambda p, l: p.update(path="a//b"),
+                       lambda p, l: p.update(path="epoch/.."), lambda p, l: p["tokenizer"].update(sha256="0" * 63), lambda p, l: p["tokenizer"].update(x=1),
+                       lambda p, l: p["tokenizer"].update(special_token_ids={}), lambda p, l: p["tokenizer"].update(vocab_size=0),
+                       lambda p, l: p["tokenizer"].update(special_token_ids=[257]), lambda p, l: l.update(delta=-1), lambda p, l: l.update(delta=None),
+                       lambda p, l: l.pop("delta"), lambda p, l: l.update(delta=float("nan")), lambda p, l: l.update(hard=True), lambda p, l: l.update(hard="x"),
+                       lambda p, l: l.update(gamma=[0]), lambda p, l: l.update(gamma="0.5"), lambda p, l: l.update(gamma=1), lambda p, l: l.update(gamma=1e-12),
+                       lambda p, l: l.update(block=2), lambda p, l: l.update(block=None), lambda p, l: l.update(width=9), lambda p, l: l.update(width=True),
+                       lambda p, l: l.update(per="account"), lambda p, l: l.update(alpha=.1), lambda p, l: p.update(layers=[]), lambda p, l: p.update(layers=[l, l])]:
+            with self.subTest(change=change):
+                self.change(put(change), "E-PROFILE", reseal=True)
+
+    def test_a_pair_that_occurs_very_often(self):
+        """e^y beyond a float: both compute the same evidence."""
+        case = copy.deepcopy(self.case)
+        suspect = case.predicate["suspect"]
+        (total, pairs), often = (sum(int(c[f]) for c in suspect["classes"]) for f in ("score", "pairs")), 400_000
+        last = suspect["classes"][-1]
+        suspect["classes"] = [{"count": 1, "pairs": pairs - 1, "score": str(total - 1)}, {"count": often, "pairs": 1, "score": "1"}]
+        suspect["n_duplicate"], suspect["tokens"] = often - 1, suspect["tokens"] - suspect["n_duplicate"] + often - 1
+        sums, logs = verify.numbers(verify.Layer(case.profile, "main"), "sqrt", suspect["classes"])
+        suspect.update(zip(("score", "statistic", "weight"), map(str, sums)), **dict(zip(("log10_p", "log10_p_distinct", "ln_e"), map(float, logs))))
+        faults = opened(case.bundle())
+        self.assertLessEqual(faults, {"E-VERDICT"}, last)
+        if RUST:
+            self.assertEqual(codes(rust(case.bundle())[1]), faults)
+
     def test_schema_is_missing(self):
         with tempfile.TemporaryDirectory() as folder:
             alone = pathlib.Path(folder, "verify.py")

@@ -3,9 +3,8 @@
     verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--resample N] [--trusted-key HEX]...
 FORMAT.md beside this file has every field and the codes of faults (section 7), schema.json the types. Needs `cryptography` and `mpmath`.
 Exit code 0: integrity holds, and trust where keys were named, whatever the verdict; 1: it does not; 2: a file cannot be read."""
-import argparse, base64, contextlib, datetime, functools, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys, mpmath as mp
+import argparse, base64, contextlib, datetime, decimal, functools, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys, mpmath as mp
 from collections import Counter, defaultdict
-from decimal import Decimal
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
@@ -31,14 +30,14 @@ def canonical(value, depth=0):
         return "{" + ",".join(canonical(name) + ":" + canonical(value[name], depth + 1) for name in names) + "}"
     if isinstance(value, float):  # as ECMAScript writes numbers: the shortest digits, an exponent below 1e-6 and from 1e21 on
         need(math.isfinite(value), "a number is not finite")
-        if 1e-6 <= abs(value) < 1e21: return f"{Decimal(repr(value)).normalize():f}"
+        if 1e-6 <= abs(value) < 1e21: return f"{decimal.Decimal(repr(value)).normalize():f}"
         return re.sub("e([+-])0", r"e\1", repr(value)) if value else "0"
     need(type(value) is not int or abs(value) < 1 << 53, "an integer beyond 2^53 must be a string")
     return json.dumps(value, ensure_ascii=False)
 def parse(raw, limit):
     need(len(raw) <= limit, f"longer than {limit} bytes")
     once = lambda fields: need(len(dict(fields)) == len(fields), "a field stands twice") or dict(fields)
-    try: return json.loads(raw.decode("utf-8"), object_pairs_hook=once)
+    try: return json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=lambda name: need(False, "a number is not finite"))
     except (ValueError, RecursionError): raise Refused("not JSON in UTF-8") from None
 def read_canonical(raw, limit, shape):
     """White space and other spellings are lost in parsing, and so show when the value is written again."""
@@ -62,8 +61,8 @@ def fits(value, schema, name="it"):
          of("exclusiveMinimum", -math.inf) < size < of("exclusiveMaximum", math.inf), f"{name}: out of range")
     need(of("minItems", 0) <= size <= of("maxItems", math.inf) or "items" not in schema, f"{name}: too many or too few")
     for item in value if "items" in schema else []: fits(item, schema["items"], name)
-    need("properties" not in schema or value.keys() == schema["properties"].keys(), f"{name}: a field is missing or unknown")
-    for field, shape in of("properties", {}).items(): fits(value[field], shape, field)
+    need("properties" not in schema or {*schema["required"]} <= value.keys() <= schema["properties"].keys(), f"{name}: a field is missing or unknown")
+    for field in value if "properties" in schema else []: fits(value[field], schema["properties"][field], field)
     return value
 # ---- signatures and trees
 def sha256(*parts): return hashlib.sha256(b"".join(parts)).digest()
@@ -73,6 +72,9 @@ def half(size): return 1 << (size - 1).bit_length() - 1  # the largest power of 
 def unhex(*texts): return [bytes.fromhex(text) for text in texts]
 def unbase64(text):
     need(base64.b64encode(raw := base64.b64decode(text)).decode() == text, "base64 with stray bits at its end"); return raw
+def is_small(point, p=2**255 - 19):  # whether its order divides 8, seen by its y: keys and signatures of such points need no secret
+    y, d = int.from_bytes(point, "little") % 2**255, -121665 * pow(121666, -1, p)
+    return y * (y * y - 1) * (d * y**4 + 2 * y * y - 1) % p == 0
 def signed_payload(envelope, kind, limit=MAX_BUNDLE):
     """Ed25519 over DSSE's encoding, which puts type and lengths before the payload. What the signature does not cover is pinned:
     there is one signature, and keyid is the SHA-256 of the key."""
@@ -80,6 +82,7 @@ def signed_payload(envelope, kind, limit=MAX_BUNDLE):
     (one,), payload, stated = envelope["signatures"], unbase64(envelope["payload"]), envelope["payloadType"].encode("utf-8", "replace")
     key, signature = bytes.fromhex(one["public_key"]), unbase64(one["sig"])
     need(sha256(key).hex() == one["keyid"] and len(signature) == 64, "keyid is not the SHA-256 of public_key, or sig not 64 bytes")
+    need(not is_small(key) and not is_small(signature[:32]), "a key or a signature that needs no secret", Unsigned)
     message = b"DSSEv1 %d %s %d %s" % (len(stated), stated, len(payload), payload)
     try: Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError): raise Unsigned("the signature does not hold") from None
@@ -107,23 +110,19 @@ def child(node, segment): return expand(node, b"watermark-key-v1\0child\0" + seg
 class Layer:
     """The tested layer of a profile, and how pairs count and score under it."""
     def __init__(self, text, name):
-        profile = parse(text.encode("utf-8", "replace"), 1 << 20)
         try:
-            layer, = (one for one in profile["layers"] if one["name"] == name)
-            self.width, self.green, tokenizer = layer["width"], layer["scheme"] == "greenlist", profile["tokenizer"]
-            self.tokenizer, self.vocab_size, self.special = (tokenizer[f] for f in ("sha256", "vocab_size", "special_token_ids"))
-            self.path, block = profile["path"] + "", layer.get("block", 0)
-            self.key_path = "/".join(filter(None, [self.path, "layer", name]))
-            fits([*self.special, self.width, self.vocab_size, block], SCHEMA["record"]["properties"]["tokens"])
-            fields = {"name", "scheme", "width", "prf"} | ({"gamma", "delta", "hard", "block"} if self.green else set())
-            need(layer.keys() <= fields and layer["scheme"] in ("greenlist", "gumbel") and layer["prf"] == "chacha20-v1"
-                 and profile["profile"] == "watermark-profile/1", "not a layer that this version tests")
-            need(self.width <= 8 and max([-1, *self.special]) < self.vocab_size <= 1 << 24, "width, or ids past vocab_size")
-            self.gamma = layer["gamma"] if self.green else 1
-            size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
-            self.first, self.end = block * size, (block + 1) * size
-            need(not self.green or 0 < size < 2**32 and (not block or 2**32 % size == 0 and self.end <= 2**32), "gamma or block")
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError): raise Refused("the profile lacks a field") from None
+            profile = fits(parse(text.encode("utf-8", "replace"), 1 << 20), SCHEMA["profile"])
+            layer, = (one for one in profile["layers"] if one.get("name") == name and canonical(profile).encode())
+        except ValueError: raise Refused("not one layer of that name, or half of a letter in a text") from None
+        fits(layer, SCHEMA["layer"])
+        self.width, self.green, tokenizer = layer["width"], layer["scheme"] == "greenlist", profile["tokenizer"]
+        self.tokenizer, self.vocab_size, self.special = (tokenizer[f] for f in ("sha256", "vocab_size", "special_token_ids"))
+        self.path, self.gamma, block = profile["path"], layer.get("gamma", 1), layer.get("block", 0)
+        self.key_path = "/".join(filter(None, [self.path, "layer", name]))
+        need(max([-1, *self.special]) < self.vocab_size and (self.green or layer is profile["layers"][-1]), "ids past vocab_size, or not the last layer")
+        size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
+        self.first, self.end = block * size, (block + 1) * size
+        need(not self.green or 0 < size < 2**32 and (not block or 2**32 % size == 0 and self.end <= 2**32), "gamma or block")
     def prf_key(self, opened):
         return expand(opened, b"watermark-key-v1\0prf\0" + (b"greenlist" if self.green else b"gumbel") + bytes([0, self.width]))
     def score(self, word):
@@ -303,7 +302,7 @@ class Verifier:
                 need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
                 need(counts == sorted(set(counts)) and sum(pairs) == s["n_scored"] and
                      sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
-                need(not self.layer.green or all(int(c["score"]) <= c["pairs"] for c in s["classes"]), "more green than pairs")
+                need(all(int(c["score"]) <= c["pairs"] * (1 if self.layer.green else self.layer.score(2**32 - 1)) for c in s["classes"]), "scores too large")
                 sums, logs = numbers(self.layer, reg["weights"], s["classes"])
                 need([s["score"], s["statistic"], s["weight"]] == [*map(str, sums)], "score, statistic or weight")
                 with self.step("E-TAIL", f"sample {i}: "):
@@ -324,7 +323,7 @@ class Verifier:
         stated = [p[f] for f in ("decided_by", "controls_agree", "resampling_agrees", "answers_present", "verdict")]
         need(stated == ["ln_e" if by_e else "log10_p", agree, kept, present, verdict], "the verdict does not follow from the numbers")
         able = suspect["log10_p_distinct"] > math.log10(reg["alpha"])  # the effect is one of distinct pairs, and these did not show it
-        able &= not self.layer.green or suspect["n_scored"] * math.log(self.layer.gamma) <= math.log(reg["alpha"])
+        able &= not self.layer.green or suspect["n_scored"] * math.log10(self.layer.gamma) <= math.log10(reg["alpha"]) - 1e-9
         form = {"of": "ones_share" if self.layer.green else "mean_score", "power": 0.8} if verdict == "not_detected" and able else {}
         form |= {"value": p["smallest_effect"]["value"]} if form and p["smallest_effect"] else {}
         need(form == (p["smallest_effect"] or {}), "smallest_effect does not go with the verdict")
@@ -343,7 +342,8 @@ class Verifier:
                     with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
         self.unchecked += [f"sample {i}: its records were not given" for i, s in enumerate(self.samples) if not given(s)] + [
             "time stamps (`openssl ts -verify` can)", "that the tokenizer cuts the texts into these ids and no others",
-            "that records are those of the answer file", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile"]
+            "that records are those of the answer file", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile",
+            "that special_token_ids are the tokenizer's special tokens"]
     def records(self, s, raw, pieces):
         *lines, rest = raw.split(b"\n")
         records = [read_canonical(line, MAX_FILE, "record") for line in lines]
@@ -368,10 +368,10 @@ class Verifier:
         need([int(c["score"]) for c in s["classes"]] == [score[count] for count in sorted(counts)], "the scores are others")
         weight = {count: weight_of(count, self.registration["weights"]) for count in counts}
         root = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256")
-        hits, keys = 0, min(fresh["keys"], max(0, resample))
+        hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), numbers(self.layer, self.registration["weights"], s["classes"])[1][0] == 0
         for i in range(keys):
             statistic = sum(weight[count] * one for count, one in self.layer.scores(expand(root, struct.pack("<I", i)), plan))
-            hits += statistic >= int(s["statistic"]) or s["log10_p"] == 0  # the tail falls as the statistic grows, until it is 1
+            hits += statistic >= int(s["statistic"]) or weak  # the tail falls as the statistic grows, until it is 1
         if s is self.samples[0] and keys < fresh["keys"]: self.unchecked.append(f"{fresh['keys'] - keys} fresh keys")
         need(s is not self.samples[0] or hits <= fresh["at_least"] <= hits + fresh["keys"] - keys, "at_least is another number")
 def read(path):
@@ -392,7 +392,7 @@ def main(arguments=None):
     if integrity := not v.faults: result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
-            trust = "trusted" if {*v.signers} <= {*asked.trusted_key} else "not_trusted"
+            trust = "trusted" if {*v.signers} <= {*map(str.lower, asked.trusted_key)} else "not_trusted"
             need(trust == "trusted", "a key that was not named signed bundle, registration or head")
     print(json.dumps(dict(integrity=integrity, trust=trust, result=result, faults=v.faults, not_checked=v.unchecked), indent=1))
     return 1 if v.faults else 0

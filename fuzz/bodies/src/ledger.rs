@@ -49,7 +49,7 @@ fn whole(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn folders() -> [Folder; 2] {
     let folders = [Folder::new(), Folder::new()];
     for folder in &folders {
-        std::fs::create_dir(folder.path().join("heads")).unwrap();
+        drop(Ledger::open(folder.path(), key()).unwrap());
     }
     let signed = dsse::sign(HEAD_TYPE, &head(&lines(SIGNED)).payload().unwrap(), &signing_key()).unwrap();
     std::fs::write(head_path(folders[1].path(), SIGNED), signed).unwrap();

@@ -95,9 +95,12 @@ pub fn word_problems(seed: u64, n: usize) -> Vec<String> {
     problems
 }
 
-/// What the models are asked: the format of their training data.
+/// What the models are asked: the format of their training data. A question that has it already stays as it is.
 #[must_use]
 pub fn prompt_text(question: &str) -> String {
+    if question.starts_with("Question: ") && question.ends_with("\nAnswer:") {
+        return question.to_owned();
+    }
     format!("Question: {question}\nAnswer:")
 }
 

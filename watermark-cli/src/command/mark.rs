@@ -16,7 +16,7 @@ use super::{print, progress};
 
 /// Answer prompts with the embedded model, marked under a profile
 ///
-/// Writes JSONL with `prompt` (as the model was given it), `completion`, `prompt_tokens` and `tokens`, so that `detect` can read the file both as
+/// Writes JSONL with `prompt` (as the model was given it: "Question: …", a line break, "Answer:"), `completion`, `prompt_tokens` and `tokens`, so that `detect` can read the file both as
 /// text and with --input-format tokens. The model is a small one for experiments: it shows marking, not answering.
 #[derive(clap::Args)]
 #[command(after_help = "\

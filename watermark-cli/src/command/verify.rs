@@ -70,7 +70,7 @@ pub(super) fn public_key(given: &str) -> Result<PublicKey> {
     } else {
         given.to_owned()
     };
-    PublicKey::from_hex(text.trim()).context("--trusted-key")
+    PublicKey::from_hex(&text.trim().to_lowercase()).context("--trusted-key")
 }
 
 fn print_tables(found: &Verification<'_>) -> Result<()> {
@@ -118,7 +118,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
         if result.verdict == VerdictWord::Detected {
             print(
                 "  It says that the answers depend on the key. It does not say that anybody used the API directly or meant to: \
-                 marked answers may have been\n  published, bought or proxied, a distilled model may stand in between, or \
+                 marked answers may have been\n  published, bought or proxied, the prompts may have dictated them, a distilled model may stand in between, or \
                  somebody with a stolen list or key may have framed the accused.",
             )?;
         }

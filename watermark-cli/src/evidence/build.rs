@@ -160,7 +160,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) + Sync)) 
     if let Some(fault) = checked.faults.first() {
         bail!("the run is not what was registered: {} ({})", fault.what, fault.code);
     }
-    let cautions = checked.bundle.as_ref().map(cautions).unwrap_or_default();
+    let cautions = checked.bundle.as_ref().map(|bundle| cautions(bundle, Some(case.tokenizer))).unwrap_or_default();
     let records = samples.iter().map(|answers| Ok(bundle::print_records(&answers.records)?)).collect::<Result<_>>()?;
     Ok(Written { bundle, statement, records, cautions })
 }

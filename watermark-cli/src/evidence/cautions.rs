@@ -3,14 +3,38 @@ use std::time::SystemTime;
 use watermark_core::detect::RESAMPLING_KEYS;
 use watermark_core::evidence::bundle::{Bundle, DecidedBy};
 
+use crate::tokenizer::Tokenizer;
+
 /// A level above this is reached too often by chance to accuse somebody.
 pub const LAX_ALPHA: f64 = 1e-3;
 
+/// Tokenizers have one special token among some hundreds at most.
+const SPECIAL_ONE_IN: u64 = 100;
+
 /// What an honest reader would hold against a bundle that holds: choices of whoever registered it, and oddities of the data.
-/// Nothing of it is a fault.
-pub(super) fn cautions(bundle: &Bundle) -> Vec<String> {
+/// Nothing of it is a fault. Without the tokenizer, whether special tokens are special is guessed by their number.
+pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<String> {
     let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
     let mut cautions = Vec::new();
+    let info = &bundle.profile.tokenizer;
+    match tokenizer.and_then(|tokenizer| tokenizer.info().ok()) {
+        Some(own) => {
+            let ordinary = info.special_token_ids.iter().filter(|id| !own.special_token_ids.contains(id)).count();
+            if ordinary > 0 {
+                cautions.push(format!(
+                    "The profile calls {ordinary} ordinary tokens special, so they do not count: which ones may have been chosen to fit the answers."
+                ));
+            }
+        }
+        None if info.special_token_ids.len() as u64 * SPECIAL_ONE_IN > info.vocab_size.into() => {
+            cautions.push(format!(
+                "The profile calls {} of {} tokens special, so they do not count: which ones may have been chosen to fit the answers.",
+                info.special_token_ids.len(),
+                info.vocab_size
+            ));
+        }
+        None => (),
+    }
     for sample in bundle.samples().filter(|sample| sample.n_empty > 0) {
         let (empty, count) = (sample.n_empty, sample.records.count);
         cautions.push(format!(

@@ -107,7 +107,8 @@ pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
         }
     }
     open_points(&bundle, context, &given, &mut report);
-    report.cautions = cautions(&bundle);
+    let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer).ok();
+    report.cautions = cautions(&bundle, tokenizer.as_ref());
     report.bundle = Some(bundle);
     Ok(report)
 }

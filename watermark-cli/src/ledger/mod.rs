@@ -87,9 +87,10 @@ impl Ledger {
         if lock.try_lock().is_err() {
             bail!("{}: another process is writing to it", named());
         }
-        if !is_key_of(folder, &key)? {
+        if !folder.join(KEY).exists() && !folder.join(ENTRIES).exists() {
             replace(&folder.join(KEY), hex(&key.fingerprint()).as_bytes())?;
         }
+        check_key(folder, &key)?;
         let file = OpenOptions::new().create(true).append(true).open(folder.join(ENTRIES)).with_context(named)?;
         File::open(folder).and_then(|folder| folder.sync_all()).with_context(named)?;
         let contents = Contents::read(folder)?;
@@ -154,22 +155,22 @@ fn stopped() -> anyhow::Error {
     anyhow!("the ledger has stopped because a write failed; see the earlier error, and open it again")
 }
 
-/// Whether a ledger is known to be this key's; false only where no key has opened it yet.
+/// That a ledger is this key's.
 ///
 /// # Errors
-/// If it is another key's: pseudonyms would not fit the earlier ones, and proofs would not hold.
-pub fn is_key_of(folder: &Path, key: &LedgerKey) -> Result<bool> {
+/// If it is another's, with which pseudonyms would not fit the earlier ones and proofs would not hold, or does not say whose it is.
+pub fn check_key(folder: &Path, key: &LedgerKey) -> Result<()> {
     let path = folder.join(KEY);
-    if !path.exists() {
-        return Ok(false);
-    }
-    if read_bounded(&path, MAX_FINGERPRINT)? != hex(&key.fingerprint()).as_bytes() {
+    let kept = read_bounded(&path, MAX_FINGERPRINT).with_context(|| {
+        format!("ledger {}: {KEY}, which tells its key, cannot be read; restore it", folder.display())
+    })?;
+    if kept != hex(&key.fingerprint()).as_bytes() {
         bail!(
             "ledger {}: it is another key's; give the one that it was begun with ({KEY} tells which)",
             folder.display()
         );
     }
-    Ok(true)
+    Ok(())
 }
 
 /// A head goes to `heads/<size>.json`, so that names sort by size.

@@ -296,6 +296,26 @@ fn blanked_answers_are_no_evidence() {
     assert!(claims["not_checked"].to_string().contains("who collected it"), "{claims}");
 }
 
+/// Tokens that a profile calls special do not count, so which ones are may have been chosen to fit the answers.
+#[test]
+fn ordinary_tokens_called_special_are_named() {
+    let folder = setup();
+    let mut profile: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    profile["tokenizer"]["special_token_ids"].as_array_mut().unwrap().extend((100..130).map(Value::from));
+    folder.write("p.json", profile.to_string());
+    folder.line("key commit --key k.json --profile p.json --signing-key s.json --out c2").expect(0);
+    let open = "key open --openings c2/openings.json --key k.json --profile p.json --path epoch/1/layer/distillation";
+    folder.line(&format!("{open} --out o2.json")).expect(0);
+    folder.line(&format!("{} --out r2.json", REGISTER.replace("commitment/", "c2/"))).expect(0);
+    let evidence = EVIDENCE.replace("commitment/", "c2/").replace("opening.json", "o2.json");
+    let run = folder.line(&format!("{evidence} --registration r2.json --out e")).expect(0);
+    let says = "calls 30 ordinary tokens special";
+    assert!(run.stderr.contains(says), "{run:?}");
+    assert!(folder.line("verify e/evidence.json").expect(0).stdout.contains(says));
+    folder.line("report e/evidence.json -o e.html").expect(0);
+    assert!(folder.read("e.html").contains(says));
+}
+
 /// Text that repeats itself a thousand times is named where it decides, and no effect is stated that the pairs contradict.
 #[test]
 fn what_weights_do_is_named() {

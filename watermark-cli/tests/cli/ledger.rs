@@ -112,6 +112,14 @@ fn another_key_is_refused() {
     let prove = format!("ledger prove --ledger l --head {head} --index 0 --out p.json");
     folder.line(&format!("{prove} --key other.json")).fails_with(&["another key's"]);
     folder.line(&format!("{prove} --key k.json")).expect(0);
+    // Nor is it taken where the ledger no longer tells its key.
+    std::fs::remove_file(folder.path("l/key.fingerprint")).unwrap();
+    for key in ["other.json", "k.json"] {
+        let run =
+            folder.run_with_stdin(format!("ledger append --ledger l --key {key}").split(' '), &line("more", "ada"));
+        run.fails_with(&["ledger l", "key.fingerprint", "restore it"]);
+    }
+    assert_eq!(folder.read("l/entries.jsonl"), kept);
 }
 
 #[test]
@@ -261,10 +269,9 @@ proptest! {
     /// Any bytes for a ledger: an entry is named, or the file is an unfinished first line; no panic.
     #[test]
     fn hostile_ledgers(mut bytes in prop::collection::vec(any::<u8>(), 0..300), end in any::<bool>()) {
-        thread_local!(static FOLDER: Folder = setup());
+        thread_local!(static FOLDER: Folder = { let folder = setup(); append(&folder, "").expect(0); folder });
         FOLDER.with(|folder| {
             bytes.extend(end.then_some(b'\n'));
-            std::fs::create_dir_all(folder.path("l/heads")).unwrap();
             folder.write("l/entries.jsonl", &bytes);
             let run = append(folder, "");
             assert!(!run.stderr.contains("panicked"), "{}", run.stderr);

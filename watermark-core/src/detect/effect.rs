@@ -6,6 +6,9 @@ use crate::stats;
 /// Power at which an effect counts as one that would have been shown.
 pub const EFFECT_POWER: f64 = 0.8;
 
+/// How far the strongest outcome must lie beyond the level, in digits.
+const CLEARLY: f64 = 1e-9;
+
 /// An effect size in the units of the scheme.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Effect {
@@ -44,7 +47,8 @@ pub(crate) fn smallest_effect(law: NullLaw, n: u64, log10_alpha: f64) -> Option<
 fn ones_share(bits: u64, gamma: f64, log10_alpha: f64, log10_power: f64) -> Option<Effect> {
     // The smallest count that is significant.
     let significant = |ones: u64| stats::log10_binomial_sf(ones, bits, gamma) <= log10_alpha;
-    if !significant(bits) {
+    // All ones reach the level, clearly: who computes it otherwise must not come to another answer.
+    if bits as f64 * libm::log10(gamma) > log10_alpha - CLEARLY || !significant(bits) {
         return None;
     }
     let (mut low, mut high) = (0, bits);

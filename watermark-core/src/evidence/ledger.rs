@@ -289,6 +289,9 @@ impl ConsistencyProof {
     /// # Errors
     /// [`ErrorKind::InvalidProof`].
     pub fn verify(&self, old: &TreeHead, new: &TreeHead) -> Result<()> {
+        if old.size > new.size {
+            return Err(Error::new(ErrorKind::InvalidProof, "the older head is of more entries than the newer one"));
+        }
         let fits = (self.old_size, self.new_size) == (old.size, new.size) && old.tree == new.tree;
         if fits && merkle::verify_consistency(old.size, &old.root, new.size, &new.root, &self.path) {
             return Ok(());

@@ -78,6 +78,10 @@ impl std::str::FromStr for KeyPath {
             if segment.is_empty() || segment.len() > MAX_SEGMENT {
                 return Err(invalid("a segment is empty or longer than 64 bytes"));
             }
+            // A server may well make folders of paths.
+            if segment == "." || segment == ".." {
+                return Err(invalid("a segment is \".\" or \"..\""));
+            }
             let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
             if !segment.bytes().all(allowed) {
                 return Err(invalid("a segment has a character outside [a-z0-9._-]"));

@@ -1,4 +1,4 @@
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Layer, Profile, TokenizerInfo};
 use crate::scheme::{Engine, EngineOptions, EngineScore, Scheme, SchemeOptions};
@@ -37,37 +37,43 @@ struct TokenizerJson {
 #[serde(deny_unknown_fields)]
 struct LayerJson {
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     scheme: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     engine: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     algorithm: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     gamma: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     delta: Option<f64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     hard: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     block: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     depth: Option<u32>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     weighted: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     alpha: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     lambda: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     width: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     context_width: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     prf: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     per: Option<Per>,
 }
+
+/// A field that is there has a value: `null` is another reading of "absent", and one is enough.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> std::result::Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Repeats {
@@ -279,6 +285,7 @@ mod tests {
     fn each_mistake_is_named() {
         for (from, to, kind, says) in [
             ("profile/1", "profile/2", ErrorKind::UnsupportedVersion, "watermark-profile/2"),
+            ("\"width\": 4", "\"gamma\": null, \"width\": 4", ErrorKind::InvalidProfile, "wrong type"),
             ("\"greenlist\"", "\"sparkle\"", ErrorKind::InvalidProfile, "unknown scheme \"sparkle\""),
             ("chacha20-v1", "md5", ErrorKind::InvalidProfile, "unknown prf \"md5\""),
             ("0.5", "1.5", ErrorKind::InvalidProfile, "gamma is 1.5"),

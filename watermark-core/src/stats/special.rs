@@ -5,6 +5,9 @@ use core::f64::consts::TAU;
 /// Below this argument the differences are summed as series, above it they are taken directly.
 const SERIES_BELOW: f64 = 0.5;
 
+/// Below this, e to it is far from the largest f64.
+const E_POWER_FITS: f64 = 100.0;
+
 /// A series stops once a term no longer changes a 53-bit sum.
 const NEGLIGIBLE: f64 = 1e-17;
 
@@ -83,14 +86,16 @@ pub(super) fn ln_beta_density(a: f64, b: f64, p: f64, excess: f64) -> f64 {
         - deviance(b, n * (1.0 - p), -excess)
 }
 
-/// `ln E[e^(y (B - p))]` for `B ~ Bernoulli(p)`: non-negative, convex, zero at `y = 0`; infinite where `e^y`
-/// overflows.
+/// `ln E[e^(y (B - p))]` for `B ~ Bernoulli(p)`: non-negative, convex, zero at `y = 0`.
 pub(super) fn bernoulli_cumulant(p: f64, y: f64) -> f64 {
     if p > 0.5 {
         return bernoulli_cumulant(1.0 - p, -y);
     }
     if y.abs() < SERIES_BELOW {
         p * exp_remainder(y) + log_remainder(p * libm::expm1(y))
+    } else if y > E_POWER_FITS {
+        let q = 1.0 - p;
+        q * y + libm::log(p + q * libm::exp(-y))
     } else {
         libm::log1p(p * libm::expm1(y)) - p * y
     }
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn cumulant_is_symmetric_and_matches_its_slope() {
         for p in [0.000_122_070_312_5, 0.25, 0.5, 0.875] {
-            for y in [1e-6, 0.1, 0.6, 5.0, 100.0] {
+            for y in [1e-6, 0.1, 0.6, 5.0, 100.0, 101.0, 800.0, 1e5] {
                 near(bernoulli_cumulant(p, y), bernoulli_cumulant(1.0 - p, -y));
                 let step = 1e-4 * y;
                 let rise = bernoulli_cumulant(p, y + step) - bernoulli_cumulant(p, y - step);

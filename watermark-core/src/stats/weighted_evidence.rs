@@ -114,6 +114,12 @@ mod tests {
         for gamma in [0.0, 1.0, f64::NAN] {
             close(ln_e_weighted_green(&one, gamma), 0.0);
         }
+        // Two green pairs, one of them seen 400,000 times: every bet but the lowest doubles on it.
+        let often = super::super::weight_sqrt(400_000);
+        let two = [one[0], WeightClass { weight: often, pairs: 1, green: 1 }];
+        let factor = |y: f64| 2.0 / (1.0 + libm::exp(-y));
+        let by_hand: f64 = GREEN_TILTS.map(|t| factor(t) * factor(t * often as f64 / UNIT)).iter().sum::<f64>() / 8.0;
+        close(ln_e_weighted_green(&two, 0.5), libm::log(by_hand));
         let huge = [WeightClass { weight: u64::MAX, pairs: u64::MAX, green: 0 }];
         assert!(ln_e_weighted_green(&huge, 0.5).is_finite());
         let huge = [ExponentialClass { weight: u64::MAX, pairs: u64::MAX, sum_q32: u128::MAX }];

@@ -85,8 +85,9 @@ impl Args {
         } else {
             let Output { from, path, commitment, .. } = output;
             print(&format!(
-                "From {from:?} to {path:?}: profile.json, key.json and the commitment to {} keys are in {}.\nroot       {}\npublic key \
+                "From {from:?} to {path:?}: profile.json, key.json ({}) and the commitment to {} keys are in {}.\nroot       {}\npublic key \
                  {}\nPublish head.json, have head.tsq answered by a time-stamping authority, then let the servers change.",
+                if passphrase.is_some() { "sealed, mode 0600" } else { "not sealed, mode 0600" },
                 commitment.tree_size,
                 self.out.display(),
                 commitment.root,

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use watermark_cli::files::{read_key, write_new};
-use watermark_cli::ledger::{Contents, is_key_of, read_head};
+use watermark_cli::ledger::{Contents, check_key, read_head};
 use watermark_core::evidence::ledger::{AnswerProof, ConsistencyProof, LedgerKey};
 
 use super::super::print;
@@ -56,7 +56,7 @@ impl Args {
             }
             (None, Some(index), Some(key)) => {
                 let key = LedgerKey::new(&read_key(key)?);
-                is_key_of(&self.ledger, &key)?;
+                check_key(&self.ledger, &key)?;
                 let entry = Contents::entry(&self.ledger, index)?;
                 let proof = AnswerProof::new(&key, entry, leaves, self.account.as_deref())?;
                 (proof.print()?, format!("entry {index} is among the {} of the head", head.size))

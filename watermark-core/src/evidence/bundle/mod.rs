@@ -54,8 +54,9 @@ pub const DOES_NOT_SHOW: [&str; 3] =
     ["that anybody used the provider's interface directly", "intent, or a breach of terms", "a probability of guilt"];
 
 /// What else explains one.
-pub const ALTERNATIVES: [&str; 3] = [
+pub const ALTERNATIVES: [&str; 4] = [
     "marked answers were published, bought or proxied",
+    "the prompts dictated marked text in another form",
     "a distilled model stands in between",
     "somebody with a stolen list or key wrote marked text to frame the accused",
 ];
