@@ -9,12 +9,17 @@
 llama-cpp-python runs processors first, so this one applies temperature and truncation itself, draws the token and leaves it
 alone in the row; call the model with a temperature above 0 (with 0 it takes the same token, the only one left). One processor
 is one call: make a new one, or call `reset`, for the next prompt.
+
+llama-cpp-python asks from inside a C callback, where an exception is printed and ignored, and the text goes on unmarked: after a call look
+at `mark.error`, which is None if all went well.
 """
 
 from __future__ import annotations
 
 from os import PathLike
 from typing import Any
+
+import numpy
 
 from ._engine import check_vocab_size, follow
 from ._lib import Marker, NodeKey
@@ -32,18 +37,28 @@ class WatermarkLogitsProcessor:
         self._marker = Marker(profile, key)
         self._session = self._marker.session(seed=seed, **options)
         self._prompt: int | None = None
+        #: The first exception since the last `reset`, which llama-cpp-python has ignored.
+        self.error: Exception | None = None
 
     def reset(self) -> None:
         """Ready for the next prompt."""
         self._session.reset()
-        self._prompt = None
+        self._prompt = self.error = None
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
+        try:
+            return self._draw(input_ids, scores)
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+    def _draw(self, input_ids: Any, scores: Any) -> Any:
         if self._prompt is None:
             check_vocab_size(self._marker, len(scores))
             self._prompt = len(input_ids)
         follow(self._session, [int(token) for token in input_ids[self._prompt :]])
-        token = self._session.sample(scores)
+        # A field of an array of structures: its numbers do not stand side by side.
+        token = self._session.sample(numpy.ascontiguousarray(scores))
         scores[:] = float("-inf")
         scores[token] = 0.0
         return scores

@@ -28,7 +28,10 @@ class LlamaCpp(unittest.TestCase):
         for _ in range(2):
             session, ids = w.Marker(profile(), NODE).session(seed=3, **options), list(prompt)
             for row in rows(8, 120):
-                logits = np.array(row, dtype=np.float32)
+                # As llama_token_data has them.
+                candidates = np.zeros(VOCAB, dtype=[("id", np.intc), ("logit", np.single), ("p", np.single)])
+                logits = candidates["logit"]
+                logits[:] = row
                 after = processor(np.array(ids, dtype=np.intc), logits)
                 self.assertIs(after, logits)
                 (left,) = np.isfinite(after).nonzero()
@@ -36,6 +39,7 @@ class LlamaCpp(unittest.TestCase):
                 ids.append(int(left[0]))
                 session.accept(ids[-1])
             self.assertTrue(w.Detector(profile(), NODE).detect([ids[len(prompt) :]]).detected)
+            self.assertIsNone(processor.error)
             processor.reset()
 
     def test_the_model_s_vocabulary(self):
@@ -43,6 +47,9 @@ class LlamaCpp(unittest.TestCase):
             processor = WatermarkLogitsProcessor(profile(), NODE, seed=1)
             processor(np.array([1], dtype=np.intc), np.zeros(VOCAB + 32, dtype=np.float32))
         self.assertIn(f"{VOCAB + 32} logits", str(raised.exception))
+        self.assertIs(processor.error, raised.exception)
+        processor.reset()
+        self.assertIsNone(processor.error)
 
     def test_the_library(self):
         try:
@@ -60,6 +67,7 @@ class LlamaCpp(unittest.TestCase):
             written.append(token)
             if len(written) == 300:
                 break
+        self.assertIsNone(processor.error)
         self.assertTrue(w.Detector(made, NODE).detect([written]).detected)
         self.assertFalse(w.Detector(made, "5b" * 32).detect([written]).detected)
 
