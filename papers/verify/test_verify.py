@@ -89,9 +89,9 @@ class Numbers(unittest.TestCase):
 
     @staticmethod
     def layer(scheme, width, gamma=None):
-        layer = {"name": "x", "scheme": scheme, "width": width, "prf": "chacha20-v1"} | ({"gamma": gamma} if gamma else {})
-        return verify.Layer(json.dumps({"profile": "watermark-profile/1", "path": "", "layers": [layer], "tokenizer": {
-            "sha256": "", "vocab_size": 1 << 24, "special_token_ids": []}}), "x")
+        layer = {"name": "x", "scheme": scheme, "width": width, "prf": "chacha20-v1"} | ({"gamma": gamma, "delta": 2} if gamma else {})
+        return verify.Layer(json.dumps({"profile": "watermark-profile/1", "name": "t", "path": "", "layers": [layer], "repeats": "unmarked",
+            "tokenizer": {"sha256": "0" * 64, "vocab_size": 1 << 24, "special_token_ids": []}}), "x")
 
     def test_scores(self):
         gumbel = self.layer("gumbel", 1)
