@@ -166,7 +166,7 @@ impl Detector {
         Ok(Highlight::new(&last.body, spans.collect()))
     }
 
-    /// Counts of records, to be added up over batches, threads or machines before they are tested.
+    /// Counts of records, to be added up over batches or threads before they are tested.
     fn tally(&self) -> Tally {
         let tallies = self.0.layers.iter().map(LayerDetector::tally).collect();
         Tally { shared: Arc::clone(&self.0), tallies }
@@ -234,8 +234,16 @@ fn exclude(given: &str) -> PyResult<Exclude> {
     }
 }
 
+/// As in a registration.
+const MAX_RESAMPLE: u32 = 1_000_000;
+
 fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
     let alpha = given::alpha(alpha)?;
+    if resample > MAX_RESAMPLE {
+        return Err(ParameterError::new_err(format!(
+            "resample is {resample}; at most {MAX_RESAMPLE} fresh keys are tried"
+        )));
+    }
     let weights = match weights {
         "none" => Weights::None,
         "sqrt" => Weights::Sqrt,

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyCapsule};
 
@@ -63,7 +63,17 @@ impl Tensor {
         let (Ok(device), Ok(show)) = (given.getattr("__dlpack_device__"), given.getattr("__dlpack__")) else {
             return Ok(None);
         };
-        let refused = |error: PyErr| InputError::new_err(format!("logits cannot be read through DLPack: {error}"));
+        // An interrupt stays one.
+        let refused = |error: PyErr| match error.is_instance_of::<PyException>(py) {
+            true => InputError::new_err(format!("logits cannot be read through DLPack: {error}")),
+            false => error,
+        };
+        // DLPack does not carry torch's bit that says so.
+        if given.call_method0("is_neg").and_then(|negated| negated.is_truthy()).unwrap_or_default() {
+            return Err(InputError::new_err(
+                "logits are a tensor that torch has yet to negate; pass logits.resolve_neg()",
+            ));
+        }
         let (device, _): (i32, i32) = device.call0().and_then(|device| device.extract()).map_err(refused)?;
         if !HOST.contains(&device) {
             return Err(InputError::new_err(

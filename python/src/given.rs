@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pyo3::buffer::{Element, PyBuffer, PyUntypedBuffer};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use watermark_cli::files::{ProfileFile, read_key, read_profile};
@@ -74,7 +74,7 @@ pub(crate) fn node_key(given: &Bound<'_, PyAny>) -> PyResult<NodeKey> {
         if base16ct::mixed::decode(text.as_bytes(), secret.as_mut_slice()).is_ok_and(|bytes| bytes.len() == 32) {
             return Ok(NodeKey::from_parts(KeyPath::root(), secret));
         }
-        if is_like_a_key(text) || text.contains('{') {
+        if is_no_path(Path::new(text)) {
             // Part of it may be a key, so nothing of it is repeated.
             return Err(KeyFileError::new_err("a key is the path of a key file, or 64 hexadecimal digits"));
         }
@@ -85,6 +85,22 @@ pub(crate) fn node_key(given: &Bound<'_, PyAny>) -> PyResult<NodeKey> {
 /// A key file.
 pub(crate) fn key_file(py: Python<'_>, path: PathBuf) -> PyResult<NodeKey> {
     py.detach(|| read_key(&path)).map_err(|error| KeyFileError::new_err(format!("{error:#}")))
+}
+
+/// Refuses what is a key in place of a key file's path, before anything repeats it. `what` names who reads it.
+pub(crate) fn key_path(path: &Path, what: &str) -> PyResult<()> {
+    if is_no_path(path) {
+        return Err(KeyFileError::new_err(format!(
+            "{what} reads its key from a file: give the path of a key file, not the key"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a path is rather a key, or the content of a key file.
+fn is_no_path(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    (is_like_a_key(&text) || text.contains('{')) && !path.exists()
 }
 
 fn is_like_a_key(text: &str) -> bool {
@@ -120,14 +136,21 @@ pub(crate) fn token_ids(given: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<u3
         return Err(none());
     }
     let mut ids = Vec::with_capacity(given.len().unwrap_or(0).min(1 << 20));
-    for item in given.try_iter().map_err(|_| none())? {
+    for item in given.try_iter().map_err(|error| instead(given.py(), error, none))? {
         let item = item?;
         match item.extract::<u32>() {
             Ok(id) if id <= MAX_TOKEN_ID => ids.push(id),
-            _ => return Err(out_of_range(what, ids.len())),
+            Ok(_) => return Err(out_of_range(what, ids.len())),
+            Err(error) => return Err(instead(given.py(), error, || out_of_range(what, ids.len()))),
         }
     }
     Ok(ids)
+}
+
+/// Another exception in place of one that says that a value is of the wrong type or size; an interrupt, or what the caller's own code
+/// raises, stays.
+pub(crate) fn instead(py: Python<'_>, error: PyErr, other: impl FnOnce() -> PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) || error.is_instance_of::<PyOverflowError>(py) { other() } else { error }
 }
 
 fn out_of_range(what: &str, at: usize) -> PyErr {

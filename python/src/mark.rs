@@ -4,10 +4,13 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use watermark_core::mark::{self, MarkState, Sampling, SessionOptions};
 
-use crate::error::{InputError, raise_core};
+use crate::error::{InputError, ParameterError, raise_core};
 use crate::given;
 use crate::logits::{Logits, Row, RowMut, Rows, RowsMut, in_format};
 use crate::work::{detached, not_pickled};
+
+/// More tokens than any model writes in a sequence.
+const MAX_RESERVED: usize = 1 << 24;
 
 /// A profile with its key: makes sessions. Any number of threads may share one.
 #[pyclass(frozen, module = "watermark_core")]
@@ -21,7 +24,8 @@ impl Marker {
     }
 
     /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two
-    /// sequences repeats those draws. Temperature 0 is greedy decoding, which carries no mark.
+    /// sequences repeats those draws. `account` chooses the key of layers with a key per account (`"per": "account"`); a profile without
+    /// such layers marks all accounts alike. Temperature 0 is greedy decoding, which carries no mark.
     #[pyo3(signature = (*, seed, account=None, marked=true, temperature=1.0, top_k=None, top_p=None, min_p=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
     fn session(
@@ -141,9 +145,13 @@ impl Session {
         Ok(self.0.generated()[generated - accepted.map_err(raise_core)?..].to_vec())
     }
 
-    /// Makes room for `tokens` more tokens, so that accepting them allocates nothing.
-    fn reserve(&mut self, tokens: usize) {
+    /// Makes room for `tokens` more tokens (at most 2^24), so that accepting them allocates nothing.
+    fn reserve(&mut self, tokens: usize) -> PyResult<()> {
+        if tokens > MAX_RESERVED {
+            return Err(ParameterError::new_err(format!("tokens is {tokens}; room is made for at most 2^24")));
+        }
         self.0.reserve(tokens);
+        Ok(())
     }
 
     /// Tokens accepted so far; drafts that wait for `verify` are the last of them.

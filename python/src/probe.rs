@@ -14,6 +14,7 @@ use watermark_cli::tokenizer::Tokenizer;
 use zeroize::Zeroizing;
 
 use crate::error::raise;
+use crate::given;
 use crate::work::{Watch, interruptible};
 
 /// What comes back: result.json as text, and what was wrong with answers that could not be used.
@@ -61,6 +62,9 @@ fn probe_endpoint(
     progress: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Probed> {
     let api_key = api_key.map(Zeroizing::new);
+    for path in mark.iter().flat_map(|(profile, key)| [profile, key]) {
+        given::key_path(path, "a probe")?;
+    }
     let limits = Limits {
         concurrency,
         requests_per_minute,

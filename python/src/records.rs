@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyString};
 use watermark_cli::read::{Body, InputFormat, Limits, Location, Record, Select, records_of};
 
 use crate::error::InputError;
-use crate::given::{token_ids, type_name};
+use crate::given::{instead, token_ids, type_name};
 
 /// Records taken from Python at a time, between two stretches of work without its lock.
 pub(crate) const BATCH: usize = 256;
@@ -64,7 +64,14 @@ fn tokens_of(fields: &Bound<'_, PyDict>, name: &str) -> PyResult<Option<Body>> {
     };
     let Some((tokens_name, tokens)) = field(["tokens", "input_ids"])? else { return Ok(None) };
     let tokens = token_ids(&tokens, &format!("{name}[{tokens_name:?}]"))?;
-    let prompt_tokens = match field(["prompt_tokens", "prompt"])? {
+    // Files of ours have the prompt as text beside its ids.
+    let ids = fields.get_item("prompt_tokens")?.filter(|ids| !ids.is_none());
+    let text = fields.get_item("prompt")?.is_some_and(|prompt| prompt.is_instance_of::<PyString>());
+    let given = match ids {
+        Some(ids) if text => Some(("prompt_tokens", ids)),
+        _ => field(["prompt_tokens", "prompt"])?,
+    };
+    let prompt_tokens = match given {
         Some((prompt_name, prompt)) => token_ids(&prompt, &format!("{name}[{prompt_name:?}]"))?,
         None => Vec::new(),
     };
@@ -78,7 +85,16 @@ pub(crate) fn each_batch(given: &Bound<'_, PyAny>, mut take: impl FnMut(&[Record
         return Err(one());
     }
     let mut batch = Vec::with_capacity(BATCH);
-    for (at, item) in given.try_iter().map_err(|_| one())?.enumerate() {
+    if given.hasattr("columns")? && given.hasattr("to_dict")? {
+        let advice = "records is a DataFrame, whose items are the names of its columns; pass frame.to_dict(\"records\"), or one column";
+        return Err(InputError::new_err(advice));
+    }
+    if given.hasattr("readline")? {
+        return Err(InputError::new_err(
+            "records is an open file; pass its records, for JSON lines map(json.loads, file)",
+        ));
+    }
+    for (at, item) in given.try_iter().map_err(|error| instead(given.py(), error, one))?.enumerate() {
         batch.append(&mut records(&item?, at)?);
         if batch.len() >= BATCH {
             take(&batch)?;

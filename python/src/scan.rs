@@ -19,6 +19,9 @@ use crate::work::{Watch, detached, interruptible};
 /// Bytes of text after which a shard ends, as by default on the terminal: what a stop can cost each thread.
 const SHARD_BYTES: u64 = 8 << 20;
 
+/// More only wait for each other.
+const MAX_THREADS: usize = 1024;
+
 /// What is asked for, before anything is read.
 struct Asked {
     inputs: Vec<PathBuf>,
@@ -52,6 +55,14 @@ fn scan_files<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let format: InputFormat =
         input_format.parse().map_err(|error: ReadError| ParameterError::new_err(error.to_string()))?;
+    for path in profiles.iter().chain(&keys) {
+        given::key_path(path, "a scan")?;
+    }
+    if threads.is_some_and(|threads| threads > MAX_THREADS) {
+        return Err(ParameterError::new_err(format!(
+            "threads is above {MAX_THREADS}; as many as there are cores do best"
+        )));
+    }
     let threads = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let options = Options {
         inputs: Vec::new(),

@@ -5,6 +5,8 @@
 use pyo3::prelude::*;
 use watermark_core::stats::{self, ExponentialClass, WeightClass};
 
+use crate::error::ParameterError;
+
 /// log10 P(Bin(n, p) >= k); relative error below 1e-9.
 #[pyfunction]
 fn log10_binomial_sf(k: u64, n: u64, p: f64) -> f64 {
@@ -113,10 +115,15 @@ fn ln_mean_e(ln_e: Vec<f64>) -> f64 {
     stats::ln_mean_e(&ln_e)
 }
 
-/// Lower and upper confidence bound, each at `level`, of a rate of which k among n were seen.
+/// Lower and upper confidence bound of a rate of which k among n were seen. Each errs with probability `level` at most, so 0.025 gives an
+/// interval of 95 % confidence.
 #[pyfunction]
-fn clopper_pearson(k: u64, n: u64, level: f64) -> (f64, f64) {
-    stats::clopper_pearson(k, n, level)
+fn clopper_pearson(k: u64, n: u64, level: f64) -> PyResult<(f64, f64)> {
+    if !(level > 0.0 && level < 0.5) {
+        let what = format!("level is {level}; it is the probability that a bound errs, above 0 and below 0.5");
+        return Err(ParameterError::new_err(what));
+    }
+    Ok(stats::clopper_pearson(k, n, level))
 }
 
 fn green(classes: Vec<(u64, u64, u64)>) -> Vec<WeightClass> {

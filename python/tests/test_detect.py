@@ -1,6 +1,7 @@
 """Detection over records in memory, without numpy."""
 
 import array
+import io
 import json
 import math
 import pathlib
@@ -127,11 +128,12 @@ class Detection(unittest.TestCase):
             ("a text", "iterable of records"),
             ({"tokens": [1]}, "iterable of records"),
             (7, "iterable of records"),
+            (io.StringIO("{}"), "open file"),
         ]:
             with self.assertRaises(w.InputError) as raised:
                 self.detector.detect(records)
             self.assertIn(says.replace("'", '"'), str(raised.exception))
-        for options in ({"alpha": 0}, {"alpha": 2}, {"weights": "x"}, {"exclude": "x"}):
+        for options in ({"alpha": 0}, {"alpha": 2}, {"weights": "x"}, {"exclude": "x"}, {"resample": 2**32 - 1}):
             with self.assertRaises(w.ParameterError):
                 self.detector.detect([], **options)
 
@@ -142,6 +144,22 @@ class Detection(unittest.TestCase):
 
         with self.assertRaises(KeyError):
             self.detector.detect(broken())
+
+        class Interrupted:
+            def __iter__(self):
+                raise KeyboardInterrupt
+
+            __index__ = __iter__
+
+        for records in (Interrupted(), [Interrupted()], [[1, Interrupted()]]):
+            with self.assertRaises(KeyboardInterrupt):
+                self.detector.detect(records)
+
+    def test_files_of_ours_have_prompts_as_text_and_as_ids(self):
+        ids = self.marked[0]
+        bare = {"tokens": ids, "prompt_tokens": ids[:50]}
+        found, expected = (self.detector.detect([record]).to_dict() for record in ({**bare, "prompt": "as text", "text": "t"}, bare))
+        self.assertEqual(found, expected)
 
     def test_tallies_add_up(self):
         halves = [self.detector.tally() for _ in range(2)]

@@ -45,6 +45,12 @@ class Frames(unittest.TestCase):
         with self.assertRaises(w.ParameterError):
             report.to_frame("records")
 
+    def test_a_frame_is_no_list_of_records(self):
+        detector = w.Detector(profile(), NODE)
+        with self.assertRaises(w.InputError) as raised:
+            detector.detect(pd.DataFrame({"tokens": [[1, 2, 3]]}))
+        self.assertIn('to_dict("records")', str(raised.exception))
+
     def test_attribution_is_a_frame(self):
         layers = [{**GREEN, "per": "account"}]
         text = write(1, 400, w.Marker(profile(*layers), NODE), account="b")

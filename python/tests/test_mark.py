@@ -86,6 +86,13 @@ class Marking(unittest.TestCase):
         self.assertEqual(session.generated, [])
         self.assertEqual(session.sample(some[0]), drawn[0])
 
+    def test_room_has_a_limit(self):
+        session = w.Marker(profile(), NODE).session(seed=1)
+        session.reserve(1000)
+        for tokens in (1 << 40, 10**18, 1 << 62):
+            with self.assertRaises(w.ParameterError):
+                session.reserve(tokens)
+
     def test_states(self):
         session = w.Marker(profile(GUMBEL), NODE).session(seed=1)
         (row,) = rows(1, 1)

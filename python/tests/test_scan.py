@@ -147,6 +147,13 @@ class Scan(unittest.TestCase):
         for options in ({"alpha": 2.0}, {"field": "text"}, {"input_format": "xml"}, {"accounts": "alice"}):
             with self.assertRaises(w.WatermarkError):
                 w.scan(*arguments, self.folder / "other", **{**self.options, **options})
+        with self.assertRaises(w.ParameterError):
+            w.scan(*arguments, self.folder / "other", **{**self.options, "threads": 10**6})
+        for secret in ("ab" * 32, KEY):
+            with self.assertRaises(w.KeyFileError) as raised:
+                w.scan(*arguments[:2], secret, self.folder / "other", **self.options)
+            self.assertIn("path of a key file", str(raised.exception))
+            self.assertNotIn(secret[-40:-10], str(raised.exception))
         with self.assertRaises(w.WatermarkError) as raised:
             w.scan(self.folder / "nothing", *arguments[1:], self.folder / "other", **self.options)
         self.assertIn("does not exist", str(raised.exception))

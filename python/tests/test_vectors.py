@@ -127,6 +127,9 @@ class Vectors(unittest.TestCase):
         self.assertEqual(stats.e_bh([9.0, -1.0], 0.01), [True, False])
         self.assertEqual(stats.ln_mean_e([]), 0.0)
         self.assertEqual(stats.clopper_pearson(0, 10, 0.05)[0], 0.0)
+        for level in (0.95, 0.5, 0, float("nan")):
+            with self.assertRaises(w.ParameterError):
+                stats.clopper_pearson(3, 10, level)
         self.assertGreater(stats.ln_e_tournament(100, [90], [1]), 10)
         self.assertGreater(stats.ln_e_dual_key(100, 180.0, 0.1), 10)
         self.assertGreater(stats.ln_e_weighted_green([(1 << 16, 100, 90)], 0.5), 10)

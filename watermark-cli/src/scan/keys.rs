@@ -96,7 +96,9 @@ impl Keys {
         }
         if accounts.is_some() && !profiles.files().iter().any(|file| file.profile.layers.iter().any(|l| l.per_account))
         {
-            bail!("accounts are given, but no layer of the profile has a key per account");
+            bail!(
+                "accounts are given, but no layer of the profile has a key per account (watermark profile new --per-account LAYER makes one)"
+            );
         }
         let layers = layers.into_iter().flatten().collect();
         Ok(Self { names, layers, fingerprint: digest.finalize().into() })
