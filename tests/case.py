@@ -19,7 +19,7 @@ import tempfile
 from steps import ROOT, Served, check, check_no_leaks, done, payload, run, secrets_in
 
 SAMPLING = '{"top_k": 50, "min_p": 0.0, "seed": 1}'
-COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
+COUNTS = ("n_empty", "n_scored", "n_duplicate", "n_excluded", "n_short_context")
 
 
 class Authority:
@@ -124,7 +124,7 @@ class Investigation:
         told = {field: said["suspect"][field] for field in (*COUNTS, "statistic", "log10_p", "ln_e")}
         told |= {field: said[field] for field in ("verdict", "decided_by")}
         check(f"{name}: both to the last digit: statistic {told['statistic']}, {told['n_scored']} pairs, log10 p {told['log10_p']:.2f}",
-              theirs["result"] == told and all(ours["result"][f] == told[f] for f in ("n_scored", "statistic", "log10_p", "ln_e")), told)
+              theirs["result"] == told and all(ours["result"][f] == told[f] for f in ("n_empty", "n_scored", "statistic", "log10_p", "ln_e")), told)
         return said
 
 
