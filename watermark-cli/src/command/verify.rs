@@ -117,9 +117,9 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
         ))?;
         if result.verdict == VerdictWord::Detected {
             print(
-                "  It says that the answers depend on the key. It does not say that anybody used the API directly or meant to: \
-                 marked answers may have been\n  published, bought or proxied, the prompts may have dictated them, a distilled model may stand in between, or \
-                 somebody with a stolen list or key may have framed the accused.",
+                "  It says that the answers depend on the key. It does not say that anybody used the API directly or meant to: marked \
+                 answers may\n  have been published, bought or proxied, the prompts may have dictated them, a distilled model may stand \
+                 in between, or somebody with\n  a stolen list or key may have framed the accused.",
             )?;
         }
     }
