@@ -8,6 +8,7 @@ use watermark_cli::detect::{Exclude, Options, Run, engine, report};
 use watermark_cli::read::Record;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
+use watermark_core::evidence::bundle::MAX_RESAMPLE;
 use watermark_core::scheme::{EngineKey, EngineOptions, Scheme, SchemeOptions};
 use zeroize::Zeroizing;
 
@@ -125,10 +126,7 @@ impl Detector {
     ) -> PyResult<Report> {
         let exclude = self::exclude(exclude)?;
         let options = Options { per_record, locate, exclude, ..options(alpha, weights, resample)? };
-        let shared = &*self.0;
-        let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
-        run.check().map_err(raise)?;
-        each_batch(records, |batch| shared.add(py, &mut run, batch))?;
+        let run = self.0.counted(py, records, options)?;
         detached(py, || run.report(|_| ()))?.map(Report).map_err(raise)
     }
 
@@ -144,10 +142,7 @@ impl Detector {
         resample: u32,
     ) -> PyResult<Vec<Vec<f64>>> {
         let options = Options { exclude: self::exclude(exclude)?, ..options(ALPHA, weights, resample)? };
-        let shared = &*self.0;
-        let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
-        run.check().map_err(raise)?;
-        each_batch(records, |batch| shared.add(py, &mut run, batch))?;
+        let run = self.0.counted(py, records, options)?;
         detached(py, || run.fresh_log10_p())?.map_err(raise)
     }
 
@@ -155,12 +150,10 @@ impl Detector {
     #[pyo3(signature = (record, *, alpha=1e-6, resample=RESAMPLING_KEYS))]
     fn highlight(&self, py: Python<'_>, record: &Bound<'_, PyAny>, alpha: f64, resample: u32) -> PyResult<Highlight> {
         let options = Options { locate: true, ..options(alpha, "none", resample)? };
-        let shared = &*self.0;
-        let mut run = Run::new(&shared.layers, shared.tokenizer.as_ref(), shared.vocab_size, options);
-        run.check().map_err(raise)?;
+        let mut run = self.0.run(options)?;
         let texts = records(record, 0)?;
         let last = texts.last().ok_or_else(|| InputError::new_err("the record has no text"))?;
-        shared.add(py, &mut run, &texts)?;
+        self.0.add(py, &mut run, &texts)?;
         let report = detached(py, || run.report(|_| ()))?.map_err(raise)?;
         let spans = report.spans.into_iter().filter(|line| Some(&line.record) == last.id.as_ref());
         Ok(Highlight::new(&last.body, spans.collect()))
@@ -210,6 +203,19 @@ impl Detector {
 }
 
 impl Shared {
+    fn run(&self, options: Options) -> PyResult<Run<'_>> {
+        let run = Run::new(&self.layers, self.tokenizer.as_ref(), self.vocab_size, options);
+        run.check().map_err(raise)?;
+        Ok(run)
+    }
+
+    /// A run that has seen all records.
+    fn counted(&self, py: Python<'_>, records: &Bound<'_, PyAny>, options: Options) -> PyResult<Run<'_>> {
+        let mut run = self.run(options)?;
+        each_batch(records, |batch| self.add(py, &mut run, batch))?;
+        Ok(run)
+    }
+
     fn add(&self, py: Python<'_>, run: &mut Run<'_>, batch: &[Record]) -> PyResult<()> {
         if self.tokenizer.is_none() {
             refuse_text(batch, "Detector")?;
@@ -233,9 +239,6 @@ fn exclude(given: &str) -> PyResult<Exclude> {
         _ => Err(ParameterError::new_err(format!("exclude is {given:?}; it must be \"record\" or \"run\""))),
     }
 }
-
-/// As in a registration.
-const MAX_RESAMPLE: u32 = 1_000_000;
 
 fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
     let alpha = given::alpha(alpha)?;

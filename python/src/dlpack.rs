@@ -94,16 +94,17 @@ impl Tensor {
                 return Err(InputError::new_err(format!("logits are shown by DLPack {}; 1 is known", managed.major)));
             }
             // SAFETY: as above.
-            return unsafe { Self::read(&managed.dl_tensor, managed.flags & READ_ONLY != 0, capsule.unbind()) };
+            return unsafe { Self::read(&managed.dl_tensor, managed.flags & READ_ONLY != 0, capsule.unbind()) }
+                .map(Some);
         }
         let tensor = capsule.pointer_checked(Some(NAME)).map_err(refused)?.cast::<DLTensor>();
         // SAFETY: a capsule of this name holds a DLManagedTensor, whose first field this is, while it lives.
-        unsafe { Self::read(tensor.as_ref(), false, capsule.unbind()) }
+        unsafe { Self::read(tensor.as_ref(), false, capsule.unbind()) }.map(Some)
     }
 
     /// # Safety
     /// `tensor` must be what the producer of `capsule` has put there.
-    unsafe fn read(tensor: &DLTensor, read_only: bool, capsule: Py<PyCapsule>) -> PyResult<Option<Self>> {
+    unsafe fn read(tensor: &DLTensor, read_only: bool, capsule: Py<PyCapsule>) -> PyResult<Self> {
         let n = usize::try_from(tensor.ndim)?;
         // SAFETY: `shape` has `ndim` numbers, and `strides` as many or is null (dlpack.h).
         let numbers = |at: *const i64| match n {
@@ -121,7 +122,7 @@ impl Tensor {
             numbers(tensor.strides).iter().map(|&step| isize::try_from(step)).collect::<Result<_, _>>()?
         };
         let vector = tensor.lanes != 1;
-        Ok(Some(Self {
+        Ok(Self {
             _capsule: capsule,
             data: tensor.data.cast::<u8>().wrapping_add(usize::try_from(tensor.byte_offset)?),
             shape,
@@ -129,6 +130,6 @@ impl Tensor {
             code: if vector { u8::MAX } else { tensor.code },
             bits: tensor.bits,
             read_only,
-        }))
+        })
     }
 }

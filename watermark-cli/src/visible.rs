@@ -5,6 +5,9 @@ use std::fmt::Write;
 /// Marks above or below one letter that are shown; more of them would cover other lines.
 const MOST_MARKS: usize = 3;
 
+/// Characters of a name or a message on the terminal.
+const MOST_ON_A_LINE: usize = 1000;
+
 /// A text of which nothing is hidden and nothing acts: at most `most` characters of it, and every character that is not printed
 /// (control, bidirectional, of no width, unassigned) by its number, as `[U+202E]`. Of white space, only the space is left.
 /// Markup is left as it is: escaping is the page's.
@@ -26,6 +29,12 @@ pub fn visible(text: &str, most: usize) -> String {
         let _ = write!(shown, "… ({left} more characters)");
     }
     shown
+}
+
+/// As [`visible`], for a line of the terminal.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    visible(text, MOST_ON_A_LINE)
 }
 
 /// Whether the standard library would not print it inside a text.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use anyhow::{Error, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use watermark_cli::visible::visible;
+pub(crate) use watermark_cli::visible::shown;
 
 /// The claim does not hold.
 pub(crate) const NOT_HELD: u8 = 1;
@@ -50,11 +50,6 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn print(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}")?;
     Ok(())
-}
-
-/// A stranger's text for the terminal, of which nothing is hidden and nothing acts.
-pub(crate) fn shown(text: &str) -> String {
-    visible(text, 1000)
 }
 
 /// One JSON document on a line of stdout.

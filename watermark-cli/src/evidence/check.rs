@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -88,12 +88,13 @@ pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
     };
     let Some(bundle) = bundle else { return Ok(report) };
     let (sound, mut given) = (report.faults.is_empty(), Vec::new());
+    let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer);
     stamps(&bundle, context, &mut report)?;
     if sound {
         for file in &context.data {
             let named = || format!("data {}", file.display());
             let sha256 = file_sha256(file).with_context(named)?;
-            data(&bundle, path, file, sha256, context, &mut report).with_context(named)?;
+            data(&bundle, file, sha256, &tokenizer, &mut report).with_context(named)?;
             given.push(sha256);
         }
     } else if !context.data.is_empty() {
@@ -107,8 +108,7 @@ pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
         }
     }
     open_points(&bundle, context, &given, &mut report);
-    let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer).ok();
-    report.cautions = cautions(&bundle, tokenizer.as_ref());
+    report.cautions = cautions(&bundle, tokenizer.as_ref().ok());
     report.bundle = Some(bundle);
     Ok(report)
 }
@@ -137,10 +137,9 @@ fn stamps(bundle: &Bundle, context: &Context, report: &mut Report) -> Result<()>
 
 fn data(
     bundle: &Bundle,
-    path: &Path,
     file: &Path,
     sha256: Digest,
-    context: &Context,
+    tokenizer: &Result<Tokenizer>,
     report: &mut Report,
 ) -> Result<()> {
     let statement = &bundle.statement;
@@ -149,8 +148,8 @@ fn data(
         statement.subject.iter().position(|subject| subject.digest.sha256 == sha256)
     {
         let Some(sample) = bundle.samples().nth(at) else { return Ok(()) };
-        let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer)?;
-        let answers = match Answers::read(file, &sample.model, &tokenizer, vocab_size, bundle.registration.stopping) {
+        let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        let answers = match Answers::read(file, &sample.model, tokenizer, vocab_size, bundle.registration.stopping) {
             Ok(answers) => answers,
             Err(error) => {
                 report.fail(Code::Records, format!("{shown}: {error:#}"));

@@ -1,7 +1,8 @@
 //! What the pictures of a report are drawn with: shapes in a frame of fixed width, which the page scales.
 
-use crate::visible::visible;
 use std::fmt::Write;
+
+use crate::visible::visible;
 
 /// Width of every picture. Letters of 14 stay readable where a phone shows it at three quarters.
 pub(super) const WIDTH: f64 = 480.0;

@@ -14,7 +14,7 @@ use super::keys::Keys;
 use super::profiles::Profiles;
 use super::score::{FALSE_DISCOVERY_RATE, Tested};
 use super::shard::Shard;
-use crate::visible::visible;
+use crate::visible::shown;
 
 /// A line of `sources.jsonl`, strongest first, then by path.
 #[derive(Clone, Debug, Serialize)]
@@ -64,7 +64,7 @@ impl Source {
         let schemas: Vec<&str> = self.schemas.keys().map(String::as_str).collect();
         let tokens = self.ids.first().map_or(0, |ids| ids.tokens);
         let counts = [self.records, self.bad_records, self.texts, tokens, self.hits];
-        let mut cells = vec![visible(&self.file.path, 1000), schemas.join(", ")];
+        let mut cells = vec![shown(&self.file.path), schemas.join(", ")];
         cells.extend(counts.map(|n| n.to_string()));
         cells.push(self.strongest().map_or_else(|| "-".to_owned(), |ln_e| format!("{ln_e:.1}")));
         cells

@@ -23,7 +23,8 @@ pub const MAX_REGISTRATION: usize = 1 << 20;
 /// What base64 and a signature leave of the envelope.
 const MAX_PAYLOAD: usize = MAX_REGISTRATION / 4 * 3 - 1024;
 
-const MAX_RESAMPLE: u32 = 1_000_000;
+/// The most fresh keys.
+pub const MAX_RESAMPLE: u32 = 1_000_000;
 
 /// A test, fixed before its data exist. `papers/verify/FORMAT.md`, section 2, says what each field means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
