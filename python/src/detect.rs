@@ -1,7 +1,7 @@
 //! Detection over records in memory.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use watermark_cli::detect::{Exclude, Options, Run, engine, report};
@@ -18,7 +18,7 @@ use crate::given;
 use crate::highlight::Highlight;
 use crate::keys::prf_key;
 use crate::records::{each_batch, records, refuse_text};
-use crate::work::{detached, not_pickled};
+use crate::work::{detached, held, not_pickled, stoppable};
 
 /// Every layer of a deployment under one key, ready to score. Any number of threads may share one.
 #[pyclass(frozen, module = "watermark_core")]
@@ -127,7 +127,7 @@ impl Detector {
         let exclude = self::exclude(exclude)?;
         let options = Options { per_record, locate, exclude, ..options(alpha, weights, resample)? };
         let run = self.0.counted(py, records, options)?;
-        detached(py, || run.report(|_| ()))?.map(Report).map_err(raise)
+        stoppable(py, |watch| run.report(|_| watch.go_on())).map(Report)
     }
 
     /// log10 p of the records, all together, under fresh keys: one list for each layer, of the keys that `log10_p_resampled` counts.
@@ -143,7 +143,7 @@ impl Detector {
     ) -> PyResult<Vec<Vec<f64>>> {
         let options = Options { exclude: self::exclude(exclude)?, ..options(ALPHA, weights, resample)? };
         let run = self.0.counted(py, records, options)?;
-        detached(py, || run.fresh_log10_p())?.map_err(raise)
+        stoppable(py, |watch| run.fresh_log10_p(|_| watch.go_on()))
     }
 
     /// Which stretches of one record are marked, to be looked at in a notebook. The last text of a conversation is shown.
@@ -154,7 +154,7 @@ impl Detector {
         let texts = records(record, 0)?;
         let last = texts.last().ok_or_else(|| InputError::new_err("the record has no text"))?;
         self.0.add(py, &mut run, &texts)?;
-        let report = detached(py, || run.report(|_| ()))?.map_err(raise)?;
+        let report = stoppable(py, |watch| run.report(|_| watch.go_on()))?;
         let spans = report.spans.into_iter().filter(|line| Some(&line.record) == last.id.as_ref());
         Ok(Highlight::new(&last.body, spans.collect()))
     }
@@ -162,15 +162,15 @@ impl Detector {
     /// Counts of records, to be added up over batches or threads before they are tested.
     fn tally(&self) -> Tally {
         let tallies = self.0.layers.iter().map(LayerDetector::tally).collect();
-        Tally { shared: Arc::clone(&self.0), tallies }
+        Tally { shared: Arc::clone(&self.0), tallies: Mutex::new(Arc::new(tallies)) }
     }
 
     /// Tests a tally as `detect` tests its records.
     #[pyo3(signature = (tally, *, alpha=1e-6, weights="none", resample=RESAMPLING_KEYS))]
     fn report(&self, py: Python<'_>, tally: &Tally, alpha: f64, weights: &str, resample: u32) -> PyResult<Report> {
         let options = options(alpha, weights, resample)?;
-        let made = detached(py, || report(&self.0.layers, &tally.tallies, options, |_| ()))?;
-        made.map(Report).map_err(raise)
+        let (layers, tallies) = (&self.0.layers, Arc::clone(&*tally.held()?));
+        stoppable(py, |watch| report(layers, &tallies, options, |_| watch.go_on())).map(Report)
     }
 
     /// Names of the layers; None for a raw PRF key.
@@ -241,7 +241,7 @@ fn exclude(given: &str) -> PyResult<Exclude> {
 }
 
 fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
-    let alpha = given::alpha(alpha)?;
+    let alpha = given::probability("alpha", alpha)?;
     if resample > MAX_RESAMPLE {
         return Err(ParameterError::new_err(format!(
             "resample is {resample}; at most {MAX_RESAMPLE} fresh keys are tried"
@@ -265,17 +265,18 @@ fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
 
 /// How often each PRF input of each layer occurred. Merging is associative and commutative: any split and order of the records
 /// gives the same tally. The order of the calls matters only for a conversation, whose turns stand in one record.
-#[pyclass(module = "watermark_core")]
+#[pyclass(frozen, module = "watermark_core")]
 struct Tally {
     shared: Arc<Shared>,
-    tallies: Vec<detect::Tally>,
+    /// Shared with the reports that are being made of it.
+    tallies: Mutex<Arc<Vec<detect::Tally>>>,
 }
 
 #[pymethods]
 impl Tally {
     /// Adds token ids; pairs of `prompt` do not count. After an error nothing was added.
     #[pyo3(signature = (tokens, prompt=None))]
-    fn add(&mut self, py: Python<'_>, tokens: &Bound<'_, PyAny>, prompt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    fn add(&self, py: Python<'_>, tokens: &Bound<'_, PyAny>, prompt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let tokens = given::token_ids(tokens, "tokens")?;
         let prompt = prompt.map(|prompt| given::token_ids(prompt, "prompt")).transpose()?.unwrap_or_default();
         if let Some(vocab_size) = self.shared.vocab_size {
@@ -286,58 +287,70 @@ impl Tally {
                 }
             }
         }
+        let tallies = &mut *self.held()?;
         py.detach(|| {
-            let layers = self.shared.layers.iter().zip(&mut self.tallies);
+            let layers = self.shared.layers.iter().zip(Arc::make_mut(tallies));
             layers.into_iter().try_for_each(|(layer, tally)| layer.add(tally, &prompt, &tokens))
         })
         .map_err(raise_core)
     }
 
     /// Adds another tally of the same layers.
-    fn merge(&mut self, py: Python<'_>, other: &Self) -> PyResult<()> {
-        if self.tallies.len() != other.tallies.len() {
+    fn merge(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
+        let other = Arc::clone(&*other.held()?);
+        let tallies = &mut *self.held()?;
+        if tallies.len() != other.len() {
             return Err(ParameterError::new_err("the tallies are of different layers"));
         }
         let merged = py.detach(|| {
-            let mut merged = self.tallies.clone();
-            let pairs = merged.iter_mut().zip(&other.tallies);
-            pairs.into_iter().try_for_each(|(tally, other)| tally.merge(other.clone()))?;
-            Ok(merged)
+            let mut merged = Vec::clone(tallies);
+            merged.iter_mut().zip(&*other).try_for_each(|(tally, other)| tally.merge(other.clone()))?;
+            Ok(Arc::new(merged))
         });
-        self.tallies = merged.map_err(raise_core)?;
+        *tallies = merged.map_err(raise_core)?;
         Ok(())
     }
 
     /// Distinct PRF inputs of each layer.
     #[getter]
-    fn n_scored(&self) -> Vec<u64> {
-        self.tallies.iter().map(detect::Tally::n_scored).collect()
+    fn n_scored(&self) -> PyResult<Vec<u64>> {
+        self.counts(detect::Tally::n_scored)
     }
 
     /// Positions of each layer whose PRF input had occurred before.
     #[getter]
-    fn n_duplicate(&self) -> Vec<u64> {
-        self.tallies.iter().map(detect::Tally::n_duplicate).collect()
+    fn n_duplicate(&self) -> PyResult<Vec<u64>> {
+        self.counts(detect::Tally::n_duplicate)
     }
 
     /// Special tokens and pairs of prompts, of each layer.
     #[getter]
-    fn n_excluded(&self) -> Vec<u64> {
-        self.tallies.iter().map(detect::Tally::n_excluded).collect()
+    fn n_excluded(&self) -> PyResult<Vec<u64>> {
+        self.counts(detect::Tally::n_excluded)
     }
 
     /// Positions of each layer without a full context.
     #[getter]
-    fn n_short_context(&self) -> Vec<u64> {
-        self.tallies.iter().map(detect::Tally::n_short_context).collect()
+    fn n_short_context(&self) -> PyResult<Vec<u64>> {
+        self.counts(detect::Tally::n_short_context)
     }
 
     fn __reduce__(&self) -> PyResult<()> {
         Err(not_pickled("Tally"))
     }
 
-    fn __repr__(&self) -> String {
-        format!("Tally(n_scored={:?})", self.n_scored())
+    fn __repr__(&self) -> PyResult<String> {
+        Ok(format!("Tally(n_scored={:?})", self.n_scored()?))
+    }
+}
+
+impl Tally {
+    fn held(&self) -> PyResult<MutexGuard<'_, Arc<Vec<detect::Tally>>>> {
+        held(&self.tallies, "this tally")
+    }
+
+    fn counts(&self, count: impl Fn(&detect::Tally) -> u64) -> PyResult<Vec<u64>> {
+        Ok(self.held()?.iter().map(count).collect())
     }
 }
 

@@ -24,11 +24,38 @@ pub(crate) fn raise_core(error: Error) -> PyErr {
 
 /// The exception of an error of the library around the core.
 pub(crate) fn raise(error: anyhow::Error) -> PyErr {
-    let message = format!("{error:#}");
+    let message = by_keyword(&format!("{error:#}"));
     match error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
         Some(error) => of_kind(error.kind(), message),
         None => WatermarkError::new_err(message),
     }
+}
+
+/// Advice that names options of the terminal, with the keywords of the functions here in their place.
+pub(crate) fn by_keyword(message: &str) -> String {
+    const KEYWORDS: [(&str, &str); 20] = [
+        ("give --passphrase-file FILE or set", "set"),
+        ("WATERMARK_API_KEY or with --api-key-file", "WATERMARK_API_KEY or as api_key"),
+        ("--api-key-file", "api_key"),
+        ("--trusted-key", "trusted_keys"),
+        ("--input-format ", "input_format="),
+        ("--input-format", "input_format"),
+        ("--answers", "answers"),
+        ("--api", "api"),
+        ("--authority", "authority"),
+        ("--data", "data"),
+        ("--endpoint", "endpoint"),
+        ("--field", "field"),
+        ("--locate", "locate"),
+        ("--logprobs", "logprobs"),
+        ("--model", "model"),
+        ("--out", "out"),
+        ("--profile", "profile"),
+        ("--role", "role"),
+        ("--tokenizer", "tokenizer"),
+        ("--weights", "weights"),
+    ];
+    KEYWORDS.iter().fold(message.to_owned(), |message, (option, keyword)| message.replace(option, keyword))
 }
 
 fn of_kind(kind: ErrorKind, message: String) -> PyErr {

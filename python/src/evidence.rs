@@ -9,10 +9,11 @@ use watermark_cli::evidence::{Context, MAX_BUNDLE, Verification, check};
 use watermark_cli::files::read_bounded;
 use watermark_core::evidence::PublicKey;
 
-use crate::error::{EvidenceError, InputError, raise};
+use crate::error::{EvidenceError, InputError, by_keyword};
 use crate::finding::to_dict;
+use crate::given;
 use crate::html;
-use crate::work::detached;
+use crate::work::stoppable;
 
 /// A bundle, not yet checked: its maker may be an adversary.
 #[pyclass(frozen, module = "watermark_core")]
@@ -32,32 +33,32 @@ impl Evidence {
         Ok(Self { path, bytes })
     }
 
-    /// Checks integrity (signatures, proofs, sums, tails), with `data`, the answer files or records files of the case, recomputes
-    /// the records, and with `trusted_keys` (64 hexadecimal digits each; all who signed must be named) looks at the signers.
+    /// Checks integrity (signatures, proofs, sums, tails), with `data`, one or several answer files or records files of the case,
+    /// recomputes the records, and with `trusted_keys` (64 hexadecimal digits each; all who signed must be named) looks at the signers.
     /// `authority` is a file of certificates (PEM) that time stamps must chain to, checked by the program openssl. What does not
     /// hold is found and returned; only what cannot be read raises.
-    #[pyo3(signature = (*, data=Vec::new(), trusted_keys=Vec::new(), tokenizer=None, authority=None))]
+    #[pyo3(signature = (*, data=None, trusted_keys=Vec::new(), tokenizer=None, authority=None))]
     fn verify(
         &self,
         py: Python<'_>,
-        data: Vec<PathBuf>,
+        data: Option<&Bound<'_, PyAny>>,
         trusted_keys: Vec<String>,
         tokenizer: Option<PathBuf>,
         authority: Option<PathBuf>,
     ) -> PyResult<Verified> {
+        let data = data.map(given::paths).transpose()?.unwrap_or_default();
         let key = |(at, digits): (usize, &String)| {
             PublicKey::from_hex(digits.trim())
                 .map_err(|error| InputError::new_err(format!("trusted_keys[{at}]: {error}")))
         };
         let trusted = trusted_keys.iter().enumerate().map(key).collect::<PyResult<_>>()?;
         let context = Context { data, tokenizer, trusted, authority };
-        let found = detached(py, || {
-            let report = check(&self.path, &self.bytes, &context)?;
+        stoppable(py, |watch| {
+            let report = check(&self.path, &self.bytes, &context, &|_| watch.go_on())?;
             let holds = report.faults.is_empty();
             let found = serde_json::to_value(Verification::new(&report, &self.bytes, &context))?;
             Ok(Verified { found, holds })
-        })?;
-        found.map_err(raise)
+        })
     }
 
     fn __repr__(&self) -> String {
@@ -125,8 +126,8 @@ impl Verified {
 
     /// What was not looked at, or rests on a signer's word.
     #[getter]
-    fn not_checked(&self) -> Vec<&str> {
-        self.texts("not_checked")
+    fn not_checked(&self) -> Vec<String> {
+        self.texts("not_checked").into_iter().map(by_keyword).collect()
     }
 
     /// What makes the case weaker than its verdict sounds.
@@ -148,7 +149,8 @@ impl Verified {
         }
         rows.extend(self.faults().into_iter().map(|(code, what)| [code, what]));
         rows.extend(self.cautions().into_iter().map(|what| ["caution", what]));
-        rows.extend(self.not_checked().into_iter().map(|what| ["not checked", what]));
+        let not_checked = self.not_checked();
+        rows.extend(not_checked.iter().map(|what| ["not checked", what.as_str()]));
         html::pairs(&rows)
     }
 

@@ -111,13 +111,20 @@ fn path(given: &Bound<'_, PyAny>, expected: &'static str) -> PyResult<PathBuf> {
     given.extract().map_err(|_| PyTypeError::new_err(format!("{expected}, not {}", type_name(given))))
 }
 
-/// Checks a level of significance.
-pub(crate) fn alpha(alpha: f64) -> PyResult<f64> {
-    if alpha > 0.0 && alpha < 1.0 {
-        Ok(alpha)
-    } else {
-        Err(ParameterError::new_err(format!("alpha is {alpha}; it must be between 0 and 1")))
+/// Paths: one, or several.
+pub(crate) fn paths(given: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
+    match given.extract::<PathBuf>() {
+        Ok(path) => Ok(vec![path]),
+        Err(_) => given.extract(),
     }
+}
+
+/// A probability that is neither 0 nor 1, or a level of significance.
+pub(crate) fn probability(name: &str, value: f64) -> PyResult<f64> {
+    if value > 0.0 && value < 1.0 {
+        return Ok(value);
+    }
+    Err(ParameterError::new_err(format!("{name} is {value}; it must be between 0 and 1")))
 }
 
 /// The name of a value's type.

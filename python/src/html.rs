@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use watermark_cli::detect::{Line, SpanLine};
+use watermark_cli::visible::visible;
 
 /// Rows of a table; a notebook keeps every output.
 const MOST_ROWS: usize = 50;
@@ -84,19 +85,23 @@ fn more(n: usize) -> String {
     if n > MOST_ROWS { format!("<p>and {} more</p>", n - MOST_ROWS) } else { String::new() }
 }
 
-/// At most so many characters, with nothing that HTML or a terminal would act on.
+/// At most so many characters, with nothing that HTML would act on, and nothing hidden. Lines stay lines.
 pub(crate) fn escape(text: &str, most: usize) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars().take(most) {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            '\n' | '\t' => safe.push(c),
-            c if c.is_control() => safe.extend(c.escape_default()),
-            c => safe.push(c),
+    let kept: String = text.chars().take(most).collect();
+    let mut safe = String::with_capacity(kept.len());
+    for (at, line) in kept.replace('\t', "    ").split('\n').enumerate() {
+        if at > 0 {
+            safe.push('\n');
+        }
+        for c in visible(line, usize::MAX).chars() {
+            match c {
+                '&' => safe.push_str("&amp;"),
+                '<' => safe.push_str("&lt;"),
+                '>' => safe.push_str("&gt;"),
+                '"' => safe.push_str("&quot;"),
+                '\'' => safe.push_str("&#39;"),
+                c => safe.push(c),
+            }
         }
     }
     if text.chars().nth(most).is_some() {

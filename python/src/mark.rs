@@ -1,13 +1,14 @@
 //! Marking: a marker for a deployment, a session for a sequence.
 
-use pyo3::exceptions::PyRuntimeError;
+use std::sync::{Mutex, MutexGuard};
+
 use pyo3::prelude::*;
 use watermark_core::mark::{self, MarkState, Sampling, SessionOptions};
 
 use crate::error::{InputError, ParameterError, raise_core};
 use crate::given;
 use crate::logits::{Logits, Row, RowMut, Rows, RowsMut, in_format};
-use crate::work::{detached, not_pickled};
+use crate::work::{detached, held, not_pickled};
 
 /// More tokens than any model writes in a sequence.
 const MAX_RESERVED: usize = 1 << 24;
@@ -24,8 +25,8 @@ impl Marker {
     }
 
     /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two
-    /// sequences repeats those draws. `account` chooses the key of layers with a key per account (`"per": "account"`); a profile without
-    /// such layers marks all accounts alike. Temperature 0 is greedy decoding, which carries no mark.
+    /// sequences repeats those draws. `account` chooses the key of layers with a key per account (`"per": "account"`), and is refused
+    /// where there is none: all accounts would be marked alike. Temperature 0 is greedy decoding, which carries no mark.
     #[pyo3(signature = (*, seed, account=None, marked=true, temperature=1.0, top_k=None, top_p=None, min_p=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
     fn session(
@@ -39,7 +40,10 @@ impl Marker {
         min_p: Option<f64>,
     ) -> PyResult<Session> {
         let sampling = Sampling { temperature, top_k, top_p, min_p };
-        self.0.session(&SessionOptions { account, marked, seed, sampling }).map(Session).map_err(raise_core)
+        self.0
+            .session(&SessionOptions { account, marked, seed, sampling })
+            .map(|session| Session(Mutex::new(session)))
+            .map_err(raise_core)
     }
 
     /// The profile, as the JSON text of its file.
@@ -58,140 +62,155 @@ impl Marker {
 }
 
 /// One sequence being sampled: `sample` or `process`, then `accept` with the token that was really emitted. After an error
-/// every call raises it again until `reset`. Belongs to one thread at a time; a second one gets a `RuntimeError`.
-#[pyclass(module = "watermark_core")]
-struct Session(mark::Session);
+/// every call that can fail raises it again until `reset`. Belongs to one thread at a time; a second one gets a `RuntimeError`.
+#[pyclass(frozen, module = "watermark_core")]
+struct Session(Mutex<mark::Session>);
 
 #[pymethods]
 impl Session {
     /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place: float32, float16
     /// or bfloat16, contiguous, writable, and nobody else's meanwhile. For engines that draw the token themselves: a choosing layer has no
     /// part.
-    fn process(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn process(&self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut logits = Logits::row(logits)?;
         let row = logits.get_mut()?;
-        py.detach(|| in_format!(RowMut, row, |row| self.0.process(row))).map_err(raise_core)
+        let session = &mut *self.held()?;
+        py.detach(|| in_format!(RowMut, row, |row| session.process(row))).map_err(raise_core)
     }
 
     /// Draws the next token from a row of logits [vocab_size], which is not changed. Does not advance the sequence: calling
     /// it again gives the same token.
-    fn sample(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
+    fn sample(&self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
         let logits = Logits::row(logits)?;
         let row = logits.get();
-        py.detach(|| in_format!(Row, row, |row| self.0.sample(row))).map_err(raise_core)
+        let session = &mut *self.held()?;
+        py.detach(|| in_format!(Row, row, |row| session.sample(row))).map_err(raise_core)
     }
 
     /// As `sample` where only the tokens `ids` [n] are left, with logits [n], after a truncation elsewhere.
-    fn sample_among(&mut self, py: Python<'_>, ids: &Bound<'_, PyAny>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
+    fn sample_among(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
         let ids = given::token_ids(ids, "ids")?;
         let logits = Logits::row(logits)?;
         let row = logits.get();
-        py.detach(|| in_format!(Row, row, |row| self.0.sample_among(&ids, row))).map_err(raise_core)
+        let session = &mut *self.held()?;
+        py.detach(|| in_format!(Row, row, |row| session.sample_among(&ids, row))).map_err(raise_core)
     }
 
     /// Hands in a proxy's next-token probabilities [vocab_size] (float32) for the next position, as layers of scheme `adfp` need
     /// them.
-    fn set_proxy(&mut self, probabilities: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn set_proxy(&self, probabilities: &Bound<'_, PyAny>) -> PyResult<()> {
         let probabilities = Logits::row(probabilities)?;
         match probabilities.get() {
-            Row::Single(row) => self.0.set_proxy(row).map_err(raise_core),
+            Row::Single(row) => self.held()?.set_proxy(row).map_err(raise_core),
             Row::Half(_) | Row::Brain(_) => Err(InputError::new_err("a proxy's probabilities are float32")),
         }
     }
 
     /// Appends the emitted token.
-    fn accept(&mut self, token: u32) -> PyResult<()> {
-        self.0.accept(token).map_err(raise_core)
+    fn accept(&self, token: u32) -> PyResult<()> {
+        self.held()?.accept(token).map_err(raise_core)
     }
 
     /// Takes back the last `n` accepted or drafted tokens, or all if there are fewer.
-    fn rollback(&mut self, n: usize) {
-        self.0.rollback(n);
+    fn rollback(&self, n: usize) -> PyResult<()> {
+        self.held()?.rollback(n);
+        Ok(())
     }
 
     /// An independent copy at this point.
-    fn fork(&self) -> Self {
-        Self(self.0.fork())
+    fn fork(&self) -> PyResult<Self> {
+        Ok(Self(Mutex::new(self.held()?.fork())))
     }
 
     /// Back to no generated tokens; clears an error.
-    fn reset(&mut self) {
-        self.0.reset();
+    fn reset(&self) -> PyResult<()> {
+        self.held()?.reset();
+        Ok(())
     }
 
     /// Speculative decoding: draws a draft token from the draft model's row of logits [vocab_size] and keeps it until `verify`.
-    fn draft(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
+    fn draft(&self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<u32> {
         let logits = Logits::row(logits)?;
         let row = logits.get();
-        py.detach(|| in_format!(Row, row, |row| self.0.draft(row))).map_err(raise_core)
+        let session = &mut *self.held()?;
+        py.detach(|| in_format!(Row, row, |row| session.draft(row))).map_err(raise_core)
     }
 
     /// Keeps a draft token that was not drawn here (looked up in the prompt, say) until `verify`.
-    fn propose(&mut self, token: u32) -> PyResult<()> {
-        self.0.propose(token).map_err(raise_core)
+    fn propose(&self, token: u32) -> PyResult<()> {
+        self.held()?.propose(token).map_err(raise_core)
     }
 
     /// Replaces the drafts by what the target model's rows [drafts + 1, vocab_size] give, and returns the tokens that are now
     /// accepted (1 to drafts + 1). Row i is the target's after the sequence and i drafts. The text is the one without drafts; with
     /// two keys it is marked under one or the other.
-    fn verify(&mut self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    fn verify(&self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
         let logits = Logits::rows(logits)?;
         let packed = || InputError::new_err("the rows of logits are not contiguous in memory; pass a contiguous copy");
+        let session = &mut *self.held()?;
         let accepted = in_format!(Rows, logits.view(), |rows| {
             let rows = rows.to_slice().ok_or_else(packed)?;
-            py.detach(|| self.0.verify(rows))
+            py.detach(|| session.verify(rows))
         });
-        let generated = self.0.generated().len();
-        Ok(self.0.generated()[generated - accepted.map_err(raise_core)?..].to_vec())
+        let accepted = accepted.map_err(raise_core)?;
+        let generated = session.generated();
+        Ok(generated[generated.len() - accepted..].to_vec())
     }
 
     /// Makes room for `tokens` more tokens (at most 2^24), so that accepting them allocates nothing.
-    fn reserve(&mut self, tokens: usize) -> PyResult<()> {
+    fn reserve(&self, tokens: usize) -> PyResult<()> {
         if tokens > MAX_RESERVED {
             return Err(ParameterError::new_err(format!("tokens is {tokens}; room is made for at most 2^24")));
         }
-        self.0.reserve(tokens);
+        self.held()?.reserve(tokens);
         Ok(())
     }
 
     /// Tokens accepted so far; drafts that wait for `verify` are the last of them.
     #[getter]
-    fn generated(&self) -> Vec<u32> {
-        self.0.generated().to_vec()
+    fn generated(&self) -> PyResult<Vec<u32>> {
+        Ok(self.held()?.generated().to_vec())
     }
 
     /// Whether the position last sampled or processed carries a mark, and if not, why: `marked`, `off`, `greedy`, `certain`,
     /// `no_context` or `repeated`.
     #[getter]
-    fn mark_state(&self) -> &'static str {
-        match self.0.mark_state() {
+    fn mark_state(&self) -> PyResult<&'static str> {
+        Ok(match self.held()?.mark_state() {
             MarkState::Marked => "marked",
             MarkState::Greedy => "greedy",
             MarkState::Certain => "certain",
             MarkState::NoContext => "no_context",
             MarkState::Repeated => "repeated",
             _ => "off",
-        }
+        })
     }
 
     /// Length of a row of logits.
     #[getter]
-    fn vocab_size(&self) -> usize {
-        self.0.vocab_size()
+    fn vocab_size(&self) -> PyResult<usize> {
+        Ok(self.held()?.vocab_size())
     }
 
-    /// The error that every call raises until `reset`.
+    /// The error that every call that can fail raises until `reset`.
     #[getter]
-    fn error(&self) -> Option<PyErr> {
-        self.0.error().cloned().map(raise_core)
+    fn error(&self) -> PyResult<Option<PyErr>> {
+        Ok(self.held()?.error().cloned().map(raise_core))
     }
 
     fn __reduce__(&self) -> PyResult<()> {
         Err(not_pickled("Session"))
     }
 
-    fn __repr__(&self) -> String {
-        format!("Session(generated=<{} tokens>, mark_state={:?})", self.0.generated().len(), self.mark_state())
+    fn __repr__(&self) -> PyResult<String> {
+        let generated = self.held()?.generated().len();
+        Ok(format!("Session(generated=<{generated} tokens>, mark_state={:?})", self.mark_state()?))
+    }
+}
+
+impl Session {
+    fn held(&self) -> PyResult<MutexGuard<'_, mark::Session>> {
+        held(&self.0, "this session")
     }
 }
 
@@ -201,8 +220,8 @@ impl Session {
 #[pyfunction]
 fn sample_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     let logits = Logits::rows(logits)?;
-    let mut borrowed = borrow(&sessions)?;
-    let mut sessions: Vec<&mut mark::Session> = borrowed.iter_mut().map(|session| &mut session.0).collect();
+    let mut taken = take(&sessions)?;
+    let mut sessions: Vec<&mut mark::Session> = taken.iter_mut().map(|session| &mut **session).collect();
     let mut tokens = vec![Ok(0); logits.len()];
     let rows = logits.view();
     let done = detached(py, || in_format!(Rows, rows, |rows| mark::sample_batch(&mut sessions, rows, &mut tokens)))?;
@@ -215,8 +234,8 @@ fn sample_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Boun
 #[pyfunction]
 fn process_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
     let mut logits = Logits::rows(logits)?;
-    let mut borrowed = borrow(&sessions)?;
-    let mut sessions: Vec<&mut mark::Session> = borrowed.iter_mut().map(|session| &mut session.0).collect();
+    let mut taken = take(&sessions)?;
+    let mut sessions: Vec<&mut mark::Session> = taken.iter_mut().map(|session| &mut **session).collect();
     let mut results = vec![Ok(()); logits.len()];
     let rows = logits.view_mut()?;
     let done =
@@ -225,16 +244,11 @@ fn process_batch(py: Python<'_>, sessions: Vec<Bound<'_, Session>>, logits: &Bou
     results.into_iter().enumerate().try_for_each(|(at, result)| result.map_err(|error| of_row(at, error)))
 }
 
-fn borrow<'a, 'py>(sessions: &'a [Bound<'py, Session>]) -> PyResult<Vec<PyRefMut<'py, Session>>>
-where
-    'py: 'a,
-{
-    let borrow = |(at, session): (usize, &Bound<'py, Session>)| {
-        session.try_borrow_mut().map_err(|_| {
-            PyRuntimeError::new_err(format!("sessions[{at}] is in the batch twice, or another thread is using it"))
-        })
+fn take<'a>(sessions: &'a [Bound<'_, Session>]) -> PyResult<Vec<MutexGuard<'a, mark::Session>>> {
+    let take = |(at, session): (usize, &'a Bound<'_, Session>)| {
+        held(&session.get().0, &format!("sessions[{at}] is in the batch twice, or"))
     };
-    sessions.iter().enumerate().map(borrow).collect()
+    sessions.iter().enumerate().map(take).collect()
 }
 
 fn of_row(at: usize, error: watermark_core::Error) -> PyErr {

@@ -39,13 +39,20 @@ pub(crate) fn records(given: &Bound<'_, PyAny>, at: usize) -> PyResult<Vec<Recor
     }
     let json: String = given.py().import("json")?.call_method1("dumps", (fields,))?.extract()?;
     let read = records_of(json.as_bytes(), number, InputFormat::Jsonl, &Select::default(), Limits::default());
-    let mut records = read.map_err(|bad| InputError::new_err(format!("{name}: {bad}")))?;
+    let mut records =
+        read.map_err(|bad| InputError::new_err(format!("{name}: {}", without_options(&bad.to_string()))))?;
     for record in &mut records {
         let part = record.location.part();
         let unnamed = || if part > 0 { format!("{at}#{part}") } else { at.to_string() };
         record.id.get_or_insert_with(unnamed);
     }
     Ok(records)
+}
+
+/// What is wrong, without the advice on options for files that no record in memory has.
+fn without_options(message: &str) -> String {
+    let said: Vec<&str> = message.split("; ").filter(|clause| !clause.contains("--")).collect();
+    if said.is_empty() { message.to_owned() } else { said.join("; ") }
 }
 
 /// `tokens` or `input_ids`, with the ids of the prompt in `prompt_tokens` or `prompt`.
@@ -97,6 +104,7 @@ pub(crate) fn each_batch(given: &Bound<'_, PyAny>, mut take: impl FnMut(&[Record
     for (at, item) in given.try_iter().map_err(|error| instead(given.py(), error, one))?.enumerate() {
         batch.append(&mut records(&item?, at)?);
         if batch.len() >= BATCH {
+            given.py().check_signals()?;
             take(&batch)?;
             batch.clear();
         }

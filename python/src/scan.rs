@@ -14,7 +14,7 @@ use watermark_cli::scan::{self, Attributed, Keys, Marks, Options, Outcome, Phase
 use crate::error::{InputError, ParameterError, raise};
 use crate::given;
 use crate::records::{each_batch, refuse_text};
-use crate::work::{Watch, detached, interruptible};
+use crate::work::{Watch, interruptible, stoppable};
 
 /// Bytes of text after which a shard ends, as by default on the terminal: what a stop can cost each thread.
 const SHARD_BYTES: u64 = 8 << 20;
@@ -69,7 +69,7 @@ fn scan_files<'py>(
         out,
         input_format: format,
         select: Select::new(field, role).map_err(raise)?,
-        alpha: given::alpha(alpha)?,
+        alpha: given::probability("alpha", alpha)?,
         memory,
         threads,
         shard_bytes: SHARD_BYTES,
@@ -122,7 +122,7 @@ fn attribute_records<'py>(
     tokenizer: Option<PathBuf>,
     alpha: f64,
 ) -> PyResult<(Bound<'py, PyBytes>, Vec<String>)> {
-    let alpha = given::alpha(alpha)?;
+    let alpha = given::probability("alpha", alpha)?;
     let profile = given::profile(profile)?;
     // A path names a key; digits must not.
     let name = key.extract::<PathBuf>().ok().filter(|path| path.is_file());
@@ -146,8 +146,8 @@ fn attribute_records<'py>(
         if has_tokenizer { Ok(()) } else { refuse_text(batch, "attribute") }
     })?;
     let marks = Marks { profiles: &profiles, keys: &keys };
-    let made = detached(py, || scan::attribute(all, &marks, alpha))?;
-    let Attributed { summary, hits, unusable } = made.map_err(raise)?;
+    let made = stoppable(py, |watch| scan::attribute(all, &marks, alpha, &|_| watch.go_on()))?;
+    let Attributed { summary, hits, unusable } = made;
     if let Some((record, reason)) = unusable.first() {
         let reason = reason.split_once(": ").map_or(reason.as_str(), |(_, reason)| reason);
         return Err(InputError::new_err(format!("records[{}]: {reason}", record.saturating_sub(1))));

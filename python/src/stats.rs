@@ -1,16 +1,18 @@
 //! Exact tails in log10, e-values in natural logarithms, many tests at once: pure functions of counts.
 //!
-//! Outside a law's domain they say what carries no evidence: 0, the logarithm of 1.
+//! A probability, level or count outside its domain raises `ParameterError`: a call with its arguments mixed up is no evidence. A sum
+//! that is not above 0 says what carries none: at most 0.
 
 use pyo3::prelude::*;
 use watermark_core::stats::{self, ExponentialClass, WeightClass};
 
 use crate::error::ParameterError;
+use crate::given::probability;
 
 /// log10 P(Bin(n, p) >= k); relative error below 1e-9.
 #[pyfunction]
-fn log10_binomial_sf(k: u64, n: u64, p: f64) -> f64 {
-    stats::log10_binomial_sf(k, n, p)
+fn log10_binomial_sf(k: u64, n: u64, p: f64) -> PyResult<f64> {
+    Ok(stats::log10_binomial_sf(among("k", k, n)?, n, probability("p", p)?))
 }
 
 /// log10 P(Gamma(n, 1) >= x); relative error below 1e-9.
@@ -27,8 +29,8 @@ fn log10_gamma_sf_q32(n: u64, sum_q32: u128) -> f64 {
 
 /// log10 P((1 - alpha) A + alpha B >= s) of two independent Gamma(n, 1) sums; relative error below 1e-6.
 #[pyfunction]
-fn log10_dual_key_sf(n: u64, s: f64, alpha: f64) -> f64 {
-    stats::log10_dual_key_sf(n, s, alpha)
+fn log10_dual_key_sf(n: u64, s: f64, alpha: f64) -> PyResult<f64> {
+    Ok(stats::log10_dual_key_sf(n, s, share(alpha)?))
 }
 
 /// log10 of the tail of the weighted ones of n tokens' fair bits, one weight a tournament layer.
@@ -39,8 +41,8 @@ fn log10_weighted_tournament_sf(py: Python<'_>, n: u64, statistic: u64, weights:
 
 /// Bound on log10 of the tail of weighted green counts. Classes are (weight in units of 2^-16, pairs, green pairs).
 #[pyfunction]
-fn log10_weighted_green_bound(classes: Vec<(u64, u64, u64)>, gamma: f64) -> f64 {
-    stats::log10_weighted_green_bound(&green(classes), gamma)
+fn log10_weighted_green_bound(classes: Vec<(u64, u64, u64)>, gamma: f64) -> PyResult<f64> {
+    Ok(stats::log10_weighted_green_bound(&green(classes)?, probability("gamma", gamma)?))
 }
 
 /// Bound on log10 of the tail of weighted exponential scores. Classes are (weight in units of 2^-16, pairs, sum in units of 2^-32).
@@ -57,26 +59,33 @@ fn ln_e_gumbel(n: u64, s: f64) -> f64 {
 
 /// ln of the e-value of `green` ones among n bits of probability gamma.
 #[pyfunction]
-fn ln_e_green(green: u64, n: u64, gamma: f64) -> f64 {
-    stats::ln_e_green(green, n, gamma)
+fn ln_e_green(green: u64, n: u64, gamma: f64) -> PyResult<f64> {
+    Ok(stats::ln_e_green(among("green", green, n)?, n, probability("gamma", gamma)?))
 }
 
 /// ln of the e-value of n scores of two keys, weighted 1 - alpha and alpha, with sum s.
 #[pyfunction]
-fn ln_e_dual_key(n: u64, s: f64, alpha: f64) -> f64 {
-    stats::ln_e_dual_key(n, s, alpha)
+fn ln_e_dual_key(n: u64, s: f64, alpha: f64) -> PyResult<f64> {
+    Ok(stats::ln_e_dual_key(n, s, share(alpha)?))
 }
 
 /// ln of the e-value of n tokens with `ones` in each tournament layer.
 #[pyfunction]
-fn ln_e_tournament(n: u64, ones: Vec<u64>, weights: Vec<u32>) -> f64 {
-    stats::ln_e_tournament(n, &ones, &weights)
+fn ln_e_tournament(n: u64, ones: Vec<u64>, weights: Vec<u32>) -> PyResult<f64> {
+    if ones.len() != weights.len() {
+        let (of_ones, of_weights) = (ones.len(), weights.len());
+        return Err(ParameterError::new_err(format!(
+            "{of_ones} ones for {of_weights} weights; one for each layer is needed"
+        )));
+    }
+    ones.iter().try_for_each(|&ones| among("ones", ones, n).map(drop))?;
+    Ok(stats::ln_e_tournament(n, &ones, &weights))
 }
 
 /// ln of the e-value of weighted green counts, in classes as `log10_weighted_green_bound`.
 #[pyfunction]
-fn ln_e_weighted_green(classes: Vec<(u64, u64, u64)>, gamma: f64) -> f64 {
-    stats::ln_e_weighted_green(&green(classes), gamma)
+fn ln_e_weighted_green(classes: Vec<(u64, u64, u64)>, gamma: f64) -> PyResult<f64> {
+    Ok(stats::ln_e_weighted_green(&green(classes)?, probability("gamma", gamma)?))
 }
 
 /// ln of the e-value of weighted exponential scores, in classes as `log10_weighted_exponential_bound`.
@@ -93,20 +102,20 @@ fn weight_sqrt(count: u64) -> u64 {
 
 /// Which hypotheses Holm's test rejects at family-wise level alpha, under any dependence.
 #[pyfunction]
-fn holm(log10_p: Vec<f64>, alpha: f64) -> Vec<bool> {
-    stats::holm(&log10_p, alpha)
+fn holm(log10_p: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
+    Ok(stats::holm(&log10_p, probability("alpha", alpha)?))
 }
 
 /// Which hypotheses the test of Benjamini and Yekutieli rejects at false discovery rate alpha, under any dependence.
 #[pyfunction]
-fn benjamini_yekutieli(log10_p: Vec<f64>, alpha: f64) -> Vec<bool> {
-    stats::benjamini_yekutieli(&log10_p, alpha)
+fn benjamini_yekutieli(log10_p: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
+    Ok(stats::benjamini_yekutieli(&log10_p, probability("alpha", alpha)?))
 }
 
 /// Which hypotheses the e-BH test rejects at false discovery rate alpha, under any dependence.
 #[pyfunction]
-fn e_bh(ln_e: Vec<f64>, alpha: f64) -> Vec<bool> {
-    stats::e_bh(&ln_e, alpha)
+fn e_bh(ln_e: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
+    Ok(stats::e_bh(&ln_e, probability("alpha", alpha)?))
 }
 
 /// ln of the mean of e-values, itself an e-value.
@@ -123,11 +132,28 @@ fn clopper_pearson(k: u64, n: u64, level: f64) -> PyResult<(f64, f64)> {
         let what = format!("level is {level}; it is the probability that a bound errs, above 0 and below 0.5");
         return Err(ParameterError::new_err(what));
     }
-    Ok(stats::clopper_pearson(k, n, level))
+    Ok(stats::clopper_pearson(among("k", k, n)?, n, level))
 }
 
-fn green(classes: Vec<(u64, u64, u64)>) -> Vec<WeightClass> {
-    classes.into_iter().map(|(weight, pairs, green)| WeightClass { weight, pairs, green }).collect()
+/// A count among `n`.
+fn among(name: &str, count: u64, n: u64) -> PyResult<u64> {
+    if count > n {
+        return Err(ParameterError::new_err(format!("{name} is {count}, more than the {n} it is counted among")));
+    }
+    Ok(count)
+}
+
+/// The share of the second of two keys.
+fn share(alpha: f64) -> PyResult<f64> {
+    if (0.0..=1.0).contains(&alpha) {
+        return Ok(alpha);
+    }
+    Err(ParameterError::new_err(format!("alpha is {alpha}; it must be from 0 to 1")))
+}
+
+fn green(classes: Vec<(u64, u64, u64)>) -> PyResult<Vec<WeightClass>> {
+    let class = |(weight, pairs, green)| Ok(WeightClass { weight, pairs, green: among("green", green, pairs)? });
+    classes.into_iter().map(class).collect()
 }
 
 fn exponential(classes: Vec<(u64, u64, u128)>) -> Vec<ExponentialClass> {

@@ -1,7 +1,7 @@
 //! Work outside the interpreter's lock, on threads that survive a fork.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde_json::Value;
 
+use crate::error::raise;
 use crate::finding::to_dict;
 
 /// The pool of the process that made it. A forked child has the memory of its parent's pool but none of its threads, so it
@@ -24,7 +25,7 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send)
 
 /// Called with the interpreter's lock held, as `os.fork` is: so no child finds the mutex locked.
 fn pool() -> PyResult<Arc<ThreadPool>> {
-    let mut held = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut held = lock(&POOL);
     let process = std::process::id();
     if let Some((owner, pool)) = &*held
         && *owner == process
@@ -50,18 +51,30 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// An error as soon as the work is to stop, to end it with; the caller gets what stopped it instead.
+    pub(crate) fn go_on(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.stop.load(Ordering::Relaxed), "stopped");
+        Ok(())
+    }
+
     /// How far the work is; only the last word is passed on.
     pub(crate) fn tell(&self, state: Value) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        *lock(&self.state) = Some(state);
     }
 
     fn pass_on(&self, py: Python<'_>, progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let state = lock(&self.state).take();
         match (state, progress) {
             (Some(state), Some(progress)) => progress.call1((to_dict(py, &state)?,)).map(drop),
             _ => Ok(()),
         }
     }
+}
+
+/// As [`detached`], for work that may take long and looks at [`Watch::go_on`].
+pub(crate) fn stoppable<T: Send>(py: Python<'_>, work: impl FnOnce(&Watch) -> anyhow::Result<T> + Send) -> PyResult<T> {
+    let pool = pool()?;
+    interruptible(py, None, |watch| pool.install(|| work(watch)))?.map_err(raise)
 }
 
 /// Runs `work` in a thread of its own. `progress` is called in the caller's, with the latest word of [`Watch::tell`] as a dict. What an
@@ -74,9 +87,14 @@ pub(crate) fn interruptible<T: Send>(
     let (watch, mut raised) = (Watch::default(), None);
     let done = thread::scope(|scope| {
         let watch = &watch;
-        let working = scope.spawn(move || work(watch));
-        while !working.is_finished() {
-            py.detach(|| thread::sleep(EVERY));
+        // Short work is not to wait for the next look: its end drops the sender.
+        let (working_on, end) = mpsc::channel::<()>();
+        let end = Mutex::new(end);
+        let working = scope.spawn(move || {
+            let _working_on = working_on;
+            work(watch)
+        });
+        while py.detach(|| lock(&end).recv_timeout(EVERY)) == Err(mpsc::RecvTimeoutError::Timeout) {
             let told =
                 py.check_signals().and_then(|()| if raised.is_none() { watch.pass_on(py, progress) } else { Ok(()) });
             if let Err(error) = told {
@@ -89,6 +107,21 @@ pub(crate) fn interruptible<T: Send>(
     match raised {
         Some(error) => Err(error),
         None => watch.pass_on(py, progress).map(|()| done),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What belongs to one thread at a time, for a call. `what` names it in the error of a second one.
+pub(crate) fn held<'a, T>(mutex: &'a Mutex<T>, what: &str) -> PyResult<MutexGuard<'a, T>> {
+    match mutex.try_lock() {
+        Ok(held) => Ok(held),
+        Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(format!(
+            "{what} is in use by another call; it belongs to one thread at a time, so give each thread its own"
+        ))),
     }
 }
 

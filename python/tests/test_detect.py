@@ -1,6 +1,7 @@
 """Detection over records in memory, without numpy."""
 
 import array
+import concurrent.futures
 import io
 import json
 import math
@@ -8,10 +9,11 @@ import pathlib
 import random
 import re
 import tempfile
+import time
 import unittest
 
 import watermark_core as w
-from support import GREEN, GUMBEL, NODE, VOCAB, lay, profile, text_of, tokenizer, vectors, write
+from support import GREEN, GUMBEL, NODE, VOCAB, interrupted, lay, profile, text_of, tokenizer, vectors, write
 
 
 class Detection(unittest.TestCase):
@@ -223,15 +225,58 @@ class Detection(unittest.TestCase):
         self.assertEqual([int(token) for token in whole.split()], tokens)
         with tempfile.TemporaryDirectory() as folder:
             detector = w.Detector(*lay(pathlib.Path(folder)))
-            text = "<script>&\x1b " + text_of(tokens)
+            text = "<script>&\x1b\n\t\u202e " + text_of(tokens)
             page = detector.highlight({"text": text})._repr_html_()
-            self.assertTrue(page.startswith('<div style="white-space:pre-wrap">&lt;script&gt;&amp;\\u{1b} w'))
+            self.assertTrue(page.startswith('<div style="white-space:pre-wrap">&lt;script&gt;&amp;[U+001B]\n    [U+202E] w'))
             self.assertIn("<mark", page)
             long = detector.highlight(text_of(tokens * 40))._repr_html_()
             self.assertLess(len(long), 60_000)
         self.assertNotIn("<mark", self.detector.highlight(self.plain[0])._repr_html_())
         with self.assertRaises(w.InputError):
             self.detector.highlight([VOCAB])
+
+    def test_fresh_keys_can_be_interrupted(self):
+        # A million of them take minutes; two cores are given so many seconds only so that nothing hangs.
+        tally = self.detector.tally()
+        for tokens in self.marked:
+            tally.add(tokens)
+        calls = (
+            lambda: self.detector.detect(self.marked, resample=1_000_000),
+            lambda: self.detector.fresh_log10_p(self.marked, resample=1_000_000),
+            lambda: self.detector.highlight(self.marked[0], resample=1_000_000),
+            lambda: self.detector.report(tally, resample=1_000_000),
+        )
+        for call in calls:
+            began = time.monotonic()
+            with interrupted(0.2), self.assertRaises(KeyboardInterrupt):
+                call()
+            self.assertLess(time.monotonic() - began, 20)
+
+    def test_what_is_in_use_says_so(self):
+        # Another thread reads a tally of which a report is being made; nobody changes it meanwhile.
+        tally = self.detector.tally()
+        tally.add(self.marked[0])
+        expected = self.detector.report(tally, resample=99).to_dict()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            reports = list(pool.map(lambda _: self.detector.report(tally, resample=99).to_dict(), range(16)))
+        self.assertTrue(all(report == expected for report in reports))
+        tally.merge(tally)
+        self.assertEqual(tally.n_scored, [finding["n_scored"] for finding in expected["pooled"]])
+
+    def test_advice_is_of_this_interface(self):
+        with self.assertRaises(w.InputError) as raised:
+            self.detector.detect([{"messages": [{"role": "user", "content": "x"}]}])
+        self.assertNotIn("--", str(raised.exception))
+        with self.assertRaises(w.ParameterError) as raised:
+            w.Detector.from_prf_key(scheme="gumbel_dual_key", context_width=2, prf_key=NODE)
+        self.assertIn("key_b_share", str(raised.exception))
+        with self.assertRaises(w.WatermarkError) as raised:
+            self.detector.detect(self.plain, locate=True, weights="sqrt")
+        self.assertIn("leave weights out", str(raised.exception))
+        self.assertNotIn("--", str(raised.exception))
+        with tempfile.TemporaryDirectory() as folder, self.assertRaises(w.KeyFileError) as raised:
+            w.Detector(profile(), folder)
+        self.assertIn("is a folder", str(raised.exception))
 
     def test_other_engines(self):
         row = vectors("compat_engines.json")["vllm_philox4x32_10_v1"][0]

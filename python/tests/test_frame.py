@@ -116,6 +116,12 @@ class Plots(unittest.TestCase):
             plot.fresh_keys(self.detector, [[1]], ax=self.ax)
         with self.assertRaises(w.ParameterError):
             plot.evidence(self.detector, records, layer="none", ax=self.ax)
+        with self.assertRaises(w.ParameterError):
+            plot.fresh_keys(self.detector, records, resample=0, ax=self.ax)
+        for call in (plot.evidence, plot.fresh_keys):
+            with self.assertRaises(w.InputError) as raised:
+                call(self.detector, "abc", ax=self.ax)
+            self.assertIn("iterable of records", str(raised.exception))
 
     def test_power(self):
         needs = plan.needs(access=["answers", "logprobs"])

@@ -226,6 +226,12 @@ class Marking(unittest.TestCase):
         accounts = profile({**GREEN, "per": "account"})
         self.assertTrue(w.Detector(accounts, NODE, account="alice").detect([text]).detected)
         self.assertFalse(w.Detector(accounts, NODE, account="bob").detect([text]).detected)
+        # Where no layer has a key per account, naming one would decide nothing.
+        marker = w.Marker(profile(), NODE)
+        for call in (lambda: marker.session(seed=1, account="alice"), lambda: w.Detector(profile(), NODE, account="alice")):
+            with self.assertRaises(w.ParameterError) as raised:
+                call()
+            self.assertIn("leave it out", str(raised.exception))
 
 
 class Secrets(unittest.TestCase):

@@ -157,6 +157,9 @@ class Scan(unittest.TestCase):
         with self.assertRaises(w.WatermarkError) as raised:
             w.scan(self.folder / "nothing", *arguments[1:], self.folder / "other", **self.options)
         self.assertIn("does not exist", str(raised.exception))
+        with self.assertRaises(w.ParameterError) as raised:
+            w.scan([], *arguments[1:], self.folder / "other", **self.options)
+        self.assertIn("inputs is empty", str(raised.exception))
 
     def test_an_interrupt_stops_it_and_the_same_call_goes_on(self):
         texts = [(f"r{at}", write(at % 5, 120)) for at in range(400)] * 40

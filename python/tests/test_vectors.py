@@ -117,6 +117,27 @@ class Vectors(unittest.TestCase):
         for green, n, gamma, ln_e in vector["ln_e_green"]:
             self.close(stats.ln_e_green(green, n, float(gamma)), float(ln_e))
 
+    def test_mixed_up_arguments_are_no_evidence(self):
+        s = stats
+        wrong = (
+            lambda: s.ln_e_green(1000, 500, 0.25),
+            lambda: s.ln_e_green(5, 10, 25.0),
+            lambda: s.log10_binomial_sf(11, 10, 0.5),
+            lambda: s.log10_binomial_sf(5, 10, float("nan")),
+            lambda: s.log10_dual_key_sf(10, 20.0, 1.5),
+            lambda: s.ln_e_dual_key(10, 20.0, -0.1),
+            lambda: s.ln_e_tournament(10, [11, 5], [2, 1]),
+            lambda: s.ln_e_tournament(10, [5], [2, 1]),
+            lambda: s.log10_weighted_green_bound([(1 << 16, 10, 11)], 0.5),
+            lambda: s.ln_e_weighted_green([(1 << 16, 10, 5)], 0.0),
+            lambda: s.holm([-3.0], 1.0),
+            lambda: s.e_bh([9.0], 0.0),
+            lambda: s.clopper_pearson(11, 10, 0.025),
+        )
+        for at, call in enumerate(wrong):
+            with self.assertRaises(w.ParameterError, msg=str(at)):
+                call()
+
     def test_stats_by_hand(self):
         self.close(stats.log10_weighted_tournament_sf(1, 3, [2, 1]), -0.6020599913279624)  # both bits: 1/4
         self.close(stats.log10_weighted_green_bound([(1 << 16, 10, 10)], 0.5), -3.010299956639812)  # all of ten: 2^-10

@@ -342,7 +342,7 @@ class Evidence:
     def verify(
         self,
         *,
-        data: Sequence[_Path] = ...,
+        data: _Path | Sequence[_Path] | None = None,
         trusted_keys: Sequence[str] = ...,
         tokenizer: _Path | None = None,
         authority: _Path | None = None,

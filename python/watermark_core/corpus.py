@@ -111,9 +111,11 @@ def scan(
     Raises:
         WatermarkError: A file, profile, key, tokenizer or option cannot be used.
     """
+    if not (files := _paths(inputs)):
+        raise _lib.ParameterError("inputs is empty; name files, folders or patterns")
     folder = pathlib.Path(out)
     result = _lib.scan_files(
-        _paths(inputs),
+        files,
         _paths(profile),
         _paths(keys),
         folder,

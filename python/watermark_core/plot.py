@@ -58,7 +58,7 @@ def evidence(
     at = _layer(detector, layer)
     if points < 1 or not 0 < alpha < 1:
         raise ParameterError(f"points is {points} and alpha {alpha}; at least 1 and between 0 and 1 are needed")
-    records = list(records)
+    records = _list(detector, records)
     ends = sorted({math.ceil(len(records) * look / points) for look in range(1, points + 1)})
     found = [detector.detect(records[:end], resample=0)[at] for end in ends if end]
     scored = [0, *(finding.n_scored for finding in found)]
@@ -99,8 +99,10 @@ def fresh_keys(
         resample: Fresh keys.
         ax: Where to draw.
     """
+    if resample < 1:
+        raise ParameterError(f"resample is {resample}; at least one fresh key is needed")
     at = _layer(detector, layer)
-    records = list(records)
+    records = _list(detector, records)
     fresh = detector.fresh_log10_p(records, exclude=exclude, resample=resample)[at]
     if not fresh:
         raise ParameterError("there are no fresh keys to compare with: nothing is scored, or another key would count other positions")
@@ -166,6 +168,12 @@ def power(
 
 
 _POWER = {"tokens_median": "50 %", "tokens_80": "80 %", "tokens_95": "95 %"}
+
+
+def _list(detector: Detector, records: Iterable[_Record]) -> list[_Record]:
+    if isinstance(records, str | dict) or hasattr(records, "to_dict") or hasattr(records, "readline"):
+        detector.detect(records, resample=0)  # raises, and says what to pass instead
+    return list(records)
 
 
 def _layer(detector: Detector, layer: str | None) -> int:

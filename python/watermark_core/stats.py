@@ -1,6 +1,7 @@
 """Exact tails in log10, e-values in natural logarithms, many tests at once.
 
-Pure functions of counts. Outside a law's domain they say what carries no evidence: 0, the logarithm of 1.
+Pure functions of counts. A probability, level or count outside its domain raises `ParameterError`: a call with its arguments mixed up
+is no evidence. A sum that is not above 0 says what carries none: at most 0.
 """
 
 from ._lib import (

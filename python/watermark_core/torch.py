@@ -149,7 +149,7 @@ class _Row:
 class Sampler:
     """A batch of sequences, row i of every tensor being sequence i; `seeds` [rows] in [0, 2^64) as for `Session`.
 
-    `accounts` [rows] where a layer has a key per account; `marked` [rows] is true for every row where it is None.
+    `accounts` [rows] where a layer has a key per account, and nowhere else; `marked` [rows] is true for every row where it is None.
     """
 
     def __init__(
@@ -175,6 +175,8 @@ class Sampler:
                 raise ParameterError(f"layer {layer['name']!r} is {has}; on a device greenlist and gumbel are, use Session")
             if layer.get("per") == "account" and accounts is None:
                 raise InputError(f"layer {layer['name']!r} has a key per account; name the account of each row")
+        if accounts is not None and not any(layer.get("per") == "account" for layer in self._layers):
+            raise ParameterError("accounts are named, but no layer of the profile has a key per account; leave them out")
         rows = len(seeds)
         for name, given in (("accounts", accounts), ("marked", marked)):
             if given is not None and len(given) != rows:
@@ -240,6 +242,8 @@ class Sampler:
             row.accept(token, self._special)
 
     def _check(self, logits: torch.Tensor) -> None:
+        if not isinstance(logits, torch.Tensor):
+            raise InputError(f"logits are {type(logits).__name__}; a torch.Tensor is needed")
         if tuple(logits.shape) != (len(self._rows), self._vocab_size):
             raise InputError(f"logits are {list(logits.shape)}; [{len(self._rows)}, {self._vocab_size}] is needed")
         if logits.device.type != self._device.type:

@@ -100,8 +100,11 @@ class WatermarkLogitsProcessor(LogitsProcessor, LogitsProcessorV2):  # type: ign
     def validate_params(cls, sampling_params: Any) -> None:
         """Refuses a request whose arguments are wrong, with what to change; vLLM answers 400."""
         given = _arguments(sampling_params)
-        if given["watermark"] and given["account"] is None and _needs_account():
+        if not given["watermark"] or (given["account"] is not None) == _needs_account():
+            return
+        if given["account"] is None:
             raise ValueError('the profile has a key per account: pass {"account": "..."} or {"watermark": false} in extra_args')
+        raise ValueError("extra_args name an account, and the profile has no key per account: leave account out")
 
     def is_argmax_invariant(self) -> bool:
         return False

@@ -230,11 +230,14 @@ fn errors_are_sticky_and_named() {
     let sampling = Sampling { temperature: f32::NAN, ..Sampling::default() };
     let error = marker.session(&SessionOptions { sampling, ..options(1) }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidParameter);
+    let named = SessionOptions { account: Some("a".to_owned()), ..options(1) };
+    assert_eq!(marker.session(&named).unwrap_err().kind(), ErrorKind::InvalidParameter, "it would decide nothing");
+    assert_eq!(Detector::new(&profile, &key(1), Some("a")).unwrap_err().kind(), ErrorKind::InvalidParameter);
     let mut account = profile;
     account.layers[0].per_account = true;
     let marker = Marker::new(account, &key(1)).unwrap();
     assert_eq!(marker.session(&options(1)).unwrap_err().kind(), ErrorKind::MissingInput);
-    assert!(marker.session(&SessionOptions { account: Some("a".to_owned()), ..options(1) }).is_ok());
+    assert!(marker.session(&named).is_ok());
 }
 
 proptest::proptest! {

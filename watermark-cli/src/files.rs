@@ -79,6 +79,9 @@ pub fn read_private_bytes(file: File, path: &Path, limit: u64) -> Result<Zeroizi
 }
 
 fn refuse_shared(file: &File, path: &Path) -> Result<()> {
+    if file.metadata()?.is_dir() {
+        bail!("{} is a folder", path.display());
+    }
     match mode(file)? {
         Some(mode) if mode & 0o077 != 0 => bail!(
             "{} has mode {mode:04o}, so others can read or change it; run: chmod 600 {}",

@@ -14,7 +14,8 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "watermark", version, propagate_version = true, max_term_width = 100)]
 struct Cli {
-    /// Open sealed key files with the one line in this file instead of asking at the terminal
+    /// Open sealed key files with the one line in this file instead of asking at the terminal ($WATERMARK_PASSPHRASE_FILE
+    /// names one too)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Sealed keys")]
     passphrase_file: Option<PathBuf>,
     #[command(subcommand)]

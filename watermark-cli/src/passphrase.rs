@@ -1,4 +1,4 @@
-//! Where passphrases of sealed key files come from: a file, or whoever sits at the terminal.
+//! Where passphrases of sealed key files come from: a file, one that the environment names, or whoever sits at the terminal.
 
 use std::fs::File;
 use std::io::IsTerminal;
@@ -12,6 +12,9 @@ use crate::files::read_private;
 
 // Keys are read in many places; a process has one source of passphrases.
 static PASSPHRASE_FILE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Names the passphrase file of sealed keys where nobody says otherwise: for servers and notebooks, which have no terminal.
+pub const PASSPHRASE_FILE_VARIABLE: &str = "WATERMARK_PASSPHRASE_FILE";
 
 /// Takes every passphrase of this process from a file, for servers and scripts; the first call counts.
 pub fn use_file(path: PathBuf) {
@@ -27,10 +30,12 @@ pub fn is_from_file() -> bool {
 /// The passphrase of a sealed file.
 ///
 /// # Errors
-/// If there is neither a file of [`use_file`] nor a terminal.
+/// If there is neither a file of [`use_file`] or [`PASSPHRASE_FILE_VARIABLE`] nor a terminal.
 pub fn of(sealed: &Path) -> Result<Zeroizing<String>> {
-    match PASSPHRASE_FILE.get() {
-        Some(path) => read(path),
+    let of_environment =
+        || std::env::var_os(PASSPHRASE_FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    match PASSPHRASE_FILE.get().cloned().or_else(of_environment) {
+        Some(path) => read(&path),
         None => ask(&format!("Passphrase of {}: ", sealed.display())),
     }
 }
@@ -38,7 +43,7 @@ pub fn of(sealed: &Path) -> Result<Zeroizing<String>> {
 /// A passphrase for a new file: of [`use_file`], or asked for twice.
 ///
 /// # Errors
-/// As [`of`]; if the two differ, or are empty.
+/// If there is neither a file of [`use_file`] nor a terminal; if the two differ, or are empty.
 pub fn choose() -> Result<Zeroizing<String>> {
     match PASSPHRASE_FILE.get() {
         Some(path) => read(path),
@@ -79,7 +84,10 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>> {
 fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     // Standard input may be data, so the terminal is opened by name; but somebody must be looking at it.
     if !std::io::stderr().is_terminal() {
-        bail!("a passphrase is needed and there is no terminal to ask at; give --passphrase-file FILE");
+        bail!(
+            "a passphrase is needed and there is no terminal to ask at; give --passphrase-file FILE or set \
+             {PASSPHRASE_FILE_VARIABLE} to a file with it"
+        );
     }
     rpassword::prompt_password(prompt).map(Zeroizing::new).context("no passphrase could be read from the terminal")
 }

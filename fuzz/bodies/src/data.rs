@@ -163,7 +163,7 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     let path = FILES.folder.write(name, file);
     let context =
         Context { data: vec![path.clone()], tokenizer: Some(FILES.tokenizer_path.clone()), ..Context::default() };
-    let report = check(Path::new("evidence.json"), &bundle, &context).expect("files that exist");
+    let report = check(Path::new("evidence.json"), &bundle, &context, &|_| Ok(())).expect("files that exist");
     assert_eq!(report.faults, [], "a true bundle does not hold against its data");
     assert_eq!(report.recomputed, [path.display().to_string()]);
     let read = report.bundle.as_ref().expect("a bundle that holds");

@@ -97,7 +97,7 @@ fn changed(u: &mut Unstructured<'_>) -> Result<()> {
 
 /// The page as `watermark report` makes it; the same twice.
 fn rendered(bundle: &[u8], name: &str, context: &Context) -> String {
-    let report = check(Path::new("evidence.json"), bundle, context).expect("no file is read");
+    let report = check(Path::new("evidence.json"), bundle, context, &|_| Ok(())).expect("no file is read");
     let source = Source { name, bytes: bundle, report: &report, context, insight: None::<&Insight> };
     let html = page(&source).expect("a page");
     assert_eq!(page(&source).expect("a page"), html);

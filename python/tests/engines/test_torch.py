@@ -183,6 +183,11 @@ class Sampling(unittest.TestCase):
         self.assertIn("permute_and_flip", str(raised.exception))
         with self.assertRaises(w.InputError):
             Sampler(profile({**GREEN, "per": "account"}), NODE, seeds=[1])
+        with self.assertRaises(w.ParameterError):
+            Sampler(profile(), NODE, seeds=[1], accounts=["alice"])
+        with self.assertRaises(w.InputError) as raised:
+            sampler.sample(logits(1, 2).numpy())
+        self.assertIn("ndarray", str(raised.exception))
         with self.assertRaises(TypeError):
             pickle.dumps(sampler)
         self.assertNotIn(NODE[:16], repr(sampler))

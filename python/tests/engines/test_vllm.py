@@ -150,9 +150,9 @@ class V1(Base):
 
     def test_arguments(self):
         check = adapter.WatermarkLogitsProcessor.validate_params
-        for good in (None, {}, {"watermark": True, "account": "a"}, {"someone else's": 1}):
+        for good in (None, {}, {"watermark": True}, {"watermark": False, "account": "a"}, {"someone else's": 1}):
             check(SamplingParams(extra_args=good))
-        for bad in ({"watermark": "no"}, {"watermark": 0}, {"account": 3}, {"account": ""}, {"account": "a" * 2000}):
+        for bad in ({"watermark": "no"}, {"watermark": 0}, {"account": 3}, {"account": ""}, {"account": "a" * 2000}, {"account": "a"}):
             with self.assertRaises(ValueError):
                 check(SamplingParams(extra_args=bad))
 

@@ -10,7 +10,7 @@ use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Weights};
 
 use super::layer::LayerArgs;
-use super::{claim, complain, print, print_json, progress, say, shown, table};
+use super::{advance, claim, complain, print, print_json, progress, say, shown, table};
 
 /// Test texts or token ids for marks
 ///
@@ -148,7 +148,7 @@ impl Args {
         run.check()?;
         let (bad, unread) = self.read_all(&mut run)?;
         let bar = progress("Scoring under fresh keys", run.fresh_keys());
-        let report = run.report(|done| bar.inc(done));
+        let report = run.report(advance(&bar));
         bar.finish_and_clear();
         let report = report?;
         if self.json {

@@ -9,7 +9,7 @@ use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
 use watermark_core::key::KeyPath;
 
-use super::{claim, complain, print, print_json, progress, say, shown, table};
+use super::{advance, claim, complain, print, print_json, progress, say, shown, table};
 
 /// Test a suspect model: was it trained on marked answers?
 ///
@@ -140,7 +140,7 @@ impl Args {
         let controls = controls.collect::<Result<Vec<_>>>()?;
         let options = Options { access, alpha: self.alpha, resample: self.resample };
         let bar = progress("Fresh keys", u64::from(self.resample) * tested.len() as u64);
-        let (lines, detected) = judge(&tested, &suspect, &controls, &options, |done| bar.inc(done))?;
+        let (lines, detected) = judge(&tested, &suspect, &controls, &options, advance(&bar))?;
         bar.finish_and_clear();
         if self.json {
             lines.iter().try_for_each(print_json)?;

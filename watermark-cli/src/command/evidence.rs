@@ -14,7 +14,7 @@ use watermark_core::evidence::commitment::KeyOpening;
 use watermark_core::profile::Profile;
 
 use super::key::SignerArgs;
-use super::{claim, print, progress, register, say, shown};
+use super::{advance, claim, print, progress, register, say, shown};
 
 /// Run a registered test and write its signed evidence
 ///
@@ -122,7 +122,7 @@ impl Args {
             signed_at: register::time(self.at.as_deref())?,
         };
         let bar = progress("Fresh keys", 0);
-        let written = build(case, &self.signature.signer()?, &|done| bar.inc(done))?;
+        let written = build(case, &self.signature.signer()?, &advance(&bar))?;
         bar.finish_and_clear();
         new_folder(&self.out)?;
         let evidence = self.out.join("evidence.json");

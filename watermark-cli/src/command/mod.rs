@@ -76,6 +76,14 @@ pub(crate) fn progress(label: &str, length: u64) -> ProgressBar {
     bar
 }
 
+/// Moves a bar by what is done.
+pub(crate) fn advance(bar: &ProgressBar) -> impl Fn(u64) -> Result<()> + Sync {
+    |done| {
+        bar.inc(done);
+        Ok(())
+    }
+}
+
 /// A line on stderr for work of unknown length; silent unless stderr is a terminal.
 pub(crate) fn spinner(label: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());

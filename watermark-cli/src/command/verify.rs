@@ -8,7 +8,7 @@ use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::VerdictWord;
 
 use super::evidence::word;
-use super::{claim, print, print_json, shown};
+use super::{advance, claim, print, print_json, shown, spinner};
 
 /// Check an evidence bundle, and recompute it from the data
 ///
@@ -52,7 +52,10 @@ impl Args {
             read_bounded(&self.evidence, MAX_BUNDLE).with_context(|| format!("reading {}", self.evidence.display()))?;
         let trusted = self.trusted_key.iter().map(|key| public_key(key)).collect::<Result<_>>()?;
         let context = Context { data: self.data, tokenizer: self.tokenizer, trusted, authority: self.authority };
-        let report = check(&self.evidence, &bytes, &context)?;
+        let bar = spinner("Recomputing under fresh keys");
+        let report = check(&self.evidence, &bytes, &context, &advance(&bar));
+        bar.finish_and_clear();
+        let report = report?;
         let found = Verification::new(&report, &bytes, &context);
         if self.json {
             print_json(&found)?;

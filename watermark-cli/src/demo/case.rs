@@ -107,7 +107,7 @@ impl Registered {
         &self,
         tokenizer: &Tokenizer,
         signed_at: &str,
-        progress: &(impl Fn(u64) + Sync),
+        progress: &(impl Fn(u64) -> Result<()> + Sync),
     ) -> Result<()> {
         let file = |name: &str| self.case.out.join(name);
         let evidence = Evidence {

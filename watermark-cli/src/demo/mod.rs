@@ -154,7 +154,10 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar, clock: &
     let control_sample = sample(&held_out, &control_answers)?;
     // What a third party gets.
     let bar = stage("Evidence under fresh keys", 0);
-    case.evidence(&tokenizer, &clock(), &|done| bar.inc(done))?;
+    case.evidence(&tokenizer, &clock(), &|done| {
+        bar.inc(done);
+        Ok(())
+    })?;
     let context = Context { data: vec![file("student.jsonl"), file("control.jsonl")], ..Context::default() };
     report::write(&file("evidence.json"), &context, true, &file("report.html"))?;
     bar.finish_and_clear();

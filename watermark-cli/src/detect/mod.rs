@@ -227,11 +227,12 @@ impl<'a> Run<'a> {
         layers * u64::from(self.options.resample)
     }
 
-    /// Scores what was counted. Calls `progress` with the number of fresh keys done, from several threads.
+    /// Scores what was counted. Calls `progress` with the number of fresh keys done (0 for those of records and spans, which
+    /// [`Run::fresh_keys`] does not count), from several threads; an error of it ends the work.
     ///
     /// # Errors
-    /// If a statistic leaves the domain of the exact tails, or the layers have no test with these weights.
-    pub fn report(mut self, progress: impl Fn(u64) + Sync) -> Result<Report> {
+    /// If a statistic leaves the domain of the exact tails, or the layers have no test with these weights. Those of `progress`.
+    pub fn report(mut self, progress: impl Fn(u64) -> Result<()> + Sync) -> Result<Report> {
         self.exclude_prompts()?;
         let mut pooled = tested(self.layers, &self.pooled, self.options, &progress)?;
         for (tested, peer) in pooled.iter_mut().zip(&self.peers) {
@@ -241,7 +242,7 @@ impl<'a> Run<'a> {
         for Counted { id, tallies, findings } in &self.records {
             for ((layer, tally), finding) in self.layers.iter().zip(tallies).zip(findings) {
                 let resampling = match tally {
-                    Some(tally) => self.resample(layer, tally, finding.log10_p)?,
+                    Some(tally) => self.resample(layer, tally, finding.log10_p, &progress)?,
                     None => Resampling::default(),
                 };
                 let (record, finding) = (Some(id.clone()), finding.clone());
@@ -252,7 +253,7 @@ impl<'a> Run<'a> {
         let (pooled, detected) = pooled_lines(pooled, alpha);
         let (layers, records) = (plural(self.layers.len(), "layer"), plural(self.records.len(), "record"));
         let (per_record, _) = lines(per_record, alpha, &format!("1 key x {layers} x {records}"));
-        let spans = self.spans()?;
+        let spans = self.spans(&progress)?;
         Ok(Report { pooled, per_record, spans, detected })
     }
 
@@ -261,14 +262,14 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// As [`Run::report`].
-    pub fn fresh_log10_p(mut self) -> Result<Vec<Vec<f64>>> {
+    pub fn fresh_log10_p(mut self, progress: impl Fn(u64) -> Result<()> + Sync) -> Result<Vec<Vec<f64>>> {
         self.exclude_prompts()?;
         let Options { weights, resample, .. } = self.options;
         let of_layer = |(layer, tally): (&LayerDetector, &Tally)| {
             if layer.inputs_depend_on_key() || tally.n_scored() == 0 {
                 return Ok(Vec::new());
             }
-            fresh_log10_p(&seed_of(tally), layer, tally, weights, resample)
+            fresh_log10_p(&seed_of(tally), layer, tally, weights, resample, &progress)
         };
         self.layers.iter().zip(&self.pooled).map(of_layer).collect()
     }
@@ -291,8 +292,15 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn resample(&self, layer: &LayerDetector, tally: &Tally, log10_p: f64) -> Result<Resampling> {
-        resample(layer, tally, self.options.weights, log10_p, self.options.resample, &|_| ())
+    /// Of a record or a span, beside the pooled lines.
+    fn resample(
+        &self,
+        layer: &LayerDetector,
+        tally: &Tally,
+        log10_p: f64,
+        progress: &(impl Fn(u64) -> Result<()> + Sync),
+    ) -> Result<Resampling> {
+        resample(layer, tally, self.options.weights, log10_p, self.options.resample, &|_| progress(0))
     }
 }
 
@@ -304,7 +312,7 @@ pub fn report(
     layers: &[LayerDetector],
     tallies: &[Tally],
     options: Options,
-    progress: impl Fn(u64) + Sync,
+    progress: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<Report> {
     if layers.len() != tallies.len() {
         bail!("{} has {} tallies for it", plural(layers.len(), "layer"), tallies.len());
@@ -317,7 +325,7 @@ fn tested<'a>(
     layers: &'a [LayerDetector],
     tallies: &[Tally],
     options: Options,
-    progress: &(impl Fn(u64) + Sync),
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<Vec<Tested<'a>>> {
     let test = |(layer, tally): (&'a LayerDetector, &Tally)| {
         let finding = layer.finding_with(tally, options.weights)?;

@@ -8,17 +8,17 @@ use watermark_core::key::fresh_keys;
 const KEYS_AT_A_TIME: u32 = 16;
 
 /// Scores a tally under `keys` fresh keys that follow from its bytes, on all threads; none where the tally belongs to one key or is
-/// empty. Calls `progress` with the number of keys done.
+/// empty. Calls `progress` with the number of keys done; an error of it ends the work.
 ///
 /// # Errors
-/// As [`LayerDetector::resample`].
+/// As [`LayerDetector::resample`], and those of `progress`.
 pub fn resample(
     layer: &LayerDetector,
     tally: &Tally,
     weights: Weights,
     log10_p: f64,
     keys: u32,
-    progress: &(impl Fn(u64) + Sync),
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<Resampling> {
     if keys == 0 || layer.inputs_depend_on_key() || tally.n_scored() == 0 {
         return Ok(Resampling::default());
@@ -31,19 +31,26 @@ pub(super) fn seed_of(tally: &Tally) -> [u8; 32] {
     Resampling::seed(&[], &Sha256::digest(tally.to_bytes()))
 }
 
-/// log10 p of a tally under each of `keys` fresh keys of a seed, on all threads.
+/// log10 p of a tally under each of `keys` fresh keys of a seed, on all threads; `progress` as for [`resample`].
 ///
 /// # Errors
-/// As [`LayerDetector::finding_with`]; where the PRF inputs depend on the key, the tally belongs to one key.
+/// As [`LayerDetector::finding_with`]; where the PRF inputs depend on the key, the tally belongs to one key. Those of `progress`.
 pub fn fresh_log10_p(
     seed: &[u8; 32],
     layer: &LayerDetector,
     tally: &Tally,
     weights: Weights,
     keys: u32,
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<Vec<f64>> {
     let keys: Vec<_> = fresh_keys(seed, keys).collect();
-    keys.par_iter().map(|key| Ok(layer.with_prf_key(key)?.finding_with(tally, weights)?.log10_p)).collect()
+    keys.par_iter()
+        .map(|key| {
+            let found = layer.with_prf_key(key)?.finding_with(tally, weights)?;
+            progress(1)?;
+            Ok(found.log10_p)
+        })
+        .collect()
 }
 
 /// As [`resample`], under the fresh keys of a seed that was fixed in another way.
@@ -57,7 +64,7 @@ pub fn resample_under(
     weights: Weights,
     log10_p: f64,
     keys: u32,
-    progress: &(impl Fn(u64) + Sync),
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<Resampling> {
     if tally.n_scored() == 0 {
         return Ok(Resampling::default());
@@ -69,7 +76,7 @@ pub fn resample_under(
             let range = start..(start + KEYS_AT_A_TIME).min(keys);
             let done = u64::from(range.end - range.start);
             let part = layer.resample(tally, weights, log10_p, seed, range)?;
-            progress(done);
+            progress(done)?;
             Ok(part)
         })
         .try_reduce(Resampling::default, |a, b| Ok(a.merge(b)))

@@ -53,7 +53,7 @@ pub struct Stretch {
 
 impl Run<'_> {
     /// Stretches of all records, at the family-wise level over all their windows.
-    pub(super) fn spans(&self) -> Result<Vec<SpanLine>> {
+    pub(super) fn spans(&self, progress: &(impl Fn(u64) -> Result<()> + Sync)) -> Result<Vec<SpanLine>> {
         let each = |record: &Kept| -> Result<u64> {
             let windows = self.layers.iter().enumerate().map(|(at, layer)| {
                 let exclude = self.excluded(at, record)?;
@@ -67,11 +67,12 @@ impl Run<'_> {
         let mut lines = Vec::new();
         for record in &self.kept {
             for (at, layer) in self.layers.iter().enumerate() {
+                progress(0)?;
                 let exclude = self.excluded(at, record)?;
                 let spans = layer.locate(&exclude, &record.prompt, &record.tokens, family_size, self.options.alpha)?;
                 for span in spans {
                     let tally = layer.window_tally(&exclude, &record.prompt, &record.tokens, &span)?;
-                    let resampling = self.resample(layer, &tally, span.log10_p)?;
+                    let resampling = self.resample(layer, &tally, span.log10_p, progress)?;
                     lines.push(line(layer, record, span, resampling, &family, family_size));
                 }
             }

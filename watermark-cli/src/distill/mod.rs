@@ -126,7 +126,7 @@ pub fn judge(
     suspect: &Material,
     controls: &[Material],
     options: &Options,
-    progress: impl Fn(u64) + Sync,
+    progress: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<(Vec<Line>, bool)> {
     let mut found = Vec::new();
     for Tested { layer, reserved } in tested {

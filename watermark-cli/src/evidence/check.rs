@@ -72,11 +72,16 @@ impl Report {
     }
 }
 
-/// Checks a bundle, beside its data where they are given.
+/// Checks a bundle, beside its data where they are given. `progress` is told of fresh keys done; an error of it ends the work.
 ///
 /// # Errors
-/// If a file cannot be read, or `openssl` is needed and missing.
-pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
+/// If a file cannot be read, or `openssl` is needed and missing. Those of `progress`.
+pub fn check(
+    path: &Path,
+    bytes: &[u8],
+    context: &Context,
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
+) -> Result<Report> {
     let Checked { faults, bundle } = bundle::verify(bytes);
     let mut report = Report {
         faults,
@@ -94,7 +99,7 @@ pub fn check(path: &Path, bytes: &[u8], context: &Context) -> Result<Report> {
         for file in &context.data {
             let named = || format!("data {}", file.display());
             let sha256 = file_sha256(file).with_context(named)?;
-            data(&bundle, file, sha256, &tokenizer, &mut report).with_context(named)?;
+            data(&bundle, file, sha256, &tokenizer, &mut report, progress).with_context(named)?;
             given.push(sha256);
         }
     } else if !context.data.is_empty() {
@@ -141,6 +146,7 @@ fn data(
     sha256: Digest,
     tokenizer: &Result<Tokenizer>,
     report: &mut Report,
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let statement = &bundle.statement;
     let (vocab_size, shown) = (bundle.profile.tokenizer.vocab_size, file.display());
@@ -178,7 +184,7 @@ fn data(
         return Ok(());
     }
     match bundle.detector()? {
-        Some(detector) => recompute(bundle, &detector, sample, &records, &shown.to_string(), report),
+        Some(detector) => recompute(bundle, &detector, sample, &records, &shown.to_string(), report, progress),
         None => Ok(()),
     }
 }
@@ -205,6 +211,7 @@ fn recompute(
     records: &[EvidenceRecord],
     file: &str,
     report: &mut Report,
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let registration = &bundle.registration;
     let counted = bundle::count(detector, registration.weights, records)?;
@@ -225,7 +232,7 @@ fn recompute(
     }
     let predicate = &bundle.statement.predicate;
     if std::ptr::eq(stated, &raw const predicate.suspect) {
-        let fresh = fresh_keys(&bundle.seed(), detector, registration, &counted, &found, &|_| ())?;
+        let fresh = fresh_keys(&bundle.seed(), detector, registration, &counted, &found, progress)?;
         if fresh != predicate.resampling {
             report.fail(Code::Recomputed, format!("{file}: another number of fresh keys does as well as the true one"));
             return Ok(());

@@ -93,7 +93,7 @@ impl Insight {
         let sample = bundle::count(detector, registration.weights, records)?;
         let (seed, keys) = (bundle.seed(), registration.resample);
         Ok(Self {
-            fresh_log10_p: fresh_log10_p(&seed, detector, sample.tally(), sample.weights(), keys)?,
+            fresh_log10_p: fresh_log10_p(&seed, detector, sample.tally(), sample.weights(), keys, &|_| Ok(()))?,
             curve: sample.evidence_curve(detector, POINTS)?,
             examples: match tokenizer {
                 Some(tokenizer) => examples(detector, &sample, records, tokenizer)?,

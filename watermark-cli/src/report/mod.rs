@@ -40,7 +40,7 @@ const MOST_OF_A_TEXT: usize = 1500;
 /// If a file cannot be read, or `out` exists. What does not hold is no error: the page says it.
 pub fn write(path: &Path, context: &Context, texts: bool, out: &Path) -> Result<Report> {
     let bytes = read_bounded(path, MAX_BUNDLE).with_context(|| format!("reading {}", path.display()))?;
-    let report = check(path, &bytes, context)?;
+    let report = check(path, &bytes, context, &|_| Ok(()))?;
     let insight = match &report.bundle {
         Some(bundle) if report.integrity() => Insight::read(path, bundle, context, texts)?,
         _ => None,

@@ -69,6 +69,7 @@ impl Keys {
             let mut refused = None;
             let mut opened = false;
             for (number, file) in profiles.files().iter().enumerate() {
+                let account = account.filter(|_| file.profile.has_account_layer());
                 match Detector::new(&file.profile, node, account) {
                     Ok(detector) => {
                         opened = true;
@@ -94,8 +95,13 @@ impl Keys {
             let profile = &profiles.files()[profile].profile;
             bail!("no key opens profile {:?}, whose path is {}", profile.name, profile.path);
         }
-        if accounts.is_some() && !profiles.files().iter().any(|file| file.profile.layers.iter().any(|l| l.per_account))
-        {
+        let mut seen = HashSet::new();
+        if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
+            bail!(
+                "a key and an account are both called {name:?}, so no result could tell them apart; rename the key file"
+            );
+        }
+        if accounts.is_some() && !profiles.files().iter().any(|file| file.profile.has_account_layer()) {
             bail!(
                 "accounts are given, but no layer of the profile has a key per account (watermark profile new --per-account LAYER makes one)"
             );

@@ -1,6 +1,8 @@
 //! Records that are in memory, tested as those of files are.
 
 use anyhow::Result;
+use rayon::prelude::*;
+use watermark_core::detect::{LayerDetector, Sums};
 
 use super::counts::Counts;
 use super::distinct::Consume;
@@ -23,13 +25,22 @@ pub struct Attributed {
     pub unusable: Vec<(u64, String)>,
 }
 
+/// Keys that one thread takes at a time.
+const KEYS_AT_A_TIME: usize = 16;
+
 /// Tests records under every key: the findings and texts of a [`super::scan`] of a file with these records.
 ///
 /// Null hypothesis of every test: the records are independent of the key. Verdicts are Holm's over keys and layers at `alpha`.
+/// Calls `progress` with the number of keys done, layer by layer, from several threads; an error of it ends the work.
 ///
 /// # Errors
-/// If `alpha` is no level, or a statistic leaves the domain of the exact tails.
-pub fn attribute(records: Vec<Record>, marks: &Marks<'_>, alpha: f64) -> Result<Attributed> {
+/// If `alpha` is no level, or a statistic leaves the domain of the exact tails. Those of `progress`.
+pub fn attribute(
+    records: Vec<Record>,
+    marks: &Marks<'_>,
+    alpha: f64,
+    progress: &(impl Fn(u64) -> Result<()> + Sync),
+) -> Result<Attributed> {
     check_alpha(alpha)?;
     let Marks { profiles, keys } = *marks;
     let (mut counts, mut skipped) = (Counts::default(), Vec::new());
@@ -48,10 +59,16 @@ pub fn attribute(records: Vec<Record>, marks: &Marks<'_>, alpha: f64) -> Result<
         })?;
         collected.sort_unstable();
         let keep = counts.ids.get(inputs.slot).is_some_and(|ids| ids.tokens <= RESAMPLED_TOKENS);
-        let scoring = Scoring { inputs, keys: layer.detectors.iter().collect(), excess: false, keep };
-        let made = scoring.consume(&collected)?;
-        let fresh = if keep { fresh(inputs, &made.kept)? } else { Vec::new() };
-        results.push(LayerResult { positions, distinct: made.distinct, sums: made.sums, fresh });
+        collected.dedup();
+        let of_keys = |detectors: &[LayerDetector]| -> Result<Vec<Sums>> {
+            let keys = detectors.iter().collect();
+            let made = Scoring { inputs, keys, excess: false, keep: false }.consume(&collected)?;
+            progress(detectors.len() as u64)?;
+            Ok(made.sums)
+        };
+        let sums: Vec<Vec<Sums>> = layer.detectors.par_chunks(KEYS_AT_A_TIME).map(of_keys).collect::<Result<_>>()?;
+        let fresh = if keep { fresh(inputs, &collected)? } else { Vec::new() };
+        results.push(LayerResult { positions, distinct: collected.len() as u64, sums: sums.concat(), fresh });
     }
     let findings = findings(profiles, keys, &results, alpha)?;
     let tested = layers.few(keys).unwrap_or_else(|| layers.detected(&findings));

@@ -56,6 +56,11 @@ fn sealed_keys_open_with_their_passphrase_only() {
     assert!(folder.read("k.json").contains("\"key\":\"watermark-key/2\""));
     assert!(!folder.read("k.json").contains("\"node\""));
     folder.line("profile check p.json --key k.json --passphrase-file pass").expect(0);
+    let check = || folder.command(["profile", "check", "p.json", "--key", "k.json"]);
+    for (file, opens) in [("pass", true), ("", false), ("missing", false)] {
+        let output = check().env("WATERMARK_PASSPHRASE_FILE", file).output().unwrap();
+        assert_eq!(output.status.success(), opens, "{file:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
     // Elsewhere on the line, and in commands that know nothing of passphrases.
     folder.line("--passphrase-file pass profile check p.json --key k.json").expect(0);
     folder.write("text.txt", "Some words to be looked at.");

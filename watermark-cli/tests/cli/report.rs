@@ -330,7 +330,7 @@ fn hostile_strings_in_every_field() {
             }
             let bytes = to_canonical(&sign(STATEMENT_TYPE, &whole)).unwrap();
             let context = Context::default();
-            let report = check(std::path::Path::new("evidence.json"), &bytes, &context).unwrap();
+            let report = check(std::path::Path::new("evidence.json"), &bytes, &context, &|_| Ok(())).unwrap();
             let source = Source { name: &hostile, bytes: &bytes, report: &report, context: &context, insight: None };
             let html = page(&source).unwrap();
             harmless(&html);

@@ -1,9 +1,13 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::read::{InputFormat, Limits, Record, Select, records_of};
+use watermark_cli::scan::{Keys, Marks, Profiles, attribute};
 use watermark_lab::prompts::word_problems;
 
 use crate::support::Folder;
@@ -473,7 +477,33 @@ fn accounts_are_told_apart() {
     for hit in folder.json_lines("run/hits.jsonl") {
         assert!(hit["key"] == "mallory" || hit["key"] == "k.json", "{hit}");
     }
+    // Records in memory have the tests of the file.
+    let files = vec![(folder.path("p.json"), read_profile(&folder.path("p.json")).unwrap())];
+    let profiles = Profiles::for_inputs(files, &[], false).unwrap();
+    let node = read_key(&folder.path("k.json")).unwrap();
+    let keys = Keys::new(&profiles, &[("k.json".to_owned(), node)], Some(&accounts)).unwrap();
+    let of_line = |(at, line): (usize, &str)| {
+        records_of(line.as_bytes(), at as u64 + 1, InputFormat::Jsonl, &Select::default(), Limits::default()).unwrap()
+    };
+    let written = folder.read("m.jsonl");
+    let records: Vec<Record> = written.lines().enumerate().flat_map(of_line).collect();
+    let marks = Marks { profiles: &profiles, keys: &keys };
+    let done = AtomicU64::new(0);
+    let told = |keys| {
+        done.fetch_add(keys, Ordering::Relaxed);
+        Ok(())
+    };
+    let in_memory = attribute(records.clone(), &marks, 1e-6, &told).unwrap();
+    let summary: Value = serde_json::from_slice(&in_memory.summary.to_json().unwrap()).unwrap();
+    assert_eq!(summary["findings"], result["findings"]);
+    assert_eq!(in_memory.hits.len(), folder.json_lines("run/hits.jsonl").len());
+    assert_eq!((in_memory.unusable.len(), done.into_inner()), (0, 32));
+    let stopped = attribute(records, &marks, 1e-6, &|_| anyhow::bail!("enough")).unwrap_err();
+    assert_eq!(stopped.to_string(), "enough");
+
     let scan = |line: &str| folder.line(&format!("scan --key k.json --accounts accounts.txt --out no {line} m.jsonl"));
+    folder.write("accounts.txt", "a\nk.json\n");
+    scan("--profile p.json").fails_with(&["both called \"k.json\""]);
     folder.write("accounts.txt", "a\nb\na\n");
     scan("--profile p.json").fails_with(&["\"a\" is named twice"]);
     folder.write("accounts.txt", "a\nb\n");

@@ -117,7 +117,8 @@ typedef struct WmTally WmTally;
 typedef struct WmSessionOptions {
     // sizeof(WmSessionOptions).
     size_t struct_size;
-    // The account that asks, NUL-terminated; needed by layers with a key per account. NULL for none.
+    // The account that asks, NUL-terminated; needed by layers with a key per account, refused if no layer has one. NULL for
+    // none.
     const char *account;
     // Seed of every draw that no key decides. The same seed for two sequences repeats those draws.
     uint64_t seed;
@@ -340,7 +341,7 @@ enum WmStatus wm_sample_batch(struct WmSession *const *sessions,
                               enum WmStatus *statuses);
 
 // Every layer of a profile, `profile_json` [profile_len], under a key at or above the profile's path. `account` is needed if
-// a layer has a key per account, else NULL.
+// a layer has a key per account, else it must be NULL.
 enum WmStatus wm_detector_new(const char *profile_json,
                               size_t profile_len,
                               const struct WmKey *key,

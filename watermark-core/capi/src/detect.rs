@@ -91,7 +91,7 @@ unsafe impl Versioned for WmFinding {
 }
 
 /// Every layer of a profile, `profile_json` [profile_len], under a key at or above the profile's path. `account` is needed if
-/// a layer has a key per account, else NULL.
+/// a layer has a key per account, else it must be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_detector_new(
     profile_json: *const c_char,

@@ -25,7 +25,8 @@ pub struct WmSession {
 pub struct WmSessionOptions {
     /// sizeof(WmSessionOptions).
     pub struct_size: usize,
-    /// The account that asks, NUL-terminated; needed by layers with a key per account. NULL for none.
+    /// The account that asks, NUL-terminated; needed by layers with a key per account, refused if no layer has one. NULL for
+    /// none.
     pub account: *const c_char,
     /// Seed of every draw that no key decides. The same seed for two sequences repeats those draws.
     pub seed: u64,

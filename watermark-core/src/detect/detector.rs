@@ -21,12 +21,14 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// `account` is needed if a layer has a key per account.
+    /// `account` is needed if a layer has a key per account, and refused if none has.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidProfile`], [`ErrorKind::OutsideSubtree`], [`ErrorKind::MissingInput`].
+    /// [`ErrorKind::InvalidProfile`], [`ErrorKind::OutsideSubtree`], [`ErrorKind::MissingInput`] for a missing account,
+    /// [`ErrorKind::InvalidParameter`] for one that no layer has a key for.
     pub fn new(profile: &Profile, key: &NodeKey, account: Option<&str>) -> Result<Self> {
         profile.validate()?;
+        profile.check_account(account)?;
         let mut special = profile.tokenizer.special_token_ids.clone();
         special.sort_unstable();
         let special: Arc<[u32]> = special.into();

@@ -41,7 +41,8 @@ impl Keyed {
 /// How one sequence is sampled.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// The account that asks; needed by layers with a key per account.
+    /// The account that asks; needed by layers with a key per account, and refused where there is none
+    /// ([`Profile::has_account_layer`]): all accounts' marks would be alike.
     pub account: Option<String>,
     /// `false` samples the same distribution without any mark.
     pub marked: bool,
@@ -78,10 +79,12 @@ impl Marker {
     /// Starts a sequence with no generated tokens.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for sampling parameters, [`ErrorKind::MissingInput`] for a missing account.
+    /// [`ErrorKind::InvalidParameter`] for sampling parameters and an account that no layer has a key for,
+    /// [`ErrorKind::MissingInput`] for a missing account.
     pub fn session(&self, options: &SessionOptions) -> Result<Session> {
         options.sampling.validate()?;
         let shared = &self.0;
+        shared.profile.check_account(options.account.as_deref())?;
         let (mut reweighting, mut choosing) = (Vec::new(), None);
         if options.marked {
             for (layer, prepared) in shared.profile.layers.iter().zip(&shared.keyed) {

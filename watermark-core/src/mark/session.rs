@@ -33,8 +33,8 @@ pub enum MarkState {
 /// One sequence being sampled.
 ///
 /// Per step: [`Session::sample`] (or [`Session::process`] where the engine draws itself), then [`Session::accept`] with
-/// the token that was really emitted. After an error every call returns it again until [`Session::reset`]. With a draft
-/// model: [`Session::draft`] and [`Session::verify`].
+/// the token that was really emitted. After an error every call that can fail returns it again until [`Session::reset`]. With a
+/// draft model: [`Session::draft`] and [`Session::verify`].
 ///
 /// A position is marked by a layer when `width` generated tokens precede it and none of them is special. Prompt tokens
 /// are never context, so the session does not need them. Layers of engine formats follow the engine's own rule.
@@ -102,7 +102,7 @@ impl Session {
         self.vocab_size
     }
 
-    /// The error that every call returns until [`Session::reset`].
+    /// The error that every call that can fail returns until [`Session::reset`].
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()

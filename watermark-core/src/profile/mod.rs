@@ -101,6 +101,23 @@ impl Profile {
         Ok(())
     }
 
+    /// Whether a layer has a key per account, so that an account's answers are marked as its own.
+    #[must_use]
+    pub fn has_account_layer(&self) -> bool {
+        self.layers.iter().any(|layer| layer.per_account)
+    }
+
+    /// Refuses an account that would decide nothing: who names one expects answers that can be told apart.
+    pub(crate) fn check_account(&self, account: Option<&str>) -> Result<()> {
+        if account.is_none() || self.has_account_layer() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("an account is named, but no layer of profile {:?} has a key per account; leave it out", self.name),
+        ))
+    }
+
     fn layer_path(&self, name: &str) -> Result<KeyPath> {
         self.path.join("layer")?.join(name)
     }

@@ -80,9 +80,9 @@ impl Scheme {
             }
             "gumbel" => Self::Gumbel(Gumbel),
             "permute_and_flip" => Self::PermuteAndFlip(PermuteAndFlip),
-            "gumbel_dual_key" => {
-                Self::GumbelDualKey(GumbelDualKey::new(options.alpha.ok_or_else(|| missing("alpha"))?)?)
-            }
+            "gumbel_dual_key" => Self::GumbelDualKey(GumbelDualKey::new(
+                options.alpha.ok_or_else(|| missing("alpha, the share of the second key (key_b_share)"))?,
+            )?),
             "tournament" => {
                 let scheme = Tournament::new(options.depth.ok_or_else(|| missing("depth"))?)?;
                 Self::Tournament(if options.weighted { scheme.weighted() } else { scheme })

@@ -147,6 +147,7 @@ static void options(const WmMarker *marker, const WmMarker *per_account) {
     wrong.account = "account-17";
     OK(wm_session_new(per_account, &wrong, &session));
     wm_session_free(session);
+    FAILS(wm_session_new(marker, &wrong, &session), WM_STATUS_INVALID_PARAMETER, "leave it out");
     /* unmarked, no key is needed */
     wrong.account = NULL;
     wrong.marked = 0;
