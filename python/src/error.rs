@@ -33,19 +33,15 @@ pub(crate) fn raise(error: anyhow::Error) -> PyErr {
 
 /// Advice that names options of the terminal, with the keywords of the functions here in their place.
 pub(crate) fn by_keyword(message: &str) -> String {
-    const KEYWORDS: [(&str, &str); 20] = [
-        ("give --passphrase-file FILE or set", "set"),
-        ("WATERMARK_API_KEY or with --api-key-file", "WATERMARK_API_KEY or as api_key"),
-        ("--api-key-file", "api_key"),
-        ("--trusted-key", "trusted_keys"),
-        ("--input-format ", "input_format="),
-        ("--input-format", "input_format"),
+    const KEYWORDS: [(&str, &str); 17] = [
         ("--answers", "answers"),
         ("--api", "api"),
+        ("--api-key-file", "api_key"),
         ("--authority", "authority"),
         ("--data", "data"),
         ("--endpoint", "endpoint"),
         ("--field", "field"),
+        ("--input-format", "input_format"),
         ("--locate", "locate"),
         ("--logprobs", "logprobs"),
         ("--model", "model"),
@@ -53,9 +49,17 @@ pub(crate) fn by_keyword(message: &str) -> String {
         ("--profile", "profile"),
         ("--role", "role"),
         ("--tokenizer", "tokenizer"),
+        ("--trusted-key", "trusted_keys"),
         ("--weights", "weights"),
     ];
-    KEYWORDS.iter().fold(message.to_owned(), |message, (option, keyword)| message.replace(option, keyword))
+    // Whole words only: a path may hold two hyphens.
+    let keyword = |word: &str| {
+        let option = word.trim_matches(|c: char| !(c.is_ascii_lowercase() || c == '-'));
+        let known = KEYWORDS.iter().find(|(name, _)| *name == option);
+        known.map_or_else(|| word.to_owned(), |(name, keyword)| word.replace(name, keyword))
+    };
+    let message = message.replace("give --passphrase-file FILE or set", "set");
+    message.split(' ').map(keyword).collect::<Vec<_>>().join(" ")
 }
 
 fn of_kind(kind: ErrorKind, message: String) -> PyErr {

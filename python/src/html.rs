@@ -8,8 +8,11 @@ use watermark_cli::visible::visible;
 /// Rows of a table; a notebook keeps every output.
 const MOST_ROWS: usize = 50;
 
-/// The longest cell, in characters: ids are somebody else's.
+/// The longest cell of a table of numbers, in characters: ids are somebody else's.
 const MOST_CHARACTERS: usize = 80;
+
+/// The longest sentence.
+const LONGEST_SENTENCE: usize = 1000;
 
 const CELL: &str = "padding:2px 8px;text-align:left";
 
@@ -54,7 +57,7 @@ pub(crate) fn spans(lines: &[SpanLine]) -> String {
 /// A table of names and values.
 pub(crate) fn pairs(rows: &[[&str; 2]]) -> String {
     let mut html = String::from("<table style=\"border-collapse:collapse\">");
-    let cell = |text: &str| escape(text, MOST_CHARACTERS);
+    let cell = |text: &str| escape(text, LONGEST_SENTENCE);
     for [name, value] in rows.iter().take(MOST_ROWS) {
         let _ =
             write!(html, "<tr><th style=\"{CELL}\">{}</th><td style=\"{CELL}\">{}</td></tr>", cell(name), cell(value));
