@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{InputError, ParameterError, raise, raise_core};
 use crate::finding::{self, Report};
-use crate::given;
+use crate::given::{self, whole};
 use crate::highlight::Highlight;
 use crate::keys::prf_key;
 use crate::records::{each_batch, records, refuse_text};
@@ -110,7 +110,7 @@ impl Detector {
     /// `completion`, `text`, ...). Every distinct PRF input counts once over all records; pairs of a record's own prompt do
     /// not count (`exclude="run"`: of any prompt). A record that cannot be used raises `InputError` and says which one.
     #[pyo3(signature = (
-        records, *, alpha=1e-6, per_record=false, locate=false, weights="none", exclude="record", resample=RESAMPLING_KEYS
+        records, *, alpha=1e-6, per_record=false, locate=false, weights="none", exclude="record", resample=999
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
     fn detect(
@@ -122,7 +122,7 @@ impl Detector {
         locate: bool,
         weights: &str,
         exclude: &str,
-        resample: u32,
+        #[pyo3(from_py_with = whole)] resample: u32,
     ) -> PyResult<Report> {
         let exclude = self::exclude(exclude)?;
         let options = Options { per_record, locate, exclude, ..options(alpha, weights, resample)? };
@@ -132,14 +132,14 @@ impl Detector {
 
     /// log10 p of the records, all together, under fresh keys: one list for each layer, of the keys that `log10_p_resampled` counts.
     /// Empty where another key would count other positions. Arguments are those of `detect`.
-    #[pyo3(signature = (records, *, weights="none", exclude="record", resample=RESAMPLING_KEYS))]
+    #[pyo3(signature = (records, *, weights="none", exclude="record", resample=999))]
     fn fresh_log10_p(
         &self,
         py: Python<'_>,
         records: &Bound<'_, PyAny>,
         weights: &str,
         exclude: &str,
-        resample: u32,
+        #[pyo3(from_py_with = whole)] resample: u32,
     ) -> PyResult<Vec<Vec<f64>>> {
         let options = Options { exclude: self::exclude(exclude)?, ..options(ALPHA, weights, resample)? };
         let run = self.0.counted(py, records, options)?;
@@ -147,8 +147,14 @@ impl Detector {
     }
 
     /// Which stretches of one record are marked, to be looked at in a notebook. The last text of a conversation is shown.
-    #[pyo3(signature = (record, *, alpha=1e-6, resample=RESAMPLING_KEYS))]
-    fn highlight(&self, py: Python<'_>, record: &Bound<'_, PyAny>, alpha: f64, resample: u32) -> PyResult<Highlight> {
+    #[pyo3(signature = (record, *, alpha=1e-6, resample=999))]
+    fn highlight(
+        &self,
+        py: Python<'_>,
+        record: &Bound<'_, PyAny>,
+        alpha: f64,
+        #[pyo3(from_py_with = whole)] resample: u32,
+    ) -> PyResult<Highlight> {
         let options = Options { locate: true, ..options(alpha, "none", resample)? };
         let mut run = self.0.run(options)?;
         let texts = records(record, 0)?;
@@ -166,9 +172,17 @@ impl Detector {
     }
 
     /// Tests a tally as `detect` tests its records.
-    #[pyo3(signature = (tally, *, alpha=1e-6, weights="none", resample=RESAMPLING_KEYS))]
-    fn report(&self, py: Python<'_>, tally: &Tally, alpha: f64, weights: &str, resample: u32) -> PyResult<Report> {
+    #[pyo3(signature = (tally, *, alpha=1e-6, weights="none", resample=999))]
+    fn report(
+        &self,
+        py: Python<'_>,
+        tally: &Tally,
+        alpha: f64,
+        weights: &str,
+        #[pyo3(from_py_with = whole)] resample: u32,
+    ) -> PyResult<Report> {
         let options = options(alpha, weights, resample)?;
+        self.0.check_counts(&tally.shared)?;
         let (layers, tallies) = (&self.0.layers, Arc::clone(&*tally.held()?));
         stoppable(py, |watch| report(layers, &tallies, options, |_| watch.go_on())).map(Report)
     }
@@ -216,6 +230,18 @@ impl Shared {
         Ok(run)
     }
 
+    /// Refuses counts that were made for other layers; under which key does not matter to them.
+    fn check_counts(&self, made_for: &Self) -> PyResult<()> {
+        let layer = |of: &LayerDetector| (of.name().map(str::to_owned), of.scheme());
+        let of = |shared: &Self| (shared.layers.iter().map(layer).collect::<Vec<_>>(), shared.vocab_size);
+        if of(self) == of(made_for) {
+            return Ok(());
+        }
+        Err(ParameterError::new_err(
+            "the tally is of other layers: names, schemes and their parameters must be the same",
+        ))
+    }
+
     fn add(&self, py: Python<'_>, run: &mut Run<'_>, batch: &[Record]) -> PyResult<()> {
         if self.tokenizer.is_none() {
             refuse_text(batch, "Detector")?;
@@ -228,6 +254,9 @@ impl Shared {
         })
     }
 }
+
+// Signatures show it as a number.
+const _: () = assert!(RESAMPLING_KEYS == 999);
 
 /// The level that no result of a call depends on.
 const ALPHA: f64 = 1e-6;
@@ -297,11 +326,9 @@ impl Tally {
 
     /// Adds another tally of the same layers.
     fn merge(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
+        self.shared.check_counts(&other.shared)?;
         let other = Arc::clone(&*other.held()?);
         let tallies = &mut *self.held()?;
-        if tallies.len() != other.len() {
-            return Err(ParameterError::new_err("the tallies are of different layers"));
-        }
         let merged = py.detach(|| {
             let mut merged = Vec::clone(tallies);
             merged.iter_mut().zip(&*other).try_for_each(|(tally, other)| tally.merge(other.clone()))?;

@@ -37,18 +37,19 @@ impl Evidence {
     /// recomputes the records, and with `trusted_keys` (64 hexadecimal digits each; all who signed must be named) looks at the signers.
     /// `authority` is a file of certificates (PEM) that time stamps must chain to, checked by the program openssl. What does not
     /// hold is found and returned; only what cannot be read raises.
-    #[pyo3(signature = (*, data=None, trusted_keys=Vec::new(), tokenizer=None, authority=None))]
+    #[pyo3(signature = (*, data=None, trusted_keys=None, tokenizer=None, authority=None))]
     fn verify(
         &self,
         py: Python<'_>,
         data: Option<&Bound<'_, PyAny>>,
-        trusted_keys: Vec<String>,
+        trusted_keys: Option<&Bound<'_, PyAny>>,
         tokenizer: Option<PathBuf>,
         authority: Option<PathBuf>,
     ) -> PyResult<Verified> {
-        let data = data.map(given::paths).transpose()?.unwrap_or_default();
+        let data = data.map(given::several).transpose()?.unwrap_or_default();
+        let trusted_keys: Vec<String> = trusted_keys.map(given::several).transpose()?.unwrap_or_default();
         let key = |(at, digits): (usize, &String)| {
-            PublicKey::from_hex(digits.trim())
+            PublicKey::from_hex(&digits.trim().to_lowercase())
                 .map_err(|error| InputError::new_err(format!("trusted_keys[{at}]: {error}")))
         };
         let trusted = trusted_keys.iter().enumerate().map(key).collect::<PyResult<_>>()?;

@@ -12,7 +12,7 @@ use watermark_core::MAX_TOKEN_ID;
 use watermark_core::key::{KeyPath, NodeKey};
 use zeroize::Zeroizing;
 
-use crate::error::{InputError, KeyFileError, ParameterError, ProfileError, raise};
+use crate::error::{InputError, KeyFileError, ParameterError, ProfileError, by_keyword, raise};
 use crate::keys;
 
 /// So many hexadecimal digits in a row are a key, whole or in part, and no path.
@@ -84,7 +84,10 @@ pub(crate) fn node_key(given: &Bound<'_, PyAny>) -> PyResult<NodeKey> {
 
 /// A key file.
 pub(crate) fn key_file(py: Python<'_>, path: PathBuf) -> PyResult<NodeKey> {
-    py.detach(|| read_key(&path)).map_err(|error| KeyFileError::new_err(format!("{error:#}")))
+    let read = py.detach(|| read_key(&path));
+    // Ctrl-C at the question for a passphrase is an interrupt, and no wrong passphrase.
+    py.check_signals()?;
+    read.map_err(|error| KeyFileError::new_err(by_keyword(&format!("{error:#}"))))
 }
 
 /// Refuses what is a key in place of a key file's path, before anything repeats it. `what` names who reads it.
@@ -111,12 +114,21 @@ fn path(given: &Bound<'_, PyAny>, expected: &'static str) -> PyResult<PathBuf> {
     given.extract().map_err(|_| PyTypeError::new_err(format!("{expected}, not {}", type_name(given))))
 }
 
-/// Paths: one, or several.
-pub(crate) fn paths(given: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
-    match given.extract::<PathBuf>() {
-        Ok(path) => Ok(vec![path]),
-        Err(_) => given.extract(),
+/// One text or path, or several.
+pub(crate) fn several<'py, T: FromPyObjectOwned<'py>>(given: &Bound<'py, PyAny>) -> PyResult<Vec<T>> {
+    match given.extract::<T>() {
+        Ok(one) => Ok(vec![one]),
+        Err(_) => given.try_iter()?.map(|item| item?.extract().map_err(Into::into)).collect(),
     }
+}
+
+/// A whole number that is not negative, or several: what does not fit is an error of this package.
+pub(crate) fn whole<'py, T: FromPyObjectOwned<'py>>(given: &Bound<'py, PyAny>) -> PyResult<T> {
+    let out_of_range = || ParameterError::new_err(format!("{given} is negative or too large"));
+    given.extract::<T>().map_err(|error| {
+        let error: PyErr = error.into();
+        if error.is_instance_of::<PyOverflowError>(given.py()) { out_of_range() } else { error }
+    })
 }
 
 /// A probability that is neither 0 nor 1, or a level of significance.

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use watermark_core::mark::{self, MarkState, Sampling, SessionOptions};
 
 use crate::error::{InputError, ParameterError, raise_core};
-use crate::given;
+use crate::given::{self, whole};
 use crate::logits::{Logits, Row, RowMut, Rows, RowsMut, in_format};
 use crate::work::{detached, held, not_pickled};
 
@@ -31,11 +31,11 @@ impl Marker {
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
     fn session(
         &self,
-        seed: u64,
+        #[pyo3(from_py_with = whole)] seed: u64,
         account: Option<String>,
         marked: bool,
         temperature: f32,
-        top_k: Option<usize>,
+        #[pyo3(from_py_with = whole)] top_k: Option<usize>,
         top_p: Option<f64>,
         min_p: Option<f64>,
     ) -> PyResult<Session> {
@@ -107,12 +107,12 @@ impl Session {
     }
 
     /// Appends the emitted token.
-    fn accept(&self, token: u32) -> PyResult<()> {
+    fn accept(&self, #[pyo3(from_py_with = whole)] token: u32) -> PyResult<()> {
         self.held()?.accept(token).map_err(raise_core)
     }
 
     /// Takes back the last `n` accepted or drafted tokens, or all if there are fewer.
-    fn rollback(&self, n: usize) -> PyResult<()> {
+    fn rollback(&self, #[pyo3(from_py_with = whole)] n: usize) -> PyResult<()> {
         self.held()?.rollback(n);
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Session {
     }
 
     /// Keeps a draft token that was not drawn here (looked up in the prompt, say) until `verify`.
-    fn propose(&self, token: u32) -> PyResult<()> {
+    fn propose(&self, #[pyo3(from_py_with = whole)] token: u32) -> PyResult<()> {
         self.held()?.propose(token).map_err(raise_core)
     }
 
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// Makes room for `tokens` more tokens (at most 2^24), so that accepting them allocates nothing.
-    fn reserve(&self, tokens: usize) -> PyResult<()> {
+    fn reserve(&self, #[pyo3(from_py_with = whole)] tokens: usize) -> PyResult<()> {
         if tokens > MAX_RESERVED {
             return Err(ParameterError::new_err(format!("tokens is {tokens}; room is made for at most 2^24")));
         }

@@ -18,7 +18,7 @@ use crate::given;
 #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 fn plan_needs<'py>(
     py: Python<'py>,
-    access: Option<Vec<String>>,
+    access: Option<&Bound<'_, PyAny>>,
     share: Option<Vec<f64>>,
     profile: Option<&Bound<'py, PyAny>>,
     alpha: f64,
@@ -49,7 +49,7 @@ fn plan_needs<'py>(
 fn plan_shows<'py>(
     py: Python<'py>,
     tokens: f64,
-    access: Option<Vec<String>>,
+    access: Option<&Bound<'_, PyAny>>,
     profile: Option<&Bound<'py, PyAny>>,
     alpha: f64,
     family: u32,
@@ -60,7 +60,7 @@ fn plan_shows<'py>(
 }
 
 fn question(
-    access: Option<Vec<String>>,
+    access: Option<&Bound<'_, PyAny>>,
     profile: Option<&Bound<'_, PyAny>>,
     alpha: f64,
     family: u32,
@@ -72,7 +72,7 @@ fn question(
         })
     };
     let access = match access {
-        Some(names) => names.iter().map(kind).collect::<PyResult<_>>()?,
+        Some(names) => given::several::<String>(names)?.iter().map(kind).collect::<PyResult<_>>()?,
         None => Access::ALL.to_vec(),
     };
     let scale = match profile {

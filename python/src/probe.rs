@@ -86,6 +86,10 @@ fn probe_endpoint(
             max_cost.is_some() == price_prompt.is_some() && max_cost.is_some() == price_completion.is_some(),
             "max_cost, price_prompt and price_completion go together"
         );
+        ensure!(
+            mark.is_some() || (layer.is_none() && account.is_none()),
+            "layer and account choose a key, so they need profile and key"
+        );
         let extra: Map<String, Value> = serde_json::from_str(extra)?;
         let api = match api {
             "chat" => Api::Chat,

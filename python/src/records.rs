@@ -12,6 +12,9 @@ use crate::given::{instead, token_ids, type_name};
 /// Records taken from Python at a time, between two stretches of work without its lock.
 pub(crate) const BATCH: usize = 256;
 
+/// Token ids or bytes after which such a stretch of work begins early: an interrupt is looked for before each.
+const BATCH_SIZE: usize = 1 << 20;
+
 /// The texts of the `at`-th record, counted from 0: one, or with a conversation several. Without an id of its own a record is
 /// called by its place.
 pub(crate) fn records(given: &Bound<'_, PyAny>, at: usize) -> PyResult<Vec<Record>> {
@@ -29,6 +32,11 @@ pub(crate) fn records(given: &Bound<'_, PyAny>, at: usize) -> PyResult<Vec<Recor
         return Ok(vec![record(Body::Text { prompt: None, text: text.to_str()?.to_owned() })]);
     }
     let Ok(fields) = given.cast::<PyDict>() else {
+        if given.extract::<i64>().is_ok() {
+            return Err(InputError::new_err(format!(
+                "{name} is one number; a record is a list of token ids, so pass [ids]"
+            )));
+        }
         let tokens = token_ids(given, &name)?;
         return Ok(vec![record(Body::Tokens { prompt_tokens: Vec::new(), tokens })]);
     };
@@ -85,13 +93,21 @@ fn tokens_of(fields: &Bound<'_, PyDict>, name: &str) -> PyResult<Option<Body>> {
     Ok(Some(Body::Tokens { prompt_tokens, tokens }))
 }
 
+/// Token ids, or bytes of text, that are counted.
+fn size_of(record: &Record) -> usize {
+    match &record.body {
+        Body::Text { text, .. } => text.len(),
+        Body::Tokens { tokens, .. } => tokens.len(),
+    }
+}
+
 /// The records of an iterable, [`BATCH`] and a few at a time.
 pub(crate) fn each_batch(given: &Bound<'_, PyAny>, mut take: impl FnMut(&[Record]) -> PyResult<()>) -> PyResult<()> {
     let one = || InputError::new_err(format!("records is {}; it must be an iterable of records", type_name(given)));
     if given.is_instance_of::<PyString>() || given.is_instance_of::<PyDict>() {
         return Err(one());
     }
-    let mut batch = Vec::with_capacity(BATCH);
+    let (mut batch, mut size) = (Vec::with_capacity(BATCH), 0);
     if given.hasattr("columns")? && given.hasattr("to_dict")? {
         let advice = "records is a DataFrame, whose items are the names of its columns; pass frame.to_dict(\"records\"), or one column";
         return Err(InputError::new_err(advice));
@@ -102,8 +118,11 @@ pub(crate) fn each_batch(given: &Bound<'_, PyAny>, mut take: impl FnMut(&[Record
         ));
     }
     for (at, item) in given.try_iter().map_err(|error| instead(given.py(), error, one))?.enumerate() {
-        batch.append(&mut records(&item?, at)?);
-        if batch.len() >= BATCH {
+        let mut of_item = records(&item?, at)?;
+        size += of_item.iter().map(size_of).sum::<usize>();
+        batch.append(&mut of_item);
+        if batch.len() >= BATCH || size >= BATCH_SIZE {
+            size = 0;
             given.py().check_signals()?;
             take(&batch)?;
             batch.clear();

@@ -63,6 +63,9 @@ fn scan_files<'py>(
             "threads is above {MAX_THREADS}; as many as there are cores do best"
         )));
     }
+    if memory == 0 {
+        return Err(ParameterError::new_err("memory is 0; it is the number of bytes that deduplication may take"));
+    }
     let threads = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let options = Options {
         inputs: Vec::new(),
@@ -126,7 +129,10 @@ fn attribute_records<'py>(
     let profile = given::profile(profile)?;
     // A path names a key; digits must not.
     let name = key.extract::<PathBuf>().ok().filter(|path| path.is_file());
-    let name = name.map_or_else(|| "key".to_owned(), |path| path.display().to_string());
+    let mut name = name.map_or_else(|| "key".to_owned(), |path| path.display().to_string());
+    while accounts.contains(&name) {
+        name.push_str(" (the key)");
+    }
     let node = given::node_key(key)?;
     let tokenizer = profile.tokenizer(py, tokenizer.as_deref())?;
     let has_tokenizer = tokenizer.is_some();

@@ -1,7 +1,7 @@
 //! Exact tails in log10, e-values in natural logarithms, many tests at once: pure functions of counts.
 //!
-//! A probability, level or count outside its domain raises `ParameterError`: a call with its arguments mixed up is no evidence. A sum
-//! that is not above 0 says what carries none: at most 0.
+//! A probability, level, sum or count outside its domain raises `ParameterError` (a negative count `OverflowError`): a call with its
+//! arguments mixed up is no evidence. A finite sum that is not above 0 says what carries none: at most 0.
 
 use pyo3::prelude::*;
 use watermark_core::stats::{self, ExponentialClass, WeightClass};
@@ -17,8 +17,8 @@ fn log10_binomial_sf(k: u64, n: u64, p: f64) -> PyResult<f64> {
 
 /// log10 P(Gamma(n, 1) >= x); relative error below 1e-9.
 #[pyfunction]
-fn log10_gamma_sf(n: u64, x: f64) -> f64 {
-    stats::log10_gamma_sf(n, x)
+fn log10_gamma_sf(n: u64, x: f64) -> PyResult<f64> {
+    Ok(stats::log10_gamma_sf(n, finite("x", x)?))
 }
 
 /// log10 P(Gamma(n, 1) >= sum_q32 / 2^32) for a sum of scores in units of 2^-32, of any size.
@@ -30,13 +30,18 @@ fn log10_gamma_sf_q32(n: u64, sum_q32: u128) -> f64 {
 /// log10 P((1 - alpha) A + alpha B >= s) of two independent Gamma(n, 1) sums; relative error below 1e-6.
 #[pyfunction]
 fn log10_dual_key_sf(n: u64, s: f64, alpha: f64) -> PyResult<f64> {
-    Ok(stats::log10_dual_key_sf(n, s, share(alpha)?))
+    Ok(stats::log10_dual_key_sf(n, finite("s", s)?, share(alpha)?))
 }
 
 /// log10 of the tail of the weighted ones of n tokens' fair bits, one weight a tournament layer.
 #[pyfunction]
-fn log10_weighted_tournament_sf(py: Python<'_>, n: u64, statistic: u64, weights: Vec<u32>) -> f64 {
-    py.detach(|| stats::log10_weighted_tournament_sf(n, statistic, &weights))
+fn log10_weighted_tournament_sf(py: Python<'_>, n: u64, statistic: u64, weights: Vec<u32>) -> PyResult<f64> {
+    let of_token: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
+    if weights.is_empty() {
+        return Err(ParameterError::new_err("weights is empty; one for each layer is needed"));
+    }
+    among("statistic", statistic, n.saturating_mul(of_token))?;
+    Ok(py.detach(|| stats::log10_weighted_tournament_sf(n, statistic, &weights)))
 }
 
 /// Bound on log10 of the tail of weighted green counts. Classes are (weight in units of 2^-16, pairs, green pairs).
@@ -47,14 +52,14 @@ fn log10_weighted_green_bound(classes: Vec<(u64, u64, u64)>, gamma: f64) -> PyRe
 
 /// Bound on log10 of the tail of weighted exponential scores. Classes are (weight in units of 2^-16, pairs, sum in units of 2^-32).
 #[pyfunction]
-fn log10_weighted_exponential_bound(classes: Vec<(u64, u64, u128)>) -> f64 {
-    stats::log10_weighted_exponential_bound(&exponential(classes))
+fn log10_weighted_exponential_bound(classes: Vec<(u64, u64, u128)>) -> PyResult<f64> {
+    Ok(stats::log10_weighted_exponential_bound(&exponential(classes)?))
 }
 
 /// ln of the e-value of n exponential scores with sum s.
 #[pyfunction]
-fn ln_e_gumbel(n: u64, s: f64) -> f64 {
-    stats::ln_e_gumbel(n, s)
+fn ln_e_gumbel(n: u64, s: f64) -> PyResult<f64> {
+    Ok(stats::ln_e_gumbel(n, finite("s", s)?))
 }
 
 /// ln of the e-value of `green` ones among n bits of probability gamma.
@@ -66,7 +71,7 @@ fn ln_e_green(green: u64, n: u64, gamma: f64) -> PyResult<f64> {
 /// ln of the e-value of n scores of two keys, weighted 1 - alpha and alpha, with sum s.
 #[pyfunction]
 fn ln_e_dual_key(n: u64, s: f64, alpha: f64) -> PyResult<f64> {
-    Ok(stats::ln_e_dual_key(n, s, share(alpha)?))
+    Ok(stats::ln_e_dual_key(n, finite("s", s)?, share(alpha)?))
 }
 
 /// ln of the e-value of n tokens with `ones` in each tournament layer.
@@ -90,8 +95,8 @@ fn ln_e_weighted_green(classes: Vec<(u64, u64, u64)>, gamma: f64) -> PyResult<f6
 
 /// ln of the e-value of weighted exponential scores, in classes as `log10_weighted_exponential_bound`.
 #[pyfunction]
-fn ln_e_weighted_exponential(classes: Vec<(u64, u64, u128)>) -> f64 {
-    stats::ln_e_weighted_exponential(&exponential(classes))
+fn ln_e_weighted_exponential(classes: Vec<(u64, u64, u128)>) -> PyResult<f64> {
+    Ok(stats::ln_e_weighted_exponential(&exponential(classes)?))
 }
 
 /// Weight of a pair that occurred `count` times: its square root in units of 2^-16.
@@ -103,13 +108,13 @@ fn weight_sqrt(count: u64) -> u64 {
 /// Which hypotheses Holm's test rejects at family-wise level alpha, under any dependence.
 #[pyfunction]
 fn holm(log10_p: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
-    Ok(stats::holm(&log10_p, probability("alpha", alpha)?))
+    Ok(stats::holm(&logarithms(log10_p)?, probability("alpha", alpha)?))
 }
 
 /// Which hypotheses the test of Benjamini and Yekutieli rejects at false discovery rate alpha, under any dependence.
 #[pyfunction]
 fn benjamini_yekutieli(log10_p: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
-    Ok(stats::benjamini_yekutieli(&log10_p, probability("alpha", alpha)?))
+    Ok(stats::benjamini_yekutieli(&logarithms(log10_p)?, probability("alpha", alpha)?))
 }
 
 /// Which hypotheses the e-BH test rejects at false discovery rate alpha, under any dependence.
@@ -156,8 +161,33 @@ fn green(classes: Vec<(u64, u64, u64)>) -> PyResult<Vec<WeightClass>> {
     classes.into_iter().map(class).collect()
 }
 
-fn exponential(classes: Vec<(u64, u64, u128)>) -> Vec<ExponentialClass> {
-    classes.into_iter().map(|(weight, pairs, sum_q32)| ExponentialClass { weight, pairs, sum_q32 }).collect()
+fn exponential(classes: Vec<(u64, u64, u128)>) -> PyResult<Vec<ExponentialClass>> {
+    let class = |(weight, pairs, sum_q32)| {
+        if pairs == 0 && sum_q32 > 0 {
+            return Err(ParameterError::new_err(format!("a sum of {sum_q32} of no pairs")));
+        }
+        Ok(ExponentialClass { weight, pairs, sum_q32 })
+    };
+    classes.into_iter().map(class).collect()
+}
+
+/// A sum of scores.
+fn finite(name: &str, sum: f64) -> PyResult<f64> {
+    if sum.is_finite() {
+        return Ok(sum);
+    }
+    Err(ParameterError::new_err(format!("{name} is {sum}; it must be a finite number")))
+}
+
+/// Logarithms of probabilities.
+fn logarithms(log10_p: Vec<f64>) -> PyResult<Vec<f64>> {
+    match log10_p.iter().position(|&log10_p| log10_p > 0.0 || log10_p.is_nan()) {
+        Some(at) => Err(ParameterError::new_err(format!(
+            "log10_p[{at}] is {}; the logarithm of a p-value is at most 0",
+            log10_p[at]
+        ))),
+        None => Ok(log10_p),
+    }
 }
 
 /// Adds the functions to the module.

@@ -119,7 +119,7 @@ class Detection(unittest.TestCase):
             ([[1, -2]], "records[0][1]"),
             ([[1, 1 << 24]], "records[0][1]"),
             ([[1, 2.5]], "records[0][1]"),
-            ([1, 2, 3], "records[0] is int"),
+            ([1, 2, 3], "records[0] is one number"),
             ([{"tokens": [1], "input_ids": [1]}], "both tokens and input_ids"),
             ([{"tokens": [1], "prompt": "what"}], "records[0][\"prompt\"] is str"),
             ([array.array("f", [1.0])], "'f'"),
@@ -263,6 +263,28 @@ class Detection(unittest.TestCase):
         tally.merge(tally)
         self.assertEqual(tally.n_scored, [finding["n_scored"] for finding in expected["pooled"]])
 
+    def test_a_tally_is_of_its_layers(self):
+        tally = self.detector.tally()
+        for others in ([{**GREEN, "gamma": 0.25}, GUMBEL], [{**GREEN, "name": "other"}, GUMBEL], [GREEN]):
+            other = w.Detector(profile(*others), NODE)
+            for call in (lambda: other.report(tally), lambda: other.tally().merge(tally)):
+                with self.assertRaises(w.ParameterError) as raised:
+                    call()
+                self.assertIn("other layers", str(raised.exception))
+        # The key is no part of what is counted.
+        tally.add(self.marked[0])
+        self.assertFalse(w.Detector(profile(), "5b" * 32).report(tally).detected)
+
+    def test_long_records_are_interrupted_between_them(self):
+        long = [array.array("I", (at % 200 + 1 for at in range(1 << 20)))] * 30
+        began = time.monotonic()
+        with interrupted(0.2), self.assertRaises(KeyboardInterrupt):
+            self.detector.detect(long, resample=0)
+        one = time.monotonic()
+        self.detector.detect(long[:5], resample=0)
+        # Stopped after a few of them; all would take six times as long as these five.
+        self.assertLess(one - began, 3 * (time.monotonic() - one))
+
     def test_advice_is_of_this_interface(self):
         with self.assertRaises(w.InputError) as raised:
             self.detector.detect([{"messages": [{"role": "user", "content": "x"}]}])
@@ -274,6 +296,9 @@ class Detection(unittest.TestCase):
             self.detector.detect(self.plain, locate=True, weights="sqrt")
         self.assertIn("leave weights out", str(raised.exception))
         self.assertNotIn("--", str(raised.exception))
+        with self.assertRaises(w.InputError) as raised:
+            self.detector.detect(self.plain[0])
+        self.assertIn("pass [ids]", str(raised.exception))
         with tempfile.TemporaryDirectory() as folder, self.assertRaises(w.KeyFileError) as raised:
             w.Detector(profile(), folder)
         self.assertIn("is a folder", str(raised.exception))

@@ -62,8 +62,13 @@ class Bundle(unittest.TestCase):
 
     def test_trust_is_told_apart(self):
         self.assertIsNone(self.evidence.verify().trust)
+        with self.assertRaises(w.WatermarkError) as raised:
+            self.evidence.verify(authority="/nowhere.pem")
+        self.assertIn("/nowhere.pem", str(raised.exception))
         signers = set(self.evidence.verify().signers.values())
         self.assertEqual(self.evidence.verify(trusted_keys=sorted(signers)).trust, "trusted")
+        if len(signers) == 1:
+            self.assertEqual(self.evidence.verify(trusted_keys=next(iter(signers)).upper()).trust, "trusted")
         stranger = self.evidence.verify(trusted_keys=["58" + "66" * 31])
         self.assertEqual((stranger.trust, stranger.integrity, stranger.holds), ("not_trusted", True, False))
         self.assertEqual({code for code, _ in stranger.faults}, {"E-TRUST"})

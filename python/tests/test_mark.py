@@ -232,6 +232,27 @@ class Marking(unittest.TestCase):
             with self.assertRaises(w.ParameterError) as raised:
                 call()
             self.assertIn("leave it out", str(raised.exception))
+        with self.assertRaises(w.ParameterError):
+            w.Marker(accounts, NODE).session(seed=1, account="")
+
+    def test_numbers_out_of_range_are_errors_of_the_package(self):
+        marker = w.Marker(profile(), NODE)
+        session = marker.session(seed=1)
+        calls = (
+            lambda: marker.session(seed=-1),
+            lambda: marker.session(seed=1 << 64),
+            lambda: marker.session(seed=1, top_k=-1),
+            lambda: session.accept(-1),
+            lambda: session.rollback(-1),
+            lambda: w.Detector(profile(), NODE).detect([], resample=-1),
+        )
+        for call in calls:
+            with self.assertRaises(w.ParameterError) as raised:
+                call()
+            self.assertIn("negative or too large", str(raised.exception))
+        with self.assertRaises(TypeError):
+            marker.session(seed=1.5)
+        self.assertIsNone(session.error)
 
 
 class Secrets(unittest.TestCase):

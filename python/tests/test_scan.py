@@ -74,6 +74,8 @@ class Scan(unittest.TestCase):
         other = w.attribute(iter(records), profile(*layers), w.NodeKey.from_file(self.key), names)
         self.assertEqual([{**line, "key": ""} for line in other.result["findings"]], [{**line, "key": ""} for line in found.result["findings"]])
         self.assertNotIn(NODE, w.attribute(records, profile(*layers), NODE, names).json.decode())
+        # An account may have the name of a key that has none.
+        self.assertIn("key (the key)", w.attribute(records, profile(*layers), NODE, ["key", *names]).json.decode())
 
     def test_texts_are_attributed_with_their_tokenizer(self):
         path, key = lay(self.folder, {**GREEN, "per": "account"})
@@ -160,6 +162,11 @@ class Scan(unittest.TestCase):
         with self.assertRaises(w.ParameterError) as raised:
             w.scan([], *arguments[1:], self.folder / "other", **self.options)
         self.assertIn("inputs is empty", str(raised.exception))
+        with self.assertRaises(w.ParameterError):
+            w.scan(*arguments, self.folder / "other", **self.options, memory=0)
+        with self.assertRaises(w.WatermarkError) as raised:
+            w.scan(arguments[0], *lay(self.folder), self.folder / "other", input_format="text", field="/x")
+        self.assertIn("leave out field and role", str(raised.exception))
 
     def test_an_interrupt_stops_it_and_the_same_call_goes_on(self):
         texts = [(f"r{at}", write(at % 5, 120)) for at in range(400)] * 40

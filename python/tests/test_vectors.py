@@ -133,6 +133,13 @@ class Vectors(unittest.TestCase):
             lambda: s.holm([-3.0], 1.0),
             lambda: s.e_bh([9.0], 0.0),
             lambda: s.clopper_pearson(11, 10, 0.025),
+            lambda: s.log10_weighted_tournament_sf(60, 100, [1]),
+            lambda: s.log10_weighted_tournament_sf(100, 60, []),
+            lambda: s.ln_e_weighted_exponential([(1 << 16, 0, 1 << 40)]),
+            lambda: s.log10_gamma_sf(5, float("inf")),
+            lambda: s.ln_e_gumbel(5, float("inf")),
+            lambda: s.holm([1e-8, 0.5], 1e-6),
+            lambda: s.benjamini_yekutieli([float("nan")], 0.01),
         )
         for at, call in enumerate(wrong):
             with self.assertRaises(w.ParameterError, msg=str(at)):

@@ -7,7 +7,7 @@
     text = generate(model, tokenizer, prompt, sampler=mark)
 
 One sampler is one sequence: make a new one, or call `reset`, for the next prompt; `BatchGenerator.insert` takes one for each prompt
-(`samplers=[...]`). It applies temperature and truncation itself, after MLX-LM's logits processors, and brings every row of
+(`samplers=[...]`). MLX-LM does not tell a sampler whose row it gets, so one that is shared or reused loses the mark without an error. It applies temperature and truncation itself, after MLX-LM's logits processors, and brings every row of
 log-probabilities to the host. What MLX-LM computes ahead of the tokens it yields changes nothing: every row is sampled once. A draft model
 is refused, because there tokens are sampled that are not emitted.
 """

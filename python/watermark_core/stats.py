@@ -1,7 +1,7 @@
 """Exact tails in log10, e-values in natural logarithms, many tests at once.
 
-Pure functions of counts. A probability, level or count outside its domain raises `ParameterError`: a call with its arguments mixed up
-is no evidence. A sum that is not above 0 says what carries none: at most 0.
+Pure functions of counts. A probability, level, sum or count outside its domain raises `ParameterError` (a negative count
+`OverflowError`): a call with its arguments mixed up is no evidence. A finite sum that is not above 0 says what carries none: at most 0.
 """
 
 from ._lib import (

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import weakref
 from collections.abc import Sequence
 from os import PathLike
@@ -173,8 +174,11 @@ class Sampler:
             if layer.get("scheme") not in ("greenlist", "gumbel"):
                 has = layer.get("scheme") or layer.get("engine")
                 raise ParameterError(f"layer {layer['name']!r} is {has}; on a device greenlist and gumbel are, use Session")
-            if layer.get("per") == "account" and accounts is None:
+            if layer.get("per") == "account" and accounts is None and (marked is None or any(marked)):
                 raise InputError(f"layer {layer['name']!r} has a key per account; name the account of each row")
+        if isinstance(accounts, str):
+            raise ParameterError("accounts is one text; it must be a list with the account of each row")
+        seeds = [operator.index(seed) for seed in seeds]
         if accounts is not None and not any(layer.get("per") == "account" for layer in self._layers):
             raise ParameterError("accounts are named, but no layer of the profile has a key per account; leave them out")
         rows = len(seeds)

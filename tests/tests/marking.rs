@@ -238,6 +238,8 @@ fn errors_are_sticky_and_named() {
     let marker = Marker::new(account, &key(1)).unwrap();
     assert_eq!(marker.session(&options(1)).unwrap_err().kind(), ErrorKind::MissingInput);
     assert!(marker.session(&named).is_ok());
+    let nobody = SessionOptions { account: Some(String::new()), ..named };
+    assert_eq!(marker.session(&nobody).unwrap_err().kind(), ErrorKind::InvalidParameter);
 }
 
 proptest::proptest! {

@@ -37,8 +37,16 @@ pub fn shown(text: &str) -> String {
     visible(text, MOST_ON_A_LINE)
 }
 
-/// Whether the standard library would not print it inside a text.
+/// Whether it cannot be seen: the standard library would not print it inside a text, or it is a letter or symbol that looks like
+/// nothing (fillers of Hangul, the blank Braille cell, a place holder, vowels and selectors without a shape).
 fn is_hidden(c: char) -> bool {
+    if matches!(
+        c,
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'
+            ..='\u{180f}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{fffc}'
+    ) {
+        return true;
+    }
     let is_escaped = || ['a', c].iter().collect::<String>().escape_debug().nth(1) == Some('\\');
     !matches!(c, '"' | '\'' | '\\') && is_escaped()
 }
@@ -60,6 +68,7 @@ mod tests {
         assert_eq!(visible("\u{202e}exe\u{2066}\u{200b}\u{feff}\u{7f}\u{85}", 99), {
             "[U+202E]exe[U+2066][U+200B][U+FEFF][U+007F][U+0085]"
         });
+        assert_eq!(visible("\u{3164}\u{2800}x\u{34f}", 9), "[U+3164][U+2800]x[U+034F]");
         assert_eq!(visible("\u{e0041}\u{ffff}\u{e000}", 9), "[U+E0041][U+FFFF][U+E000]");
         assert_eq!(
             visible("naïve cafe\u{301} \"日本\" 'it' \\ العربية 🙂", 99),

@@ -72,11 +72,11 @@ class OnnxRuntimeGenai(unittest.TestCase):
     def test_marked_text_is_found_and_unmarked_is_not(self):
         options = {"temperature": 0.8, "top_p": 0.95}
         detector = w.Detector(profile(), NODE)
-        mark = Watermark(profile(), NODE, seed=3, **options)
+        mark = Watermark(profile(), NODE, seed=3, batch_size=2, **options)
         marked = self.write(mark, self.generator())
         self.assertTrue(all(finding.verdict == "detected" for finding in detector.detect(marked)))
         self.assertFalse(w.Detector(profile(), "5b" * 32).detect(marked).detected)
-        self.assertFalse(detector.detect(self.write(Watermark(profile(), NODE, seed=3, marked=False), self.generator())).detected)
+        self.assertFalse(detector.detect(self.write(Watermark(profile(), NODE, seed=3, batch_size=2, marked=False), self.generator())).detected)
         self.assertNotEqual(*marked)
         # The same again after a reset, and where the engine draws from what is left.
         mark.reset()
@@ -125,8 +125,32 @@ class OnnxRuntimeGenai(unittest.TestCase):
         other = profile(GREEN)
         other["tokenizer"] = {**other["tokenizer"], "vocab_size": VOCAB + 64}
         with self.assertRaises(w.InputError) as raised:
-            Watermark(other, NODE, seed=1)(self.generator())
+            Watermark(other, NODE, seed=1, batch_size=2)(self.generator())
         self.assertIn(f"{VOCAB} logits", str(raised.exception))
+        # The engine gives beams as rows, and ends the process where it is asked for their sequences.
+        for generator in (self.generator(PROMPTS[:1], num_beams=2), self.generator()):
+            with self.assertRaises(w.InputError) as raised:
+                Watermark(profile(), NODE, seed=1)(generator)
+            self.assertIn("2 rows of logits for batch_size=1", str(raised.exception))
+
+    def test_a_token_that_the_engine_forbids_is_noticed(self):
+        mark = Watermark(profile(), NODE, seed=3, batch_size=2)
+        with self.assertRaises(w.InputError) as raised:
+            self.write(mark, self.generator(no_repeat_ngram_size=1))
+        self.assertIn("was drawn and the generator took", str(raised.exception))
+
+    def test_one_is_one_generation(self):
+        mark, first = Watermark(profile(), NODE, seed=3), self.generator(PROMPTS[:1])
+        mark(first)
+        with self.assertRaises(w.InputError) as raised:
+            mark(self.generator(PROMPTS[1:]))
+        self.assertIn("call reset", str(raised.exception))
+        mark.reset()
+        mark(self.generator(PROMPTS[1:]))
+        params = onnxruntime_genai.GeneratorParams(self.model)
+        with self.assertRaises(w.InputError) as raised:
+            Watermark(profile(), NODE, seed=3)(onnxruntime_genai.Generator(self.model, params))
+        self.assertIn("append the prompt", str(raised.exception))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 //! ```text
 //! cargo run --release -p watermark-cli --example serve -- --help
 //! ```
-#![allow(clippy::print_stdout, reason = "a command line program")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program")]
 
 mod accounts;
 mod api;
@@ -75,6 +75,12 @@ fn main() -> Result<()> {
         "profile {} is for another tokenizer; make one with: watermark profile new",
         args.profile.display()
     );
+    if !profile.has_account_layer() {
+        eprintln!(
+            "note: the profile has no layer with a key per account, so marks are alike for all and only the ledger tells them apart \
+             (watermark profile new --per-account LAYER)"
+        );
+    }
     let ledger = Ledger::open(&args.ledger, LedgerKey::new(&read_key(&args.ledger_key)?))?;
     let marker = Marker::new(profile, &read_key(&args.key)?)?;
     let writer = Writer { model: shipped::teacher()?, tokenizer, marker, ledger };

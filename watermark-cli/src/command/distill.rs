@@ -96,10 +96,11 @@ impl Args {
         let mut tested: Vec<Tested> = Vec::new();
         let mut paths: Vec<KeyPath> = Vec::new();
         let mut known: Vec<String> = Vec::new();
+        let mut account_decides = false;
         for (path, reserved) in
             std::iter::once((&self.profile, false)).chain(self.reserved.iter().map(|path| (path, true)))
         {
-            let profile = read_profile(path)?.profile;
+            let mut profile = read_profile(path)?.profile;
             if profile.tokenizer != *info {
                 bail!("{} names another tokenizer than {}", path.display(), self.profile.display());
             }
@@ -107,16 +108,24 @@ impl Args {
                 bail!("{} has the same key path as another profile; reserved keys need their own", path.display());
             }
             paths.push(profile.path.clone());
-            let detector = Detector::new(&profile, &key, self.account.as_deref())?;
-            let wanted = |name: Option<&str>| {
-                self.layers.is_empty() || self.layers.iter().any(|layer| Some(layer.as_str()) == name)
-            };
-            for layer in detector.layers().iter().filter(|layer| wanted(layer.name())) {
+            if !self.layers.is_empty() {
+                profile.layers.retain(|layer| self.layers.contains(&layer.name));
+            }
+            if profile.layers.is_empty() {
+                continue;
+            }
+            let account = self.account.as_deref().filter(|_| profile.has_account_layer());
+            account_decides |= account.is_some();
+            let detector = Detector::new(&profile, &key, account)?;
+            for layer in detector.layers() {
                 let name = layer.name().unwrap_or_default();
                 check_testable(layer).with_context(|| format!("layer {name:?} of {}", path.display()))?;
                 known.push(name.to_owned());
                 tested.push(Tested { layer: layer.clone(), reserved });
             }
+        }
+        if self.account.is_some() && !account_decides {
+            bail!("an account is named, but no layer that is tested has a key per account; leave it out");
         }
         if let Some(name) = self.layers.iter().find(|name| !known.contains(name)) {
             bail!("no layer of {} is named {name:?}; see `watermark profile check`", self.profile.display());

@@ -262,7 +262,7 @@ impl Check {
         }
         if let Some(path) = &self.key {
             // Any account does: what is checked is that the key lies above the layers.
-            let any_account = profile.has_account_layer().then_some("");
+            let any_account = profile.has_account_layer().then_some("any");
             Detector::new(profile, &read_key(path)?, any_account).with_context(|| format!("key {}", path.display()))?;
         }
         let layers = profile.layers.iter().map(|layer| layer.name.as_str()).collect();

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -91,6 +92,9 @@ pub fn check(
         not_checked: Vec::new(),
         cautions: Vec::new(),
     };
+    if let Some(authority) = &context.authority {
+        File::open(authority).with_context(|| format!("authority {}", authority.display()))?;
+    }
     let Some(bundle) = bundle else { return Ok(report) };
     let (sound, mut given) = (report.faults.is_empty(), Vec::new());
     let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer);

@@ -52,13 +52,14 @@ impl Wanted {
     ) -> Result<(Self, Tokenizer)> {
         let file = read_profile(profile)?;
         let tokenizer = Tokenizer::for_profile(tokenizer, profile, &file.profile.tokenizer)?;
-        let detector = Detector::new(&file.profile, &read_key(key)?, account)?;
-        let layers = detector.layers();
-        let found = match layer {
-            None => layers.first(),
-            Some(name) => layers.iter().find(|layer| layer.name() == Some(name)),
-        };
-        let layer = found.with_context(|| format!("no layer of {} is named so", profile.display()))?.clone();
+        let mut tested = file.profile.clone();
+        match layer {
+            None => tested.layers.truncate(1),
+            Some(name) => tested.layers.retain(|layer| layer.name == name),
+        }
+        ensure!(!tested.layers.is_empty(), "no layer of {} is named so", profile.display());
+        let detector = Detector::new(&tested, &read_key(key)?, account)?;
+        let layer = detector.layers().first().context("a profile has layers")?.clone();
         let name = layer.name().unwrap_or_default();
         check_testable(&layer).with_context(|| format!("layer {name:?} of {}", profile.display()))?;
         let wanted = Self {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+use watermark_core::ErrorKind;
 use watermark_core::detect::{Detector, LayerDetector, Packing};
 use watermark_core::key::NodeKey;
 
@@ -65,6 +66,7 @@ impl Keys {
         });
         let mut names = Vec::new();
         let mut layers: Vec<Vec<Layer>> = profiles.files().iter().map(|_| Vec::new()).collect();
+        let mut unopened: Vec<Option<watermark_core::Error>> = vec![None; layers.len()];
         for (name, node, account, per_account) in named {
             let mut refused = None;
             let mut opened = false;
@@ -77,7 +79,10 @@ impl Keys {
                             |at: usize| per_account.is_none_or(|per| per == file.profile.layers[at].per_account);
                         add(&mut layers[number], number, names.len(), &detector, tested)?;
                     }
-                    Err(error) => refused = refused.or(Some(error)),
+                    Err(error) => {
+                        unopened[number].get_or_insert_with(|| error.clone());
+                        refused = refused.or(Some(error));
+                    }
                 }
             }
             if let Some(error) = refused.filter(|_| !opened) {
@@ -91,8 +96,11 @@ impl Keys {
         if names.is_empty() {
             bail!("no keys to test");
         }
-        if let Some(profile) = layers.iter().position(Vec::is_empty) {
-            let profile = &profiles.files()[profile].profile;
+        if let Some(at) = layers.iter().position(Vec::is_empty) {
+            let profile = &profiles.files()[at].profile;
+            if let Some(error) = unopened[at].take().filter(|error| error.kind() == ErrorKind::MissingInput) {
+                return Err(error).with_context(|| format!("profile {:?}", profile.name));
+            }
             bail!("no key opens profile {:?}, whose path is {}", profile.name, profile.path);
         }
         let mut seen = HashSet::new();

@@ -254,6 +254,10 @@ fn read(
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Folder, Manifest, Option<Shards>)> {
+    let Select { field, role, .. } = &options.select;
+    if options.input_format == InputFormat::Text && (field.is_some() || role.is_some()) {
+        bail!("text has no fields; leave out --field and --role");
+    }
     let folder = Folder::open(&options.out)?;
     let mine = |at: usize| part.is_none_or(|part| at % part.of + 1 == part.number);
     let paths: Vec<&PathBuf> =

@@ -509,6 +509,18 @@ fn accounts_are_told_apart() {
     folder.write("accounts.txt", "a\nb\n");
     folder.line("profile new --out q.json").expect(0);
     scan("--profile q.json").fails_with(&["no layer of the profile has a key per account"]);
+    folder.write("q.json", folder.read("q.json").replace("\"default\"", "\"other\""));
+    folder
+        .line("scan --profile q.json --profile p.json --key k.json --out no m.jsonl")
+        .fails_with(&["name the account"]);
+
+    // A test of the layer that all share needs no account, and one would decide nothing.
+    let distill = "distill --profile p.json --key k.json --layer distillation --resample 0 --answers m.jsonl";
+    folder.line(distill).expect(0);
+    folder.line(&format!("{distill} --account mallory")).fails_with(&["no layer that is tested has a key per account"]);
+    let of_account = distill.replace("distillation", "provenance");
+    folder.line(&of_account).fails_with(&["name the account"]);
+    folder.line(&format!("{of_account} --account mallory")).expect(0);
 }
 
 /// An input that ended in an error is read again when the same command is given more memory.

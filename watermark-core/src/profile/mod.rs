@@ -107,15 +107,17 @@ impl Profile {
         self.layers.iter().any(|layer| layer.per_account)
     }
 
-    /// Refuses an account that would decide nothing: who names one expects answers that can be told apart.
+    /// Refuses an account that would tell nobody apart: an empty one, or one that no layer has a key for.
     pub(crate) fn check_account(&self, account: Option<&str>) -> Result<()> {
-        if account.is_none() || self.has_account_layer() {
-            return Ok(());
+        let refuse = |message| Err(Error::new(ErrorKind::InvalidParameter, message));
+        match account {
+            Some("") => refuse("the account is empty: all who are not known would be one account".to_owned()),
+            Some(_) if !self.has_account_layer() => refuse(format!(
+                "an account is named, but no layer of profile {:?} has a key per account; leave it out",
+                self.name
+            )),
+            _ => Ok(()),
         }
-        Err(Error::new(
-            ErrorKind::InvalidParameter,
-            format!("an account is named, but no layer of profile {:?} has a key per account; leave it out", self.name),
-        ))
     }
 
     fn layer_path(&self, name: &str) -> Result<KeyPath> {
