@@ -32,7 +32,8 @@ pub(crate) fn records(given: &Bound<'_, PyAny>, at: usize) -> PyResult<Vec<Recor
         return Ok(vec![record(Body::Text { prompt: None, text: text.to_str()?.to_owned() })]);
     }
     let Ok(fields) = given.cast::<PyDict>() else {
-        if given.extract::<i64>().is_ok() {
+        // A tensor of one id is a number too.
+        if given.extract::<i64>().is_ok() && given.try_iter().is_err() {
             return Err(InputError::new_err(format!(
                 "{name} is one number; a record is a list of token ids, so pass [ids]"
             )));

@@ -379,7 +379,7 @@ _Access = Literal["answers", "logprobs", "weights", "reading"]
 
 def plan_needs(
     *,
-    access: Sequence[_Access] | None = None,
+    access: _Access | Sequence[_Access] | None = None,
     share: Sequence[float] | None = None,
     profile: _Profile | None = None,
     alpha: float = 1e-6,
@@ -393,7 +393,7 @@ def plan_needs(
 def plan_shows(
     tokens: float,
     *,
-    access: Sequence[_Access] | None = None,
+    access: _Access | Sequence[_Access] | None = None,
     profile: _Profile | None = None,
     alpha: float = 1e-6,
     family: int = 1,

@@ -192,6 +192,12 @@ class Sampling(unittest.TestCase):
             pickle.dumps(sampler)
         self.assertNotIn(NODE[:16], repr(sampler))
 
+    def test_tensors_are_records(self):
+        detector = w.Detector(profile(), NODE)
+        ids = [5, 9, 17, 5]
+        for given in (torch.tensor(ids), torch.tensor(ids[:1])):
+            self.assertEqual(detector.detect([given]).to_dict(), detector.detect([given.tolist()]).to_dict())
+
     def test_half_precision_and_an_empty_batch(self):
         batch = logits(3, 2).bfloat16()
         tokens = Sampler(profile(), NODE, seeds=[1, 2]).sample(batch)

@@ -234,10 +234,11 @@ fn input_that_cannot_be_kept_is_named() {
     let input = line("good", "ada")
         + "not JSON\n{\"answer\": \"secret words\"}\n"
         + &line("good too", "ada").replace("epoch/1", "Epoch 1")
+        + &line("whose", "")
         + &line("last", "ada");
     let run = append(&folder, &input).expect(2);
     assert_eq!(run.json().len(), 2);
-    for says in ["line 2:", "line 3:", "line 4: \"key\" is not a key path"] {
+    for says in ["line 2:", "line 3:", "line 4: \"key\" is not a key path", "line 5: \"account\" is empty"] {
         assert!(run.stderr.contains(says), "{}", run.stderr);
     }
     assert!(!run.stderr.contains("secret words"));

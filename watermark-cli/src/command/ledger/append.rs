@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use serde_json::json;
 use watermark_cli::files::read_key;
@@ -92,6 +92,7 @@ fn served(line: &[u8]) -> Result<Served> {
     let line: Line = serde_json::from_slice(line).map_err(|error| {
         anyhow!("expected one object with the strings \"answer\", \"account\" and \"key\" (column {})", error.column())
     })?;
+    ensure!(!line.account.is_empty(), "\"account\" is empty: all who are not known would be one account");
     let key: KeyPath = line.key.parse().map_err(|_| anyhow!("\"key\" is not a key path"))?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let time_ms = u64::try_from(since.as_millis())?;
