@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from ._engine import has_account_layer
 from ._lib import (
     ChaCha20V1,
     InputError,
@@ -179,7 +180,7 @@ class Sampler:
         if isinstance(accounts, str):
             raise ParameterError("accounts is one text; it must be a list with the account of each row")
         seeds = [operator.index(seed) for seed in seeds]
-        if accounts is not None and not any(layer.get("per") == "account" for layer in self._layers):
+        if accounts is not None and not has_account_layer(marker.profile):
             raise ParameterError("accounts are named, but no layer of the profile has a key per account; leave them out")
         rows = len(seeds)
         for name, given in (("accounts", accounts), ("marked", marked)):
