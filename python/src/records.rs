@@ -95,7 +95,7 @@ fn tokens_of(fields: &Bound<'_, PyDict>, name: &str) -> PyResult<Option<Body>> {
 }
 
 /// Token ids, or bytes of text, that are counted.
-fn size_of(record: &Record) -> usize {
+fn length(record: &Record) -> usize {
     match &record.body {
         Body::Text { text, .. } => text.len(),
         Body::Tokens { tokens, .. } => tokens.len(),
@@ -120,7 +120,7 @@ pub(crate) fn each_batch(given: &Bound<'_, PyAny>, mut take: impl FnMut(&[Record
     }
     for (at, item) in given.try_iter().map_err(|error| instead(given.py(), error, one))?.enumerate() {
         let mut of_item = records(&item?, at)?;
-        size += of_item.iter().map(size_of).sum::<usize>();
+        size += of_item.iter().map(length).sum::<usize>();
         batch.append(&mut of_item);
         if batch.len() >= BATCH || size >= BATCH_SIZE {
             size = 0;

@@ -7,9 +7,11 @@
     text = generate(model, tokenizer, prompt, sampler=mark)
 
 One sampler is one sequence: make a new one, or call `reset`, for the next prompt; `BatchGenerator.insert` takes one for each prompt
-(`samplers=[...]`). MLX-LM does not tell a sampler whose row it gets, so one that is shared or reused loses the mark without an error. It applies temperature and truncation itself, after MLX-LM's logits processors, and brings every row of
-log-probabilities to the host. What MLX-LM computes ahead of the tokens it yields changes nothing: every row is sampled once. A draft model
-is refused, because there tokens are sampled that are not emitted.
+(`samplers=[...]`). MLX-LM does not tell a sampler whose row it gets, so one that is shared or reused loses the mark without an error.
+
+It applies temperature and truncation itself, after MLX-LM's logits processors, and brings every row of log-probabilities to the host.
+What MLX-LM computes ahead of the tokens it yields changes nothing: every row is sampled once. A draft model is refused, because there
+tokens are sampled that are not emitted.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class WatermarkSampler:
                 f"log-probabilities are {list(logprobs.shape)}; one sampler is for one sequence, so give each prompt of a batch its own, "
                 "and use no draft model"
             )
-        check_vocab_size(self._marker, logprobs.shape[1])
+        if logprobs.shape[1] != self._session.vocab_size:
+            check_vocab_size(self._marker, logprobs.shape[1])
         token = self._session.sample(logprobs[0].astype(mx.float32))
         self._session.accept(token)
         return mx.array([token], dtype=mx.uint32)

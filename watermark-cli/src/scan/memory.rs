@@ -5,11 +5,10 @@ use rayon::prelude::*;
 use watermark_core::detect::{LayerDetector, Sums};
 
 use super::counts::Counts;
-use super::distinct::Consume;
 use super::finish::{Layers, keys_scored};
 use super::hits::{Hit, hits};
 use super::result::{Found, LayerResult, Summary, findings, text_tests};
-use super::score::{RESAMPLED_TOKENS, Scoring, fresh, texts};
+use super::score::{RESAMPLED_TOKENS, fresh, prepare, sums_under, texts};
 use super::tokenise::tokenise;
 use super::{Marks, check_alpha};
 use crate::read::{Record, Select};
@@ -24,9 +23,6 @@ pub struct Attributed {
     /// Why the first records that cannot be used cannot be: number of the record, counted from 1, and the reason.
     pub unusable: Vec<(u64, String)>,
 }
-
-/// Keys that one thread takes at a time.
-const KEYS_AT_A_TIME: usize = 16;
 
 /// Tests records under every key: the findings and texts of a [`super::scan`] of a file with these records.
 ///
@@ -60,15 +56,15 @@ pub fn attribute(
         collected.sort_unstable();
         let keep = counts.ids.get(inputs.slot).is_some_and(|ids| ids.tokens <= RESAMPLED_TOKENS);
         collected.dedup();
-        let of_keys = |detectors: &[LayerDetector]| -> Result<Vec<Sums>> {
-            let keys = detectors.iter().collect();
-            let made = Scoring { inputs, keys, excess: false, keep: false }.consume(&collected)?;
-            progress(detectors.len() as u64)?;
-            Ok(made.sums)
+        let prepared = prepare(inputs, &collected);
+        let under = |key: &LayerDetector| -> Result<Sums> {
+            let sums = sums_under(key, &prepared)?;
+            progress(1)?;
+            Ok(sums)
         };
-        let sums: Vec<Vec<Sums>> = layer.detectors.par_chunks(KEYS_AT_A_TIME).map(of_keys).collect::<Result<_>>()?;
+        let sums = layer.detectors.par_iter().map(under).collect::<Result<_>>()?;
         let fresh = if keep { fresh(inputs, &collected)? } else { Vec::new() };
-        results.push(LayerResult { positions, distinct: collected.len() as u64, sums: sums.concat(), fresh });
+        results.push(LayerResult { positions, distinct: collected.len() as u64, sums, fresh });
     }
     let findings = findings(profiles, keys, &results, alpha)?;
     let tested = layers.few(keys).unwrap_or_else(|| layers.detected(&findings));

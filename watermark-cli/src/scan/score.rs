@@ -110,19 +110,28 @@ pub(super) fn fresh(inputs: Inputs<'_>, kept: &[u128]) -> Result<Vec<f64>> {
     let mut digest = Sha256::new();
     packed.iter().for_each(|number| digest.update(number.to_le_bytes()));
     let seed = Resampling::seed(&[], &digest.finalize());
-    let unpack = |chunk: &[u128]| chunk.iter().map(|&number| inputs.packing.unpack(number)).collect();
-    let prepared: Vec<Prepared> = packed.chunks(CHUNK).map(|chunk| inputs.layer.prepare(unpack(chunk))).collect();
+    let prepared = prepare(inputs, kept);
     let keys: Vec<_> = fresh_keys(&seed, RESAMPLING_KEYS).collect();
     keys.into_par_iter()
         .map(|key| {
             let layer = inputs.layer.with_prf_key(&key)?;
-            let mut sums = Sums::default();
-            for prepared in &prepared {
-                sums.merge(&layer.sums(prepared)?);
-            }
-            Ok(layer.sums_log10_p(&sums)?)
+            Ok(layer.sums_log10_p(&sums_under(&layer, &prepared)?)?)
         })
         .collect()
+}
+
+/// Distinct inputs as they are scored under any key of their layer.
+pub(super) fn prepare(inputs: Inputs<'_>, distinct: &[u128]) -> Vec<Prepared> {
+    distinct.chunks(CHUNK).map(|chunk| inputs.prepare(chunk)).collect()
+}
+
+/// Sums of all prepared inputs under one key.
+pub(super) fn sums_under(key: &LayerDetector, prepared: &[Prepared]) -> Result<Sums> {
+    let mut sums = Sums::default();
+    for prepared in prepared {
+        sums.merge(&key.sums(prepared)?);
+    }
+    Ok(sums)
 }
 
 /// Where `log10_p` stands among those of fresh keys.
