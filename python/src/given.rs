@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use watermark_cli::files::{ProfileFile, read_key, read_profile};
 use watermark_cli::tokenizer::Tokenizer;
-use watermark_core::MAX_TOKEN_ID;
 use watermark_core::key::{KeyPath, NodeKey};
+use watermark_core::{MAX_TOKEN_ID, hex};
 use zeroize::Zeroizing;
 
 use crate::error::{InputError, KeyFileError, ParameterError, ProfileError, by_keyword, raise};
@@ -71,7 +71,7 @@ pub(crate) fn node_key(given: &Bound<'_, PyAny>) -> PyResult<NodeKey> {
     if let Ok(text) = given.cast::<PyString>() {
         let text = text.to_str()?;
         let mut secret = Zeroizing::new([0; 32]);
-        if base16ct::mixed::decode(text.as_bytes(), secret.as_mut_slice()).is_ok_and(|bytes| bytes.len() == 32) {
+        if hex::decode_any_case(text.as_bytes(), secret.as_mut_slice()).is_some() {
             return Ok(NodeKey::from_parts(KeyPath::root(), secret));
         }
         if is_no_path(Path::new(text)) {

@@ -137,7 +137,7 @@ fn main() {
     let vocab_size = info.vocab_size;
     let profile = serde_json::from_value::<serde_json::Value>(json!({
         "profile": "watermark-profile/1", "name": "bench", "path": "bench",
-        "tokenizer": {"sha256": watermark_cli::tokenizer::hex(&info.sha256), "vocab_size": vocab_size,
+        "tokenizer": {"sha256": watermark_core::hex::encode(&info.sha256), "vocab_size": vocab_size,
             "special_token_ids": info.special_token_ids},
         "layers": [{"name": "provenance", "scheme": "gumbel", "width": 4, "prf": "chacha20-v1"}],
         "repeats": "unmarked"

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, bail};
+use watermark_core::hex;
 
 use crate::files::{random, write_secret};
-use crate::tokenizer::hex;
 
 /// What `openssl` said about a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn verify(response: &Path, sha256: &str, authority: &Path) -> Result<TimeSta
 /// # Errors
 /// As [`verify`], and if no temporary file can be written.
 pub fn verify_bytes(response: &[u8], sha256: &str, authority: &Path) -> Result<TimeStamp> {
-    let name = format!("watermark-{}.tsr", hex(&*random::<16>()?));
+    let name = format!("watermark-{}.tsr", hex::encode(&*random::<16>()?));
     let path = std::env::temp_dir().join(name);
     write_secret(&path, response)?;
     let result = verify(&path, sha256, authority);

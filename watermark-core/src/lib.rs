@@ -34,6 +34,7 @@ pub mod detect;
 pub mod distill;
 #[cfg(feature = "evidence")]
 pub mod evidence;
+pub mod hex;
 pub mod key;
 pub mod mark;
 pub mod prf;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use watermark_core::evidence::bundle::{Checked, Stopping, VerdictWord, verify};
 use watermark_core::evidence::canonical::to_canonical;
+use watermark_core::hex;
 
 use crate::case::{Case, KINDS, other_key, signing_key};
 use crate::edit::edit;
@@ -102,7 +103,7 @@ fn sound_only_if_true(checked: &Checked, payload: &[u8]) {
     }
     if let Some(node) = &bundle.node {
         let shown = format!("{checked:?}");
-        let secret: String = node.secret().iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = hex::encode(node.secret());
         assert!(!shown.contains(&secret), "Debug shows the key");
     }
 }

@@ -15,6 +15,7 @@ use watermark_core::evidence::bundle::{
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments};
 use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse, merkle};
+use watermark_core::hex;
 use watermark_core::key::NodeKey;
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
@@ -78,9 +79,8 @@ impl Case {
         commitments.add(&other, Zeroizing::new([1; 32]), [0; 32]).unwrap();
         commitments.add(&node, Zeroizing::new(SALT), [0; 32]).unwrap();
         let opening = commitments.open(&node, &[0; 32]).unwrap();
-        let hex = |bytes: &[u8; 32]| Digest(*bytes).to_string();
-        let proof: Vec<String> = opening.inclusion().1.iter().map(hex).collect();
-        let leaf = json!({"commitment": hex(&node.commitment(&SALT)), "path": PATH, "profile_sha256": hex(&[0; 32])});
+        let proof: Vec<String> = opening.inclusion().1.iter().map(|hash| hex::encode(hash)).collect();
+        let leaf = json!({"commitment": hex::encode(&node.commitment(&SALT)), "path": PATH, "profile_sha256": hex::encode(&[0; 32])});
         let head: Value = {
             let head = commitments.head("2026-11-01T00:00:00Z").unwrap();
             assert_eq!(head.tree, KEY_COMMITMENTS);
@@ -91,35 +91,35 @@ impl Case {
         let prompts = Prompts::of(&texts).unwrap();
         let registration = json!({
             "registration": REGISTRATION_VERSION, "registered_at": "2026-11-02T00:00:00Z", "question": "Was it?",
-            "suspect": "suspect", "controls": [], "profile_sha256": hex(&[0; 32]), "layer": "d", "key_path": PATH,
-            "head_sha256": hex(&[0; 32]), "access": "answers", "weights": if none { "none" } else { "sqrt" },
+            "suspect": "suspect", "controls": [], "profile_sha256": hex::encode(&[0; 32]), "layer": "d", "key_path": PATH,
+            "head_sha256": hex::encode(&[0; 32]), "access": "answers", "weights": if none { "none" } else { "sqrt" },
             "stopping": if stopped { "e_process" } else { "fixed" }, "alpha": 1e-6, "resample": FRESH_KEYS,
-            "prompts": {"count": prompts.count, "root": prompts.root.to_string()}, "earlier": [hex(&[5; 32])],
+            "prompts": {"count": prompts.count, "root": prompts.root.to_string()}, "earlier": [hex::encode(&[5; 32])],
         });
         let signed = |type_: &str| -> Value {
             serde_json::from_slice(&dsse::sign(type_, b"{}", &signing_key()).unwrap()).unwrap()
         };
         let nothing = json!({
             "model": "suspect", "collection": "not independently witnessed", "collected": null, "stopped": false,
-            "records": {"count": 0, "root": hex(&[0; 32]), "sha256": hex(&[0; 32])}, "prompts_proof": [],
-            "prompts_root": hex(&[0; 32]), "n_empty": 0, "tokens": 0, "n_scored": 0, "n_duplicate": 0, "n_excluded": 0,
+            "records": {"count": 0, "root": hex::encode(&[0; 32]), "sha256": hex::encode(&[0; 32])}, "prompts_proof": [],
+            "prompts_root": hex::encode(&[0; 32]), "n_empty": 0, "tokens": 0, "n_scored": 0, "n_duplicate": 0, "n_excluded": 0,
             "n_short_context": 0, "classes": [], "score": "0", "statistic": "0", "weight": "0", "log10_p": 0.0,
             "log10_p_distinct": 0.0, "ln_e": 0.0,
         });
         let statement = json!({
             "_type": STATEMENT_VERSION, "predicateType": PREDICATE_TYPE,
-            "subject": [{"digest": {"sha256": hex(&[1; 32])}, "name": "suspect.jsonl"}],
+            "subject": [{"digest": {"sha256": hex::encode(&[1; 32])}, "name": "suspect.jsonl"}],
             "predicate": {
                 "kind": KIND, "signed_at": "2026-11-04T00:00:00Z", "software": "watermark test",
                 "null_hypothesis": NULL_HYPOTHESIS, "alternative_hypothesis": ALTERNATIVE_HYPOTHESIS,
                 "registration": signed(REGISTRATION_TYPE), "profile": "",
                 "key": {
                     "head": signed(HEAD_TYPE), "leaf": leaf, "index": 1, "proof": proof,
-                    "opening": {"node": hex(node.secret()), "salt": hex(&SALT)},
+                    "opening": {"node": hex::encode(node.secret()), "salt": hex::encode(&SALT)},
                 },
                 "rules": Rules::fixed(), "suspect": nothing, "controls": [],
-                "resampling": {"seed": hex(&[0; 32]), "keys": 0, "at_least": 0}, "family": Family::single(),
-                "earlier": [{"registration_sha256": hex(&[5; 32]), "evidence_sha256": null, "verdict": null}],
+                "resampling": {"seed": hex::encode(&[0; 32]), "keys": 0, "at_least": 0}, "family": Family::single(),
+                "earlier": [{"registration_sha256": hex::encode(&[5; 32]), "evidence_sha256": null, "verdict": null}],
                 "decided_by": "log10_p", "controls_agree": true, "resampling_agrees": true, "answers_present": true,
                 "smallest_effect": null, "verdict": "inconclusive", "time_stamps": {"head": null, "registration": null},
                 "does_not_show": DOES_NOT_SHOW, "alternatives": ALTERNATIVES,

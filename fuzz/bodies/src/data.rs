@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use watermark_cli::evidence::{Answers, Context, check};
 use watermark_cli::report::{Insight, Source, page};
-use watermark_cli::tokenizer::{Tokenizer, hex};
+use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::evidence::bundle::{self, EvidenceRecord, Stopping, parse_records, print_records};
+use watermark_core::hex;
 
 use crate::case::{Case, STOPPED, VOCAB_SIZE, other_key, records};
 use crate::folder::Folder;
@@ -35,7 +36,7 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
     let json = tokenizer_json();
     let tokenizer_path = folder.write("tokenizer.json", json.as_bytes());
     let tokenizer = Tokenizer::from_bytes(json.as_bytes(), "test").expect("a tokenizer");
-    Files { folder, tokenizer, tokenizer_path, tokenizer_sha256: hex(&Sha256::digest(json)) }
+    Files { folder, tokenizer, tokenizer_path, tokenizer_sha256: hex::encode(&Sha256::digest(json)) }
 });
 
 /// A byte for a token, and some pairs.
@@ -108,7 +109,7 @@ fn sealed(file: &[u8]) -> Vec<u8> {
     for line in String::from_utf8_lossy(file).lines() {
         let fields = line.strip_suffix('}').unwrap_or(line);
         let hashed = format!("{prev}{fields},\"prev\":\"{prev}\"}}");
-        let hash = hex(&Sha256::digest(hashed));
+        let hash = hex::encode(&Sha256::digest(hashed));
         text += &format!("{fields},\"prev\":\"{prev}\",\"sha256\":\"{hash}\"}}\n");
         prev = hash;
     }
@@ -146,7 +147,7 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     let day = "2026-11-03T00:00:00Z";
     case.statement["predicate"]["suspect"]["collected"] = json!({"first": day, "last": day});
     if let Some(answers) = answers {
-        case.statement["subject"][0]["digest"]["sha256"] = json!(hex(&Sha256::digest(file)));
+        case.statement["subject"][0]["digest"]["sha256"] = json!(hex::encode(&Sha256::digest(file)));
         let suspect = &mut case.statement["predicate"]["suspect"];
         suspect["collected"] = json!(answers.origin.collected);
         suspect["collection"] = json!(answers.origin.collection);

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use watermark_cli::generate::{Answer, Answering, answer, prompt_ids};
 use watermark_cli::school::{Lesson, teach};
-use watermark_cli::tokenizer::{Tokenizer, hex};
+use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, LayerDetector};
+use watermark_core::hex;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling};
 use watermark_core::profile::{Layer, Profile};
@@ -152,7 +153,7 @@ impl Lab {
         sampling: Sampling,
     ) -> Result<Data> {
         let questions = prompts::word_problems(seed, n);
-        let path = self.cache.join(format!("{}.jsonl", hex(&Sha256::digest(what)[..12])));
+        let path = self.cache.join(format!("{}.jsonl", hex::encode(&Sha256::digest(what)[..12])));
         if let Ok(text) = fs::read_to_string(&path) {
             let kept = text.lines().map(serde_json::from_str::<Kept>).collect::<Result<Vec<_>, _>>()?;
             let answers =
@@ -189,7 +190,7 @@ impl Lab {
         for (question, answer) in data.questions.iter().zip(&data.answers) {
             digest.update(format!("{question}\0{}\0", answer.text));
         }
-        let name = hex(&digest.finalize()[..12]);
+        let name = hex::encode(&digest.finalize()[..12]);
         let path = self.cache.join(format!("{name}.safetensors"));
         if let Ok(bytes) = fs::read(&path) {
             return Ok(Student { name, model: Model::from_safetensors(&bytes)? });

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use watermark_cli::files::read_bounded;
-use watermark_cli::tokenizer::hex;
+use watermark_core::hex;
 
 /// Larger files of accounts are refused.
 const MAX_FILE: u64 = 64 << 20;
@@ -40,6 +40,6 @@ impl Accounts {
 
     /// Whose token this is. Digests are compared, so the time it takes says nothing about other tokens.
     pub(crate) fn of(&self, token: &str) -> Option<&Account> {
-        self.0.get(&hex(&Sha256::digest(token)))
+        self.0.get(&hex::encode(&Sha256::digest(token)))
     }
 }

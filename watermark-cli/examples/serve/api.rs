@@ -181,7 +181,7 @@ async fn answer(shared: &Arc<Shared>, kind: Kind, headers: &HeaderMap, body: &st
     })?;
     let core = Arc::clone(&shared.cores).acquire_owned().await.map_err(|error| internal(&error.into()))?;
     drop(waiting);
-    let id = random::<12>().map(|bytes| watermark_cli::tokenizer::hex(&*bytes)).map_err(|error| internal(&error))?;
+    let id = random::<12>().map(|bytes| watermark_core::hex::encode(&*bytes)).map_err(|error| internal(&error))?;
     let frame = Frame { kind, id };
     let writer = Arc::clone(&shared.writer);
     if stream {

@@ -5,9 +5,10 @@ use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
 use watermark_cli::files::{read_key, read_profile, read_profile_text, write_new, write_secret};
-use watermark_cli::tokenizer::{Tokenizer, hex};
+use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::Detector;
 use watermark_core::evidence::beacon::under_beacon;
+use watermark_core::hex;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::{Layer, Profile};
 use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
@@ -266,7 +267,7 @@ impl Check {
             Detector::new(profile, &read_key(path)?, any_account).with_context(|| format!("key {}", path.display()))?;
         }
         let layers = profile.layers.iter().map(|layer| layer.name.as_str()).collect();
-        let sha256 = hex(&file.sha256);
+        let sha256 = hex::encode(&file.sha256);
         if self.json {
             let path = profile.path.as_str();
             print_json(&Checked { profile: &profile.name, path, profile_sha256: sha256, layers })?;

@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 use watermark_cli::evidence::LAX_ALPHA;
 use watermark_cli::files::{random, read_bounded, read_profile, write_new};
 use watermark_cli::read::read_prompts;
-use watermark_cli::tokenizer::hex;
 use watermark_core::evidence::bundle::{
     self, Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Shown, Stopping, Time, WeightRule,
 };
 use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::{TreeHead, timestamp};
+use watermark_core::hex;
 
 use super::key::SignerArgs;
 use super::{print, shown};
@@ -160,7 +160,7 @@ impl Args {
             registration.suspect,
             registration.controls.len(),
             self.out.display(),
-            hex(&digest),
+            hex::encode(&digest),
             request.display()
         ))?;
         Ok(ExitCode::SUCCESS)

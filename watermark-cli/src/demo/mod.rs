@@ -13,6 +13,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector};
 use watermark_core::distill::ModelSample;
+use watermark_core::hex;
 use watermark_core::key::{NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling};
 use watermark_core::profile::{Layer, Profile};
@@ -30,7 +31,7 @@ use crate::files::{new_folder, write_key, write_new};
 use crate::generate::{Answer, Answering, answer};
 use crate::report;
 use crate::school::{Lesson, teach};
-use crate::tokenizer::{Tokenizer, hex};
+use crate::tokenizer::Tokenizer;
 
 /// Level of every verdict of the demo.
 pub const ALPHA: f64 = 1e-6;
@@ -171,7 +172,7 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar, clock: &
     for (index, fresh) in (0..).zip(fresh_keys(&seed_of_fresh_keys, FRESH_KEYS)) {
         rows.push(Row::new("fresh_key", index, &student_sample.test(&layer.with_prf_key(&fresh)?)?));
     }
-    let outcome = Outcome::new(options, &profile_json, hex(&seed_of_fresh_keys), rows);
+    let outcome = Outcome::new(options, &profile_json, hex::encode(&seed_of_fresh_keys), rows);
     write_new(&file("result.json"), outcome.json()?.as_bytes())?;
     let student_curve = student_sample.evidence_curve(layer, 200)?;
     let control_curve = control_sample.evidence_curve(layer, 200)?;

@@ -3,10 +3,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Test, Verdict, decide};
 use watermark_core::distill::ModelFinding;
+use watermark_core::hex;
 
 use super::plot::{Curve, Strip, evidence_svg};
 use super::{ALPHA, Options};
-use crate::tokenizer::hex;
 
 /// One closed test: a subject's answers under one key.
 #[derive(Clone, Debug, Serialize)]
@@ -77,7 +77,7 @@ impl Outcome {
             weights: "isqrt(count << 32)",
             seed: options.seed,
             quick: options.quick,
-            profile_sha256: hex(&Sha256::digest(profile_json.as_bytes())),
+            profile_sha256: hex::encode(&Sha256::digest(profile_json.as_bytes())),
             fresh_keys_seed,
         }
     }

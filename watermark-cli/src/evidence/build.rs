@@ -11,6 +11,7 @@ use watermark_core::evidence::bundle::{
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::dsse::Envelope;
 use watermark_core::evidence::{TreeHead, merkle};
+use watermark_core::hex;
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
@@ -18,7 +19,7 @@ use super::cautions::cautions;
 use super::sample::{Answers, names_apart};
 use crate::detect::resample_under;
 use crate::signer::Signer;
-use crate::tokenizer::{Tokenizer, hex};
+use crate::tokenizer::Tokenizer;
 
 /// A signed head is some 700 bytes.
 const MAX_HEAD: usize = 1 << 14;
@@ -112,8 +113,10 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) -> Result
 
     let leaf = case.opening.leaf();
     let (index, proof) = case.opening.inclusion();
-    let disclosed =
-        || Disclosed { node: Zeroizing::new(hex(node.secret())), salt: Zeroizing::new(hex(case.opening.salt())) };
+    let disclosed = || Disclosed {
+        node: Zeroizing::new(hex::encode(node.secret())),
+        salt: Zeroizing::new(hex::encode(case.opening.salt())),
+    };
     let statement = Statement {
         type_: bundle::STATEMENT_VERSION.to_owned(),
         predicate_type: bundle::PREDICATE_TYPE.to_owned(),

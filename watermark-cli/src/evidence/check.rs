@@ -10,13 +10,14 @@ use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{
     self, Bundle, Checked, Code, Digest, EvidenceRecord, Fault, Origin, SampleEvidence, close,
 };
+use watermark_core::hex;
 
 use super::build::fresh_keys;
 use super::cautions::cautions;
 use super::sample::{Answers, file_sha256};
 use crate::files::read_bounded;
 use crate::timestamp::{self, TimeStamp};
-use crate::tokenizer::{Tokenizer, hex};
+use crate::tokenizer::Tokenizer;
 
 /// The largest bundle that is read; the core refuses larger ones too.
 pub const MAX_BUNDLE: u64 = 1 << 25;
@@ -134,7 +135,7 @@ fn stamps(bundle: &Bundle, context: &Context, report: &mut Report) -> Result<()>
             (Some(_), None) => report.not_checked.push(format!("the time stamp of the {of}: name its --authority")),
             (Some(stamp), Some(authority)) => {
                 let response = STANDARD.decode(stamp).unwrap_or_default();
-                match timestamp::verify_bytes(&response, &hex(&Sha256::digest(bytes)), authority)? {
+                match timestamp::verify_bytes(&response, &hex::encode(&Sha256::digest(bytes)), authority)? {
                     TimeStamp::Holds(time) => report.time_stamps[at] = Some(time),
                     TimeStamp::DoesNotHold(why) => report.fail(Code::TimeStamp, format!("the {of}: {why}")),
                 }

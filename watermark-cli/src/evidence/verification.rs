@@ -2,9 +2,9 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{Decimal, VerdictWord};
+use watermark_core::hex;
 
 use super::{Context, Report};
-use crate::tokenizer::hex;
 
 /// What `verify` says of a bundle: integrity, trust and result apart.
 #[derive(Debug, Serialize)]
@@ -101,7 +101,7 @@ impl<'a> Verification<'a> {
     pub fn new(report: &'a Report, bytes: &[u8], context: &Context) -> Self {
         let bundle = report.bundle.as_ref();
         Self {
-            evidence_sha256: hex(&Sha256::digest(bytes)),
+            evidence_sha256: hex::encode(&Sha256::digest(bytes)),
             integrity: report.integrity(),
             trust: report.trusted(context).map(|trusted| if trusted { "trusted" } else { "not_trusted" }),
             faults: report.faults.iter().map(|fault| Fault { code: fault.code.as_str(), what: &fault.what }).collect(),

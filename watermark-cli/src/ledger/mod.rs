@@ -15,10 +15,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use watermark_core::evidence::TreeHead;
 use watermark_core::evidence::ledger::{ANSWERS, Entry, LedgerKey};
 use watermark_core::evidence::merkle::{Frontier, Hash};
+use watermark_core::hex;
 use watermark_core::key::KeyPath;
 
 use crate::files::{read_bounded, replace};
-use crate::tokenizer::hex;
 pub use contents::{Contents, read_head};
 
 /// Requests written together at most, and waiting at most.
@@ -88,7 +88,7 @@ impl Ledger {
             bail!("{}: another process is writing to it", named());
         }
         if !folder.join(KEY).exists() && !folder.join(ENTRIES).exists() {
-            replace(&folder.join(KEY), hex(&key.fingerprint()).as_bytes())?;
+            replace(&folder.join(KEY), hex::encode(&key.fingerprint()).as_bytes())?;
         }
         check_key(folder, &key)?;
         let file = OpenOptions::new().create(true).append(true).open(folder.join(ENTRIES)).with_context(named)?;
@@ -164,7 +164,7 @@ pub fn check_key(folder: &Path, key: &LedgerKey) -> Result<()> {
     let kept = read_bounded(&path, MAX_FINGERPRINT).with_context(|| {
         format!("ledger {}: {KEY}, which tells its key, cannot be read; restore it", folder.display())
     })?;
-    if kept != hex(&key.fingerprint()).as_bytes() {
+    if kept != hex::encode(&key.fingerprint()).as_bytes() {
         bail!(
             "ledger {}: it is another key's; give the one that it was begun with ({KEY} tells which)",
             folder.display()

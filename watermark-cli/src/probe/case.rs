@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
+use watermark_core::hex;
 
 use super::ask::Retries;
 use super::budget::Budget;
@@ -21,7 +22,7 @@ use super::transcript::{Collection, Exchange, FORMAT, Header, Registered, prompt
 use crate::distill::{Access, Line, Options, Source, Tested, check_testable};
 use crate::files::{read_key, read_profile, replace};
 use crate::read::InputFormat;
-use crate::tokenizer::{Tokenizer, hex};
+use crate::tokenizer::Tokenizer;
 
 /// Every request and answer, hash-chained.
 pub const TRANSCRIPT: &str = "transcript.jsonl";
@@ -67,7 +68,7 @@ impl Wanted {
             vocab_size: file.profile.tokenizer.vocab_size,
             profile_sha256: file.sha256,
             path: file.profile.path.as_str().to_owned(),
-            account_sha256: account.map(|account| hex(&Sha256::digest(account))),
+            account_sha256: account.map(|account| hex::encode(&Sha256::digest(account))),
         };
         Ok((wanted, tokenizer))
     }
@@ -270,7 +271,7 @@ impl Case {
             round_size: request.round_size,
             collection: if self.wanted.is_some() { Collection::Provider } else { Collection::Replicate },
             test: self.wanted.as_ref().map(|wanted| Registered {
-                profile_sha256: hex(&wanted.profile_sha256),
+                profile_sha256: hex::encode(&wanted.profile_sha256),
                 layer: wanted.tested.layer.name().unwrap_or_default().to_owned(),
                 account_sha256: wanted.account_sha256.clone(),
                 path: wanted.path.clone(),
@@ -300,7 +301,7 @@ impl Case {
             prompt_tokens: counted.then_some(spent.prompt_tokens),
             completion_tokens: counted.then_some(spent.completion_tokens),
             cost: plan.budget.cost.map(|cost| cost.of(spent.prompt_tokens, spent.completion_tokens)),
-            profile_sha256: self.wanted.as_ref().map(|wanted| hex(&wanted.profile_sha256)),
+            profile_sha256: self.wanted.as_ref().map(|wanted| hex::encode(&wanted.profile_sha256)),
             prompts_sha256: plan.header.prompts_sha256.clone(),
             transcript_sha256: outcome.transcript_sha256.clone(),
             test,

@@ -2,8 +2,7 @@
 
 use anyhow::{Result, bail};
 use sha2::{Digest, Sha256};
-
-use crate::tokenizer::hex;
+use watermark_core::hex;
 
 /// `prev` of the first line.
 pub(super) const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -50,7 +49,7 @@ pub(super) fn open(line: &str, prev: &str) -> Result<(String, String)> {
 
 fn hash(fields: &str, prev: &str) -> String {
     let parts = [prev, fields, PREV, prev, END];
-    hex(&parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize())
+    hex::encode(&parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize())
 }
 
 #[cfg(test)]
@@ -64,7 +63,7 @@ mod tests {
     fn a_line_is_hashed_as_documented() {
         let (line, hash) = seal("{\"a\":1}", START);
         let without = format!("{{\"a\":1,\"prev\":\"{START}\"}}");
-        assert_eq!(hash, hex(&Sha256::digest(format!("{START}{without}"))));
+        assert_eq!(hash, hex::encode(&Sha256::digest(format!("{START}{without}"))));
         assert_eq!(line, format!("{{\"a\":1,\"prev\":\"{START}\",\"sha256\":\"{hash}\"}}"));
         assert_eq!(open(&line, START).unwrap(), ("{\"a\":1}".to_owned(), hash));
     }

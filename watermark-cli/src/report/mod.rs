@@ -21,10 +21,10 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value, escape_formatter};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use watermark_core::hex;
 
 use crate::evidence::{Context, MAX_BUNDLE, Report, check};
 use crate::files::{read_bounded, write_new};
-use crate::tokenizer::hex;
 use crate::visible::visible;
 use claims::Claims;
 pub use insight::Insight;
@@ -100,7 +100,7 @@ pub fn page(source: &Source<'_>) -> Result<String> {
         claims: bundle.map(|bundle| Claims::of(bundle, source)),
         source: Origin {
             name: source.name,
-            sha256: hex(&Sha256::digest(source.bytes)),
+            sha256: hex::encode(&Sha256::digest(source.bytes)),
             software: concat!("watermark ", env!("CARGO_PKG_VERSION")),
         },
     };

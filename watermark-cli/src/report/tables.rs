@@ -3,12 +3,12 @@ use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{
     Bundle, CollectedBy, DecidedBy, SampleEvidence, Stopping, VerdictWord, WeightRule,
 };
+use watermark_core::hex;
 
 use super::Insight;
 use super::draw::short;
 use super::number::grouped;
 use super::pictures::deciding;
-use crate::tokenizer::hex;
 
 /// Rows of one table; a bundle may hold more.
 const MOST_ROWS: usize = 500;
@@ -206,7 +206,7 @@ pub(super) fn layer(bundle: &Bundle) -> Table {
         ("Scheme", layer.scheme.name().to_owned()),
         ("Context width in tokens", layer.width.to_string()),
         ("PRF", "chacha20-v1".to_owned()),
-        ("Tokenizer SHA-256", hex(&info.sha256)),
+        ("Tokenizer SHA-256", hex::encode(&info.sha256)),
         ("vocab_size", grouped(info.vocab_size.into())),
     ];
     if let Scheme::Greenlist(scheme) = layer.scheme {
@@ -265,7 +265,7 @@ pub(super) fn digests(bundle: &Bundle) -> Table {
     let mut rows = vec![
         ("Profile".to_owned(), of.profile_sha256.to_string()),
         ("Signed head of the key commitments".to_owned(), of.head_sha256.to_string()),
-        (format!("Root of the {} key commitments", grouped(bundle.head.size)), hex(&bundle.head.root)),
+        (format!("Root of the {} key commitments", grouped(bundle.head.size)), hex::encode(&bundle.head.root)),
         (format!("Commitment to the key, at index {}", grouped(key.index)), key.leaf.commitment.to_string()),
         ("Root of the prompts".to_owned(), of.prompts.root.to_string()),
     ];

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use watermark_core::hex;
 
 use crate::files::read_bounded;
-use crate::tokenizer::hex;
 
 /// Written first; whoever finds another one here must not continue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +140,7 @@ impl Manifest {
     /// Identifies what the ids of a shard depend on, besides its input.
     pub(super) fn config(&self) -> Result<String> {
         let reading = Self { keys: None, part: None, list: None, inputs: Vec::new(), ..self.clone() };
-        Ok(hex(&Sha256::digest(serde_json::to_vec(&reading)?)))
+        Ok(hex::encode(&Sha256::digest(serde_json::to_vec(&reading)?)))
     }
 
     /// Why `self`, found in the folder, is not the run that is asked for.

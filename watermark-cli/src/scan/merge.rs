@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
+use watermark_core::hex;
 
 use super::finish::{Finishing, Layers};
 use super::folder::{self, Folder, InputFile, Manifest};
@@ -12,7 +13,6 @@ use super::reading::{Shards, unfinished};
 use super::shard::Shard;
 use super::{Marks, Outcome, Progress, in_pool};
 use crate::read::Select;
-use crate::tokenizer::hex;
 
 /// What is merged, and at what cost.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ pub fn merge(
         }
         let folder = Folder::open(&merging.out)?;
         let inputs: Vec<InputFile> = inputs.into_iter().map(|(input, ..)| input.clone()).collect();
-        let keys = Some(hex(marks.keys.fingerprint()));
+        let keys = Some(hex::encode(marks.keys.fingerprint()));
         folder.begin(&Manifest { keys, part: None, list: None, inputs: inputs.clone(), ..first.clone() })?;
         let finishing = Finishing {
             folder: &folder,

@@ -41,6 +41,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, bail};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
+use watermark_core::hex;
 
 use finish::{Finishing, Layers};
 use folder::{Folder, InputFile, Manifest};
@@ -57,7 +58,6 @@ use shard::Shard;
 pub use sources::{Mark, Source};
 
 use crate::read::{InputFormat, Select};
-use crate::tokenizer::hex;
 
 /// What is scanned, and at what cost.
 #[derive(Clone, Debug)]
@@ -182,7 +182,7 @@ pub fn scan(
             }
             Ok(ln_e.filter(|ln_e| ln_e.is_finite()))
         };
-        let keys = Some(hex(marks.keys.fingerprint()));
+        let keys = Some(hex::encode(marks.keys.fingerprint()));
         let (folder, manifest, shards) = read(options, marks.profiles, None, keys, &look, stop, progress)?;
         let Some(shards) = shards else { return Ok(Outcome::Stopped) };
         let walked = walked.into_inner().unwrap_or_default();
@@ -306,7 +306,7 @@ fn list(inputs: &[PathBuf]) -> Result<String> {
         digest.update(name);
         digest.update(size.to_le_bytes());
     }
-    Ok(format!("{} files, {}", files.len(), hex(&digest.finalize())))
+    Ok(format!("{} files, {}", files.len(), hex::encode(&digest.finalize())))
 }
 
 /// The shards that an earlier run finished; what is not intact is removed and done again.
@@ -361,7 +361,7 @@ fn input(path: &Path) -> Result<Input> {
                 Err(error) => return Err(error),
             }
         }
-        let sha256 = hex(&digest.finalize());
+        let sha256 = hex::encode(&digest.finalize());
         Ok(Input { path: path.to_owned(), file: InputFile { path: name.clone(), bytes, sha256 }, modified })
     };
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {

@@ -3,8 +3,7 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
-
-use crate::tokenizer::hex;
+use watermark_core::hex;
 
 /// 16-bit lanes, as many as give 128 bits of collision resistance and more (Lewi, Kim, Maykov, Weis: Securing update
 /// propagation with homomorphic hashing, 2019; the construction is `AdHash` of Bellare and Micciancio, 1997).
@@ -51,7 +50,7 @@ impl Multiset {
 
 impl Serialize for Multiset {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex(&self.bytes()))
+        serializer.serialize_str(&hex::encode(&self.bytes()))
     }
 }
 
@@ -63,12 +62,12 @@ impl<'de> Deserialize<'de> for Multiset {
 }
 
 fn parse(text: &str) -> Result<Multiset> {
+    let mut bytes = [0; 2 * LANES];
+    hex::decode_any_case(text.as_bytes(), &mut bytes)
+        .with_context(|| format!("not {LANES} numbers of four hexadecimal digits"))?;
     let mut lanes = Multiset::default();
-    if text.len() != 4 * LANES || !text.is_ascii() {
-        anyhow::bail!("not {LANES} numbers of four hexadecimal digits");
-    }
-    for (at, lane) in lanes.0.iter_mut().enumerate() {
-        *lane = u16::from_str_radix(&text[4 * at..4 * at + 4], 16).context("not hexadecimal")?.swap_bytes();
+    for (lane, bytes) in lanes.0.iter_mut().zip(bytes.as_chunks().0) {
+        *lane = u16::from_le_bytes(*bytes);
     }
     Ok(lanes)
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
+use watermark_core::hex;
 use watermark_core::profile::TokenizerInfo;
 
 use super::folder::Manifest;
 use crate::files::ProfileFile;
-use crate::tokenizer::{Tokenizer, hex};
+use crate::tokenizer::Tokenizer;
 
 /// Profiles, each with the tokenizer that makes its ids.
 pub struct Profiles {
@@ -78,8 +79,9 @@ impl Profiles {
         for slot in 0..this.slots() {
             let (digest, name) = this.of_slot(slot);
             let at = given.iter().position(|(sha256, _)| *sha256 == digest);
-            let at =
-                at.with_context(|| format!("the tokenizer of profile {name:?} is missing: SHA-256 {}", hex(&digest)))?;
+            let at = at.with_context(|| {
+                format!("the tokenizer of profile {name:?} is missing: SHA-256 {}", hex::encode(&digest))
+            })?;
             this.tokenizers.push(given.remove(at).1);
         }
         if let Some((_, tokenizer)) = given.first() {
@@ -194,8 +196,11 @@ impl Profiles {
 
     pub(super) fn identity(&self) -> Identity {
         Identity {
-            profiles: self.files.iter().map(|file| hex(&file.sha256)).collect(),
-            tokenizers: (0..self.slots()).filter(|_| self.of_text).map(|slot| hex(&self.of_slot(slot).0)).collect(),
+            profiles: self.files.iter().map(|file| hex::encode(&file.sha256)).collect(),
+            tokenizers: (0..self.slots())
+                .filter(|_| self.of_text)
+                .map(|slot| hex::encode(&self.of_slot(slot).0))
+                .collect(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 use watermark_core::detect::{Resampling, Sums, Test, Verdict, decide};
+use watermark_core::hex;
 
 use super::Keys;
 use super::counts::Counts;
@@ -13,7 +14,6 @@ use super::profiles::Profiles;
 use super::score::FALSE_DISCOVERY_RATE;
 use crate::detect::Effect;
 use crate::read::Select;
-use crate::tokenizer::hex;
 
 /// `result.json`. A function of the texts, profiles and keys: nothing in it depends on time, machine, threads, memory,
 /// shards, files or their order, so that a scan of a folder and a job of a cluster over the same texts give the same bytes.
@@ -290,7 +290,7 @@ impl Summary {
             totals: Totals {
                 unread_inputs,
                 records: counts.records,
-                records_digest: hex(&counts.read.digest()),
+                records_digest: hex::encode(&counts.read.digest()),
                 bad_records: counts.bad_records,
                 schemas: counts.schemas,
                 texts: counts.texts,

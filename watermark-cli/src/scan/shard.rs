@@ -14,13 +14,13 @@ use arrow_ipc::root_as_footer;
 use arrow_ipc::writer::FileWriter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use watermark_core::hex;
 
 use super::counts::{Counts, Skipped};
 use super::folder::write_whole;
 use super::table::Table;
 use crate::files::read_bounded;
 use crate::read::guard;
-use crate::tokenizer::hex;
 
 /// What a shard is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub(super) struct Header {
 impl Header {
     fn digest(&self, ids: &[u8]) -> Result<String> {
         let header = serde_json::to_vec(&Self { sha256: String::new(), ..self.clone() })?;
-        Ok(hex(&Sha256::new().chain_update(header).chain_update(ids).finalize()))
+        Ok(hex::encode(&Sha256::new().chain_update(header).chain_update(ids).finalize()))
     }
 }
 

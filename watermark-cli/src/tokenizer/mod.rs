@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
+use watermark_core::hex;
 use watermark_core::profile::TokenizerInfo;
 
 use self::fast::Fast;
@@ -116,8 +117,8 @@ impl Tokenizer {
                 "tokenizer {} has SHA-256 {}, but the profile was made for {}; token ids would not agree. \
                  Use the tokenizer that the deployment serves with",
                 self.name,
-                hex(&self.sha256),
-                hex(&expected.sha256)
+                hex::encode(&self.sha256),
+                hex::encode(&expected.sha256)
             );
         }
         Ok(())
@@ -206,10 +207,4 @@ impl Tokenizer {
             }
         }
     }
-}
-
-/// Lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

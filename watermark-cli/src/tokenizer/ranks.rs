@@ -10,11 +10,11 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hashbrown::HashMap;
+use watermark_core::hex;
 use watermark_core::profile::TokenizerInfo;
 
 use super::ByteRange;
 use super::fast::{GPT2, WordEncoder};
-use super::hex;
 use super::split::Split;
 
 /// Token ids are below 2^24 everywhere in this project.
@@ -94,7 +94,7 @@ impl Ranks {
 
     /// Reads a file with this digest.
     pub(super) fn open(bytes: &[u8], sha256: &[u8; 32]) -> Result<Self> {
-        let digest = hex(sha256);
+        let digest = hex::encode(sha256);
         let Some(known) = KNOWN.iter().find(|known| known.sha256 == digest) else {
             bail!(
                 "this rank file, SHA-256 {digest}, is none of those known ({}), and how it splits text is not in it; \

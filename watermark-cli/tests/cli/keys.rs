@@ -369,7 +369,7 @@ fn a_command_can_sign() {
     let Some(_) = openssl(&folder, "genpkey -algorithm ed25519 -out hsm.pem") else { return };
     openssl(&folder, "pkey -in hsm.pem -pubout -outform DER -out hsm.der").unwrap();
     let der = std::fs::read(folder.path("hsm.der")).unwrap();
-    let public: String = der[der.len() - 32..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let public = watermark_core::hex::encode(&der[der.len() - 32..]);
     script(&folder, "sign", "cat > message && openssl pkeyutl -sign -inkey hsm.pem -rawin -in message");
     folder.line("keygen --out k.json").expect(0);
     folder.line("profile new --out p.json").expect(0);

@@ -107,7 +107,7 @@ impl Search {
 /// A secret as it is, in hexadecimal, as a list of numbers, and itself and its hexadecimal in both alphabets of base64 at each of
 /// three alignments.
 fn forms_of(secret: &[u8]) -> Vec<Vec<u8>> {
-    let hex = secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = watermark_core::hex::encode(secret);
     let mut forms = vec![format!("{secret:?}").into_bytes()];
     for plain in [secret, hex.as_bytes(), hex.to_uppercase().as_bytes()] {
         forms.push(plain.to_vec());

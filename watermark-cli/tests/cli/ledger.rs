@@ -35,7 +35,7 @@ fn head(folder: &Folder) -> String {
 /// The leaf of a line, computed here.
 fn leaf(line: &str) -> String {
     let digest = Sha256::new().chain_update([0]).chain_update(line).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    watermark_core::hex::encode(&digest)
 }
 
 #[test]

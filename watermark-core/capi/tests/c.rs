@@ -169,7 +169,7 @@ fn errors_are_named_and_hold_no_key() {
     let mut per_account = profile();
     per_account.layers[0].per_account = true;
     std::fs::write(&account_path, per_account.print()).unwrap();
-    let digits: String = key().secret().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = watermark_core::hex::encode(key().secret());
     let arguments =
         [&profile_path, &key_path, &sealed_path, Path::new("pass phrase"), &account_path, Path::new(&digits)];
     if let Some(printed) = run("tests/c/errors.c", &arguments) {

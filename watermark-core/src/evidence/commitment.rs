@@ -12,9 +12,9 @@ use zeroize::Zeroizing;
 use super::canonical::{from_canonical, to_canonical};
 use super::head::TreeHead;
 use super::merkle::{self, Hash};
-use super::{hex, parse_hash};
+use super::parse_hash;
 use crate::key::{KeyPath, NodeKey};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// What the leaves of a tree of key commitments are called in its head.
 pub const KEY_COMMITMENTS: &str = "key-commitments";
@@ -63,9 +63,9 @@ impl KeyLeaf {
 
     fn json(&self) -> LeafJson {
         LeafJson {
-            commitment: hex(&self.commitment),
+            commitment: hex::encode(&self.commitment),
             path: self.path.as_str().to_owned(),
-            profile_sha256: hex(&self.profile_sha256),
+            profile_sha256: hex::encode(&self.profile_sha256),
         }
     }
 
@@ -172,7 +172,7 @@ impl KeyCommitments {
     pub fn print(&self) -> Result<Zeroizing<Vec<u8>>> {
         let leaves = self.leaves.iter().map(|(leaf, salt)| {
             let LeafJson { commitment, path, profile_sha256 } = leaf.json();
-            SaltedLeafJson { commitment, path, profile_sha256, salt: Zeroizing::new(hex(salt)) }
+            SaltedLeafJson { commitment, path, profile_sha256, salt: Zeroizing::new(hex::encode(salt.as_slice())) }
         });
         to_canonical(&OpeningsJson { leaves: leaves.collect(), openings: OPENINGS_VERSION.to_owned() })
             .map(Zeroizing::new)
@@ -279,12 +279,12 @@ impl KeyOpening {
     pub fn print(&self) -> Result<Zeroizing<Vec<u8>>> {
         to_canonical(&OpeningJson {
             index: self.index,
-            node: Zeroizing::new(hex(self.node.secret())),
+            node: Zeroizing::new(hex::encode(self.node.secret())),
             opening: OPENING_VERSION.to_owned(),
             path: self.node.path().as_str().to_owned(),
-            profile_sha256: hex(&self.profile_sha256),
-            proof: self.proof.iter().map(hex).collect(),
-            salt: Zeroizing::new(hex(&self.salt)),
+            profile_sha256: hex::encode(&self.profile_sha256),
+            proof: self.proof.iter().map(|hash| hex::encode(hash)).collect(),
+            salt: Zeroizing::new(hex::encode(self.salt.as_slice())),
             tree_size: self.size,
         })
         .map(Zeroizing::new)
@@ -359,9 +359,12 @@ mod tests {
     fn an_opening_holds_no_other_secret() {
         let all = committed();
         let text = String::from_utf8(all.open(&node(PATHS[1]), &[9; 32]).unwrap().print().unwrap().to_vec()).unwrap();
-        assert!(text.contains(&hex(node(PATHS[1]).secret())));
+        assert!(text.contains(&hex::encode(node(PATHS[1]).secret())));
         for (i, path) in PATHS.iter().enumerate().filter(|(i, _)| *i != 1) {
-            assert!(!text.contains(&hex(node(path).secret())) && !text.contains(&hex(&[i as u8; 32])), "{path}");
+            assert!(
+                !text.contains(&hex::encode(node(path).secret())) && !text.contains(&hex::encode(&[i as u8; 32])),
+                "{path}"
+            );
         }
         let debug = format!("{:?}", all.open(&node(PATHS[1]), &[9; 32]).unwrap());
         assert_eq!(debug, "KeyOpening { node: NodeKey { path: KeyPath(\"epoch/1/layer/a\"), .. }, .. }");

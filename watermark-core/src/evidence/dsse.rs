@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canonical::{from_canonical, to_canonical};
 use super::signing::{PublicKey, SigningKey};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// An envelope inside another file: its canonical bytes are those of the file that it was. Nothing is checked but the shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ pub fn envelope(payload_type: &str, payload: &[u8], signer: &PublicKey, signatur
         payload: Base64::encode_string(payload),
         payload_type: payload_type.to_owned(),
         signatures: [SignatureJson {
-            keyid: base16ct::lower::encode_string(&signer.keyid()),
+            keyid: hex::encode(&signer.keyid()),
             public_key: signer.to_hex(),
             sig: Base64::encode_string(signature),
         }],
@@ -100,7 +100,7 @@ pub fn verify(bytes: &[u8], payload_type: &str, limit: usize) -> Result<Verified
     let [signature] = &file.signatures;
     let signer =
         PublicKey::from_hex(&signature.public_key).map_err(|_| shape("\"public_key\" is not an Ed25519 key"))?;
-    if signature.keyid != base16ct::lower::encode_string(&signer.keyid()) {
+    if signature.keyid != hex::encode(&signer.keyid()) {
         return Err(shape("\"keyid\" is not the SHA-256 of \"public_key\""));
     }
     let payload = Base64::decode_vec(&file.payload).map_err(|_| shape("\"payload\" is not base64"))?;
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn fields_outside_the_signature_are_pinned() {
         let text = String::from_utf8(sign(TYPE, b"{}", &key()).unwrap()).unwrap();
-        let keyid = base16ct::lower::encode_string(&key().public_key().keyid());
+        let keyid = hex::encode(&key().public_key().keyid());
         let other = SigningKey::from_seed(&[8; 32]).public_key();
         for changed in [
             text.replace(&keyid, &"0".repeat(64)),

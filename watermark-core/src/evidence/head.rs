@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::canonical::{from_canonical, to_canonical};
 use super::dsse::{self, Verified};
 use super::merkle::Hash;
+use super::parse_hash;
 use super::signing::PublicKey;
-use super::{hex, parse_hash};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// Payload type of a signed head.
 pub const HEAD_TYPE: &str = "application/vnd.watermark.head+json";
@@ -50,7 +50,7 @@ impl TreeHead {
         check_time(&self.signed_at)?;
         to_canonical(&HeadJson {
             head: VERSION.to_owned(),
-            root: hex(&self.root),
+            root: hex::encode(&self.root),
             signed_at: self.signed_at.clone(),
             tree: self.tree.clone(),
             tree_size: self.size,

@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 use super::canonical::{from_canonical, to_canonical};
 use super::head::TreeHead;
 use super::merkle::{self, Hash};
-use super::{hex, parse_hash};
+use super::parse_hash;
 use crate::key::{KeyPath, NodeKey};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// What the leaves of a ledger are called in its heads.
 pub const ANSWERS: &str = "answers";
@@ -121,7 +121,7 @@ impl Entry {
     pub fn line(&self) -> String {
         // Digits, hexadecimal and path characters need no escapes, so this is the canonical form.
         let Self { index, answer, account, key, time_ms } = self;
-        let (account, answer) = (hex(account), hex(answer));
+        let (account, answer) = (hex::encode(account), hex::encode(answer));
         format!(
             "{{\"account\":\"{account}\",\"answer\":\"{answer}\",\"index\":{index},\"key\":\"{key}\",\"time_ms\":{time_ms}}}"
         )
@@ -143,8 +143,8 @@ impl Entry {
 
     fn json(&self) -> EntryJson {
         EntryJson {
-            account: hex(&self.account),
-            answer: hex(&self.answer),
+            account: hex::encode(&self.account),
+            answer: hex::encode(&self.answer),
             index: self.index,
             key: self.key.as_str().to_owned(),
             time_ms: self.time_ms,
@@ -230,11 +230,11 @@ impl AnswerProof {
     /// [`ErrorKind::NotCanonical`] for numbers beyond 2^53 - 1.
     pub fn print(&self) -> Result<Vec<u8>> {
         to_canonical(&AnswerProofJson {
-            account_salt: self.account_salt.as_ref().map(hex),
+            account_salt: self.account_salt.as_ref().map(|salt| hex::encode(salt)),
             entry: self.entry.json(),
-            path: self.path.iter().map(hex).collect(),
+            path: self.path.iter().map(|hash| hex::encode(hash)).collect(),
             proof: PROOF_VERSION.to_owned(),
-            salt: hex(&self.salt),
+            salt: hex::encode(&self.salt),
             tree_size: self.size,
         })
     }
@@ -309,7 +309,7 @@ impl ConsistencyProof {
             consistency: CONSISTENCY_VERSION.to_owned(),
             new_size: self.new_size,
             old_size: self.old_size,
-            path: self.path.iter().map(hex).collect(),
+            path: self.path.iter().map(|hash| hex::encode(hash)).collect(),
         })
     }
 

@@ -17,17 +17,15 @@ pub mod timestamp;
 pub use head::{HEAD_TYPE, TreeHead};
 pub use signing::{PublicKey, SigningKey};
 
-use crate::{Error, ErrorKind, Result};
-
-fn hex(bytes: &[u8; 32]) -> String {
-    base16ct::lower::encode_string(bytes)
-}
+use crate::{Error, ErrorKind, Result, hex};
 
 /// 64 lower-case hexadecimal digits; the message names the field and repeats nothing of it.
 fn parse_hash(text: &str, field: &str) -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
-    match base16ct::lower::decode(text, &mut bytes) {
-        Ok(decoded) if decoded.len() == 32 => Ok(bytes),
-        _ => Err(Error::new(ErrorKind::InvalidEvidence, format!("{field:?} is not 64 lower-case hexadecimal digits"))),
+    match hex::decode(text.as_bytes(), &mut bytes) {
+        Some(()) => Ok(bytes),
+        None => {
+            Err(Error::new(ErrorKind::InvalidEvidence, format!("{field:?} is not 64 lower-case hexadecimal digits")))
+        }
     }
 }

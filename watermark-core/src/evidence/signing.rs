@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::merkle::Hash;
 use crate::key::sealed::{Sealed, is_version};
 use crate::key::{KeyPath, SEALING_ENTROPY};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// The version string of a plain signing key file, and of one behind a passphrase.
 const VERSION: &str = "watermark-signing-key/1";
@@ -25,21 +25,18 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] if it is not a point of the curve in this form.
-    pub fn from_hex(hex: &str) -> Result<Self> {
+    pub fn from_hex(digits: &str) -> Result<Self> {
         let invalid =
             || Error::new(ErrorKind::InvalidParameter, "a public key is 64 hexadecimal digits of an Ed25519 point");
         let mut bytes = [0; 32];
-        let decoded = base16ct::lower::decode(hex, &mut bytes).map_err(|_| invalid())?;
-        if decoded.len() != 32 {
-            return Err(invalid());
-        }
+        hex::decode(digits.as_bytes(), &mut bytes).ok_or_else(invalid)?;
         VerifyingKey::from_bytes(&bytes).map(Self).map_err(|_| invalid())
     }
 
     /// What [`PublicKey::from_hex`] reads.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        base16ct::lower::encode_string(self.0.as_bytes())
+        hex::encode(self.0.as_bytes())
     }
 
     /// SHA-256 of the 32 raw bytes: the name of the key in envelopes.
@@ -97,10 +94,10 @@ impl SigningKey {
     /// The text of a key file: `{"key": "watermark-signing-key/1", "seed": "<64 hex>"}`.
     #[must_use]
     pub fn print(&self) -> Zeroizing<String> {
-        let hex = Zeroizing::new(base16ct::lower::encode_string(self.0.as_bytes()));
+        let digits = Zeroizing::new(hex::encode(self.0.as_bytes()));
         // A string that grows would leave copies.
         let mut json = Zeroizing::new(String::with_capacity(160));
-        for part in ["{\"key\": \"", VERSION, "\", \"seed\": \"", &hex, "\"}\n"] {
+        for part in ["{\"key\": \"", VERSION, "\", \"seed\": \"", &digits, "\"}\n"] {
             json.push_str(part);
         }
         json
@@ -140,8 +137,8 @@ impl SigningKey {
         }
         let file: FileJson = serde_json::from_str(json).map_err(|_| invalid())?;
         let mut seed = Zeroizing::new([0; 32]);
-        let length = base16ct::lower::decode(file.seed.as_bytes(), seed.as_mut_slice()).map(<[u8]>::len);
-        if file.key != VERSION || length != Ok(32) {
+        let decoded = hex::decode(file.seed.as_bytes(), seed.as_mut_slice());
+        if file.key != VERSION || decoded.is_none() {
             return Err(invalid());
         }
         Ok(Self::from_seed(&seed))
@@ -168,21 +165,22 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn bytes(hex: &str) -> Vec<u8> {
-        base16ct::lower::decode_vec(hex).unwrap()
+    fn bytes<const N: usize>(digits: &str) -> [u8; N] {
+        let mut bytes = [0; N];
+        hex::decode(digits.as_bytes(), &mut bytes).unwrap();
+        bytes
     }
 
     /// RFC 8032, 7.1, test 2.
     #[test]
     fn vector_of_the_rfc() {
-        let seed = bytes("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
-        let key = SigningKey::from_seed(&seed.try_into().unwrap());
+        let key = SigningKey::from_seed(&bytes("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"));
         assert_eq!(key.public_key().to_hex(), "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
         let signature = bytes(
             "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
              085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
         );
-        assert_eq!(key.sign(&[0x72]).to_vec(), signature);
+        assert_eq!(key.sign(&[0x72]), signature);
         key.public_key().verify(&[0x72], &key.sign(&[0x72])).unwrap();
         let error = key.public_key().verify(&[0x73], &key.sign(&[0x72])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidSignature);

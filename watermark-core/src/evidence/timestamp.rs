@@ -21,6 +21,7 @@ pub fn request(sha256: &Hash, nonce: [u8; 8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
 
     /// `openssl ts -query -digest 0101…01 -sha256 -cert` gives these bytes but for the nonce (OpenSSL 3.0.19).
     #[test]
@@ -32,6 +33,6 @@ mod tests {
             "01".repeat(32),
             "7f02030405060708"
         );
-        assert_eq!(base16ct::lower::encode_string(&der), expected);
+        assert_eq!(hex::encode(&der), expected);
     }
 }

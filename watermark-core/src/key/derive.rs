@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::KeyPath;
-use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
+use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result, hex};
 
 // Every label of the key schedule; no other place in the code spells one out.
 const LABEL_ROOT: &[u8] = b"watermark-key-v1";
@@ -128,11 +128,11 @@ impl PrfKey {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for anything else; the message does not repeat the text.
-    pub fn from_hex(hex: &str) -> Result<Self> {
+    pub fn from_hex(digits: &str) -> Result<Self> {
         let mut bytes = Zeroizing::new([0; 32]);
-        match base16ct::mixed::decode(hex.as_bytes(), bytes.as_mut_slice()) {
-            Ok(decoded) if decoded.len() == 32 => Ok(Self(bytes)),
-            _ => Err(Error::new(ErrorKind::InvalidParameter, "a PRF key is 64 hexadecimal digits")),
+        match hex::decode_any_case(digits.as_bytes(), bytes.as_mut_slice()) {
+            Some(()) => Ok(Self(bytes)),
+            None => Err(Error::new(ErrorKind::InvalidParameter, "a PRF key is 64 hexadecimal digits")),
         }
     }
 

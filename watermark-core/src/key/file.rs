@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::NodeKey;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// The version string of the key file format.
 pub const KEY_FILE_VERSION: &str = "watermark-key/1";
@@ -43,21 +43,27 @@ pub fn parse_key_file(json: &str) -> Result<NodeKey> {
     }
     let path = file.path.parse().map_err(|_| invalid("\"path\" is not a key path".to_owned()))?;
     let mut secret = Zeroizing::new([0; 32]);
-    match base16ct::mixed::decode(file.node.as_bytes(), secret.as_mut_slice()) {
-        Ok(decoded) if decoded.len() == 32 => Ok(NodeKey::from_parts(path, secret)),
-        _ => Err(invalid("\"node\" is not 64 hexadecimal digits".to_owned())),
+    match hex::decode_any_case(file.node.as_bytes(), secret.as_mut_slice()) {
+        Some(()) => Ok(NodeKey::from_parts(path, secret)),
+        None => Err(invalid("\"node\" is not 64 hexadecimal digits".to_owned())),
     }
 }
 
 /// Writes what [`parse_key_file`] reads, with a final newline.
 #[must_use]
 pub fn print_key_file(node: &NodeKey) -> Zeroizing<String> {
-    let hex = Zeroizing::new(base16ct::lower::encode_string(node.secret()));
+    let digits = Zeroizing::new(hex::encode(node.secret()));
     // Both strings are of a restricted alphabet, so no JSON escape can be needed; a serializer, or a string that grows, would leave copies.
     let mut json = Zeroizing::new(String::with_capacity(128 + node.path().as_str().len()));
-    for part in
-        ["{\"key\": \"", KEY_FILE_VERSION, "\", \"path\": \"", node.path().as_str(), "\", \"node\": \"", &hex, "\"}\n"]
-    {
+    for part in [
+        "{\"key\": \"",
+        KEY_FILE_VERSION,
+        "\", \"path\": \"",
+        node.path().as_str(),
+        "\", \"node\": \"",
+        &digits,
+        "\"}\n",
+    ] {
         json.push_str(part);
     }
     json

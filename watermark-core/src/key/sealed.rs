@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{KeyPath, NodeKey};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// The version string of a key file behind a passphrase.
 pub const SEALED_KEY_FILE_VERSION: &str = "watermark-key/2";
@@ -134,10 +134,12 @@ impl Sealed {
         }
         let path = file.path.parse().map_err(|_| invalid("\"path\" is not a key path"))?;
         let mut sealed = [0; 32 + TAG];
-        decode(&file.sealed, &mut sealed).ok_or_else(|| invalid("\"sealed\" is not 96 hexadecimal digits"))?;
+        hex::decode(file.sealed.as_bytes(), &mut sealed)
+            .ok_or_else(|| invalid("\"sealed\" is not 96 hexadecimal digits"))?;
         let (mut salt, mut nonce, mut ciphertext, mut tag) = ([0; SALT], [0; NONCE], [0; 32], [0; TAG]);
-        decode(&file.salt, &mut salt).ok_or_else(|| invalid("\"salt\" is not 32 hexadecimal digits"))?;
-        decode(&file.nonce, &mut nonce).ok_or_else(|| invalid("\"nonce\" is not 48 hexadecimal digits"))?;
+        hex::decode(file.salt.as_bytes(), &mut salt).ok_or_else(|| invalid("\"salt\" is not 32 hexadecimal digits"))?;
+        hex::decode(file.nonce.as_bytes(), &mut nonce)
+            .ok_or_else(|| invalid("\"nonce\" is not 48 hexadecimal digits"))?;
         ciphertext.copy_from_slice(&sealed[..32]);
         tag.copy_from_slice(&sealed[32..]);
         Ok(Self { version, path, cost, salt, nonce, ciphertext, tag })
@@ -153,10 +155,10 @@ impl Sealed {
             memory_kib,
             passes,
             lanes,
-            salt: base16ct::lower::encode_string(&self.salt),
+            salt: hex::encode(&self.salt),
             cipher: Cipher::XChaCha20Poly1305,
-            nonce: base16ct::lower::encode_string(&self.nonce),
-            sealed: base16ct::lower::encode_string(&[&self.ciphertext[..], &self.tag].concat()),
+            nonce: hex::encode(&self.nonce),
+            sealed: hex::encode(&[&self.ciphertext[..], &self.tag].concat()),
         };
         let json = serde_json::to_string(&file);
         json.map(|json| json + "\n").map_err(|error| Error::new(ErrorKind::InvalidKeyFile, error.to_string()))
@@ -242,11 +244,6 @@ pub(crate) fn is_version(json: &str, version: &str) -> bool {
         key: Zeroizing<String>,
     }
     json.len() <= MAX_SEALED_FILE && serde_json::from_str::<Head>(json).is_ok_and(|head| *head.key == version)
-}
-
-fn decode(hex: &str, into: &mut [u8]) -> Option<()> {
-    let length = into.len();
-    base16ct::lower::decode(hex, into).ok().filter(|decoded| decoded.len() == length).map(|_| ())
 }
 
 #[cfg(test)]

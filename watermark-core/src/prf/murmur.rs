@@ -2,7 +2,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 /// The PRF of SGLang's Gumbel watermark: MurmurHash3-x86-32, seed 0, over 32-bit words.
 ///
@@ -24,13 +24,13 @@ impl SglangMurmur {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for anything else; the message does not repeat the text.
-    pub fn from_hex(hex: &str) -> Result<Self> {
+    pub fn from_hex(key: &str) -> Result<Self> {
         let invalid = || Error::new(ErrorKind::InvalidParameter, "an SGLang key is 1 to 16 hexadecimal digits");
         let mut digits = Zeroizing::new([b'0'; 16]);
-        let start = digits.len().checked_sub(hex.len()).filter(|&start| start < 16).ok_or_else(invalid)?;
-        digits[start..].copy_from_slice(hex.as_bytes());
+        let start = digits.len().checked_sub(key.len()).filter(|&start| start < 16).ok_or_else(invalid)?;
+        digits[start..].copy_from_slice(key.as_bytes());
         let mut bytes = Zeroizing::new([0; 8]);
-        base16ct::mixed::decode(digits.as_slice(), bytes.as_mut_slice()).map_err(|_| invalid())?;
+        hex::decode_any_case(digits.as_slice(), bytes.as_mut_slice()).ok_or_else(invalid)?;
         Ok(Self::new(u64::from_be_bytes(*bytes)))
     }
 

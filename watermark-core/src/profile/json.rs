@@ -2,7 +2,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Layer, Profile, TokenizerInfo};
 use crate::scheme::{Engine, EngineOptions, EngineScore, Scheme, SchemeOptions};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 
 const VERSION: &str = "watermark-profile/1";
 /// A profile is a few hundred bytes, or more with many special tokens.
@@ -109,9 +109,7 @@ impl Profile {
         }
         let file: ProfileJson = serde_json::from_str(json).map_err(|error| invalid(place("profile", &error)))?;
         let mut sha256 = [0; 32];
-        base16ct::mixed::decode(file.tokenizer.sha256.as_bytes(), &mut sha256)
-            .ok()
-            .filter(|bytes| bytes.len() == 32)
+        hex::decode_any_case(file.tokenizer.sha256.as_bytes(), &mut sha256)
             .ok_or_else(|| invalid("tokenizer.sha256 is not 64 hexadecimal digits".to_owned()))?;
         let profile = Self {
             name: file.name,
@@ -136,7 +134,7 @@ impl Profile {
             name: self.name.clone(),
             path: self.path.to_string(),
             tokenizer: TokenizerJson {
-                sha256: base16ct::lower::encode_string(&self.tokenizer.sha256),
+                sha256: hex::encode(&self.tokenizer.sha256),
                 vocab_size: self.tokenizer.vocab_size,
                 special_token_ids: self.tokenizer.special_token_ids.clone(),
             },

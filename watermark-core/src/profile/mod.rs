@@ -5,7 +5,7 @@ mod json;
 
 use crate::key::{KeyPath, NodeKey, PrfKey};
 use crate::scheme::Scheme;
-use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result};
+use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result, hex};
 
 /// Profiles with more layers are refused; each costs a PRF pass per token.
 const MAX_LAYERS: usize = 16;
@@ -138,7 +138,7 @@ impl Profile {
                 )
             })?;
             let digest = <sha2::Sha256 as sha2::Digest>::digest(account.as_bytes());
-            path = path.join("account")?.join(&base16ct::lower::encode_string(&digest))?;
+            path = path.join("account")?.join(&hex::encode(&digest))?;
         }
         key.descend(&path)?.prf_key(layer.scheme.name(), layer.width)
     }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_cli::files::{read_bounded, read_private, read_profile};
 use watermark_cli::timestamp::{self, TimeStamp};
-use watermark_cli::tokenizer::hex;
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::{PublicKey, TreeHead};
+use watermark_core::hex;
 
 use super::super::{claim, print, print_json};
 
@@ -74,12 +74,12 @@ impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let named = || format!("head {}", self.head.display());
         let envelope = read_bounded(&self.head, MAX_FILE).with_context(named)?;
-        let mut found = Findings { head_sha256: hex(&Sha256::digest(&envelope)), ..Findings::default() };
+        let mut found = Findings { head_sha256: hex::encode(&Sha256::digest(&envelope)), ..Findings::default() };
         match TreeHead::verify(&envelope, KEY_COMMITMENTS) {
             Err(error) => found.fail("head", error.to_string()),
             Ok((head, signer)) => {
                 found.tree_size = Some(head.size);
-                found.root = Some(hex(&head.root));
+                found.root = Some(hex::encode(&head.root));
                 found.signed_at = Some(head.signed_at.clone());
                 self.trust(&signer, &mut found)?;
                 self.opening(&head, &mut found)?;
@@ -122,14 +122,14 @@ impl Args {
             return Ok(());
         }
         found.path = Some(leaf.path.as_str().to_owned());
-        found.profile_sha256 = Some(hex(&leaf.profile_sha256));
+        found.profile_sha256 = Some(hex::encode(&leaf.profile_sha256));
         if let Some(profile) = &self.profile {
             let sha256 = read_profile(profile)?.sha256;
             if sha256 != leaf.profile_sha256 {
                 let other = format!(
                     "{} has SHA-256 {}; the commitment is for another profile",
                     profile.display(),
-                    hex(&sha256)
+                    hex::encode(&sha256)
                 );
                 found.fail("profile", other);
             }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_cli::files::{ProfileFile, new_folder, random, read_key, read_profile, write_new, write_secret};
 use watermark_cli::signer::Signer;
-use watermark_cli::tokenizer::hex;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::evidence::{HEAD_TYPE, timestamp};
+use watermark_core::hex;
 use watermark_core::key::{KeyPath, NodeKey};
 
 use super::super::{print, print_json};
@@ -103,11 +103,11 @@ pub(super) fn commit(
     write_new(&out.join("head.json"), &envelope)?;
     write_new(&out.join("head.tsq"), &request)?;
     Ok(Commitment {
-        root: hex(&head.root),
+        root: hex::encode(&head.root),
         tree_size: head.size,
         signed_at,
         public_key: signer.public_key().to_hex(),
-        head_sha256: hex(&digest),
+        head_sha256: hex::encode(&digest),
     })
 }
 

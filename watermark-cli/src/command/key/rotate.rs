@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use watermark_cli::files::{ProfileFile, read_key, read_profile, write_key, write_new};
-use watermark_cli::tokenizer::hex;
+use watermark_core::hex;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::Profile;
 
@@ -72,7 +72,7 @@ impl Args {
         let from = old.path.as_str().to_owned();
         let text = Profile { path: self.path.clone(), ..old }.print();
         let file = ProfileFile::parse(&text)?;
-        let profile_sha256 = hex(&file.sha256);
+        let profile_sha256 = hex::encode(&file.sha256);
         let master = read_key(&self.key)?;
         let node = master.descend(&self.path)?;
         let passphrase = self.seal.passphrase()?;

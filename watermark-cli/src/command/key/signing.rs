@@ -6,8 +6,8 @@ use serde::Serialize;
 use watermark_cli::files::{random, read_signing_key, write_secret};
 use watermark_cli::passphrase;
 use watermark_cli::signer::Signer;
-use watermark_cli::tokenizer::hex;
 use watermark_core::evidence::{PublicKey, SigningKey};
+use watermark_core::hex;
 
 use super::super::{print, print_json};
 
@@ -51,7 +51,7 @@ impl Args {
         let output = Output {
             signing_key_file: self.out.display().to_string(),
             public_key: public_key.to_hex(),
-            keyid: hex(&public_key.keyid()),
+            keyid: hex::encode(&public_key.keyid()),
             sealed,
         };
         if self.json {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 use watermark_cli::files::read_key;
 use watermark_cli::ledger::{Ledger, Pending, Served};
-use watermark_cli::tokenizer::hex;
 use watermark_core::evidence::ledger::LedgerKey;
+use watermark_core::hex;
 use watermark_core::key::KeyPath;
 
 use super::super::say;
@@ -114,6 +114,6 @@ fn acknowledge(pending: &Receiver<Pending>) -> Result<()> {
             }
         };
         let receipt = next.wait()?;
-        writeln!(out, "{}", json!({"index": receipt.index, "leaf": hex(&receipt.leaf)}))?;
+        writeln!(out, "{}", json!({"index": receipt.index, "leaf": hex::encode(&receipt.leaf)}))?;
     }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_cli::files::{random, write_new};
 use watermark_cli::ledger::{Contents, head_path};
-use watermark_cli::tokenizer::hex;
 use watermark_core::evidence::{HEAD_TYPE, timestamp};
+use watermark_core::hex;
 
 use super::super::key::SignerArgs;
 use super::super::{print, print_json};
@@ -55,7 +55,7 @@ impl Args {
         let output = Output {
             head_file: path.display().to_string(),
             tree_size: head.size,
-            root: hex(&head.root),
+            root: hex::encode(&head.root),
             signed_at,
             public_key: signer.public_key().to_hex(),
         };

@@ -13,10 +13,10 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use watermark_core::hex;
 
 use super::client::FaultKind;
 use super::endpoint::Api;
-use crate::tokenizer::hex;
 
 pub use file::{Reader, Writer};
 
@@ -137,7 +137,7 @@ pub fn prompts_sha256(prompts: &[String]) -> String {
         hash.update(Value::from(prompt.as_str()).to_string());
         hash.update("\n");
     }
-    hex(&hash.finalize())
+    hex::encode(&hash.finalize())
 }
 
 /// Fields of a request that are settings of the run.

@@ -6,8 +6,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::head::check_time;
-use super::super::{hex, parse_hash};
-use crate::{Error, Result};
+use super::super::parse_hash;
+use crate::{Error, Result, hex};
 
 /// 32 bytes, 64 lower-case hexadecimal digits in JSON.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ pub struct Time(String);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::encode(&self.0))
     }
 }
 
