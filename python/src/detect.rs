@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use watermark_cli::detect::{Exclude, Options, Run, engine, report};
+use watermark_cli::ids::Vocabulary;
 use watermark_cli::read::Record;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
@@ -217,8 +218,12 @@ impl Detector {
 }
 
 impl Shared {
+    fn vocabulary(&self) -> Vocabulary<'_> {
+        Vocabulary { tokenizer: self.tokenizer.as_ref(), size: self.vocab_size }
+    }
+
     fn run(&self, options: Options) -> PyResult<Run<'_>> {
-        let run = Run::new(&self.layers, self.tokenizer.as_ref(), self.vocab_size, options);
+        let run = Run::new(&self.layers, self.vocabulary(), options);
         run.check().map_err(raise)?;
         Ok(run)
     }
@@ -308,13 +313,9 @@ impl Tally {
     fn add(&self, py: Python<'_>, tokens: &Bound<'_, PyAny>, prompt: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let tokens = given::token_ids(tokens, "tokens")?;
         let prompt = prompt.map(|prompt| given::token_ids(prompt, "prompt")).transpose()?.unwrap_or_default();
-        if let Some(vocab_size) = self.shared.vocab_size {
-            for (side, ids) in [("tokens", &tokens), ("prompt", &prompt)] {
-                if let Some(at) = ids.iter().position(|&id| id >= vocab_size) {
-                    let message = format!("{side}[{at}] is {}, not below vocab_size {vocab_size}", ids[at]);
-                    return Err(InputError::new_err(message));
-                }
-            }
+        let vocabulary = self.shared.vocabulary();
+        for (side, ids) in [("tokens", &tokens), ("prompt", &prompt)] {
+            vocabulary.check(side, ids).map_err(|error| InputError::new_err(error.to_string()))?;
         }
         let tallies = &mut *self.held()?;
         py.detach(|| {

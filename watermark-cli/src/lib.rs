@@ -11,6 +11,7 @@ pub mod evidence;
 pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;
+pub mod ids;
 pub mod ledger;
 pub mod passphrase;
 pub mod plan;

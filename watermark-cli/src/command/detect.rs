@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use watermark_cli::detect::{Exclude, Line, Options, Report, Run, SpanLine};
 use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::ids::Vocabulary;
 use watermark_cli::read::{self, InputFormat, Limits, Record};
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Weights};
@@ -144,7 +145,8 @@ impl Args {
             locate: self.locate,
             compare_peer: self.compare_peer && self.layer.is_engine(),
         };
-        let mut run = Run::new(&layers, tokenizer.as_ref(), vocab_size, options);
+        let vocabulary = Vocabulary { tokenizer: tokenizer.as_ref(), size: vocab_size };
+        let mut run = Run::new(&layers, vocabulary, options);
         run.check()?;
         let (bad, unread) = self.read_all(&mut run)?;
         let bar = progress("Scoring under fresh keys", run.fresh_keys());

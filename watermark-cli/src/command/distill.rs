@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use watermark_cli::distill::{Access, Line, Material, Options, Source, Tested, check_testable, judge};
 use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::ids::Vocabulary;
 use watermark_cli::read::InputFormat;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
@@ -139,8 +140,7 @@ impl Args {
             bail!("{} is named twice; a text counts once", path.display());
         }
         let source = Source {
-            tokenizer: &tokenizer,
-            vocab_size: info.vocab_size,
+            vocabulary: Vocabulary { tokenizer: Some(&tokenizer), size: Some(info.vocab_size) },
             input_format: self.input_format,
             complain: &complain,
         };

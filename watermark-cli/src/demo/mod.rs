@@ -29,6 +29,7 @@ use crate::distill::{Access, add_round, item_of_text};
 use crate::evidence::Context;
 use crate::files::{new_folder, write_key, write_new};
 use crate::generate::{Answer, Answering, answer};
+use crate::ids::Vocabulary;
 use crate::report;
 use crate::school::{Lesson, teach};
 use crate::tokenizer::Tokenizer;
@@ -220,7 +221,8 @@ fn sample(
     answers: &[Answer],
 ) -> Result<ModelSample> {
     let items = questions.iter().zip(answers);
-    let items = items.map(|(question, answer)| item_of_text(tokenizer, &prompts::prompt_text(question), &answer.text));
+    let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: None };
+    let items = items.map(|(question, answer)| item_of_text(vocabulary, &prompts::prompt_text(question), &answer.text));
     let mut sample = ModelSample::of_answers(layer);
     add_round(&mut sample, layer, Access::Answers, &items.collect::<Result<Vec<_>>>()?)?;
     Ok(sample)

@@ -16,8 +16,8 @@ pub use resample::{fresh_log10_p, resample, resample_under};
 use spans::Kept;
 pub use spans::SpanLine;
 
-use crate::read::{Body, Record};
-use crate::tokenizer::Tokenizer;
+use crate::ids::{Conversation, Ids, Vocabulary};
+use crate::read::Record;
 
 /// Which prompts exclude a pair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,16 +54,14 @@ const KEYS_FOR_A_VERDICT: u64 = watermark_core::detect::RESAMPLING_KEYS as u64;
 /// Counts records into one tally per layer, and into one per record and layer where asked.
 pub struct Run<'a> {
     layers: &'a [LayerDetector],
-    tokenizer: Option<&'a Tokenizer>,
-    vocab_size: Option<u32>,
+    vocabulary: Vocabulary<'a>,
     options: Options,
     pooled: Vec<Tally>,
     prompts: Vec<PairSet>,
     peers: Vec<Option<PeerTally>>,
     records: Vec<Counted>,
     kept: Vec<Kept>,
-    /// Prompt and tokens of the record before, for one that continues its conversation.
-    before: Vec<u32>,
+    conversation: Conversation,
 }
 
 /// A record's tallies until all prompts are known; after that its findings, and the tallies of those that could be detected.
@@ -73,33 +71,20 @@ struct Counted {
     findings: Vec<Finding>,
 }
 
-/// Ids of a record, and where each generated one stands in its text.
-struct Ids {
-    prompt: Vec<u32>,
-    tokens: Vec<u32>,
-    offsets: Option<Vec<(usize, usize)>>,
-}
-
 impl<'a> Run<'a> {
-    /// Starts with nothing counted. `tokenizer` is needed for text; ids at or above `vocab_size` are refused.
+    /// Starts with nothing counted.
     #[must_use]
-    pub fn new(
-        layers: &'a [LayerDetector],
-        tokenizer: Option<&'a Tokenizer>,
-        vocab_size: Option<u32>,
-        options: Options,
-    ) -> Self {
+    pub fn new(layers: &'a [LayerDetector], vocabulary: Vocabulary<'a>, options: Options) -> Self {
         Self {
             layers,
-            tokenizer,
-            vocab_size,
+            vocabulary,
             options,
             pooled: layers.iter().map(LayerDetector::tally).collect(),
             prompts: layers.iter().map(LayerDetector::pair_set).collect(),
             peers: layers.iter().map(|layer| layer.peer_tally().filter(|_| options.compare_peer)).collect(),
             records: Vec::new(),
             kept: Vec::new(),
-            before: Vec::new(),
+            conversation: Conversation::default(),
         }
     }
 
@@ -126,7 +111,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// If scoring fails, which no record can cause.
     pub fn add(&mut self, batch: &[Record]) -> Result<Vec<Result<()>>> {
-        let tokenised: Vec<Result<Ids>> = batch.par_iter().map(|record| self.ids(record)).collect();
+        let ids = |record: &Record| self.vocabulary.ids(&record.body, self.options.locate);
+        let tokenised: Vec<Result<Ids>> = batch.par_iter().map(ids).collect();
         let mut results = Vec::with_capacity(batch.len());
         for (record, ids) in batch.iter().zip(tokenised) {
             results.push(match ids {
@@ -135,7 +121,7 @@ impl<'a> Run<'a> {
                     Ok(())
                 }
                 Err(error) => {
-                    self.before.clear();
+                    self.conversation.lose();
                     Err(error)
                 }
             });
@@ -143,54 +129,26 @@ impl<'a> Run<'a> {
         Ok(results)
     }
 
-    fn ids(&self, record: &Record) -> Result<Ids> {
-        let ids = match &record.body {
-            Body::Tokens { prompt_tokens, tokens } => {
-                Ids { prompt: prompt_tokens.clone(), tokens: tokens.clone(), offsets: None }
-            }
-            Body::Text { prompt, text } => {
-                let tokenizer = self.tokenizer.context("text needs a tokenizer; give one with --tokenizer")?;
-                let prompt = tokenizer.encode(prompt.as_deref().unwrap_or(""))?;
-                if self.options.locate {
-                    let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
-                    Ids { prompt, tokens, offsets: Some(offsets) }
-                } else {
-                    Ids { prompt, tokens: tokenizer.encode(text)?, offsets: None }
-                }
-            }
-        };
-        if let Some(vocab_size) = self.vocab_size {
-            for (side, ids) in [("prompt_tokens", &ids.prompt), ("tokens", &ids.tokens)] {
-                if let Some(at) = ids.iter().position(|&id| id >= vocab_size) {
-                    bail!("{side}[{at}] is {}, not below vocab_size {vocab_size}", ids[at]);
-                }
-            }
-        }
-        Ok(ids)
-    }
-
     fn count(&mut self, record: &Record, ids: Ids) -> Result<()> {
         let Ids { prompt: asked, tokens, offsets } = ids;
-        let mut prompt = if record.continues { std::mem::take(&mut self.before) } else { Vec::new() };
-        prompt.extend(asked);
-        self.before.clone_from(&prompt);
-        self.before.extend(&tokens);
+        self.conversation.ask(record.continues, &asked);
+        let prompt = self.conversation.ids();
         let id = || record.id.clone().unwrap_or_else(|| record.location.to_string());
         for (layer, tally) in self.layers.iter().zip(&mut self.pooled) {
-            count_one(layer, tally, self.options.exclude, &prompt, &tokens)?;
+            count_one(layer, tally, self.options.exclude, prompt, &tokens)?;
         }
         for peer in self.peers.iter_mut().flatten() {
-            peer.add(&prompt, &tokens);
+            peer.add(prompt, &tokens);
         }
         if self.options.exclude == Exclude::Run {
             for (layer, prompts) in self.layers.iter().zip(&mut self.prompts) {
-                layer.add_prompt(prompts, &prompt)?;
+                layer.add_prompt(prompts, prompt)?;
             }
         }
         if self.options.per_record {
             let tallies = self.layers.iter().map(|layer| {
                 let mut tally = layer.tally();
-                count_one(layer, &mut tally, self.options.exclude, &prompt, &tokens)?;
+                count_one(layer, &mut tally, self.options.exclude, prompt, &tokens)?;
                 Ok(tally)
             });
             let tallies = tallies.map(|tally| tally.map(Some)).collect::<Result<_>>()?;
@@ -201,7 +159,9 @@ impl<'a> Run<'a> {
             }
             self.records.push(counted);
         }
-        if self.options.locate {
+        let prompt = self.options.locate.then(|| prompt.to_vec());
+        self.conversation.answer(&tokens);
+        if let Some(prompt) = prompt {
             self.kept.push(Kept { id: id(), prompt, tokens, offsets });
         }
         Ok(())

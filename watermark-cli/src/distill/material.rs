@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use watermark_core::detect::Choice;
 
 use super::{Access, transcript};
+use crate::ids::{Ids, Vocabulary};
 use crate::read::{self, BadRecord, Body, Choices, InputFormat, Limits, Predicted, ReadError};
-use crate::tokenizer::Tokenizer;
 
 /// Who collected what a model showed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,10 +65,8 @@ pub struct Item {
 
 /// How files are read.
 pub struct Source<'a> {
-    /// The mark's own tokenizer.
-    pub tokenizer: &'a Tokenizer,
-    /// Ids at or above it are refused.
-    pub vocab_size: u32,
+    /// The mark's own tokenizer, and its size.
+    pub vocabulary: Vocabulary<'a>,
     /// Layout of answers.
     pub input_format: InputFormat,
     /// Told of every record that could not be used.
@@ -124,12 +122,10 @@ fn answers(path: &Path, source: &Source<'_>) -> Result<Items> {
     let (records, bad) = readable(read::open(path, source.input_format, Limits::default())?, source)?;
     let items = records.par_iter().map(|record| {
         let item = || match &record.body {
-            Body::Tokens { prompt_tokens, tokens } => {
-                Ok(Item { prompt: prompt_tokens.clone(), tokens: tokens.clone(), ..Item::default() })
-            }
-            Body::Text { prompt, text } => item_of_text(source.tokenizer, prompt.as_deref().unwrap_or(""), text),
+            Body::Tokens { .. } => Ok(Item::from(source.vocabulary.ids(&record.body, false)?)),
+            Body::Text { prompt, text } => item_of_text(source.vocabulary, prompt.as_deref().unwrap_or(""), text),
         };
-        item().and_then(|item| item.check(source.vocab_size)).with_context(|| record.location.to_string())
+        item().with_context(|| record.location.to_string())
     });
     Ok(sort_out(items.collect(), bad, source))
 }
@@ -137,14 +133,15 @@ fn answers(path: &Path, source: &Source<'_>) -> Result<Items> {
 fn choices(path: &Path, access: Access, source: &Source<'_>) -> Result<Items> {
     let (records, bad) = readable(read::read_choices(path, Limits::default())?, source)?;
     let items = records.into_par_iter().map(|record| {
+        let vocabulary = source.vocabulary;
         let item = match record.choices {
             Choices::Tokens { prompt_tokens, tokens, choices } => {
                 let choices = choices.into_iter().map(Choice::from_log_probabilities).collect();
-                Ok(Item { prompt: prompt_tokens, tokens, choices, ..Item::default() })
+                vocabulary.accept(prompt_tokens, tokens).map(|ids| Item { choices, ..Item::from(ids) })
             }
-            Choices::Text { prompt, text, positions } => item_of_pieces(source, access, &prompt, &text, &positions),
+            Choices::Text { prompt, text, positions } => item_of_pieces(vocabulary, access, &prompt, &text, &positions),
         };
-        item.and_then(|item| item.check(source.vocab_size)).with_context(|| record.location.to_string())
+        item.and_then(|item| item.check_choices(vocabulary)).with_context(|| record.location.to_string())
     });
     Ok(sort_out(items.collect(), bad, source))
 }
@@ -182,24 +179,31 @@ fn sort_out(items: Vec<Result<Item>>, mut bad: u64, source: &Source<'_>) -> Item
 }
 
 impl Item {
-    fn check(self, vocab_size: u32) -> Result<Self> {
-        let chosen = self.choices.iter().flatten().map(|choice| choice.token);
-        match self.prompt.iter().chain(&self.tokens).copied().chain(chosen).find(|&id| id >= vocab_size) {
-            Some(id) => bail!("token id {id} is not below vocab_size {vocab_size}"),
-            None => Ok(self),
+    fn check_choices(self, vocabulary: Vocabulary<'_>) -> Result<Self> {
+        for (at, choice) in
+            self.choices.iter().enumerate().flat_map(|(at, row)| row.iter().map(move |choice| (at, choice)))
+        {
+            vocabulary.check_one(format_args!("choices[{at}] has token id"), choice.token)?;
         }
+        Ok(self)
+    }
+}
+
+impl From<Ids> for Item {
+    fn from(Ids { prompt, tokens, .. }: Ids) -> Self {
+        Self { prompt, tokens, ..Self::default() }
     }
 }
 
 /// An answer in text.
 ///
 /// # Errors
-/// If the tokenizer fails.
-pub(crate) fn item_of_text(tokenizer: &Tokenizer, prompt: &str, text: &str) -> Result<Item> {
-    let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
-    let quoted = quoted(prompt, text, &offsets);
+/// As [`Vocabulary::encode`].
+pub(crate) fn item_of_text(vocabulary: Vocabulary<'_>, prompt: &str, text: &str) -> Result<Item> {
+    let ids = vocabulary.encode(prompt, text, true)?;
+    let quoted = quoted(prompt, text, ids.offsets.as_deref().unwrap_or_default());
     let texts = Some((prompt.to_owned(), text.to_owned()));
-    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, quoted, choices: Vec::new(), texts })
+    Ok(Item { quoted, texts, ..Item::from(ids) })
 }
 
 /// Stretches of tokens of which every neighbouring two, as text, stand in the prompt. A quotation is cut differently at its edges
@@ -228,22 +232,23 @@ fn quoted(prompt: &str, text: &str, offsets: &[(usize, usize)]) -> Vec<Range<usi
 /// out has no weight, which keeps the null.
 ///
 /// # Errors
-/// If the tokenizer fails.
+/// As [`Vocabulary::encode`]; while reading, if a position has no prediction.
 pub(super) fn item_of_pieces(
-    source: &Source<'_>,
+    vocabulary: Vocabulary<'_>,
     access: Access,
     prompt: &str,
     text: &str,
     positions: &[Predicted],
 ) -> Result<Item> {
-    let tokenizer = source.tokenizer;
-    let (tokens, offsets) = tokenizer.encode_with_offsets(text)?;
+    let tokenizer = vocabulary.tokenizer()?;
+    let ids = vocabulary.encode(prompt, text, true)?;
+    let offsets = ids.offsets.as_deref().unwrap_or_default();
     let at: HashMap<usize, &Predicted> = positions.iter().map(|position| (position.at, position)).collect();
     let mut known: HashMap<&str, Option<u32>> = HashMap::new();
-    let mut choices = Vec::with_capacity(tokens.len());
+    let mut choices = Vec::with_capacity(offsets.len());
     let whole = access == Access::Reading;
     let mut end = 0;
-    for &(start, stop) in &offsets {
+    for &(start, stop) in offsets {
         let mut row = Vec::new();
         // Tokens that share a character have the same offsets; only the first of them begins at a cut.
         let position = at.get(&start).filter(|_| start == end);
@@ -264,6 +269,6 @@ pub(super) fn item_of_pieces(
         }
         choices.push(Choice::from_log_probabilities(row));
     }
-    let quoted = quoted(prompt, text, &offsets);
-    Ok(Item { prompt: tokenizer.encode(prompt)?, tokens, quoted, choices, texts: None })
+    let quoted = quoted(prompt, text, offsets);
+    Ok(Item { quoted, choices, ..Item::from(ids) })
 }

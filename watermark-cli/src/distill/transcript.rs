@@ -77,9 +77,9 @@ pub fn items(api: Api, exchanges: &[Exchange], access: Access, source: &Source<'
         let item = || -> Result<Item> {
             let answer = answer::parse(api, response)?;
             if access == Access::Answers {
-                item_of_text(source.tokenizer, &exchange.prompt, &answer.text)
+                item_of_text(source.vocabulary, &exchange.prompt, &answer.text)
             } else {
-                item_of_pieces(source, access, &exchange.prompt, &answer.text, &predicted(&answer))
+                item_of_pieces(source.vocabulary, access, &exchange.prompt, &answer.text, &predicted(&answer))
             }
         };
         items.push(item().with_context(|| format!("the answer to prompt {}", exchange.index))?);

@@ -9,6 +9,7 @@ use watermark_core::evidence::bundle::{
 };
 
 use crate::distill::{Access, Collection, Material, Source};
+use crate::ids::Vocabulary;
 use crate::read::InputFormat;
 use crate::tokenizer::Tokenizer;
 
@@ -38,7 +39,8 @@ impl Answers {
                 first.get_or_insert_with(|| format!("{error:#}"));
             }
         };
-        let source = Source { tokenizer, vocab_size, input_format: InputFormat::default(), complain: &complain };
+        let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: Some(vocab_size) };
+        let source = Source { vocabulary, input_format: InputFormat::default(), complain: &complain };
         let material = Material::read(&[path.to_owned()], Access::Answers, &source)?;
         if material.bad > 0 {
             let first = bad.into_inner().ok().flatten().unwrap_or_default();

@@ -21,6 +21,7 @@ use super::run::{End, Outcome, Plan, Progress, run};
 use super::transcript::{Collection, Exchange, FORMAT, Header, Registered, prompts_sha256};
 use crate::distill::{Access, Line, Options, Source, Tested, check_testable};
 use crate::files::{read_key, read_profile, replace};
+use crate::ids::Vocabulary;
 use crate::read::InputFormat;
 use crate::tokenizer::Tokenizer;
 
@@ -211,8 +212,8 @@ impl Case {
         let mut judge = self.wanted.as_ref().zip(self.tokenizer.as_ref()).map(|(wanted, tokenizer)| {
             let access = if self.request.logprobs.is_some() { Access::Logprobs } else { Access::Answers };
             let options = Options { access, alpha: self.request.alpha, resample: RESAMPLING_KEYS };
-            let (vocab_size, input_format) = (wanted.vocab_size, InputFormat::Auto);
-            let source = Source { tokenizer, vocab_size, input_format, complain };
+            let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: Some(wanted.vocab_size) };
+            let source = Source { vocabulary, input_format: InputFormat::Auto, complain };
             Judge::new(&wanted.tested, source, self.request.api, options)
         });
         prepare_folder(&self.out)?;

@@ -20,6 +20,7 @@ use watermark_core::detect::{LayerDetector, PackedPosition, Packing, Prepared};
 
 use super::shard::Shard;
 use super::table::{Origin, Table, Text};
+use crate::ids::Conversation;
 
 /// A keyed bijection on 128-bit numbers: odd multipliers and shifts, each of which can be undone.
 #[derive(Clone, Copy, Debug)]
@@ -94,25 +95,17 @@ pub(super) struct Inputs<'a> {
     pub(super) slot: usize,
 }
 
-/// What a conversation has shown so far.
+/// A conversation with the PRF inputs that its prompts exclude.
 #[derive(Default)]
 pub(super) struct Before {
-    ids: Vec<u32>,
-    /// How many of `ids` have gone into `prompts`.
+    conversation: Conversation,
+    /// How many of its ids have gone into `prompts`.
     asked: usize,
     prompts: MixedSet,
 }
 
 /// Texts longer than this are rare, and emptying a large table costs its size.
 const KEPT_TABLE: usize = 1 << 14;
-
-impl Before {
-    fn forget(&mut self) {
-        self.ids.clear();
-        self.asked = 0;
-        empty(&mut self.prompts);
-    }
-}
 
 fn empty(set: &mut MixedSet) {
     if set.capacity() > KEPT_TABLE {
@@ -164,12 +157,10 @@ impl Inputs<'_> {
 
     /// Hands out the PRF inputs of a text's positions that its prompts do not exclude, repetitions among them.
     fn collect(&self, text: Text<'_>, before: &mut Before, mut take: impl FnMut(u128)) -> Result<Positions> {
-        if !text.continues {
-            before.forget();
-        }
-        self.ask(before, text.prompt)?;
+        self.ask(before, text)?;
         let mut positions = Positions::default();
-        self.layer.packed_positions(self.packing, &before.ids, text.tokens, |position| match position {
+        let ids = before.conversation.ids();
+        self.layer.packed_positions(self.packing, ids, text.tokens, |position| match position {
             PackedPosition::ShortContext => positions.short_context += 1,
             PackedPosition::Excluded => positions.excluded += 1,
             PackedPosition::Input(packed) => {
@@ -183,14 +174,19 @@ impl Inputs<'_> {
             }
         })?;
         // Only a conversation looks back, and whether it goes on is not known yet.
-        before.ids.extend_from_slice(text.tokens);
+        before.conversation.answer(text.tokens);
         Ok(positions)
     }
 
-    /// Excludes the pairs of what came since the last prompt, and of `prompt`.
-    fn ask(&self, before: &mut Before, prompt: &[u32]) -> Result<()> {
-        before.ids.extend_from_slice(prompt);
-        let Before { ids, asked, prompts } = before;
+    /// Excludes the pairs of what came since the last prompt, and of the text's own.
+    fn ask(&self, before: &mut Before, text: Text<'_>) -> Result<()> {
+        let Before { conversation, asked, prompts } = before;
+        if !text.continues {
+            *asked = 0;
+            empty(prompts);
+        }
+        conversation.ask(text.continues, text.prompt);
+        let ids = conversation.ids();
         // Windows reach back over the seam.
         let seam = asked.saturating_sub(self.layer.width());
         self.layer.packed_prompt(self.packing, &ids[seam..], |packed| {

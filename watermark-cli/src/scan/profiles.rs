@@ -10,6 +10,7 @@ use watermark_core::profile::TokenizerInfo;
 
 use super::folder::Manifest;
 use crate::files::ProfileFile;
+use crate::ids::Vocabulary;
 use crate::tokenizer::Tokenizer;
 
 /// Profiles, each with the tokenizer that makes its ids.
@@ -186,12 +187,8 @@ impl Profiles {
         self.vocab_sizes.len()
     }
 
-    pub(super) fn tokenizers(&self) -> &[Tokenizer] {
-        &self.tokenizers
-    }
-
-    pub(super) fn vocab_size(&self, slot: usize) -> u32 {
-        self.vocab_sizes[slot]
+    pub(super) fn vocabulary(&self, slot: usize) -> Vocabulary<'_> {
+        Vocabulary { tokenizer: self.tokenizers.get(slot), size: Some(self.vocab_sizes[slot]) }
     }
 
     pub(super) fn identity(&self) -> Identity {

@@ -14,6 +14,8 @@ use arrow_array::{
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 
+use crate::ids::Ids;
+
 /// One generated text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Text<'a> {
@@ -115,10 +117,10 @@ impl Builder {
     }
 
     /// A text of the record, as the ids of every tokenizer: prompt and generated.
-    pub(super) fn text(&mut self, part: u32, continues: bool, ids: &[(Vec<u32>, Vec<u32>)]) -> Result<()> {
+    pub(super) fn text(&mut self, part: u32, continues: bool, ids: &[Ids]) -> Result<()> {
         self.part.push(i32::try_from(part).context("a record with more than 2^31 texts")?);
         self.continues.push(continues);
-        for (prompt, tokens) in ids {
+        for Ids { prompt, tokens, .. } in ids {
             self.prompts.push(prompt)?;
             self.tokens.push(tokens)?;
         }
@@ -292,8 +294,11 @@ mod tests {
             builder.record(Origin { record: *record, id: id.as_deref(), bytes: Some((1, 2)) }).unwrap();
             for (part, continues, prompt, tokens) in texts {
                 // The second tokenizer's ids are the other way round.
-                let reversed = (prompt.iter().rev().copied().collect(), tokens.iter().rev().copied().collect());
-                builder.text(*part, *continues, &[(prompt.clone(), tokens.clone()), reversed]).unwrap();
+                let ids = Ids { prompt: prompt.clone(), tokens: tokens.clone(), offsets: None };
+                let mut reversed = ids.clone();
+                reversed.prompt.reverse();
+                reversed.tokens.reverse();
+                builder.text(*part, *continues, &[ids, reversed]).unwrap();
             }
         }
         builder.finish().unwrap()

@@ -1,11 +1,12 @@
 //! From records to token ids.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use super::counts::{Counts, IdCounts, Skipped};
 use super::profiles::Profiles;
 use super::table::{Builder, Origin, Table};
+use crate::ids::{Conversation, Ids, changed};
 use crate::read::{BadRecord, Body, Record};
 
 /// Bad records that a shard keeps the places of.
@@ -13,9 +14,6 @@ const SAMPLES: usize = 100;
 
 /// Longest `id` that is kept, in characters.
 const MAX_ID: usize = 256;
-
-/// Ids of prompt and generated text.
-type Ids = (Vec<u32>, Vec<u32>);
 
 pub(super) fn count_bad(counts: &mut Counts, skipped: &mut Vec<Skipped>, bad: &BadRecord) {
     let kind = format!("{:?}", bad.kind());
@@ -40,10 +38,11 @@ pub(super) fn tokenise(
     counts.ids.resize(profiles.slots(), IdCounts::default());
     for texts in records.chunk_by(|_, next| next.location.part() > 1) {
         let mut element = Sha256::new_with_prefix(b"watermark-record/1\0");
-        let (mut begun, mut bad, mut after_bad) = (false, false, false);
+        let (mut begun, mut bad, mut conversation) = (false, false, Conversation::default());
         for record in texts {
             let Record { location, id, continues, body, issued, .. } = record;
-            let ids = match (0..profiles.slots()).map(|slot| ids(body, profiles, slot)).collect::<Result<Vec<Ids>>>() {
+            let ids = (0..profiles.slots()).map(|slot| profiles.vocabulary(slot).ids(body, false));
+            let ids = match ids.collect::<Result<Vec<Ids>>>() {
                 Ok(ids) => ids,
                 Err(problem) => {
                     // A record counts once, however many of its texts cannot be used.
@@ -51,7 +50,8 @@ pub(super) fn tokenise(
                         let reason = format!("{location}: {problem:#}");
                         skip(counts, skipped, location.line(), "NotTokenised".to_owned(), reason);
                     }
-                    (bad, after_bad) = (true, true);
+                    bad = true;
+                    conversation.lose();
                     continue;
                 }
             };
@@ -60,12 +60,10 @@ pub(super) fn tokenise(
                 builder.record(Origin { record: location.line(), id: id.as_deref(), bytes: location.bytes() })?;
                 begun = true;
             }
-            // What continues a text that was left out must not continue the conversation before it.
-            let continues = *continues && !after_bad;
-            after_bad = false;
+            let continues = conversation.continues(*continues);
             builder.text(location.part(), continues, &ids)?;
             counts.texts += 1;
-            for (of_slot, (prompt, tokens)) in counts.ids.iter_mut().zip(&ids) {
+            for (of_slot, Ids { prompt, tokens, .. }) in counts.ids.iter_mut().zip(&ids) {
                 of_slot.prompt_tokens += prompt.len() as u64;
                 of_slot.tokens += tokens.len() as u64;
                 if let Some(issued) = issued {
@@ -81,24 +79,6 @@ pub(super) fn tokenise(
     }
     skipped.sort_by_key(|skipped| skipped.record);
     builder.finish()
-}
-
-fn ids(body: &Body, profiles: &Profiles, slot: usize) -> Result<Ids> {
-    let (prompt, tokens) = match body {
-        Body::Tokens { prompt_tokens, tokens } => (prompt_tokens.clone(), tokens.clone()),
-        Body::Text { prompt, text } => {
-            let Some(tokenizer) = profiles.tokenizers().get(slot) else { bail!("text needs a tokenizer") };
-            let encode = |text: &str| if text.is_empty() { Ok(Vec::new()) } else { tokenizer.encode(text) };
-            (encode(prompt.as_deref().unwrap_or(""))?, encode(text)?)
-        }
-    };
-    let vocab_size = profiles.vocab_size(slot);
-    for (side, ids) in [("prompt_tokens", &prompt), ("tokens", &tokens)] {
-        if let Some(at) = ids.iter().position(|&id| id >= vocab_size) {
-            bail!("{side}[{at}] is {}, not below vocab_size {vocab_size}", ids[at]);
-        }
-    }
-    Ok((prompt, tokens))
 }
 
 /// What was read of a record, whatever the tokenizer.
@@ -118,49 +98,5 @@ fn identify(element: &mut Sha256, part: u32, continues: bool, body: &Body) {
             let bytes = |ids: &[u32]| ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>();
             sides(1, [&bytes(prompt_tokens), &bytes(tokens)]);
         }
-    }
-}
-
-/// How far apart the two sides of an alignment are looked for; a text that is tokenised otherwise is so for a word or two.
-const APART: usize = 32;
-
-/// How many of the issued ids came out otherwise: those without a partner where both sides are walked together, and the
-/// nearest two equal neighbours resume the walk after a difference.
-fn changed(issued: &[u32], made: &[u32]) -> u64 {
-    let (mut left, mut right, mut kept) = (0, 0, 0);
-    while left < issued.len() && right < made.len() {
-        if issued[left] == made[right] {
-            (left, right, kept) = (left + 1, right + 1, kept + 1);
-            continue;
-        }
-        let equal = |a: usize, b: usize| {
-            let (a, b) = (&issued[issued.len().min(left + a)..], &made[made.len().min(right + b)..]);
-            !a.is_empty() && a.first() == b.first() && a.get(1) == b.get(1)
-        };
-        let near = (1..=APART).find_map(|far| (0..=far).map(|a| (a, far - a)).find(|&(a, b)| equal(a, b)));
-        let Some((a, b)) = near else { break };
-        (left, right) = (left + a, right + b);
-    }
-    (issued.len() - kept) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::changed;
-
-    #[test]
-    fn issued_ids_that_came_out_otherwise() {
-        let issued: Vec<u32> = (0..100).collect();
-        assert_eq!(changed(&issued, &issued), 0);
-        assert_eq!(changed(&issued, &[]), 100);
-        // Two ids became one, and elsewhere one became two.
-        let mut made = issued.clone();
-        made.splice(10..12, [500]);
-        made.splice(50..51, [501, 502]);
-        assert_eq!(changed(&issued, &made), 3);
-        // The text was cut.
-        assert_eq!(changed(&issued, &made[..40]), 61);
-        let other: Vec<u32> = (1000..1100).collect();
-        assert_eq!(changed(&issued, &other), 100);
     }
 }
