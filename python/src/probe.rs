@@ -1,26 +1,23 @@
 //! Questions to a suspect's endpoint, as `watermark probe` asks them.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use anyhow::{Result, bail, ensure};
 use pyo3::prelude::*;
 use serde_json::{Map, Value, json};
 use watermark_cli::probe::budget::{Budget, CostLimit};
 use watermark_cli::probe::case::{Case, Ended, Limits, Request, Wanted};
-use watermark_cli::probe::endpoint::{Api, ApiToken, Endpoint};
+use watermark_cli::probe::endpoint::{ApiToken, Endpoint};
 use watermark_cli::probe::run::Progress;
 use watermark_cli::tokenizer::Tokenizer;
+use watermark_cli::transcript::Api;
 use zeroize::Zeroizing;
 
 use crate::error::raise;
 use crate::given;
 use crate::work::{Watch, interruptible};
 
-/// What comes back: result.json as text, and what was wrong with answers that could not be used.
-type Probed = (String, Vec<String>);
-
-/// Asks until the evidence decides or the budget ends. An interrupt stops it when the answers under way are finished, and the same
+/// Asks until the evidence decides or the budget ends, and gives result.json as text. An interrupt stops it when the answers under way are finished, and the same
 /// call goes on from there.
 #[pyfunction]
 #[pyo3(signature = (
@@ -60,7 +57,7 @@ fn probe_endpoint(
     max_retries: u32,
     futility: bool,
     progress: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Probed> {
+) -> PyResult<String> {
     let api_key = api_key.map(Zeroizing::new);
     for path in mark.iter().flat_map(|(profile, key)| [profile, key]) {
         given::key_path(path, "a probe")?;
@@ -111,12 +108,6 @@ fn probe_endpoint(
         Ok(Case { wanted, tokenizer, endpoint, token, prompts, out, request, limits })
     };
     let case = py.detach(make).map_err(raise)?;
-    let complaints = Mutex::new(Vec::new());
-    let complain = |error: &anyhow::Error| {
-        if let Ok(mut complaints) = complaints.lock() {
-            complaints.push(format!("{error:#}"));
-        }
-    };
     let in_all = case.prompts.len();
     let work = |watch: &Watch| {
         let mut told = |&Progress { answered, failed, requests, standing }: &Progress| {
@@ -125,17 +116,16 @@ fn probe_endpoint(
                 "answered": answered, "failed": failed, "prompts": in_all, "requests": requests, "ln_e": ln_e,
             }));
         };
-        case.run(&watch.stop, &complain, &mut told)
+        case.run(&watch.stop, &mut told)
     };
     let ended = interruptible(py, progress, work)?.map_err(raise)?;
-    let json = match ended {
-        Ended::Finished(result) => serde_json::to_string(&result).map_err(|error| raise(error.into()))?,
+    match ended {
+        Ended::Finished(result) => serde_json::to_string(&result).map_err(|error| raise(error.into())),
         Ended::Interrupted(answers) => {
             let message = format!("interrupted after {answers} answers; the same call goes on from there");
-            return Err(pyo3::exceptions::PyKeyboardInterrupt::new_err(message));
+            Err(pyo3::exceptions::PyKeyboardInterrupt::new_err(message))
         }
-    };
-    Ok((json, complaints.into_inner().unwrap_or_default()))
+    }
 }
 
 /// Adds the function to the module.

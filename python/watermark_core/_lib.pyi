@@ -432,7 +432,7 @@ def probe_endpoint(
     max_retries: int,
     futility: bool,
     progress: Callable[[dict[str, Any]], object] | None,
-) -> tuple[str, list[str]]: ...
+) -> str: ...
 
 # Scans of files, for watermark_core.corpus
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from typing import Any, Literal
@@ -14,9 +13,6 @@ from . import _lib
 __all__ = ["probe"]
 
 Path = str | PathLike[str]
-
-#: Complaints that a warning repeats.
-_MOST = 10
 
 
 def probe(
@@ -103,7 +99,7 @@ def probe(
         raise _lib.InputError("profile and key go together; without both, the answers are collected for somebody else's test")
     if isinstance(prompts, str):
         raise _lib.InputError("prompts is one text; it must be a list of prompts")
-    result, complaints = _lib.probe_endpoint(
+    result = _lib.probe_endpoint(
         endpoint,
         model,
         list(prompts),
@@ -134,9 +130,5 @@ def probe(
         futility=futility,
         progress=progress,
     )
-    for complaint in complaints[:_MOST]:
-        warnings.warn(complaint, stacklevel=2)
-    if len(complaints) > _MOST:
-        warnings.warn(f"and {len(complaints) - _MOST} more answers that could not be used", stacklevel=2)
     found: dict[str, Any] = json.loads(result)
     return found

@@ -25,4 +25,5 @@ pub mod signer;
 mod svg;
 pub mod timestamp;
 pub mod tokenizer;
+pub mod transcript;
 pub mod visible;

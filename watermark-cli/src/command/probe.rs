@@ -10,16 +10,17 @@ use serde_json::{Map, Value};
 use watermark_cli::files::read_secret;
 use watermark_cli::probe::budget::{Budget, CostLimit};
 use watermark_cli::probe::case::{Case, Ended, Limits, ProbeResult, RESULT, Request, TRANSCRIPT, Wanted};
-use watermark_cli::probe::endpoint::{Api, ApiToken, Endpoint};
+use watermark_cli::probe::endpoint::{ApiToken, Endpoint};
 use watermark_cli::probe::run::Progress;
 use watermark_cli::read::read_prompts;
 use watermark_cli::tokenizer::Tokenizer;
+use watermark_cli::transcript::Api;
 use watermark_core::detect::Verdict;
 use watermark_lab::prompts::{prompt_text, word_problems};
 use zeroize::Zeroizing;
 
 use super::distill::print_lines;
-use super::{claim, complain, print, print_json, progress, say, shown, table};
+use super::{claim, print, print_json, progress, say, shown, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends
 ///
@@ -187,7 +188,7 @@ impl Args {
         let stop = stop_on_signal()?;
         let bar = progress("Asking", case.prompts.len() as u64);
         let mut history = Vec::new();
-        let ended = case.run(&stop, &complain, &mut |progress| show(&bar, progress, &mut history, judged));
+        let ended = case.run(&stop, &mut |progress| show(&bar, progress, &mut history, judged));
         bar.finish_and_clear();
         let result = match ended? {
             Ended::Finished(result) => result,

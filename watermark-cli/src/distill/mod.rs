@@ -1,17 +1,21 @@
 //! Tests of a suspect model over files: was it trained on marked answers?
 
+mod item;
 mod line;
 mod material;
+mod read;
 mod transcript;
 
 use anyhow::{Context, Result};
 use watermark_core::detect::{LayerDetector, Test, Verdict, decide};
 use watermark_core::distill::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
 
-pub use line::{Control, Line};
+pub use item::Item;
 #[cfg(feature = "demo")]
-pub(crate) use material::item_of_text;
-pub use material::{Collection, Item, Material, Source};
+pub(crate) use item::item_of_text;
+pub use line::{Control, Line};
+pub use material::{Collection, Material};
+pub use read::Source;
 pub use transcript::items;
 
 use crate::detect::resample;

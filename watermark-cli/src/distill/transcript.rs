@@ -1,38 +1,20 @@
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::Access;
-use super::material::{Collection, Item, Material, Source, item_of_pieces, item_of_text};
-use crate::probe::answer::{self, Answer};
-use crate::probe::endpoint::Api;
-use crate::probe::transcript::{self, Exchange, FORMAT, Reader};
+use super::item::{Item, item_of_pieces, item_of_text};
+use super::material::{Collection, Material};
+use crate::ids::Vocabulary;
 use crate::read::Predicted;
-
-/// Whether a file begins like a transcript, plain or compressed: its answers must not be mistaken for records.
-pub(super) fn is_transcript(path: &Path) -> bool {
-    let begin = format!("{{\"transcript\":\"{FORMAT}\"");
-    let begins = || -> std::io::Result<bool> {
-        let mut file = BufReader::new(File::open(path)?);
-        let magic = file.fill_buf()?;
-        let mut bytes = vec![0; begin.len()];
-        if magic.starts_with(&[0x1f, 0x8b]) {
-            flate2::bufread::GzDecoder::new(file).read_exact(&mut bytes)?;
-        } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            zstd::Decoder::with_buffer(file)?.read_exact(&mut bytes)?;
-        } else {
-            file.read_exact(&mut bytes)?;
-        }
-        Ok(bytes == begin.as_bytes())
-    };
-    path.is_file() && begins().unwrap_or(false)
-}
+use crate::transcript::answer::{self, Answer};
+use crate::transcript::{self, Api, Exchange, Reader};
 
 /// The complete rounds of a transcript. A prompt without an answer left nothing; of several tries the last one counts.
-pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<Material> {
+pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> Result<Material> {
     let named = || format!("transcript {}", path.display());
     let mut reader = Reader::new(BufReader::new(File::open(path).with_context(named)?)).with_context(named)?;
     let mut rounds: BTreeMap<u64, BTreeMap<u64, Exchange>> = BTreeMap::new();
@@ -53,7 +35,7 @@ pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<M
                 *first = std::mem::take(first).min(utc.clone());
                 *last = std::mem::take(last).max(utc.clone());
             }
-            material.rounds.push(items(header.api, &exchanges, access, source).with_context(named)?);
+            material.rounds.push(items(header.api, &exchanges, access, vocabulary).with_context(named)?);
         }
     }
     // A replicate that ends early may have been ended, or cut, for what it showed.
@@ -70,16 +52,16 @@ pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<M
 ///
 /// # Errors
 /// If an answer cannot be read or tokenised.
-pub fn items(api: Api, exchanges: &[Exchange], access: Access, source: &Source<'_>) -> Result<Vec<Item>> {
+pub fn items(api: Api, exchanges: &[Exchange], access: Access, vocabulary: Vocabulary<'_>) -> Result<Vec<Item>> {
     let mut items = Vec::with_capacity(exchanges.len());
     for exchange in exchanges {
         let Some(response) = &exchange.response else { continue };
         let item = || -> Result<Item> {
             let answer = answer::parse(api, response)?;
             if access == Access::Answers {
-                item_of_text(source.vocabulary, &exchange.prompt, &answer.text)
+                item_of_text(vocabulary, &exchange.prompt, &answer.text)
             } else {
-                item_of_pieces(source.vocabulary, access, &exchange.prompt, &answer.text, &predicted(&answer))
+                item_of_pieces(vocabulary, access, &exchange.prompt, &answer.text, &predicted(&answer))
             }
         };
         items.push(item().with_context(|| format!("the answer to prompt {}", exchange.index))?);
@@ -113,7 +95,7 @@ fn predicted(answer: &Answer) -> Vec<Predicted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::answer::{Alternative, Position};
+    use crate::transcript::answer::{Alternative, Position};
 
     #[test]
     fn positions_follow_the_text() {

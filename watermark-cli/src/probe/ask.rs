@@ -6,9 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::answer;
-use super::client::{Client, Fault, FaultKind, Reply};
-use super::transcript::{Attempt, Exchange, Failure, Header};
+use super::client::{Client, Fault, Reply};
+use crate::transcript::{Attempt, Exchange, Failure, FaultKind, Header, answer};
 
 /// First wait before a retry at most; doubles with each.
 const BACKOFF: Duration = Duration::from_millis(500);

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::transcript::Exchange;
 use crate::tokenizer::Tokenizer;
+use crate::transcript::Exchange;
 
 /// Limits of a run. None is exceeded knowingly: a round begins only if it fits whole, because the answers of an
 /// incomplete round are not judged.

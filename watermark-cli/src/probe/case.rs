@@ -15,15 +15,14 @@ use watermark_core::hex;
 use super::ask::Retries;
 use super::budget::Budget;
 use super::client::Client;
-use super::endpoint::{Api, ApiToken, Endpoint};
+use super::endpoint::{ApiToken, Endpoint};
 use super::judge::{Judge, Standing};
 use super::run::{End, Outcome, Plan, Progress, run};
-use super::transcript::{Collection, Exchange, FORMAT, Header, Registered, prompts_sha256};
-use crate::distill::{Access, Line, Options, Source, Tested, check_testable};
+use crate::distill::{Access, Line, Options, Tested, check_testable};
 use crate::files::{read_key, read_profile, replace};
 use crate::ids::Vocabulary;
-use crate::read::InputFormat;
 use crate::tokenizer::Tokenizer;
+use crate::transcript::{Api, Collection, Exchange, FORMAT, Header, Registered, prompts_sha256};
 
 /// Every request and answer, hash-chained.
 pub const TRANSCRIPT: &str = "transcript.jsonl";
@@ -180,16 +179,11 @@ pub enum Ended {
 }
 
 impl Case {
-    /// Asks until something ends it. `complain` is told of every answer that could not be used, `watch` how far it is.
+    /// Asks until something ends it. `watch` is told how far it is.
     ///
     /// # Errors
     /// If a setting lies outside its domain, the folder belongs to something else, or as [`run`].
-    pub fn run(
-        &self,
-        stop: &AtomicBool,
-        complain: &(dyn Fn(&anyhow::Error) + Sync),
-        watch: &mut dyn FnMut(&Progress),
-    ) -> Result<Ended> {
+    pub fn run(&self, stop: &AtomicBool, watch: &mut dyn FnMut(&Progress)) -> Result<Ended> {
         self.check()?;
         let header = self.header()?;
         let client =
@@ -213,8 +207,7 @@ impl Case {
             let access = if self.request.logprobs.is_some() { Access::Logprobs } else { Access::Answers };
             let options = Options { access, alpha: self.request.alpha, resample: RESAMPLING_KEYS };
             let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: Some(wanted.vocab_size) };
-            let source = Source { vocabulary, input_format: InputFormat::Auto, complain };
-            Judge::new(&wanted.tested, source, self.request.api, options)
+            Judge::new(&wanted.tested, vocabulary, self.request.api, options)
         });
         prepare_folder(&self.out)?;
         let look = |exchanges: &[Exchange]| match &mut judge {

@@ -4,47 +4,14 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use ureq::{Agent, http};
 
-use super::endpoint::{Api, ApiToken, Endpoint};
-
-/// Larger answers are refused. 4,096 tokens with 20 alternatives each take about that.
-pub const MAX_RESPONSE_BYTES: u64 = 8 << 20;
+use super::endpoint::{ApiToken, Endpoint};
+use crate::transcript::{Api, FaultKind, MAX_RESPONSE_BYTES};
 
 /// A server that does not even accept a connection in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a request gave no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FaultKind {
-    /// No connection, or it was cut.
-    Connection,
-    /// The whole exchange took too long.
-    Timeout,
-    /// The body is larger than [`MAX_RESPONSE_BYTES`].
-    TooLarge,
-    /// A status that is not a success.
-    Status,
-    /// A success whose body is not an answer.
-    InvalidAnswer,
-}
-
-impl FaultKind {
-    /// In words, for messages.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connection => "no connection, or it was cut",
-            Self::Timeout => "timeout",
-            Self::TooLarge => "answer too large",
-            Self::Status => "refused by the server",
-            Self::InvalidAnswer => "answer that cannot be read",
-        }
-    }
-}
 
 /// A request that got no complete HTTP response.
 #[derive(Clone, Debug)]

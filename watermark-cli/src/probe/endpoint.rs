@@ -4,19 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
 use zeroize::Zeroizing;
 
-/// The two OpenAI interfaces that servers share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Api {
-    /// `/chat/completions`: the server puts the prompt into the model's chat template.
-    Chat,
-    /// `/completions`: the model continues the prompt as it stands.
-    Completions,
-}
+use crate::transcript::Api;
 
 /// The base address of an endpoint, without credentials: what a transcript may name.
 #[derive(Clone, Debug, PartialEq, Eq)]

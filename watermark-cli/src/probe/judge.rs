@@ -3,9 +3,9 @@
 use anyhow::{Result, bail};
 use watermark_core::distill::{ModelSample, log10_p_anytime};
 
-use super::endpoint::Api;
-use super::transcript::Exchange;
-use crate::distill::{Access, Collection, Item, Line, Material, Options, Source, Tested, add_round, items, judge};
+use crate::distill::{Access, Collection, Item, Line, Material, Options, Tested, add_round, items, judge};
+use crate::ids::Vocabulary;
+use crate::transcript::{Api, Exchange};
 
 /// The evidence after a complete round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Standing {
 /// occurs in a prompt of that round or an earlier one.
 pub struct Judge<'a> {
     tested: &'a Tested,
-    source: Source<'a>,
+    vocabulary: Vocabulary<'a>,
     api: Api,
     options: Options,
     sample: ModelSample,
@@ -34,10 +34,10 @@ pub struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Nothing seen yet.
     #[must_use]
-    pub fn new(tested: &'a Tested, source: Source<'a>, api: Api, options: Options) -> Self {
+    pub fn new(tested: &'a Tested, vocabulary: Vocabulary<'a>, api: Api, options: Options) -> Self {
         let sample = options.access.sample(&tested.layer);
         let material = Material { stopped: true, collection: Collection::NotWitnessed, ..Material::default() };
-        Self { tested, source, api, options, sample, material }
+        Self { tested, vocabulary, api, options, sample, material }
     }
 
     /// Adds the exchanges of one complete round, in the order of their prompts.
@@ -45,7 +45,7 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// If an answer cannot be read or tokenised.
     pub fn add_round(&mut self, exchanges: &[Exchange]) -> Result<Standing> {
-        let round = items(self.api, exchanges, self.options.access, &self.source)?;
+        let round = items(self.api, exchanges, self.options.access, self.vocabulary)?;
         let silent = |item: &Item| item.choices.iter().all(Vec::is_empty);
         if self.options.access == Access::Logprobs && !round.is_empty() && round.iter().all(silent) {
             bail!(

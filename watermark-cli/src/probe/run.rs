@@ -11,8 +11,8 @@ use super::budget::{Ahead, Budget, Spent};
 use super::client::Client;
 use super::judge::Standing;
 use super::state::State;
-use super::transcript::{Exchange, Header, Writer, prompts_sha256};
 use crate::tokenizer::Tokenizer;
+use crate::transcript::{Exchange, Header, Writer, prompts_sha256};
 
 /// What is to be done. Only `header` is part of the transcript; everything else may differ when a run goes on.
 pub struct Plan<'a> {

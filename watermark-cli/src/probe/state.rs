@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 
-use super::answer;
 use super::budget::Spent;
-use super::client::FaultKind;
 use super::judge::Standing;
 use super::run::{End, JudgeRound, Plan, Progress};
-use super::transcript::Exchange;
+use crate::transcript::{Exchange, FaultKind, answer};
 
 /// A round in which more prompts fail than this ends the run: such a sample is not what was to be collected.
 const MAX_FAILED_PERCENT: u64 = 20;

@@ -1,8 +1,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use watermark_cli::probe::endpoint::Api;
-use watermark_cli::probe::transcript::{Attempt, Collection, Exchange, FORMAT, Header, Writer, prompts_sha256};
+use watermark_cli::transcript::{Api, Attempt, Collection, Exchange, FORMAT, Header, Writer, prompts_sha256};
 use watermark_lab::prompts::word_problems;
 
 use crate::support::Folder;

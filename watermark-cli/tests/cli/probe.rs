@@ -4,9 +4,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watermark_cli::probe::client::FaultKind;
-use watermark_cli::probe::transcript::{Exchange, Reader};
 use watermark_cli::tokenizer::Tokenizer;
+use watermark_cli::transcript::{Exchange, FaultKind, Reader};
 use watermark_lab::prompts::word_problems;
 
 use crate::server::{Reply, Server, chat, ok};
@@ -172,7 +171,7 @@ fn streams_and_logprobs() {
     let exchanges = transcript(&folder, "run");
     assert_eq!(exchanges.len(), 6);
     for exchange in &exchanges {
-        use watermark_cli::probe::{answer, endpoint::Api};
+        use watermark_cli::transcript::{Api, answer};
         let answer = answer::parse(Api::Chat, exchange.response.as_ref().unwrap()).unwrap();
         assert_eq!(answer.text, said(&prompts[exchange.index as usize]));
         let bytes: Vec<u8> = answer.positions.iter().flat_map(|position| position.bytes.clone()).collect();

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Exchange, FORMAT, Header};
-use crate::probe::chain;
-use crate::probe::client::MAX_RESPONSE_BYTES;
+use super::chain;
+use super::format::{Exchange, FORMAT, Header, MAX_RESPONSE_BYTES};
 
 /// JSON's longest escape takes six bytes; a prompt is at most as long as an answer.
 const MAX_LINE_BYTES: u64 = 20 * MAX_RESPONSE_BYTES;
@@ -35,7 +34,7 @@ impl<R: BufRead> Reader<R> {
     pub fn new(mut input: R) -> Result<Option<Self>> {
         let mut text = String::new();
         let Some(line) = next_line(&mut input, &mut text).context("line 1")? else {
-            let begin = format!("{{\"transcript\":\"{FORMAT}\"");
+            let begin = beginning();
             ensure!(
                 text.starts_with(&begin) || begin.starts_with(&text),
                 "line 1: not a {FORMAT} file; it is left as it is"
@@ -136,6 +135,31 @@ fn next_line<'a>(input: &mut impl BufRead, text: &'a mut String) -> Result<Optio
     }
     *text = String::from_utf8(bytes).context("it is not UTF-8")?;
     Ok(Some(text))
+}
+
+/// How every transcript begins.
+fn beginning() -> String {
+    format!("{{\"transcript\":\"{FORMAT}\"")
+}
+
+/// Whether a file begins like a transcript, plain or compressed: its answers must not be mistaken for records.
+#[must_use]
+pub fn is_transcript(path: &Path) -> bool {
+    let begin = beginning();
+    let begins = || -> std::io::Result<bool> {
+        let mut file = BufReader::new(File::open(path)?);
+        let magic = file.fill_buf()?;
+        let mut bytes = vec![0; begin.len()];
+        if magic.starts_with(&[0x1f, 0x8b]) {
+            flate2::bufread::GzDecoder::new(file).read_exact(&mut bytes)?;
+        } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            zstd::Decoder::with_buffer(file)?.read_exact(&mut bytes)?;
+        } else {
+            file.read_exact(&mut bytes)?;
+        }
+        Ok(bytes == begin.as_bytes())
+    };
+    path.is_file() && begins().unwrap_or(false)
 }
 
 /// Appends exchanges; every line is on the disk before the next one is written.

@@ -1,27 +1,16 @@
-//! `watermark-transcript/1`: what was asked and answered, one JSON line per exchange, hash-chained.
-//!
-//! The first line is a [`Header`], every other one an [`Exchange`]. Each ends in `prev`, the hash of the line before
-//! (64 zeros in the header), and `sha256` = SHA-256(`prev` as hexadecimal digits, then the line without its `sha256`
-//! field). A line without its newline at the end of the file was being written when the run was killed; it is not
-//! part of the transcript. A prompt that failed may be asked again in the same round; its last line counts.
-
-mod file;
-#[cfg(test)]
-mod tests;
-
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use watermark_core::hex;
 
-use super::client::FaultKind;
-use super::endpoint::Api;
-
-pub use file::{Reader, Writer};
+use super::api::Api;
 
 /// Name and version of the format.
 pub const FORMAT: &str = "watermark-transcript/1";
+
+/// Larger answers are refused. 4,096 tokens with 20 alternatives each take about that.
+pub const MAX_RESPONSE_BYTES: u64 = 8 << 20;
 
 /// Who collected the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +96,36 @@ pub struct Exchange {
     pub failure: Option<Failure>,
     /// When the exchange was finished: RFC 3339, UTC, seconds.
     pub utc: String,
+}
+
+/// Why a request gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// No connection, or it was cut.
+    Connection,
+    /// The whole exchange took too long.
+    Timeout,
+    /// The body is larger than [`MAX_RESPONSE_BYTES`].
+    TooLarge,
+    /// A status that is not a success.
+    Status,
+    /// A success whose body is not an answer.
+    InvalidAnswer,
+}
+
+impl FaultKind {
+    /// In words, for messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "no connection, or it was cut",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "answer too large",
+            Self::Status => "refused by the server",
+            Self::InvalidAnswer => "answer that cannot be read",
+        }
+    }
 }
 
 /// One HTTP request.
@@ -231,7 +250,7 @@ impl Header {
 
     /// # Errors
     /// Which settings differ, and how.
-    fn must_equal(&self, wanted: &Self) -> Result<()> {
+    pub(super) fn must_equal(&self, wanted: &Self) -> Result<()> {
         // Through JSON text and back on both sides, so that a number is compared as it is written.
         let fields = |header: &Self| -> Result<Map<String, Value>> {
             Ok(serde_json::from_str(&serde_json::to_string(header)?)?)

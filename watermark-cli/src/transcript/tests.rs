@@ -6,9 +6,7 @@ use proptest::prelude::*;
 
 use anyhow::Result;
 
-use super::file::Reader;
 use super::*;
-use crate::probe::chain;
 
 fn header() -> Header {
     Header {

@@ -8,7 +8,7 @@ mod wire;
 use anyhow::{Result, bail, ensure};
 use watermark_core::MAX_TOKEN_ID;
 
-use super::endpoint::Api;
+use super::api::Api;
 use wire::Choice;
 
 /// Longest list of positions. A body within the client's limit has fewer.
