@@ -17,7 +17,7 @@ use crate::error::{InputError, ParameterError, raise, raise_core};
 use crate::finding::{self, Report};
 use crate::given::{self, whole};
 use crate::highlight::Highlight;
-use crate::keys::prf_key;
+use crate::keys::{self, prf_key};
 use crate::records::{each_batch, records, refuse_text};
 use crate::work::{detached, held, not_pickled, stoppable};
 
@@ -43,7 +43,7 @@ impl Detector {
         tokenizer: Option<PathBuf>,
     ) -> PyResult<Self> {
         let given = given::profile(profile)?;
-        let key = given::node_key(key)?;
+        let key = keys::node(key)?;
         let profile = &given.file.profile;
         let detector = detect::Detector::new(profile, &key, account).map_err(raise_core)?;
         let tokenizer = given.tokenizer(py, tokenizer.as_deref())?;

@@ -1,7 +1,7 @@
 //! Exceptions by kind. A message says what, where and what to do; none repeats a key or a text.
 
 use pyo3::create_exception;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 use watermark_core::{Error, ErrorKind};
 
@@ -24,11 +24,21 @@ pub(crate) fn raise_core(error: Error) -> PyErr {
 
 /// The exception of an error of the library around the core.
 pub(crate) fn raise(error: anyhow::Error) -> PyErr {
+    let error = match interrupt(error) {
+        Ok(interrupt) => return interrupt,
+        Err(error) => error,
+    };
     let message = by_keyword(&format!("{error:#}"));
     match error.chain().find_map(|cause| cause.downcast_ref::<Error>()) {
         Some(error) => of_kind(error.kind(), message),
         None => WatermarkError::new_err(message),
     }
+}
+
+/// The interrupt that came while Python asked for something below a call of the library; any other error comes back.
+pub(crate) fn interrupt(error: anyhow::Error) -> Result<PyErr, anyhow::Error> {
+    let is_interrupt = |raised: &PyErr| Python::attach(|py| raised.is_instance_of::<PyKeyboardInterrupt>(py));
+    if error.downcast_ref().is_some_and(is_interrupt) { error.downcast() } else { Err(error) }
 }
 
 /// Advice that names options of the terminal, with the keywords of the functions here in their place.

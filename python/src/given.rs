@@ -1,4 +1,4 @@
-//! What callers give: profiles, keys, token ids, in the forms that Python has for them.
+//! What callers give: profiles, token ids, numbers, in the forms that Python has for them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,12 @@ use pyo3::buffer::{Element, PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use watermark_cli::files::{ProfileFile, read_key, read_profile};
+use watermark_cli::files::{ProfileFile, read_profile};
 use watermark_cli::tokenizer::Tokenizer;
-use watermark_core::key::{KeyPath, NodeKey};
-use watermark_core::{MAX_TOKEN_ID, hex};
-use zeroize::Zeroizing;
+use watermark_core::MAX_TOKEN_ID;
 
-use crate::error::{InputError, KeyFileError, ParameterError, ProfileError, by_keyword, raise};
-use crate::keys;
-
-/// So many hexadecimal digits in a row are a key, whole or in part, and no path.
-const LIKE_A_KEY: usize = 32;
+use crate::error::{InputError, ParameterError, ProfileError, raise};
+use crate::key_file::is_like_a_key;
 
 /// A profile, and the file that it stood in.
 pub(crate) struct GivenProfile {
@@ -63,54 +58,8 @@ pub(crate) fn profile(given: &Bound<'_, PyAny>) -> PyResult<GivenProfile> {
     Ok(GivenProfile { file, path: Some(path) })
 }
 
-/// A key: the path of a key file, 64 hexadecimal digits (a node at the root of its tree), or a `NodeKey`.
-pub(crate) fn node_key(given: &Bound<'_, PyAny>) -> PyResult<NodeKey> {
-    if let Ok(key) = given.cast::<keys::NodeKey>() {
-        return Ok(key.get().0.clone());
-    }
-    if let Ok(text) = given.cast::<PyString>() {
-        let text = text.to_str()?;
-        let mut secret = Zeroizing::new([0; 32]);
-        if hex::decode_any_case(text.as_bytes(), secret.as_mut_slice()).is_some() {
-            return Ok(NodeKey::from_parts(KeyPath::root(), secret));
-        }
-        if is_no_path(Path::new(text)) {
-            // Part of it may be a key, so nothing of it is repeated.
-            return Err(KeyFileError::new_err("a key is the path of a key file, or 64 hexadecimal digits"));
-        }
-    }
-    key_file(given.py(), path(given, "a key is the path of a key file, 64 hexadecimal digits or a NodeKey")?)
-}
-
-/// A key file.
-pub(crate) fn key_file(py: Python<'_>, path: PathBuf) -> PyResult<NodeKey> {
-    let read = py.detach(|| read_key(&path));
-    // Ctrl-C at the question for a passphrase is an interrupt, and no wrong passphrase.
-    py.check_signals()?;
-    read.map_err(|error| KeyFileError::new_err(by_keyword(&format!("{error:#}"))))
-}
-
-/// Refuses what is a key in place of a key file's path, before anything repeats it. `what` names who reads it.
-pub(crate) fn key_path(path: &Path, what: &str) -> PyResult<()> {
-    if is_no_path(path) {
-        return Err(KeyFileError::new_err(format!(
-            "{what} reads its key from a file: give the path of a key file, not the key"
-        )));
-    }
-    Ok(())
-}
-
-/// Whether a path is rather a key, or the content of a key file.
-fn is_no_path(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    (is_like_a_key(&text) || text.contains('{')) && !path.exists()
-}
-
-fn is_like_a_key(text: &str) -> bool {
-    text.split(|c: char| !c.is_ascii_hexdigit()).any(|run| run.len() >= LIKE_A_KEY)
-}
-
-fn path(given: &Bound<'_, PyAny>, expected: &'static str) -> PyResult<PathBuf> {
+/// A path; `expected` says what else would have done.
+pub(crate) fn path(given: &Bound<'_, PyAny>, expected: &'static str) -> PyResult<PathBuf> {
     given.extract().map_err(|_| PyTypeError::new_err(format!("{expected}, not {}", type_name(given))))
 }
 

@@ -1,15 +1,18 @@
 //! Keys and the PRF. No secret leaves an object of these classes, but through [`write_key_words`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
-use watermark_core::key;
+use pyo3::types::PyString;
+use watermark_core::hex;
+use watermark_core::key::{self, KeyPath};
 use watermark_core::prf;
 use zeroize::Zeroizing;
 
-use crate::error::{ParameterError, raise_core};
-use crate::given::{self, key_file, token_ids};
+use crate::error::{KeyFileError, ParameterError, raise_core};
+use crate::given::{self, path, token_ids};
+use crate::key_file::{is_no_path, key_file};
 use crate::work::not_pickled;
 
 /// The secret of one node of the key tree, with its path.
@@ -24,7 +27,8 @@ impl NodeKey {
         Self(key::NodeKey::root(master))
     }
 
-    /// Reads a key file that only its owner may read; a sealed one asks for its passphrase at the terminal.
+    /// Reads a key file that only its owner may read; a sealed one opens with the file that WATERMARK_PASSPHRASE_FILE names, or asks
+    /// for its passphrase at the terminal.
     #[staticmethod]
     fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         key_file(py, path).map(Self)
@@ -61,6 +65,25 @@ impl NodeKey {
     fn __repr__(&self) -> String {
         format!("NodeKey(path={:?})", self.0.path().as_str())
     }
+}
+
+/// A key: the path of a key file, 64 hexadecimal digits (a node at the root of its tree), or a `NodeKey`.
+pub(crate) fn node(given: &Bound<'_, PyAny>) -> PyResult<key::NodeKey> {
+    if let Ok(key) = given.cast::<NodeKey>() {
+        return Ok(key.get().0.clone());
+    }
+    if let Ok(text) = given.cast::<PyString>() {
+        let text = text.to_str()?;
+        let mut secret = Zeroizing::new([0; 32]);
+        if hex::decode_any_case(text.as_bytes(), secret.as_mut_slice()).is_some() {
+            return Ok(key::NodeKey::from_parts(KeyPath::root(), secret));
+        }
+        if is_no_path(Path::new(text)) {
+            // Part of it may be a key, so nothing of it is repeated.
+            return Err(KeyFileError::new_err("a key is the path of a key file, or 64 hexadecimal digits"));
+        }
+    }
+    key_file(given.py(), path(given, "a key is the path of a key file, 64 hexadecimal digits or a NodeKey")?)
 }
 
 /// The key of one PRF: 32 bytes.
@@ -146,7 +169,7 @@ impl ChaCha20V1 {
 /// The node of a key in any of its forms, read once.
 #[pyfunction]
 fn node_key(key: &Bound<'_, PyAny>) -> PyResult<NodeKey> {
-    given::node_key(key).map(NodeKey)
+    node(key).map(NodeKey)
 }
 
 /// The PRF of a profile's layer; `account` for a layer with a key per account.
@@ -161,7 +184,7 @@ fn layer_prf(
     let profile = given::profile(profile)?.file.profile;
     let named = profile.layers.iter().find(|of_profile| of_profile.name == layer);
     let named = named.ok_or_else(|| ParameterError::new_err(format!("the profile has no layer {layer:?}")))?;
-    let key = profile.prf_key(named, &given::node_key(key)?, account).map_err(raise_core)?;
+    let key = profile.prf_key(named, &node(key)?, account).map_err(raise_core)?;
     prf::ChaCha20V1::new(&key, named.width).map(ChaCha20V1).map_err(raise_core)
 }
 

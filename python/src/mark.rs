@@ -7,6 +7,7 @@ use watermark_core::mark::{self, MarkState, Sampling, SessionOptions};
 
 use crate::error::{InputError, ParameterError, raise_core};
 use crate::given::{self, whole};
+use crate::keys;
 use crate::logits::{Logits, Row, RowMut, Rows, RowsMut, in_format};
 use crate::work::{detached, held, not_pickled};
 
@@ -21,7 +22,7 @@ struct Marker(mark::Marker);
 impl Marker {
     #[new]
     fn new(profile: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>) -> PyResult<Self> {
-        mark::Marker::new(given::profile(profile)?.file.profile, &given::node_key(key)?).map(Self).map_err(raise_core)
+        mark::Marker::new(given::profile(profile)?.file.profile, &keys::node(key)?).map(Self).map_err(raise_core)
     }
 
     /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two

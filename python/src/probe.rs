@@ -14,7 +14,8 @@ use watermark_cli::transcript::Api;
 use zeroize::Zeroizing;
 
 use crate::error::raise;
-use crate::given;
+use crate::key_file::key_path;
+use crate::passphrase::Asking;
 use crate::work::{Watch, interruptible};
 
 /// Asks until the evidence decides or the budget ends, and gives result.json as text. An interrupt stops it when the answers under way are finished, and the same
@@ -60,7 +61,7 @@ fn probe_endpoint(
 ) -> PyResult<String> {
     let api_key = api_key.map(Zeroizing::new);
     for path in mark.iter().flat_map(|(profile, key)| [profile, key]) {
-        given::key_path(path, "a probe")?;
+        key_path(path, "a probe")?;
     }
     let limits = Limits {
         concurrency,
@@ -96,7 +97,8 @@ fn probe_endpoint(
         let (wanted, tokenizer) = match &mark {
             Some((profile, key)) => {
                 let tokenizer = tokenizer.as_deref();
-                let (wanted, tokenizer) = Wanted::open(profile, key, layer.as_deref(), account.as_deref(), tokenizer)?;
+                let (wanted, tokenizer) =
+                    Wanted::open(profile, key, &Asking, layer.as_deref(), account.as_deref(), tokenizer)?;
                 (Some(wanted), Some(tokenizer))
             }
             None => (None, tokenizer.as_deref().map(Tokenizer::open).transpose()?),

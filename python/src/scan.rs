@@ -7,12 +7,16 @@ use anyhow::{Context, Result, bail};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Value, json};
-use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::files::read_profile;
+use watermark_cli::keys::read_key;
 use watermark_cli::read::{InputFormat, ReadError, Select};
 use watermark_cli::scan::{self, Attributed, Keys, Marks, Options, Outcome, Phase, Profiles, Progress, expand};
 
 use crate::error::{InputError, ParameterError, raise};
 use crate::given;
+use crate::key_file::key_path;
+use crate::keys;
+use crate::passphrase::Asking;
 use crate::records::{each_batch, refuse_text};
 use crate::work::{Watch, interruptible, stoppable};
 
@@ -56,7 +60,7 @@ fn scan_files<'py>(
     let format: InputFormat =
         input_format.parse().map_err(|error: ReadError| ParameterError::new_err(error.to_string()))?;
     for path in profiles.iter().chain(&keys) {
-        given::key_path(path, "a scan")?;
+        key_path(path, "a scan")?;
     }
     if threads.is_some_and(|threads| threads > MAX_THREADS) {
         return Err(ParameterError::new_err(format!(
@@ -87,7 +91,7 @@ impl Asked {
         let files = self.profiles.iter().map(|path| Ok((path.clone(), read_profile(path)?)));
         let ids_given = self.options.input_format == InputFormat::Tokens;
         let profiles = Profiles::for_inputs(files.collect::<Result<_>>()?, &self.tokenizers, ids_given)?;
-        let nodes = self.keys.iter().map(|path| Ok((path.display().to_string(), read_key(path)?)));
+        let nodes = self.keys.iter().map(|path| Ok((path.display().to_string(), read_key(path, &Asking)?)));
         let keys = Keys::new(&profiles, &nodes.collect::<Result<Vec<_>>>()?, self.accounts.as_deref())?;
         self.inputs.sort();
         self.options.inputs = expand(&self.inputs, &self.options.out).context("inputs")?;
@@ -133,7 +137,7 @@ fn attribute_records<'py>(
     while accounts.contains(&name) {
         name.push_str(" (the key)");
     }
-    let node = given::node_key(key)?;
+    let node = keys::node(key)?;
     let tokenizer = profile.tokenizer(py, tokenizer.as_deref())?;
     let has_tokenizer = tokenizer.is_some();
     let file = vec![profile.file];

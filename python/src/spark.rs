@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use watermark_cli::files::{ProfileFile, read_key};
+use watermark_cli::files::ProfileFile;
+use watermark_cli::keys::read_key;
 use watermark_cli::read::{InputFormat, Select};
 use watermark_cli::scan::{Keys, Profiles, stages};
 use watermark_cli::tokenizer::Tokenizer;
@@ -13,6 +14,7 @@ use watermark_core::key::{parse_key_file, print_key_file};
 use zeroize::Zeroizing;
 
 use crate::error::raise;
+use crate::passphrase::Asking;
 use crate::work::detached;
 
 /// Profiles, tokenizers and keys of a scan, ready for every stage of it.
@@ -159,7 +161,7 @@ impl Conclusion {
 /// The text of a key file that only its owner may read.
 #[pyfunction]
 fn key_text(path: PathBuf) -> PyResult<String> {
-    let read = || -> Result<String> { Ok(print_key_file(&read_key(&path)?).to_string()) };
+    let read = || -> Result<String> { Ok(print_key_file(&read_key(&path, &Asking)?).to_string()) };
     read().map_err(raise)
 }
 

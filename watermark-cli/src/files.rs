@@ -1,4 +1,4 @@
-//! Key and profile files.
+//! Files: secrets that only their owner may read, profiles, whole files written at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -6,12 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
-use watermark_core::evidence::SigningKey;
-use watermark_core::key::{NodeKey, open_key_file, print_key_file, seal_key_file};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
-
-use crate::passphrase;
 
 /// Key and profile files are small; a larger one is a mistake or an attack.
 const MAX_SMALL_FILE: u64 = 1 << 20;
@@ -23,27 +19,6 @@ pub struct ProfileFile {
     pub profile: Profile,
     /// SHA-256 of the file.
     pub sha256: [u8; 32],
-}
-
-/// Reads a key file that only its owner may read; a sealed one costs a passphrase ([`passphrase::of`]).
-///
-/// # Errors
-/// If it is missing, readable by group or others, malformed, or sealed by another passphrase. Messages never repeat its
-/// content.
-pub fn read_key(path: &Path) -> Result<NodeKey> {
-    let named = || format!("key file {}", path.display());
-    let text = read_private(File::open(path).with_context(named)?, path).with_context(named)?;
-    open_key_file(&text, || passphrase::of(path)).with_context(named)
-}
-
-/// Reads a signing key file that only its owner may read, as [`read_key`] does.
-///
-/// # Errors
-/// As [`read_key`].
-pub fn read_signing_key(path: &Path) -> Result<SigningKey> {
-    let named = || format!("signing key file {}", path.display());
-    let text = read_private(File::open(path).with_context(named)?, path).with_context(named)?;
-    SigningKey::open(&text, || passphrase::of(path)).with_context(named)
 }
 
 /// The text of a small file that only its owner may read.
@@ -121,17 +96,6 @@ pub fn new_folder(path: &Path) -> Result<()> {
         bail!("{} is not empty and is left as it is; choose another folder with --out", path.display());
     }
     Ok(())
-}
-
-/// Writes a new key file with mode 0600, sealed if there is a passphrase; never overwrites.
-///
-/// # Errors
-/// If the file exists or cannot be written, or the passphrase is empty.
-pub fn write_key(path: &Path, key: &NodeKey, passphrase: Option<&str>) -> Result<()> {
-    match passphrase {
-        Some(passphrase) => write_secret(path, seal_key_file(key, passphrase, &*random()?)?.as_bytes()),
-        None => write_secret(path, print_key_file(key).as_bytes()),
-    }
 }
 
 /// Randomness from the system.

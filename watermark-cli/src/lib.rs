@@ -12,6 +12,7 @@ pub mod files;
 #[cfg(feature = "demo")]
 pub mod generate;
 pub mod ids;
+pub mod keys;
 pub mod ledger;
 pub mod passphrase;
 pub mod plan;

@@ -2,7 +2,6 @@
 
 mod command;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -14,10 +13,8 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "watermark", version, propagate_version = true, max_term_width = 100)]
 struct Cli {
-    /// Open sealed key files with the one line in this file instead of asking at the terminal ($WATERMARK_PASSPHRASE_FILE
-    /// names one too)
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Sealed keys")]
-    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    passphrases: command::passphrase::PassphraseArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -52,25 +49,22 @@ fn main() -> ExitCode {
             report(panic);
         }
     }));
-    let cli = Cli::parse();
-    if let Some(path) = cli.passphrase_file {
-        watermark_cli::passphrase::use_file(path);
-    }
-    let result = match cli.command {
-        Command::Keygen(args) => args.run(),
-        Command::Key(args) => args.run(),
-        Command::Ledger(args) => args.run(),
-        Command::Profile(args) => args.run(),
-        Command::Mark(args) => args.run(),
-        Command::Detect(args) => args.run(),
-        Command::Scan(args) => args.run(),
-        Command::Merge(args) => args.run(),
-        Command::Distill(args) => args.run(),
-        Command::Register(args) => args.run(),
-        Command::Evidence(args) => args.run(),
+    let Cli { passphrases, command } = Cli::parse();
+    let result = match command {
+        Command::Keygen(args) => args.run(&passphrases),
+        Command::Key(args) => args.run(&passphrases),
+        Command::Ledger(args) => args.run(&passphrases),
+        Command::Profile(args) => args.run(&passphrases),
+        Command::Mark(args) => args.run(&passphrases),
+        Command::Detect(args) => args.run(&passphrases),
+        Command::Scan(args) => args.run(&passphrases),
+        Command::Merge(args) => args.run(&passphrases),
+        Command::Distill(args) => args.run(&passphrases),
+        Command::Register(args) => args.run(&passphrases),
+        Command::Evidence(args) => args.run(&passphrases),
         Command::Verify(args) => args.run(),
         Command::Plan(args) => args.run(),
-        Command::Probe(args) => args.run(),
+        Command::Probe(args) => args.run(&passphrases),
         Command::Calibrate(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Demo(args) => args.run(),

@@ -20,8 +20,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Parser;
 use tokio::net::TcpListener;
-use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::files::read_profile;
+use watermark_cli::keys::read_key;
 use watermark_cli::ledger::Ledger;
+use watermark_cli::passphrase::Environment;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::evidence::ledger::LedgerKey;
 use watermark_core::mark::Marker;
@@ -49,7 +51,7 @@ struct Args {
     /// A profile for the embedded teacher
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
-    /// A key at or above the profile's path
+    /// A key at or above the profile's path; sealed keys open with the file that $WATERMARK_PASSPHRASE_FILE names
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// Who may ask: a JSON object from the SHA-256 of each token to {"account": ID, "may_opt_out": BOOL}
@@ -81,8 +83,8 @@ fn main() -> Result<()> {
              (watermark profile new --per-account LAYER)"
         );
     }
-    let ledger = Ledger::open(&args.ledger, LedgerKey::new(&read_key(&args.ledger_key)?))?;
-    let marker = Marker::new(profile, &read_key(&args.key)?)?;
+    let ledger = Ledger::open(&args.ledger, LedgerKey::new(&read_key(&args.ledger_key, &Environment)?))?;
+    let marker = Marker::new(profile, &read_key(&args.key, &Environment)?)?;
     let writer = Writer { model: shipped::teacher()?, tokenizer, marker, ledger };
     let accounts = Accounts::read(&args.accounts)?;
     // One thread turns sockets, the model has the others.

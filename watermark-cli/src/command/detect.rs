@@ -4,13 +4,15 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use watermark_cli::detect::{Exclude, Line, Options, Report, Run, SpanLine};
-use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::files::read_profile;
 use watermark_cli::ids::Vocabulary;
+use watermark_cli::keys::read_key;
 use watermark_cli::read::{self, InputFormat, Limits, Record};
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Weights};
 
 use super::layer::LayerArgs;
+use super::passphrase::PassphraseArgs;
 use super::{advance, claim, complain, print, print_json, progress, say, shown, table};
 
 /// Test texts or token ids for marks
@@ -100,7 +102,7 @@ enum ExcludeArg {
 const BATCH: usize = 256;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             bail!("--alpha is {}; it must be between 0 and 1", self.alpha);
         }
@@ -116,7 +118,8 @@ impl Args {
                 let tokenizer = (!ids_given || self.tokenizer.is_some())
                     .then(|| Tokenizer::for_profile(self.tokenizer.as_deref(), profile_path, info))
                     .transpose()?;
-                let detector = Detector::new(&file.profile, &read_key(key_path)?, self.account.as_deref())?;
+                let detector =
+                    Detector::new(&file.profile, &read_key(key_path, passphrases)?, self.account.as_deref())?;
                 (detector.layers().to_vec(), tokenizer, Some(info.vocab_size))
             }
             _ => {

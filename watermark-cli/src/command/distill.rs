@@ -3,13 +3,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use watermark_cli::distill::{Access, Line, Material, Options, Source, Tested, check_testable, judge};
-use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::files::read_profile;
 use watermark_cli::ids::Vocabulary;
+use watermark_cli::keys::read_key;
 use watermark_cli::read::InputFormat;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
 use watermark_core::key::KeyPath;
 
+use super::passphrase::PassphraseArgs;
 use super::{advance, claim, complain, print, print_json, progress, say, shown, table};
 
 /// Test a suspect model: was it trained on marked answers?
@@ -83,14 +85,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             bail!("--alpha is {}; it must be between 0 and 1", self.alpha);
         }
         let file = read_profile(&self.profile)?;
         let info = &file.profile.tokenizer;
         let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;
-        let key = read_key(&self.key)?;
+        let key = read_key(&self.key, passphrases)?;
         if self.resample > MAX_RESAMPLE {
             bail!("--resample is {}; at most {MAX_RESAMPLE}", self.resample);
         }

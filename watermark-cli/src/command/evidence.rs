@@ -14,6 +14,7 @@ use watermark_core::evidence::commitment::KeyOpening;
 use watermark_core::profile::Profile;
 
 use super::key::SignerArgs;
+use super::passphrase::PassphraseArgs;
 use super::{advance, claim, print, progress, register, say, shown};
 
 /// Run a registered test and write its signed evidence
@@ -88,7 +89,7 @@ const MAX_FILE: u64 = 1 << 22;
 const MAX_EARLIER: u64 = 1 << 24;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let read =
             |path: &PathBuf, limit| read_bounded(path, limit).with_context(|| format!("reading {}", path.display()));
         let (registration, head) = (read(&self.registration, MAX_FILE)?, read(&self.head, MAX_FILE)?);
@@ -122,7 +123,7 @@ impl Args {
             signed_at: register::time(self.at.as_deref())?,
         };
         let bar = progress("Fresh keys", 0);
-        let written = build(case, &self.signature.signer()?, &advance(&bar))?;
+        let written = build(case, &self.signature.signer(passphrases)?, &advance(&bar))?;
         bar.finish_and_clear();
         new_folder(&self.out)?;
         let evidence = self.out.join("evidence.json");

@@ -3,9 +3,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use watermark_cli::{files, passphrase};
+use watermark_cli::files::random;
+use watermark_cli::keys::write_key;
+use watermark_cli::passphrase::Passphrases;
 use watermark_core::key::{KeyPath, NodeKey};
 
+use super::passphrase::PassphraseArgs;
 use super::{print, print_json};
 
 /// Make a master key from the system's randomness
@@ -38,12 +41,12 @@ struct Output<'a> {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         // Whoever names a passphrase file does not expect a plain key.
-        let sealed = self.passphrase || passphrase::is_from_file();
-        let passphrase = sealed.then(passphrase::choose).transpose()?;
-        let key = NodeKey::root(files::random::<32>()?.as_slice()).descend(&self.path)?;
-        files::write_key(&self.out, &key, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
+        let sealed = self.passphrase || passphrases.is_from_file();
+        let passphrase = sealed.then(|| passphrases.chosen()).transpose()?;
+        let key = NodeKey::root(random::<32>()?.as_slice()).descend(&self.path)?;
+        write_key(&self.out, &key, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
         let name = self.out.display().to_string();
         if self.json {
             print_json(&Output { key_file: &name, path: self.path.as_str(), sealed })?;

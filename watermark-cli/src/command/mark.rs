@@ -3,8 +3,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use watermark_cli::files::{read_bounded, read_key, read_profile, write_new};
+use watermark_cli::files::{read_bounded, read_profile, write_new};
 use watermark_cli::generate::{Answering, answer};
+use watermark_cli::keys::read_key;
 use watermark_cli::read::read_prompts;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::mark::{Marker, Sampling};
@@ -12,6 +13,7 @@ use watermark_lab::model::Model;
 use watermark_lab::prompts::prompt_text;
 use watermark_lab::shipped;
 
+use super::passphrase::PassphraseArgs;
 use super::{print, progress};
 
 /// Answer prompts with the embedded model, marked under a profile
@@ -79,7 +81,7 @@ struct Line<'a> {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let profile = read_profile(&self.profile)?.profile;
         let tokenizer = Tokenizer::embedded()?;
         if tokenizer.info()?.sha256 != profile.tokenizer.sha256 {
@@ -88,7 +90,7 @@ impl Args {
                 self.profile.display()
             );
         }
-        let key = read_key(&self.key)?;
+        let key = read_key(&self.key, passphrases)?;
         let prompts = read_prompts(&self.prompts)?;
         let model = match &self.model {
             None => shipped::teacher()?,

@@ -20,6 +20,7 @@ use watermark_lab::prompts::{prompt_text, word_problems};
 use zeroize::Zeroizing;
 
 use super::distill::print_lines;
+use super::passphrase::PassphraseArgs;
 use super::{claim, print, print_json, progress, say, shown, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends
@@ -170,13 +171,14 @@ enum ApiArg {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let endpoint = Endpoint::parse(&self.endpoint)?;
         let token = self.token(&endpoint)?;
         let (wanted, tokenizer) = match (&self.profile, &self.key) {
             (Some(profile), Some(key)) => {
                 let (layer, account) = (self.layer.as_deref(), self.account.as_deref());
-                let (wanted, tokenizer) = Wanted::open(profile, key, layer, account, self.tokenizer.as_deref())?;
+                let (wanted, tokenizer) =
+                    Wanted::open(profile, key, passphrases, layer, account, self.tokenizer.as_deref())?;
                 (Some(wanted), Some(tokenizer))
             }
             _ => (None, self.tokenizer.as_deref().map(Tokenizer::open).transpose()?),

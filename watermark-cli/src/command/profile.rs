@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use watermark_cli::files::{read_key, read_profile, read_profile_text, write_new, write_secret};
+use watermark_cli::files::{read_profile, read_profile_text, write_new, write_secret};
+use watermark_cli::keys::read_key;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::Detector;
 use watermark_core::evidence::beacon::under_beacon;
@@ -13,6 +14,7 @@ use watermark_core::key::KeyPath;
 use watermark_core::profile::{Layer, Profile};
 use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
 
+use super::passphrase::PassphraseArgs;
 use super::{print, print_json};
 
 /// Write or check a profile
@@ -152,12 +154,12 @@ struct Checked<'a> {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         match self.action {
             Action::New(args) => args.run(),
             Action::Beacon(args) => args.run(),
-            Action::Check(args) => args.run(),
-            Action::EngineKey(args) => args.run(),
+            Action::Check(args) => args.run(passphrases),
+            Action::EngineKey(args) => args.run(passphrases),
         }
     }
 }
@@ -228,9 +230,9 @@ impl BeaconArgs {
 }
 
 impl EngineKeyArgs {
-    fn run(self) -> Result<ExitCode> {
+    fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let profile = read_profile(&self.profile)?.profile;
-        let key = read_key(&self.key)?;
+        let key = read_key(&self.key, passphrases)?;
         let mut engines = profile.layers.iter().filter_map(|layer| match layer.scheme {
             Scheme::Engine(engine) if self.layer.as_ref().is_none_or(|name| *name == layer.name) => {
                 Some((layer, engine))
@@ -255,7 +257,7 @@ impl EngineKeyArgs {
 }
 
 impl Check {
-    fn run(self) -> Result<ExitCode> {
+    fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let file = read_profile(&self.profile)?;
         let profile = &file.profile;
         if let Some(path) = &self.tokenizer {
@@ -264,7 +266,8 @@ impl Check {
         if let Some(path) = &self.key {
             // Any account does: what is checked is that the key lies above the layers.
             let any_account = profile.has_account_layer().then_some("any");
-            Detector::new(profile, &read_key(path)?, any_account).with_context(|| format!("key {}", path.display()))?;
+            Detector::new(profile, &read_key(path, passphrases)?, any_account)
+                .with_context(|| format!("key {}", path.display()))?;
         }
         let layers = profile.layers.iter().map(|layer| layer.name.as_str()).collect();
         let sha256 = hex::encode(&file.sha256);

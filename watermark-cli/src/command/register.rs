@@ -15,6 +15,7 @@ use watermark_core::evidence::{TreeHead, timestamp};
 use watermark_core::hex;
 
 use super::key::SignerArgs;
+use super::passphrase::PassphraseArgs;
 use super::{print, shown};
 
 /// Fix a test of a suspect model before its answers are collected
@@ -90,7 +91,7 @@ enum StoppingArg {
 const MAX_FILE: u64 = 1 << 22;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let file = read_profile(&self.profile)?;
         let layer = bundle::testable_layer(&file.profile, &self.layer)
             .with_context(|| format!("profile {}", self.profile.display()))?;
@@ -148,7 +149,7 @@ impl Args {
             earlier: earlier.collect::<Result<_>>()?,
             registered_at,
         };
-        let envelope = self.signature.signer()?.sign(REGISTRATION_TYPE, &registration.payload()?)?;
+        let envelope = self.signature.signer(passphrases)?.sign(REGISTRATION_TYPE, &registration.payload()?)?;
         let digest: [u8; 32] = Sha256::digest(&envelope).into();
         write_new(&self.out, &envelope)?;
         let request = self.out.with_extension("tsq");

@@ -27,9 +27,10 @@ pub use result::{Outcome, Row};
 
 use crate::distill::{Access, add_round, item_of_text};
 use crate::evidence::Context;
-use crate::files::{new_folder, write_key, write_new};
+use crate::files::{new_folder, write_new};
 use crate::generate::{Answer, Answering, answer};
 use crate::ids::Vocabulary;
+use crate::keys::write_key;
 use crate::report;
 use crate::school::{Lesson, teach};
 use crate::tokenizer::Tokenizer;

@@ -19,8 +19,10 @@ use super::endpoint::{ApiToken, Endpoint};
 use super::judge::{Judge, Standing};
 use super::run::{End, Outcome, Plan, Progress, run};
 use crate::distill::{Access, Line, Options, Tested, check_testable};
-use crate::files::{read_key, read_profile, replace};
+use crate::files::{read_profile, replace};
 use crate::ids::Vocabulary;
+use crate::keys::read_key;
+use crate::passphrase::Passphrases;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Api, Collection, Exchange, FORMAT, Header, Registered, prompts_sha256};
 
@@ -47,6 +49,7 @@ impl Wanted {
     pub fn open(
         profile: &Path,
         key: &Path,
+        passphrases: &dyn Passphrases,
         layer: Option<&str>,
         account: Option<&str>,
         tokenizer: Option<&Path>,
@@ -59,7 +62,7 @@ impl Wanted {
             Some(name) => tested.layers.retain(|layer| layer.name == name),
         }
         ensure!(!tested.layers.is_empty(), "no layer of {} is named so", profile.display());
-        let detector = Detector::new(&tested, &read_key(key)?, account)?;
+        let detector = Detector::new(&tested, &read_key(key, passphrases)?, account)?;
         let layer = detector.layers().first().context("a profile has layers")?.clone();
         let name = layer.name().unwrap_or_default();
         check_testable(&layer).with_context(|| format!("layer {name:?} of {}", profile.display()))?;

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watermark_cli::files::{read_key, read_profile};
+use watermark_cli::files::read_profile;
+use watermark_cli::keys::read_key;
+use watermark_cli::passphrase::Environment;
 use watermark_cli::read::{InputFormat, Limits, Record, Select, records_of};
 use watermark_cli::scan::{Keys, Marks, Profiles, attribute};
 use watermark_lab::prompts::word_problems;
@@ -480,7 +482,7 @@ fn accounts_are_told_apart() {
     // Records in memory have the tests of the file.
     let files = vec![(folder.path("p.json"), read_profile(&folder.path("p.json")).unwrap())];
     let profiles = Profiles::for_inputs(files, &[], false).unwrap();
-    let node = read_key(&folder.path("k.json")).unwrap();
+    let node = read_key(&folder.path("k.json"), &Environment).unwrap();
     let keys = Keys::new(&profiles, &[("k.json".to_owned(), node)], Some(&accounts)).unwrap();
     let of_line = |(at, line): (usize, &str)| {
         records_of(line.as_bytes(), at as u64 + 1, InputFormat::Jsonl, &Select::default(), Limits::default()).unwrap()

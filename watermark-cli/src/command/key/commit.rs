@@ -5,13 +5,15 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use watermark_cli::files::{ProfileFile, new_folder, random, read_key, read_profile, write_new, write_secret};
+use watermark_cli::files::{ProfileFile, new_folder, random, read_profile, write_new, write_secret};
+use watermark_cli::keys::read_key;
 use watermark_cli::signer::Signer;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::evidence::{HEAD_TYPE, timestamp};
 use watermark_core::hex;
 use watermark_core::key::{KeyPath, NodeKey};
 
+use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};
 use super::signing::SignerArgs;
 
@@ -57,12 +59,18 @@ pub(super) struct Commitment {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let profiles = self.profile.iter().map(|path| read_profile(path)).collect::<Result<Vec<_>>>()?;
         if let Some(path) = self.path.iter().find(|path| !profiles.iter().any(|file| holds(file, path))) {
             bail!("--path {path} lies below no profile's path");
         }
-        let commitment = commit(&read_key(&self.key)?, &profiles, &self.path, &self.signature.signer()?, &self.out)?;
+        let commitment = commit(
+            &read_key(&self.key, passphrases)?,
+            &profiles,
+            &self.path,
+            &self.signature.signer(passphrases)?,
+            &self.out,
+        )?;
         if self.json {
             print_json(&commitment)?;
         } else {

@@ -2,11 +2,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use watermark_cli::files::{read_key, write_key};
-use watermark_cli::passphrase;
+use watermark_cli::keys::{read_key, write_key};
+use watermark_cli::passphrase::read;
 use watermark_core::key::KeyPath;
 use zeroize::Zeroizing;
 
+use super::super::passphrase::{PassphraseArgs, choose_at_terminal};
 use super::super::print;
 
 /// Write one subtree of a key as a key file: for one epoch's servers, a partner or a court
@@ -47,15 +48,15 @@ impl SealArgs {
     /// The passphrase, if one was asked for.
     pub(super) fn passphrase(&self) -> Result<Option<Zeroizing<String>>> {
         match &self.new_passphrase_file {
-            Some(path) => Ok(Some(passphrase::read(path)?)),
-            None => self.passphrase.then(passphrase::choose_at_terminal).transpose(),
+            Some(path) => Ok(Some(read(path)?)),
+            None => self.passphrase.then(choose_at_terminal).transpose(),
         }
     }
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        let key = read_key(&self.key)?;
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
+        let key = read_key(&self.key, passphrases)?;
         let node = key.descend(self.path.as_ref().unwrap_or(key.path()))?;
         let passphrase = self.seal.passphrase()?;
         write_key(&self.out, &node, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+use super::passphrase::PassphraseArgs;
+
 pub(super) use signing::SignerArgs;
 
 /// Export, rotate, list, commit to and open keys
@@ -36,14 +38,14 @@ enum Action {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         match self.action {
-            Action::Export(args) => args.run(),
-            Action::Rotate(args) => args.run(),
+            Action::Export(args) => args.run(passphrases),
+            Action::Rotate(args) => args.run(passphrases),
             Action::List(args) => args.run(),
-            Action::Signing(args) => args.run(),
-            Action::Commit(args) => args.run(),
-            Action::Open(args) => args.run(),
+            Action::Signing(args) => args.run(passphrases),
+            Action::Commit(args) => args.run(passphrases),
+            Action::Open(args) => args.run(passphrases),
             Action::Check(args) => args.run(),
         }
     }

@@ -3,10 +3,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use watermark_cli::files::{read_key, read_private_bytes, read_profile, write_secret};
+use watermark_cli::files::{read_private_bytes, read_profile, write_secret};
+use watermark_cli::keys::read_key;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::key::KeyPath;
 
+use super::super::passphrase::PassphraseArgs;
 use super::super::print;
 
 /// Disclose one committed key: the key of one node, and the proof that it was committed to
@@ -40,13 +42,13 @@ pub(crate) struct Args {
 const MAX_OPENINGS: u64 = 1 << 26;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let named = || format!("openings file {}", self.openings.display());
         let file = File::open(&self.openings).with_context(named)?;
         let bytes = read_private_bytes(file, &self.openings, MAX_OPENINGS).with_context(named)?;
         let commitments = KeyCommitments::parse(&bytes).with_context(named)?;
         let profile = read_profile(&self.profile)?;
-        let node = read_key(&self.key)?.descend(&self.path)?;
+        let node = read_key(&self.key, passphrases)?.descend(&self.path)?;
         let opening = commitments.open(&node, &profile.sha256).with_context(named)?;
         write_secret(&self.out, &opening.print()?)?;
         print(&format!(

@@ -3,11 +3,13 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use watermark_cli::files::{ProfileFile, read_key, read_profile, write_key, write_new};
+use watermark_cli::files::{ProfileFile, read_profile, write_new};
+use watermark_cli::keys::{read_key, write_key};
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::Profile;
 
+use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};
 use super::commit::{Commitment, commit};
 use super::export::SealArgs;
@@ -61,7 +63,7 @@ struct Output {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let old = read_profile(&self.profile)?.profile;
         ensure!(
             !self.path.is_at_or_below(&old.path) && !old.path.is_at_or_below(&self.path),
@@ -73,10 +75,10 @@ impl Args {
         let text = Profile { path: self.path.clone(), ..old }.print();
         let file = ProfileFile::parse(&text)?;
         let profile_sha256 = hex::encode(&file.sha256);
-        let master = read_key(&self.key)?;
+        let master = read_key(&self.key, passphrases)?;
         let node = master.descend(&self.path)?;
         let passphrase = self.seal.passphrase()?;
-        let commitment = commit(&master, &[file], &[], &self.signature.signer()?, &self.out)?;
+        let commitment = commit(&master, &[file], &[], &self.signature.signer(passphrases)?, &self.out)?;
         write_new(&self.out.join("profile.json"), text.as_bytes())?;
         write_key(&self.out.join("key.json"), &node, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
         let output = Output { from, path: self.path.as_str().to_owned(), profile_sha256, commitment };

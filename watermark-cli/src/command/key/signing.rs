@@ -3,12 +3,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use watermark_cli::files::{random, read_signing_key, write_secret};
-use watermark_cli::passphrase;
+use watermark_cli::files::{random, write_secret};
+use watermark_cli::keys::read_signing_key;
+use watermark_cli::passphrase::Passphrases;
 use watermark_cli::signer::Signer;
 use watermark_core::evidence::{PublicKey, SigningKey};
 use watermark_core::hex;
 
+use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};
 
 /// Make an Ed25519 key that signs commitments; it marks nothing
@@ -39,9 +41,9 @@ struct Output {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        let sealed = self.passphrase || passphrase::is_from_file();
-        let passphrase = sealed.then(passphrase::choose).transpose()?;
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
+        let sealed = self.passphrase || passphrases.is_from_file();
+        let passphrase = sealed.then(|| passphrases.chosen()).transpose()?;
         let key = SigningKey::from_seed(&*random()?);
         match &passphrase {
             Some(passphrase) => write_secret(&self.out, key.seal(passphrase, &*random()?)?.as_bytes())?,
@@ -82,12 +84,12 @@ pub(in crate::command) struct SignerArgs {
 }
 
 impl SignerArgs {
-    pub(in crate::command) fn signer(&self) -> Result<Signer> {
+    pub(in crate::command) fn signer(&self, passphrases: &PassphraseArgs) -> Result<Signer> {
         match (&self.signing_key, &self.signer, &self.signer_key) {
             (None, Some(program), Some(key)) => {
                 Ok(Signer::Command { program: program.clone(), public_key: PublicKey::from_hex(key)? })
             }
-            (Some(path), _, _) => Ok(Signer::Key(read_signing_key(path)?)),
+            (Some(path), _, _) => Ok(Signer::Key(read_signing_key(path, passphrases)?)),
             _ => anyhow::bail!("give --signing-key, or --signer and --signer-key"),
         }
     }

@@ -7,12 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use serde_json::json;
-use watermark_cli::files::read_key;
+use watermark_cli::keys::read_key;
 use watermark_cli::ledger::{Ledger, Pending, Served};
 use watermark_core::evidence::ledger::LedgerKey;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
 
+use super::super::passphrase::PassphraseArgs;
 use super::super::say;
 
 /// Append served answers from standard input, and acknowledge each when it is on the disk
@@ -50,8 +51,8 @@ const MAX_LINE: u64 = 1 << 26;
 const UNDER_WAY: usize = 8192;
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
-        let ledger = Ledger::open(&self.ledger, LedgerKey::new(&read_key(&self.key)?))?;
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
+        let ledger = Ledger::open(&self.ledger, LedgerKey::new(&read_key(&self.key, passphrases)?))?;
         let (send, receive) = sync_channel(UNDER_WAY);
         std::thread::scope(|scope| {
             let acknowledge = scope.spawn(move || acknowledge(&receive));

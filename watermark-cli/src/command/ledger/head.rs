@@ -11,6 +11,7 @@ use watermark_core::evidence::{HEAD_TYPE, timestamp};
 use watermark_core::hex;
 
 use super::super::key::SignerArgs;
+use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};
 
 /// Sign the ledger as it is now, also while it is being written
@@ -42,9 +43,9 @@ struct Output {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let contents = Contents::read(&self.ledger)?;
-        let signer = self.signature.signer()?;
+        let signer = self.signature.signer(passphrases)?;
         let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let head = contents.head(&self.ledger, &signed_at)?;
         let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;

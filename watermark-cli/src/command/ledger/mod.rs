@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+use super::passphrase::PassphraseArgs;
+
 /// Keep and use a ledger of served answers: salted digests, signed heads, proofs
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -27,11 +29,11 @@ enum Action {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         match self.action {
-            Action::Append(args) => args.run(),
-            Action::Head(args) => args.run(),
-            Action::Prove(args) => args.run(),
+            Action::Append(args) => args.run(passphrases),
+            Action::Head(args) => args.run(passphrases),
+            Action::Prove(args) => args.run(passphrases),
             Action::Check(args) => args.run(),
         }
     }

@@ -2,10 +2,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::files::{read_key, write_new};
+use watermark_cli::files::write_new;
+use watermark_cli::keys::read_key;
 use watermark_cli::ledger::{Contents, check_key, read_head};
 use watermark_core::evidence::ledger::{AnswerProof, ConsistencyProof, LedgerKey};
 
+use super::super::passphrase::PassphraseArgs;
 use super::super::print;
 
 /// Prove that an answer was served, or that nothing was changed between two heads
@@ -41,7 +43,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let contents = Contents::read(&self.ledger)?;
         let (head, _) = read_head(&self.head)?;
         let Some(leaves) = usize::try_from(head.size).ok().and_then(|size| contents.leaves().get(..size)) else {
@@ -55,7 +57,7 @@ impl Args {
                 (proof.print()?, format!("the first {} of {} entries are unchanged", older.size, head.size))
             }
             (None, Some(index), Some(key)) => {
-                let key = LedgerKey::new(&read_key(key)?);
+                let key = LedgerKey::new(&read_key(key, passphrases)?);
                 check_key(&self.ledger, &key)?;
                 let entry = Contents::entry(&self.ledger, index)?;
                 let proof = AnswerProof::new(&key, entry, leaves, self.account.as_deref())?;

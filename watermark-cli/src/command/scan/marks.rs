@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::files::{ProfileFile, read_bounded, read_key, read_profile};
+use watermark_cli::files::{ProfileFile, read_bounded, read_profile};
+use watermark_cli::keys::read_key;
 use watermark_cli::scan::{Keys, Profiles};
+
+use super::super::passphrase::PassphraseArgs;
 
 /// Profiles.
 #[derive(clap::Args)]
@@ -48,7 +51,7 @@ impl ProfileArgs {
 }
 
 impl KeyArgs {
-    pub(super) fn read(&self, profiles: &Profiles) -> Result<Keys> {
+    pub(super) fn read(&self, profiles: &Profiles, passphrases: &PassphraseArgs) -> Result<Keys> {
         let mut paths = self.key.clone();
         if let Some(list) = &self.keys {
             paths.extend(lines(list)?.into_iter().map(PathBuf::from));
@@ -56,7 +59,7 @@ impl KeyArgs {
         if paths.is_empty() {
             bail!("no key to test; name one with --key, or a file that lists them with --keys");
         }
-        let nodes = paths.iter().map(|path| Ok((path.display().to_string(), read_key(path)?)));
+        let nodes = paths.iter().map(|path| Ok((path.display().to_string(), read_key(path, passphrases)?)));
         let nodes = nodes.collect::<Result<Vec<_>>>()?;
         let accounts = self.accounts.as_deref().map(lines).transpose()?;
         Keys::new(profiles, &nodes, accounts.as_deref())

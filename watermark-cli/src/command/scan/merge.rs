@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use watermark_cli::scan::{self, Marks, Merging};
 
+use super::super::passphrase::PassphraseArgs;
 use super::marks::{KeyArgs, ProfileArgs};
 use super::watch::Watch;
 use super::{CostArgs, STOP, finish, stop_on_interrupt};
@@ -36,10 +37,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         self.cost.check()?;
         let profiles = self.profiles.of_parts(&self.parts)?;
-        let keys = self.keys.read(&profiles)?;
+        let keys = self.keys.read(&profiles, passphrases)?;
         let merging = Merging {
             parts: self.parts,
             out: self.cost.out.clone(),

@@ -14,6 +14,7 @@ use serde_json::json;
 use watermark_cli::read::{InputFormat, Select};
 use watermark_cli::scan::{self, Marks, Options, Outcome, Part, Unusable, expand, spool};
 
+use super::passphrase::PassphraseArgs;
 use super::{claim, print_json, say};
 use marks::{KeyArgs, ProfileArgs};
 use watch::Watch;
@@ -177,7 +178,7 @@ fn stop_on_interrupt() -> Result<()> {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         self.cost.check()?;
         if self.shard.is_some() && !self.partials {
             bail!("--shard makes a part for `watermark merge`; add --partials, and leave the key to `merge`");
@@ -199,7 +200,7 @@ impl Args {
                 ExitCode::from(2)
             });
         }
-        let keys = self.keys.read(&profiles)?;
+        let keys = self.keys.read(&profiles, passphrases)?;
         let options = self.options(select)?;
         stop_on_interrupt()?;
         let marks = Marks { profiles: &profiles, keys: &keys };
