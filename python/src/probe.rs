@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use watermark_cli::probe::budget::{Budget, CostLimit};
 use watermark_cli::probe::case::{Case, Ended, Limits, Request, Wanted};
 use watermark_cli::probe::endpoint::{ApiToken, Endpoint};
-use watermark_cli::probe::run::Progress;
+use watermark_cli::probe::plan::Progress;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_cli::transcript::Api;
 use zeroize::Zeroizing;

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     import pandas
 
     from ._lib import Report
-    from .corpus import ScanResult
 
 # As in JSON, but integers are integers and ranges are two columns.
 _FINDING = (
@@ -62,11 +61,11 @@ def of_report(report: Report, of: str) -> pandas.DataFrame:
     return _frame(rows, columns)
 
 
-def of_scan(found: ScanResult, of: str) -> pandas.DataFrame:
+def of_scan(findings: list[dict[str, Any]], hits: list[dict[str, Any]], of: str) -> pandas.DataFrame:
     """The findings or hits of a scan."""
     if of not in ("findings", "hits"):
         raise ParameterError(f'of is {of!r}; it must be "findings" or "hits"')
-    lines, columns = (found.result["findings"], _KEY) if of == "findings" else (found.hits, _HIT)
+    lines, columns = (findings, _KEY) if of == "findings" else (hits, _HIT)
     rows = ([int(line[name]) if name == "statistic" else line.get(name) for name in columns] for line in lines)
     return _frame(rows, columns)
 

@@ -46,7 +46,7 @@ class ScanResult:
 
     def to_frame(self, of: Literal["findings", "hits"] = "findings") -> pandas.DataFrame:
         """A pandas DataFrame of the `findings`, one row for each key and layer, or of the `hits`."""
-        return _frame.of_scan(self, of)
+        return _frame.of_scan(self.result["findings"], self.hits, of)
 
     def write(self, folder: str | PathLike[str]) -> None:
         """Writes `result.json` and `hits.jsonl` into a folder, which is made if it is not there."""

@@ -7,6 +7,9 @@ use watermark_core::distill::{ModelSample, Round};
 
 use crate::lab::{Data, Lab, Student};
 
+/// Registered level.
+pub(crate) const LOG10_ALPHA: f64 = -6.0;
+
 /// Kinds of access, from the weakest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {

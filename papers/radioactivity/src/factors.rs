@@ -9,10 +9,9 @@ use watermark_cli::school::Lesson;
 use watermark_core::detect::Verdict;
 use watermark_core::scheme::{Adfp, Greenlist, Gumbel, Mcmark, Scheme};
 
-use crate::access::{Access, Shown};
+use crate::access::{Access, LOG10_ALPHA, Shown};
 use crate::lab::{Data, Lab, Mark, Start, Student};
 use crate::table::{Row, write};
-use crate::tokens::LOG10_ALPHA;
 
 /// Answers that a student learns at the centre point.
 const LEARNED: usize = 1200;

@@ -5,13 +5,10 @@ use watermark_cli::plan::{self, Curves, Sample};
 use watermark_core::detect::LayerDetector;
 use watermark_core::distill::log10_p_anytime;
 
-use crate::access::{Access, Shown};
+use crate::access::{Access, LOG10_ALPHA, Shown};
 use crate::factors::of_share;
 use crate::lab::{Data, Lab};
 use crate::table::{Row, quantile, write};
-
-/// Registered level.
-pub(crate) const LOG10_ALPHA: f64 = -6.0;
 
 /// Answers per round of the e-process: the default of `watermark probe`.
 pub(crate) const ROUND: usize = 20;

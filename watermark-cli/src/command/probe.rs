@@ -11,7 +11,7 @@ use watermark_cli::files::read_secret;
 use watermark_cli::probe::budget::{Budget, CostLimit};
 use watermark_cli::probe::case::{Case, Ended, Limits, ProbeResult, RESULT, Request, TRANSCRIPT, Wanted};
 use watermark_cli::probe::endpoint::{ApiToken, Endpoint};
-use watermark_cli::probe::run::Progress;
+use watermark_cli::probe::plan::Progress;
 use watermark_cli::read::read_prompts;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_cli::transcript::Api;

@@ -11,6 +11,7 @@ pub mod case;
 pub mod client;
 pub mod endpoint;
 pub mod judge;
+pub mod plan;
 pub mod run;
 
 mod state;

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::budget::Spent;
 use super::judge::Standing;
-use super::run::{End, JudgeRound, Plan, Progress};
+use super::plan::{End, JudgeRound, Plan, Progress};
 use crate::transcript::{Exchange, FaultKind, answer};
 
 /// A round in which more prompts fail than this ends the run: such a sample is not what was to be collected.

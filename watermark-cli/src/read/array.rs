@@ -3,11 +3,12 @@ use std::{
     sync::Arc,
 };
 
-use super::container::{Compression, Content, Stream};
+use super::compression::Compression;
+use super::container::{Content, Stream};
 use super::error::Flaw;
 use super::fields::Parsed;
-use super::json::Reading;
 use super::lines::utf8;
+use super::reading::Reading;
 use super::{Item, Limits, Location, ReadError, ReadErrorKind};
 
 /// The elements of one JSON array, one at a time and in bounded memory.

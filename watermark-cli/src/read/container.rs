@@ -2,12 +2,9 @@ use std::io::{self, Read};
 
 use flate2::read::MultiGzDecoder;
 
+use super::compression::{Compression, GZIP, ZSTD};
 use super::{InputFormat, Limits, ReadError, ReadErrorKind};
 
-const GZIP: &[u8] = b"\x1f\x8b";
-const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
-/// Frames that zstd skips, with which seekable and parallel archives begin; the first byte's low half is free.
-const ZSTD_SKIPPABLE: &[u8] = b"\x2a\x4d\x18";
 pub(super) const PARQUET: &[u8] = b"PAR1";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -30,34 +27,6 @@ const FOREIGN: [(&[u8], ReadErrorKind, &str, &str); 8] = {
         (GZIP, UnsupportedContainer, "compressed twice", "decompress it once"),
     ]
 };
-
-/// How an input is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Compression {
-    pub(super) fn name(self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::Gzip => Some("gzip"),
-            Self::Zstd => Some("zstd"),
-        }
-    }
-
-    fn of(head: &[u8]) -> Self {
-        if head.starts_with(GZIP) {
-            Self::Gzip
-        } else if head.starts_with(ZSTD) || (head.len() >= 4 && head[0] >> 4 == 5 && &head[1..4] == ZSTD_SKIPPABLE) {
-            Self::Zstd
-        } else {
-            Self::None
-        }
-    }
-}
 
 /// A byte stream whose beginning can be looked at before it is read.
 pub(super) struct Stream {

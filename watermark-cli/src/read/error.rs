@@ -1,7 +1,7 @@
 use std::{fmt, io};
 
-use super::Location;
-use super::container::Compression;
+use super::compression::Compression;
+use super::location::Location;
 
 /// Why an input cannot be read, or not any further.
 ///

@@ -3,7 +3,7 @@
 use serde_json::Value as Tree;
 
 use super::error::Flaw;
-use super::json::Reading;
+use super::reading::Reading;
 use super::turns::{self, Generated};
 use super::value::{Value, Want};
 use super::{BadRecordKind, Body, Location, Record};

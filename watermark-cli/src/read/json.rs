@@ -7,24 +7,14 @@ use serde::{
 use serde_json::Value as Tree;
 
 use super::{
-    BadRecordKind, InputFormat, Select,
+    BadRecordKind,
     error::Flaw,
     fields::{Fields, NAMES, want},
     fields::{Parsed, from_fields, from_pointer},
+    reading::Reading,
 };
 
-/// What to do with a record's JSON.
-#[derive(Clone, Debug)]
-pub(super) struct Reading {
-    pub(super) tokens: bool,
-    pub(super) select: Select,
-}
-
 impl Reading {
-    pub(super) fn new(format: InputFormat, select: &Select) -> Self {
-        Self { tokens: format == InputFormat::Tokens, select: select.clone() }
-    }
-
     /// Reads one object; `followed` says whether something stood after it.
     pub(super) fn parse(&self, json: &str, followed: bool) -> Result<Parsed, Flaw> {
         // The first byte is checked here because serde's own message on a type that it did not expect repeats the value.

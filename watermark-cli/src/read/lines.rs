@@ -5,7 +5,8 @@ use std::{
 
 use super::{
     BadRecordKind, Item, Location, ReadError,
-    container::{Compression, Content, Stream},
+    compression::Compression,
+    container::{Content, Stream},
     error::Flaw,
     json,
 };

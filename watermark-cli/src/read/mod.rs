@@ -41,14 +41,17 @@
 
 mod array;
 mod choices;
+mod compression;
 mod container;
 mod error;
 mod fields;
 pub(crate) mod guard;
 mod json;
 mod lines;
+mod location;
 mod plain;
 mod prompts;
+mod reading;
 mod record;
 mod rows;
 #[cfg(test)]
@@ -63,15 +66,16 @@ use std::{fmt, fs::File, io::Read, io::Seek, path::Path, sync::Arc};
 pub use choices::{ChoiceRecord, Choices, Predicted, read_choices};
 pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
 pub use guard::panic_is_handled;
+pub use location::Location;
 pub use prompts::read_prompts;
-pub use record::{Body, InputFormat, Limits, Location, Record, Select};
+pub use record::{Body, InputFormat, Limits, Record, Select};
 
 use array::Array;
 use container::{Content, PARQUET};
 use error::Flaw;
 use fields::Parsed;
-use json::Reading;
 use lines::Lines;
+use reading::Reading;
 use rows::Rows;
 
 /// Opens a file, or standard input if the path is `-`.

@@ -11,7 +11,7 @@ use watermark_core::MAX_TOKEN_ID;
 use super::error::Flaw;
 use super::fields::{Fields, NAMES, Parsed, from_fields, from_pointer, want};
 use super::guard;
-use super::json::Reading;
+use super::reading::Reading;
 use super::value::{Value, Want};
 use super::{Item, Limits, Location, ReadError, ReadErrorKind};
 

@@ -10,7 +10,8 @@ use watermark_core::scheme::{Scheme, SchemeOptions};
 
 use crate::WmKey;
 use crate::arguments::{Versioned, exclusive, optional_string, read, secret, shared, slice, string, text, write};
-use crate::status::{Failure, Result, WmStatus, create, free, guard};
+use crate::handle::{create, free};
+use crate::status::{Failure, Result, WmStatus, guard};
 
 /// The layers of a profile under one key, ready to score. May be shared by threads.
 pub struct WmDetector(Arc<Vec<Layer>>);

@@ -7,7 +7,8 @@ use watermark_core::prf::{ChaCha20V1, Context};
 use zeroize::Zeroizing;
 
 use crate::arguments::{optional_string, secret, shared, slice, slice_mut, string, text};
-use crate::status::{Failure, Result, WmStatus, create, free, guard};
+use crate::handle::{create, free};
+use crate::status::{Failure, Result, WmStatus, guard};
 
 /// The secret of one node of the key tree. Wiped when freed. May be shared by threads.
 pub struct WmKey(pub(crate) NodeKey);

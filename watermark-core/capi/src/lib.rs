@@ -4,6 +4,7 @@
 mod arguments;
 mod batch;
 mod detect;
+mod handle;
 mod key;
 mod llama;
 mod marker;

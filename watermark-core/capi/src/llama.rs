@@ -7,7 +7,8 @@ use std::ffi::{c_char, c_void};
 
 use crate::WmSession;
 use crate::arguments::{exclusive, shared, slice};
-use crate::status::{Failure, Result, WmStatus, create, guard};
+use crate::handle::create;
+use crate::status::{Failure, Result, WmStatus, guard};
 
 #[repr(C)]
 struct TokenData {

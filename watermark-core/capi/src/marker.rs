@@ -7,7 +7,8 @@ use watermark_core::profile::Profile;
 
 use crate::WmKey;
 use crate::arguments::{shared, text};
-use crate::status::{WmStatus, create, free, guard};
+use crate::handle::{create, free};
+use crate::status::{WmStatus, guard};
 
 /// A profile with its key, which makes sessions. May be shared by threads.
 pub struct WmMarker(pub(crate) Marker);

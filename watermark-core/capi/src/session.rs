@@ -7,7 +7,8 @@ use watermark_core::mark::{MarkState, Sampling, Session, SessionOptions};
 
 use crate::WmMarker;
 use crate::arguments::{Versioned, check_row, exclusive, optional_string, read, shared, slice, slice_mut, write};
-use crate::status::{Failure, Result, WmStatus, create, free, guard};
+use crate::handle::{create, free};
+use crate::status::{Failure, Result, WmStatus, guard};
 
 /// One sequence being sampled. One thread at a time.
 ///

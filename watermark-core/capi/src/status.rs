@@ -124,26 +124,6 @@ pub(crate) fn guard(step: impl FnOnce() -> Result<()>) -> WmStatus {
     result.map_or_else(Failure::report, |()| WmStatus::Ok)
 }
 
-/// As [`guard`] for calls that make a handle: `*out` is NULL unless they succeed.
-pub(crate) unsafe fn create<T>(out: *mut *mut T, step: impl FnOnce() -> Result<T>) -> WmStatus {
-    guard(|| {
-        let out = crate::arguments::exclusive(out, "out")?;
-        *out = std::ptr::null_mut();
-        *out = Box::into_raw(Box::new(step()?));
-        Ok(())
-    })
-}
-
-/// Ends a handle that [`create`] made; NULL is none.
-pub(crate) unsafe fn free<T>(handle: *mut T) {
-    guard(|| {
-        if !handle.is_null() {
-            drop(Box::from_raw(handle));
-        }
-        Ok(())
-    });
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::panic, reason = "tests")]

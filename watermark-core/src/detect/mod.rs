@@ -15,6 +15,7 @@ mod resample;
 mod rule;
 mod verdict;
 mod weighted;
+mod weighted_tail;
 
 pub(crate) use detector::Scores;
 pub use detector::{Detector, Finding, LayerDetector};

@@ -1,4 +1,4 @@
-use super::scratch::reserve;
+use super::reserve::reserve;
 use crate::prf::{ChaCha20V1, Context, SglangMurmur, VllmPhilox, sglang_context_hash, vllm_dual_keys};
 use crate::scheme::{Engine, EngineKey, EngineScore, Gumbel, GumbelDualKey, PermuteAndFlip, Scheme};
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};

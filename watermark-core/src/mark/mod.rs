@@ -3,9 +3,11 @@
 #[cfg(feature = "batch")]
 mod batch;
 mod choosing;
+mod drafts;
 mod logit;
 mod marker;
 mod proxy;
+mod reserve;
 mod reweight;
 mod sampling;
 mod scratch;

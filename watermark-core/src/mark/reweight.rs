@@ -1,6 +1,7 @@
 use super::choosing::usable_context;
+use super::reserve::reserve;
 use super::sampling::Support;
-use super::scratch::{Scratch, reserve};
+use super::scratch::Scratch;
 use super::{MarkState, Session};
 use crate::Result;
 use crate::scheme::Scheme;

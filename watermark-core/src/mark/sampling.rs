@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::Logit;
-use super::scratch::reserve;
+use super::reserve::reserve;
 use crate::{Error, ErrorKind, Result};
 
 /// Ordinary sampling parameters, applied before any layer in the order temperature, top-k, top-p, min-p.

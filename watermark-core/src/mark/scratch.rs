@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 
 use super::choosing::Words;
+use super::reserve::reserve;
 use super::sampling::Support;
 
 /// Working memory of one step, of vocabulary size. Each thread has one, so that a session is as large as its sequence and
@@ -38,9 +39,4 @@ impl Scratch {
         reserve(&mut self.masses, n);
         reserve(&mut self.order, n);
     }
-}
-
-/// Room for `n` elements in all.
-pub(super) fn reserve<T>(vector: &mut Vec<T>, n: usize) {
-    vector.reserve(n.saturating_sub(vector.len()));
 }

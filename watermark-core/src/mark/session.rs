@@ -3,9 +3,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::choosing::{Choosing, ContextKey};
+use super::drafts::Drafts;
 use super::proxy::Proxy;
 use super::scratch::Scratch;
-use super::speculative::Drafts;
 use super::{Logit, Sampling};
 use crate::prf::{ChaCha20V1, Context};
 use crate::scheme::{Gumbel, Scheme};

@@ -1,43 +1,9 @@
+use super::drafts::Drafts;
 use super::reweight::{logarithms, softmax};
 use super::scratch::Scratch;
 use super::{Logit, Session};
 use crate::scheme::TWO_32;
 use crate::{Error, ErrorKind, Result};
-
-/// Draft tokens that wait for the target model. Under two keys each drawn one brings the distribution it was drawn from.
-#[derive(Clone, Default)]
-pub(super) struct Drafts {
-    tokens: Vec<u32>,
-    /// Where each one's distribution ends below.
-    ends: Vec<usize>,
-    ids: Vec<u32>,
-    probabilities: Vec<f64>,
-}
-
-impl Drafts {
-    pub(super) fn len(&self) -> usize {
-        self.tokens.len()
-    }
-
-    pub(super) fn truncate(&mut self, n: usize) {
-        self.tokens.truncate(n);
-        self.ends.truncate(n);
-        let end = self.ends.last().copied().unwrap_or(0);
-        self.ids.truncate(end);
-        self.probabilities.truncate(end);
-    }
-
-    fn push(&mut self, token: u32) {
-        self.tokens.push(token);
-        self.ends.push(self.ids.len());
-    }
-
-    /// The distribution that draft `at` was drawn from, ids ascending; empty if nobody needs it.
-    fn distribution(&self, at: usize) -> (&[u32], &[f64]) {
-        let range = at.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[at];
-        (&self.ids[range.clone()], &self.probabilities[range])
-    }
-}
 
 /// Speculative decoding: a cheap model drafts some tokens, the target model computes their rows at once, and what the target
 /// would not have said is replaced.
