@@ -5,31 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result, bail};
 use rayon::prelude::*;
 use watermark_core::detect::Choice;
+use watermark_core::distill::{Access, Collection};
 
-use super::{Access, transcript};
+use super::transcript;
 use crate::read::{self, BadRecord, Body, Choices, InputFormat, Limits, Predicted, ReadError};
 use crate::tokenizer::Tokenizer;
-
-/// Who collected what a model showed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Collection {
-    /// Whoever runs the test, as far as the input can tell.
-    #[default]
-    NotWitnessed,
-    /// A second party, before it knew the key.
-    Replicate,
-}
-
-impl Collection {
-    /// The words in output.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotWitnessed => "not independently witnessed",
-            Self::Replicate => "replicated without the key",
-        }
-    }
-}
 
 /// What a model showed, in ids of the mark's tokenizer: rounds of texts. Files are one round.
 #[derive(Clone, Debug, Default)]

@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use watermark_core::distill::{Access, Collection};
 
-use super::Access;
-use super::material::{Collection, Item, Material, Source, item_of_pieces, item_of_text};
+use super::material::{Item, Material, Source, item_of_pieces, item_of_text};
 use crate::probe::answer::{self, Answer};
 use crate::probe::endpoint::Api;
-use crate::probe::transcript::{self, Exchange, FORMAT, Reader};
+use crate::probe::transcript::{Exchange, FORMAT, Reader};
 use crate::read::Predicted;
 
 /// Whether a file begins like a transcript, plain or compressed: its answers must not be mistaken for records.
@@ -58,9 +58,10 @@ pub(super) fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<M
     }
     // A replicate that ends early may have been ended, or cut, for what it showed.
     let complete = material.rounds.len() as u64 == header.n_prompts.div_ceil(header.round_size);
-    (material.collection, material.stopped) = match header.collection {
-        transcript::Collection::Provider => (Collection::NotWitnessed, true),
-        transcript::Collection::Replicate => (Collection::Replicate, !complete),
+    material.collection = header.collection;
+    material.stopped = match header.collection {
+        Collection::NotWitnessed => true,
+        Collection::Replicate => !complete,
     };
     material.collected = times;
     Ok(material)

@@ -13,6 +13,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use watermark_core::distill::Collection;
 
 use super::client::FaultKind;
 use super::endpoint::Api;
@@ -22,16 +23,6 @@ pub use file::{Reader, Writer};
 
 /// Name and version of the format.
 pub const FORMAT: &str = "watermark-transcript/1";
-
-/// Who collected the answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Collection {
-    /// The holder of the key, looking at the evidence as it grows.
-    Provider,
-    /// Somebody without the key, who collects a fixed sample.
-    Replicate,
-}
 
 /// The first line: what is asked of whom, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,9 +55,33 @@ pub struct Header {
     /// Prompts a round.
     pub round_size: u64,
     /// Who collects.
+    #[serde(with = "collector")]
     pub collection: Collection,
     /// What the answers are tested for; null where nobody looks at evidence.
     pub test: Option<Registered>,
+}
+
+/// Who collects, in this format's words: `provider`, who holds the key and looks at the evidence as it grows, or `replicate`,
+/// somebody without the key, who collects a fixed sample.
+pub(super) mod collector {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use watermark_core::distill::Collection;
+
+    pub(crate) fn serialize<S: Serializer>(collection: &Collection, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match collection {
+            Collection::NotWitnessed => "provider",
+            Collection::Replicate => "replicate",
+        })
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Collection, D::Error> {
+        match &*String::deserialize(deserializer)? {
+            "provider" => Ok(Collection::NotWitnessed),
+            "replicate" => Ok(Collection::Replicate),
+            other => Err(D::Error::unknown_variant(other, &["provider", "replicate"])),
+        }
+    }
 }
 
 /// The test of a run, fixed before its first answer: another key, layer or level would be another test.

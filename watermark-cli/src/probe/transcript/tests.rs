@@ -25,7 +25,7 @@ fn header() -> Header {
         prompts_sha256: prompts_sha256(&vec!["p".to_owned(); 3]),
         n_prompts: 3,
         round_size: 2,
-        collection: Collection::Provider,
+        collection: Collection::NotWitnessed,
         test: None,
     }
 }
