@@ -281,11 +281,10 @@ fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
             "resample is {resample}; at most {MAX_RESAMPLE} fresh keys are tried"
         )));
     }
-    let weights = match weights {
-        "none" => Weights::None,
-        "sqrt" => Weights::Sqrt,
-        _ => return Err(ParameterError::new_err(format!("weights is {weights:?}; it must be \"none\" or \"sqrt\""))),
-    };
+    let weights = Weights::COUNTED
+        .into_iter()
+        .find(|known| known.as_str() == weights)
+        .ok_or_else(|| ParameterError::new_err(format!("weights is {weights:?}; it must be \"none\" or \"sqrt\"")))?;
     Ok(Options {
         alpha,
         per_record: false,

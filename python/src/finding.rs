@@ -95,7 +95,7 @@ impl Finding {
     /// `detected`, `not_detected` or `inconclusive`, after Holm's adjustment over the family.
     #[getter]
     fn verdict(&self) -> &'static str {
-        self.0.verdict
+        self.0.verdict.as_str()
     }
 
     /// What the family consists of.
@@ -129,7 +129,7 @@ impl Finding {
     fn __repr__(&self) -> String {
         let Line { record, layer, scheme, n_scored, log10_p, verdict, .. } = &self.0;
         let of = record.as_ref().map(|record| format!("record={record:?}, ")).unwrap_or_default();
-        let layer = layer.as_deref().unwrap_or(scheme);
+        let (layer, verdict) = (layer.as_deref().unwrap_or(scheme), verdict.as_str());
         format!("Finding({of}layer={layer:?}, n_scored={n_scored}, log10_p={log10_p:.2}, verdict={verdict:?})")
     }
 }
@@ -197,7 +197,7 @@ impl Span {
     /// `detected`, or `inconclusive` where fresh keys contradict the tail.
     #[getter]
     fn verdict(&self) -> &'static str {
-        self.0.verdict
+        self.0.verdict.as_str()
     }
 
     /// What `watermark detect --locate --json` prints of it.
@@ -211,7 +211,7 @@ impl Span {
 
     fn __repr__(&self) -> String {
         let SpanLine { record, span, log10_p_adjusted, verdict, .. } = &self.0;
-        let (from, to) = span.tokens;
+        let ((from, to), verdict) = (span.tokens, verdict.as_str());
         format!(
             "Span(record={record:?}, tokens=({from}, {to}), log10_p_adjusted={log10_p_adjusted:.2}, verdict={verdict:?})"
         )

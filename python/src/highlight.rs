@@ -84,7 +84,12 @@ impl Highlight {
                     let at = layers.iter().position(|layer| *layer == layer_name(line)).unwrap_or(0);
                     // 47 degrees keep neighbouring layers apart.
                     let hue = (50 + 47 * at) % 360;
-                    let title = format!("{}: log10 p {:.2}, {}", layer_name(line), line.log10_p_adjusted, line.verdict);
+                    let title = format!(
+                        "{}: log10 p {:.2}, {}",
+                        layer_name(line),
+                        line.log10_p_adjusted,
+                        line.verdict.as_str()
+                    );
                     let title = html::escape(&title, MOST_CHARACTERS);
                     let _ =
                         write!(page, "<mark style=\"background:hsl({hue},90%,80%)\" title=\"{title}\">{shown}</mark>");

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use watermark_cli::detect::{Line, SpanLine};
 use watermark_cli::visible::visible;
+use watermark_core::detect::Verdict;
 
 /// Rows of a table; a notebook keeps every output.
 const MOST_ROWS: usize = 50;
@@ -66,7 +67,7 @@ pub(crate) fn pairs(rows: &[[&str; 2]]) -> String {
     html + &more(rows.len())
 }
 
-fn table(header: &[&str], rows: impl Iterator<Item = (Vec<String>, &'static str)>, n: usize) -> String {
+fn table(header: &[&str], rows: impl Iterator<Item = (Vec<String>, Verdict)>, n: usize) -> String {
     let mut html = String::from("<table style=\"border-collapse:collapse;font-variant-numeric:tabular-nums\"><tr>");
     for name in header {
         let _ = write!(html, "<th style=\"{CELL};border-bottom:1px solid\">{name}</th>");
@@ -77,8 +78,8 @@ fn table(header: &[&str], rows: impl Iterator<Item = (Vec<String>, &'static str)
         for cell in cells {
             let _ = write!(html, "<td style=\"{CELL}\">{}</td>", escape(&cell, MOST_CHARACTERS));
         }
-        let weight = if verdict == "detected" { "bold" } else { "normal" };
-        let _ = write!(html, "<td style=\"{CELL};font-weight:{weight}\">{verdict}</td></tr>");
+        let weight = if verdict == Verdict::Detected { "bold" } else { "normal" };
+        let _ = write!(html, "<td style=\"{CELL};font-weight:{weight}\">{}</td></tr>", verdict.as_str());
     }
     html.push_str("</table>");
     html + &more(n)

@@ -47,6 +47,24 @@ impl Marker {
             .map_err(raise_core)
     }
 
+    /// Length of a row of logits, as the profile has it.
+    #[getter]
+    fn vocab_size(&self) -> u32 {
+        self.0.vocab_size()
+    }
+
+    /// Whether a layer draws the token itself; without one a session's draw is ordinary, or the engine's.
+    #[getter]
+    fn chooses(&self) -> bool {
+        self.0.chooses()
+    }
+
+    /// Whether a layer has a key per account, so that a marked session needs one.
+    #[getter]
+    fn has_account_layer(&self) -> bool {
+        self.0.has_account_layer()
+    }
+
     /// The profile, as the JSON text of its file.
     #[getter]
     fn profile(&self) -> String {
@@ -257,10 +275,17 @@ fn of_row(at: usize, error: watermark_core::Error) -> PyErr {
     Python::attach(|py| PyErr::from_type(raised.get_type(py), format!("row {at}: {error}")))
 }
 
+/// Whether a layer of a profile has a key per account, for a process that has no use for the key.
+#[pyfunction]
+fn has_account_layer(profile: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(given::profile(profile)?.file.profile.has_account_layer())
+}
+
 /// Adds classes and functions to the module.
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Marker>()?;
     module.add_class::<Session>()?;
+    module.add_function(wrap_pyfunction!(has_account_layer, module)?)?;
     module.add_function(wrap_pyfunction!(sample_batch, module)?)?;
     module.add_function(wrap_pyfunction!(process_batch, module)?)
 }

@@ -2,7 +2,8 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use watermark_cli::plan::{Access, Question, SHARES, scale};
+use watermark_cli::plan::{Question, SHARES, scale};
+use watermark_core::distill::Access;
 
 use crate::error::ParameterError;
 use crate::finding::to_dict;

@@ -10,6 +10,7 @@ import unittest
 
 import watermark_core as w
 from support import GREEN, GUMBEL, KEY, NODE, VOCAB, profile, rows, write
+from watermark_core._lib import has_account_layer
 
 
 class Marking(unittest.TestCase):
@@ -109,6 +110,15 @@ class Marking(unittest.TestCase):
         self.assertEqual(session.mark_state, "repeated")
         self.assertEqual(session.vocab_size, VOCAB)
         session.reserve(1000)
+
+    def test_a_marker_says_what_its_profile_does(self):
+        both, green = w.Marker(profile(), NODE), w.Marker(profile(GREEN), NODE)
+        self.assertEqual([both.vocab_size, both.chooses, both.has_account_layer], [VOCAB, True, False])
+        engine = {"name": "provenance", "engine": "vllm", "algorithm": "gumbel", "context_width": 4}
+        self.assertEqual([green.chooses, w.Marker(profile(engine), NODE).chooses], [False, True])
+        per_account = profile(GREEN | {"per": "account"})
+        self.assertTrue(w.Marker(per_account, NODE).has_account_layer)
+        self.assertEqual([has_account_layer(made) for made in (per_account, json.dumps(per_account), profile())], [True, True, False])
 
     def test_errors_are_sticky_until_reset(self):
         session = w.Marker(profile(), NODE).session(seed=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 # Names of the variables that hold paths; a key is in no request, no log and no process list.
 PROFILE, KEY = "WATERMARK_PROFILE", "WATERMARK_KEY"
-
-# Schemes that draw the token; all others bend the distribution.
-_CHOOSING = {"gumbel", "gumbel_dual_key", "permute_and_flip"}
 
 
 def marker_from_environment() -> Marker:
@@ -36,29 +32,12 @@ def profile_from_environment() -> str:
     return pathlib.Path(os.environ[PROFILE]).read_text(encoding="utf-8")
 
 
-def has_choosing_layer(profile: str) -> bool:
-    """Whether a layer of the profile draws the token itself."""
-    layers = json.loads(profile)["layers"]
-    return any("engine" in layer or layer.get("scheme") in _CHOOSING for layer in layers)
-
-
-def has_account_layer(profile: str) -> bool:
-    """Whether a layer of the profile has a key per account."""
-    return any(layer.get("per") == "account" for layer in json.loads(profile)["layers"])
-
-
-def vocab_size(marker: Marker) -> int:
-    """Logits in a row, as the profile has it."""
-    return marker.session(seed=0, marked=False).vocab_size
-
-
 def check_vocab_size(marker: Marker, row: int) -> None:
     """Refuses an engine whose rows of `row` logits are not those of the profile."""
-    has = vocab_size(marker)
-    if row != has:
+    if row != marker.vocab_size:
         raise InputError(
-            f"the engine's rows have {row} logits, the profile's tokenizer.vocab_size is {has}; write the engine's number into "
-            "the profile (models pad their rows beyond the tokenizer: config.vocab_size counts)"
+            f"the engine's rows have {row} logits, the profile's tokenizer.vocab_size is {marker.vocab_size}; write the engine's "
+            "number into the profile (models pad their rows beyond the tokenizer: config.vocab_size counts)"
         )
 
 

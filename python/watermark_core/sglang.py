@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from ._engine import PROFILE, check_vocab_size, draw, force, has_account_layer, host_rows, marker_from_environment
+from ._engine import PROFILE, check_vocab_size, draw, force, host_rows, marker_from_environment
 from ._lib import InputError, Marker, Session
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Requests:
     """Sessions of the requests that a sampler has seen, and the tokens it put out for each."""
 
     def __init__(self, marker: Marker) -> None:
-        if has_account_layer(marker.profile):
+        if marker.has_account_layer:
             raise InputError("the profile has a layer with a key per account; SGLang does not tell its sampler who asks")
         self._marker = marker
         self._known: OrderedDict[str, _Request] = OrderedDict()

@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 
-from ._engine import has_account_layer
 from ._lib import (
     ChaCha20V1,
     InputError,
@@ -168,7 +167,7 @@ class Sampler:
         marker = Marker(profile, node)  # all checks of profile and key
         read = json.loads(marker.profile)
         self._device = torch.device(device)
-        self._vocab_size = int(read["tokenizer"]["vocab_size"])
+        self._vocab_size = marker.vocab_size
         self._special = frozenset(read["tokenizer"]["special_token_ids"])
         self._layers = read["layers"]
         for layer in self._layers:
@@ -180,7 +179,7 @@ class Sampler:
         if isinstance(accounts, str):
             raise ParameterError("accounts is one text; it must be a list with the account of each row")
         seeds = [operator.index(seed) for seed in seeds]
-        if accounts is not None and not has_account_layer(marker.profile):
+        if accounts is not None and not marker.has_account_layer:
             raise ParameterError("accounts are named, but no layer of the profile has a key per account; leave them out")
         rows = len(seeds)
         for name, given in (("accounts", accounts), ("marked", marked)):

@@ -24,7 +24,7 @@ import torch
 from transformers import LogitsProcessor
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
-from ._engine import check_vocab_size, follow, force, has_choosing_layer, host_rows, row_seed
+from ._engine import check_vocab_size, follow, force, host_rows, row_seed
 from ._lib import InputError, Marker, NodeKey, process_batch, sample_batch
 
 __all__ = ["WatermarkLogitsProcessor", "WatermarkingConfig"]
@@ -84,7 +84,7 @@ class WatermarkLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
 
     def __init__(self, marker: Marker, *, seed: int, account: str | None = None, marked: bool = True) -> None:
         self._marker, self._seed, self._account, self._marked = marker, seed, account, marked
-        self._chooses = has_choosing_layer(marker.profile) and marked
+        self._chooses = marker.chooses and marked
         self._sessions: list[Any] = []
         self._ids: torch.Tensor | None = None
         self._prompt = 0

@@ -30,12 +30,11 @@ from ._engine import (
     check_vocab_size,
     draw,
     force,
-    has_account_layer,
     host_rows,
     marker_from_environment,
     profile_from_environment,
 )
-from ._lib import Session
+from ._lib import Session, has_account_layer
 
 try:
     from vllm.v1.worker.gpu.sample.logits_processor.interface import LogitsProcessor as LogitsProcessorV2

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use watermark_core::detect::{Choice, LayerDetector, Resampling, Test, Weights, decide};
+use watermark_core::detect::{Choice, LayerDetector, Resampling, Test, Weights, conclude};
 use watermark_core::distill::{ModelSample, Round};
 use watermark_core::key::PrfKey;
 use watermark_core::profile::Profile;
@@ -64,6 +64,10 @@ fn layers() -> Vec<LayerDetector> {
         LayerDetector::from_engine(engine, &EngineKey::from_prf_key(&engine, &key()).unwrap()).unwrap()
     });
     own.chain(engines).collect()
+}
+
+fn scheme() -> impl Strategy<Value = Scheme> {
+    prop::sample::select(layers().iter().map(LayerDetector::scheme).collect::<Vec<_>>())
 }
 
 proptest! {
@@ -236,12 +240,14 @@ proptest! {
     }
 
     #[test]
-    fn any_family(tests in prop::collection::vec((0u64..3, number(), any::<bool>()), 0..12), alpha in number()) {
-        let tests: Vec<Test> =
-            tests.into_iter().map(|(n_scored, log10_p, disagrees)| Test { n_scored, log10_p, disagrees }).collect();
-        prop_assert_eq!(decide(&tests, alpha).len(), tests.len());
+    fn any_family(tests in prop::collection::vec((scheme(), 0u64..3, number(), 0u64..=999), 0..12), alpha in number()) {
+        let test = |(scheme, n_scored, log10_p, at_least)| {
+            Test { scheme, n_scored, log10_p, weights: Weights::None, resampling: Resampling { keys: 999, at_least } }
+        };
+        let tests: Vec<Test> = tests.into_iter().map(test).collect();
+        prop_assert_eq!(conclude(&tests, alpha).len(), tests.len());
         for test in tests {
-            let _ = Resampling { keys: 999, at_least: test.n_scored }.disagrees_with(test.log10_p);
+            let _ = Resampling { keys: 999, at_least: test.n_scored }.contradicts(test.log10_p);
         }
     }
 }

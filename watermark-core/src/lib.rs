@@ -18,6 +18,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `detect` | yes | `detect`, `distill`, `stats` |
+//! | `serde` | with `profile` | serde for the words of a conclusion: verdict, effect, weights, access, collection |
 //! | `profile` | yes | JSON profiles and key files (serde, serde_json) |
 //! | `passphrase` | no | key files behind a passphrase (argon2, chacha20poly1305) |
 //! | `evidence` | no | `evidence`: commitments, Merkle proofs, canonical JSON, signatures |

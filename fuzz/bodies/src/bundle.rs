@@ -6,7 +6,8 @@ use arbitrary::{Result, Unstructured};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use watermark_core::evidence::bundle::{Checked, Stopping, VerdictWord, verify};
+use watermark_core::detect::Verdict;
+use watermark_core::evidence::bundle::{Checked, Stopping, verify};
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::hex;
 
@@ -90,9 +91,9 @@ fn sound_only_if_true(checked: &Checked, payload: &[u8]) {
     let level = registration.alpha.log10();
     let near = (log10_p - level).abs() < 1e-6;
     match predicate.verdict {
-        VerdictWord::Detected => assert!(usable && (near || log10_p <= level), "{log10_p} at {level}"),
-        VerdictWord::NotDetected => assert!(usable && (near || log10_p > level), "{log10_p} at {level}"),
-        VerdictWord::Inconclusive => assert!(!usable, "inconclusive without a reason"),
+        Verdict::Detected => assert!(usable && (near || log10_p <= level), "{log10_p} at {level}"),
+        Verdict::NotDetected => assert!(usable && (near || log10_p > level), "{log10_p} at {level}"),
+        Verdict::Inconclusive => assert!(!usable, "inconclusive without a reason"),
     }
     for sample in bundle.samples() {
         for number in [sample.log10_p, sample.log10_p_distinct] {

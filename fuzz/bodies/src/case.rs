@@ -6,11 +6,11 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
-use watermark_core::distill::Tails;
+use watermark_core::distill::{Collection, Tails};
 use watermark_core::evidence::bundle::{
-    self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, CollectedBy, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family,
-    KIND, NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration,
-    Rules, STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Statement,
+    self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
+    NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
+    STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Statement,
 };
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments};
@@ -145,7 +145,7 @@ impl Case {
         let layer = self.layer(node);
         let counted = bundle::count(&layer, registration.weights, records).unwrap();
         let keys = if sample.n_scored == 0 { 0 } else { registration.resample };
-        let (tally, weights) = (counted.tally(), registration.weights.into());
+        let (tally, weights) = (counted.tally(), registration.weights);
         let fresh = layer.resample(tally, weights, sample.log10_p, &seed, 0..keys).unwrap();
         self.statement["predicate"]["resampling"] =
             json!({"seed": Digest(seed).to_string(), "keys": fresh.keys, "at_least": fresh.at_least});
@@ -163,7 +163,7 @@ impl Case {
     fn sample(&self, records: &[EvidenceRecord], node: &NodeKey, model: &str) -> SampleEvidence {
         let layer = self.layer(node);
         let counted = bundle::count(&layer, self.registration().weights, records).unwrap();
-        let collection = CollectedBy::NotWitnessed;
+        let collection = Collection::NotWitnessed;
         let origin = Origin { model: model.to_owned(), collection, collected: None, stopped: false };
         bundle::measure(&layer, &counted, records, origin).unwrap()
     }
@@ -217,7 +217,7 @@ impl Case {
         let scheme = bundle::testable_layer(&profile, &registration.layer).ok()?.scheme;
         let predicate = &mut statement.predicate;
         for sample in std::iter::once(&mut predicate.suspect).chain(&mut predicate.controls) {
-            let tails = Tails::of_classes(scheme, &sample.score_classes(), registration.weights.into()).ok()?;
+            let tails = Tails::of_classes(scheme, &sample.score_classes(), registration.weights).ok()?;
             let pairs = sample.classes.iter().try_fold(0_u64, |sum, class| sum.checked_add(class.pairs))?;
             sample.n_scored = pairs;
             sample.tokens = [pairs, sample.n_duplicate, sample.n_excluded, sample.n_short_context]
@@ -233,7 +233,7 @@ impl Case {
         predicate.resampling.seed = Digest(Resampling::seed(&registered, &predicate.suspect.records.root.0));
         predicate.resampling.keys = if predicate.suspect.n_scored == 0 { 0 } else { u64::from(registration.resample) };
         let (suspect, controls) = (&predicate.suspect, &predicate.controls);
-        let follows = bundle::conclude(&registration, scheme, suspect, controls, &predicate.resampling).ok()?;
+        let follows = bundle::conclude(&registration, scheme, suspect, controls, &predicate.resampling);
         predicate.decided_by = follows.decided_by;
         predicate.controls_agree = follows.controls_agree;
         predicate.resampling_agrees = follows.resampling_agrees;

@@ -91,6 +91,6 @@ fn cells(who: &str, key: &str, row: &Row) -> Vec<String> {
         format!("{:.1} %", 100.0 * row.green as f64 / row.n_scored.max(1) as f64),
         format!("{:.1}", row.log10_p),
         format!("{:.1}", row.ln_e),
-        row.verdict.to_owned(),
+        row.verdict.as_str().to_owned(),
     ]
 }

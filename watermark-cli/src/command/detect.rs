@@ -9,11 +9,11 @@ use watermark_cli::ids::Vocabulary;
 use watermark_cli::keys::read_key;
 use watermark_cli::read::{self, InputFormat, Limits, Record};
 use watermark_cli::tokenizer::Tokenizer;
-use watermark_core::detect::{Detector, RESAMPLING_KEYS, Weights};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict, Weights};
 
 use super::layer::LayerArgs;
 use super::passphrase::PassphraseArgs;
-use super::{advance, claim, complain, print, print_json, progress, say, shown, table};
+use super::{advance, claim, complain, measured, one_of, print, print_json, progress, say, shown, table};
 
 /// Test texts or token ids for marks
 ///
@@ -62,8 +62,8 @@ pub(crate) struct Args {
     #[arg(long)]
     locate: bool,
     /// How much a repeated pair counts: once, or by the square root of its count (a rigorous bound instead of the exact tail)
-    #[arg(long, value_enum, default_value = "none")]
-    weights: WeightsArg,
+    #[arg(long, value_parser = one_of(Weights::COUNTED, Weights::as_str), default_value = "none")]
+    weights: Weights,
     /// Whose prompts exclude a pair: the record's own, or any prompt of the run
     #[arg(long, value_enum, default_value = "record")]
     exclude: ExcludeArg,
@@ -84,12 +84,6 @@ pub(crate) struct Args {
     max_bad_records: u64,
     #[command(flatten)]
     layer: LayerArgs,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum WeightsArg {
-    None,
-    Sqrt,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -136,10 +130,7 @@ impl Args {
         let options = Options {
             alpha: self.alpha,
             per_record: self.per_record,
-            weights: match self.weights {
-                WeightsArg::None => Weights::None,
-                WeightsArg::Sqrt => Weights::Sqrt,
-            },
+            weights: self.weights,
             exclude: match self.exclude {
                 ExcludeArg::Record => Exclude::Record,
                 ExcludeArg::Run => Exclude::Run,
@@ -236,7 +227,7 @@ impl Args {
         for line in &report.pooled {
             let name = line.layer.as_deref().unwrap_or(line.scheme);
             if let Some(effect) = &line.smallest_effect {
-                let what = if effect.of == "mean_score" { "a mean score of" } else { "a share of ones of" };
+                let what = measured(effect.unit);
                 let power = effect.power * 100.0;
                 print(&format!("{name}: {what} {:.4} would have been detected with {power} % power.", effect.value))?;
             }
@@ -247,7 +238,7 @@ impl Args {
                     peer.n, peer.statistic, peer.rule
                 ))?;
             }
-            if line.verdict == "inconclusive" && line.n_scored > 0 {
+            if line.verdict == Verdict::Inconclusive && line.n_scored > 0 {
                 print(&format!(
                     "{name}: fresh keys do as well far more often than p says, so p is not to be trusted."
                 ))?;
@@ -290,7 +281,7 @@ fn row(line: &Line) -> Vec<String> {
         format!("{:.2}", line.log10_p),
         number(line.log10_p_resampled),
         number(line.ln_e),
-        line.verdict.to_owned(),
+        line.verdict.as_str().to_owned(),
     ]
 }
 
@@ -310,7 +301,7 @@ fn print_spans(spans: &[SpanLine]) -> Result<()> {
             range(span.window.tokens),
             format!("{:.2}", span.log10_p),
             format!("{:.2}", span.log10_p_adjusted),
-            span.verdict.to_owned(),
+            span.verdict.as_str().to_owned(),
         ]
     }));
     print("\nMarked stretches (estimated ends; p is that of the tested window):")?;

@@ -2,17 +2,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::distill::{Access, Line, Material, Options, Source, Tested, check_testable, judge};
+use watermark_cli::distill::{Line, Material, Options, Source, Tested, check_testable, judge};
 use watermark_cli::files::read_profile;
 use watermark_cli::ids::Vocabulary;
 use watermark_cli::keys::read_key;
 use watermark_cli::read::InputFormat;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
+use watermark_core::distill::{Access, DecidedBy};
 use watermark_core::key::KeyPath;
 
 use super::passphrase::PassphraseArgs;
-use super::{advance, claim, complain, print, print_json, progress, say, shown, table};
+use super::{advance, claim, complain, measured, print, print_json, progress, say, shown, table};
 
 /// Test a suspect model: was it trained on marked answers?
 ///
@@ -185,7 +186,7 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
             format!("{:.2}", line.log10_p),
             line.log10_p_resampled.map_or_else(|| "-".to_owned(), |p| format!("{p:.2}")),
             format!("{:.2}", line.ln_e),
-            line.verdict.to_owned(),
+            line.verdict.as_str().to_owned(),
         ]);
         rows.extend(line.controls.iter().map(|control| {
             let blank = String::new;
@@ -206,7 +207,7 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
     }
     for (line, effect) in lines.iter().filter_map(|line| Some((line, line.smallest_effect?))) {
         let name = line.layer.as_deref().unwrap_or(line.scheme);
-        let what = if effect.of == "mean_score" { "a mean score of" } else { "a share of ones of" };
+        let what = measured(effect.unit);
         print(&format!(
             "{name}: about {what} {:.4} among distinct pairs would have been detected with {:.0} % power.",
             effect.value,
@@ -238,7 +239,7 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
             first.without_prompt, first.texts
         ))?;
     }
-    let by = if first.decided_by == "ln_e" {
+    let by = if first.decided_by == DecidedBy::EValue {
         "the e-value: the sample grew with the evidence, may have, or depends on the key, so p of a fixed sample decides nothing"
     } else {
         "p, a bound for a sample fixed in advance"
@@ -248,6 +249,6 @@ pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
          It does not say that anybody used the API directly or meant to: marked answers may have been published, bought or \
          proxied, a distilled model may stand in between, or somebody with a stolen list may have framed the accused.\n\
          Collection: {}.",
-        first.collection
+        first.collection.as_str()
     ))
 }

@@ -9,7 +9,8 @@ use watermark_cli::evidence::{Case, build, earlier};
 use watermark_cli::files::{new_folder, read_bounded, read_private, write_new};
 use watermark_cli::read::read_prompts;
 use watermark_cli::tokenizer::Tokenizer;
-use watermark_core::evidence::bundle::{TimeStamps, VerdictWord};
+use watermark_core::detect::Verdict;
+use watermark_core::evidence::bundle::TimeStamps;
 use watermark_core::evidence::commitment::KeyOpening;
 use watermark_core::profile::Profile;
 
@@ -137,7 +138,7 @@ impl Args {
         print(&format!(
             "{}: {} (log10 p {:.2}, ln e {:.2}, {} pairs)\nWrote {}. {}",
             shown(&predicate.suspect.model),
-            word(verdict),
+            verdict.as_str(),
             predicate.suspect.log10_p,
             predicate.suspect.ln_e,
             predicate.suspect.n_scored,
@@ -151,15 +152,6 @@ impl Args {
         for caution in &written.cautions {
             say(&format!("caution: {}", shown(caution)));
         }
-        Ok(claim(verdict == VerdictWord::Detected))
-    }
-}
-
-/// A verdict in output.
-pub(super) fn word(verdict: VerdictWord) -> &'static str {
-    match verdict {
-        VerdictWord::Detected => "detected",
-        VerdictWord::NotDetected => "not_detected",
-        VerdictWord::Inconclusive => "inconclusive",
+        Ok(claim(verdict == Verdict::Detected))
     }
 }

@@ -24,9 +24,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 pub(crate) use watermark_cli::visible::shown;
+use watermark_core::detect::EffectUnit;
 
 /// The claim does not hold.
 pub(crate) const NOT_HELD: u8 = 1;
@@ -112,4 +114,22 @@ pub(crate) fn table(rows: &[Vec<String>], left: usize) -> String {
         out.push('\n');
     }
     out
+}
+
+/// What an effect is a size of, in a sentence.
+pub(crate) fn measured(unit: EffectUnit) -> &'static str {
+    match unit {
+        EffectUnit::OnesShare => "a share of ones of",
+        EffectUnit::MeanScore => "a mean score of",
+    }
+}
+
+/// Parses one of `known` by its name.
+pub(crate) fn one_of<T: Copy + Send + Sync + 'static>(
+    known: impl IntoIterator<Item = T>,
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    let known: Vec<T> = known.into_iter().collect();
+    let names = PossibleValuesParser::new(known.iter().map(|&value| name(value)));
+    names.try_map(move |text| known.iter().copied().find(|&value| name(value) == text).ok_or("it is not among them"))
 }

@@ -2,11 +2,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::ValueEnum;
 use watermark_cli::files::{read_profile, write_new};
-use watermark_cli::plan::{Access, Question, SHARES, Sample, Tokens, power_svg, scale};
+use watermark_cli::plan::{Question, SHARES, Sample, Tokens, power_svg, scale};
+use watermark_core::distill::Access;
 
-use super::{print, print_json, table};
+use super::{one_of, print, print_json, table};
 
 /// How many tokens, prompts, money and minutes a test of a suspect model needs, or what a budget can show
 ///
@@ -26,8 +26,8 @@ Access: answers; logprobs (answers with the 20 most likely tokens); weights (ans
 anytime (`watermark probe`, stopped by its e-process; reading).")]
 pub(crate) struct Args {
     /// What the suspect shows (repeatable); default: every kind
-    #[arg(long, value_enum)]
-    access: Vec<AccessArg>,
+    #[arg(long, value_parser = one_of(Access::ALL, Access::as_str))]
+    access: Vec<Access>,
     /// Share of marked answers among the suspect's training answers (repeatable)
     #[arg(long, value_name = "SHARE")]
     share: Vec<f64>,
@@ -66,14 +66,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum AccessArg {
-    Answers,
-    Logprobs,
-    Weights,
-    Reading,
-}
-
 impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let scale = match &self.profile {
@@ -81,11 +73,7 @@ impl Args {
             Some(path) => scale(&read_profile(path)?.profile)?,
         };
         let question = Question {
-            access: if self.access.is_empty() {
-                Access::ALL.to_vec()
-            } else {
-                self.access.iter().map(|access| (*access).into()).collect()
-            },
+            access: if self.access.is_empty() { Access::ALL.to_vec() } else { self.access.clone() },
             shares: if self.share.is_empty() { SHARES.to_vec() } else { self.share.clone() },
             scale,
             alpha: self.alpha,
@@ -129,7 +117,7 @@ impl Args {
             }
             let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
             rows.push(vec![
-                line.access.to_owned(),
+                line.access.as_str().to_owned(),
                 sample_text(line.sample).to_owned(),
                 line.share.to_string(),
                 tokens_text(line.tokens_median),
@@ -160,7 +148,7 @@ impl Args {
             let text =
                 |share: Option<f64>| share.map_or_else(|| "none measured".to_owned(), |share| format!("{share:.3}"));
             let sample = sample_text(line.sample).to_owned();
-            rows.push(vec![line.access.to_owned(), sample, text(line.share_80), text(line.share_95)]);
+            rows.push(vec![line.access.as_str().to_owned(), sample, text(line.share_80), text(line.share_95)]);
         }
         if self.json {
             return Ok(());
@@ -180,16 +168,5 @@ fn tokens_text(tokens: Tokens) -> String {
     match tokens {
         Tokens::Need(tokens) => tokens.to_string(),
         Tokens::MoreThan { more_than } => format!("> {more_than}"),
-    }
-}
-
-impl From<AccessArg> for Access {
-    fn from(access: AccessArg) -> Self {
-        match access {
-            AccessArg::Answers => Self::Answers,
-            AccessArg::Logprobs => Self::Logprobs,
-            AccessArg::Weights => Self::Weights,
-            AccessArg::Reading => Self::Reading,
-        }
     }
 }

@@ -205,7 +205,7 @@ impl Args {
         } else {
             print_result(&result, &self.out)?;
         }
-        Ok(claim(result.verdict.is_none_or(|verdict| verdict == Verdict::Detected.as_str())))
+        Ok(claim(result.verdict.is_none_or(|verdict| verdict == Verdict::Detected)))
     }
 
     fn token(&self, endpoint: &Endpoint) -> Result<Option<ApiToken>> {

@@ -7,8 +7,10 @@ use sha2::{Digest as _, Sha256};
 use watermark_cli::evidence::LAX_ALPHA;
 use watermark_cli::files::{random, read_bounded, read_profile, write_new};
 use watermark_cli::read::read_prompts;
+use watermark_core::detect::Weights;
+use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
-    self, Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Shown, Stopping, Time, WeightRule,
+    self, Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time,
 };
 use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::{TreeHead, timestamp};
@@ -16,7 +18,7 @@ use watermark_core::hex;
 
 use super::key::SignerArgs;
 use super::passphrase::PassphraseArgs;
-use super::{print, shown};
+use super::{one_of, print, shown};
 
 /// Fix a test of a suspect model before its answers are collected
 #[derive(clap::Args)]
@@ -51,8 +53,8 @@ pub(crate) struct Args {
     #[arg(long, default_value = "Was the suspect trained on answers that were marked under the committed key?")]
     question: String,
     /// How much a pair counts that occurs often
-    #[arg(long, value_enum, default_value = "sqrt")]
-    weights: WeightsArg,
+    #[arg(long, value_parser = one_of([Weights::Sqrt, Weights::None], Weights::as_str), default_value = "sqrt")]
+    weights: Weights,
     /// fixed: every prompt is answered, p decides; e-process: stop after any prompt, the e-value decides
     #[arg(long, value_enum, default_value = "fixed")]
     stopping: StoppingArg,
@@ -73,12 +75,6 @@ pub(crate) struct Args {
     /// The registration to write; never overwritten
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum WeightsArg {
-    Sqrt,
-    None,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -134,11 +130,8 @@ impl Args {
             key_path: file.profile.path.join("layer")?.join(&layer.name)?.as_str().to_owned(),
             layer: layer.name,
             head_sha256: Digest(Sha256::digest(&head).into()),
-            access: Shown::Answers,
-            weights: match self.weights {
-                WeightsArg::Sqrt => WeightRule::Sqrt,
-                WeightsArg::None => WeightRule::None,
-            },
+            access: Access::Answers,
+            weights: self.weights,
             stopping: match self.stopping {
                 StoppingArg::Fixed => Stopping::Fixed,
                 StoppingArg::EProcess => Stopping::EProcess,

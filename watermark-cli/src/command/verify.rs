@@ -4,10 +4,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use watermark_cli::evidence::{Context, MAX_BUNDLE, Verification, check};
 use watermark_cli::files::read_bounded;
+use watermark_core::detect::Verdict;
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::VerdictWord;
 
-use super::evidence::word;
 use super::{advance, claim, print, print_json, shown, spinner};
 
 /// Check an evidence bundle, and recompute it from the data
@@ -107,7 +106,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
         print(&format!(
             "result       {}\n  {} ({})\n  layer {}, {} pairs, log10 p {:.2}, ln e {:.2}, at level {:?}; {} controls, {} earlier \
              analyses",
-            word(result.verdict),
+            result.verdict.as_str(),
             shown(result.question),
             shown(result.suspect),
             result.layer,
@@ -118,7 +117,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
             result.controls,
             result.earlier
         ))?;
-        if result.verdict == VerdictWord::Detected {
+        if result.verdict == Verdict::Detected {
             print(
                 "  It says that the answers depend on the key. It does not say that anybody used the API directly or meant to: marked \
                  answers may\n  have been published, bought or proxied, the prompts may have dictated them, a distilled model may stand \

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
+use watermark_core::detect::Weights;
+use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
-    Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Shown, Stopping, Time, TimeStamps,
-    WeightRule,
+    Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time, TimeStamps,
 };
 use watermark_core::evidence::commitment::{KeyCommitments, KeyOpening};
 use watermark_core::evidence::{HEAD_TYPE, SigningKey};
@@ -87,8 +88,8 @@ impl Case {
             layer: self.layer.clone(),
             key_path: leaf.path.as_str().to_owned(),
             head_sha256: Digest(Sha256::digest(&self.head).into()),
-            access: Shown::Answers,
-            weights: WeightRule::Sqrt,
+            access: Access::Answers,
+            weights: Weights::Sqrt,
             stopping: Stopping::Fixed,
             alpha: ALPHA,
             resample: 999,

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector};
-use watermark_core::distill::ModelSample;
+use watermark_core::distill::{Access, ModelSample};
 use watermark_core::hex;
 use watermark_core::key::{NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling};
@@ -25,7 +25,7 @@ use case::Case;
 use plot::Curve;
 pub use result::{Outcome, Row};
 
-use crate::distill::{Access, add_round, item_of_text};
+use crate::distill::{add_round, item_of_text};
 use crate::evidence::Context;
 use crate::files::{new_folder, write_new};
 use crate::generate::{Answer, Answering, answer};
@@ -167,12 +167,12 @@ pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar, clock: &
     let seed_of_fresh_keys: [u8; 32] = Sha256::digest(fs::read(file("student.jsonl"))?).into();
 
     let mut rows = vec![
-        Row::new("teacher", 0, &teacher_sample.test(layer)?),
-        Row::new("student", 0, &student_sample.test(layer)?),
-        Row::new("control", 0, &control_sample.test(layer)?),
+        Row::new("teacher", 0, layer.scheme(), &teacher_sample.test(layer)?),
+        Row::new("student", 0, layer.scheme(), &student_sample.test(layer)?),
+        Row::new("control", 0, layer.scheme(), &control_sample.test(layer)?),
     ];
     for (index, fresh) in (0..).zip(fresh_keys(&seed_of_fresh_keys, FRESH_KEYS)) {
-        rows.push(Row::new("fresh_key", index, &student_sample.test(&layer.with_prf_key(&fresh)?)?));
+        rows.push(Row::new("fresh_key", index, layer.scheme(), &student_sample.test(&layer.with_prf_key(&fresh)?)?));
     }
     let outcome = Outcome::new(options, &profile_json, hex::encode(&seed_of_fresh_keys), rows);
     write_new(&file("result.json"), outcome.json()?.as_bytes())?;

@@ -1,9 +1,10 @@
 use anyhow::Result;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use watermark_core::detect::{Test, Verdict, decide};
-use watermark_core::distill::ModelFinding;
+use watermark_core::detect::{Resampling, Verdict};
+use watermark_core::distill::{Access, ModelFinding, ModelTest, conclude};
 use watermark_core::hex;
+use watermark_core::scheme::Scheme;
 
 use super::plot::{Curve, Strip, evidence_svg};
 use super::{ALPHA, Options};
@@ -28,13 +29,18 @@ pub struct Row {
     /// Natural logarithm of the anytime-valid e-value.
     pub ln_e: f64,
     /// At level [`ALPHA`].
-    pub verdict: &'static str,
+    pub verdict: Verdict,
 }
 
 impl Row {
-    pub(super) fn new(subject: &'static str, index: u32, finding: &ModelFinding) -> Self {
-        let test = Test { n_scored: finding.n_scored, log10_p: finding.log10_p, disagrees: false };
-        let verdict = decide(&[test], ALPHA)[0];
+    pub(super) fn new(subject: &'static str, index: u32, scheme: Scheme, finding: &ModelFinding) -> Self {
+        let test = ModelTest {
+            scheme,
+            access: Access::Answers,
+            suspect: finding.numbers(false),
+            controls: Vec::new(),
+            resampling: Resampling::default(),
+        };
         Self {
             subject,
             index,
@@ -44,14 +50,14 @@ impl Row {
             log10_p: finding.log10_p,
             log10_p_distinct: finding.log10_p_distinct,
             ln_e: finding.ln_e,
-            verdict: verdict.as_str(),
+            verdict: conclude(&[test], ALPHA).remove(0).verdict,
         }
     }
 
     /// Whether the row's verdict is `detected`.
     #[must_use]
     pub fn detected(&self) -> bool {
-        self.verdict == Verdict::Detected.as_str()
+        self.verdict == Verdict::Detected
     }
 }
 

@@ -1,7 +1,9 @@
 use serde::Serialize;
-use watermark_core::detect::{self, Finding, LayerDetector, PeerStatistic, Resampling, Test, Verdict, decide};
+use watermark_core::detect::{
+    Effect, Finding, LayerDetector, PeerStatistic, Resampling, Test, Verdict, Weights, conclude,
+};
 
-use super::{KEYS_FOR_A_VERDICT, SpanLine};
+use super::SpanLine;
 
 /// One line of output: a layer over the whole input, or over one record.
 #[derive(Clone, Debug, Serialize)]
@@ -29,7 +31,7 @@ pub struct Line {
     /// log10 of (1 + fresh keys that do as well) / (fresh keys + 1); null where that was not done.
     pub log10_p_resampled: Option<f64>,
     /// After Holm's adjustment over the family; `inconclusive` where fresh keys contradict the tail.
-    pub verdict: &'static str,
+    pub verdict: Verdict,
     /// What the family consists of.
     pub family: String,
     /// Number of tests in the family.
@@ -38,27 +40,6 @@ pub struct Line {
     pub smallest_effect: Option<Effect>,
     /// What the engine's own detector would print; null unless asked for. Carries no verdict.
     pub peer: Option<Peer>,
-}
-
-/// An effect size.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Effect {
-    /// `ones_share` (share of green tokens or of ones) or `mean_score` (nats a pair, 1 under the null).
-    pub of: &'static str,
-    /// Its size.
-    pub value: f64,
-    /// The power it refers to.
-    pub power: f64,
-}
-
-impl From<detect::Effect> for Effect {
-    fn from(effect: detect::Effect) -> Self {
-        let (of, value) = match effect {
-            detect::Effect::OnesShare(share) => ("ones_share", share),
-            detect::Effect::MeanScore(mean) => ("mean_score", mean),
-        };
-        Self { of, value, power: detect::EFFECT_POWER }
-    }
 }
 
 /// An engine's own statistic.
@@ -102,23 +83,20 @@ pub(super) struct Tested<'a> {
     pub(super) peer: Option<Peer>,
 }
 
-/// Decides a family; also says whether anything is detected.
-pub(super) fn lines(tested: Vec<Tested<'_>>, alpha: f64, family: &str) -> (Vec<Line>, bool) {
+/// The lines of a family; also says whether anything is detected.
+pub(super) fn lines(tested: Vec<Tested<'_>>, weights: Weights, alpha: f64, family: &str) -> (Vec<Line>, bool) {
     let test = |tested: &Tested<'_>| Test {
+        scheme: tested.layer.scheme(),
         n_scored: tested.finding.n_scored,
         log10_p: tested.finding.log10_p,
-        disagrees: tested.resampling.keys >= KEYS_FOR_A_VERDICT
-            && tested.resampling.disagrees_with(tested.finding.log10_p),
+        weights,
+        resampling: tested.resampling,
     };
-    let verdicts = decide(&tested.iter().map(test).collect::<Vec<_>>(), alpha);
-    let detected = verdicts.contains(&Verdict::Detected);
+    let conclusions = conclude(&tested.iter().map(test).collect::<Vec<_>>(), alpha);
+    let detected = conclusions.iter().any(|conclusion| conclusion.verdict == Verdict::Detected);
     let family_size = tested.len();
-    // The strictest level of Holm's procedure: what a lone effect has to pass.
-    let log10_level = alpha.log10() - (family_size.max(1) as f64).log10();
-    let lines = tested.into_iter().zip(verdicts).map(|(tested, verdict)| {
-        let Tested { record, layer, finding, resampling, peer } = tested;
-        let missed = verdict == Verdict::NotDetected && finding.ln_e.is_some();
-        let effect = missed.then(|| layer.smallest_effect(finding.n_scored, log10_level)).flatten();
+    let lines = tested.into_iter().zip(conclusions).map(|(tested, conclusion)| {
+        let Tested { record, finding, resampling, peer, .. } = tested;
         Line {
             record,
             layer: finding.layer,
@@ -131,10 +109,10 @@ pub(super) fn lines(tested: Vec<Tested<'_>>, alpha: f64, family: &str) -> (Vec<L
             log10_p: finding.log10_p,
             ln_e: finding.ln_e,
             log10_p_resampled: resampling.log10_p(),
-            verdict: verdict.as_str(),
+            verdict: conclusion.verdict,
             family: family.to_owned(),
             family_size,
-            smallest_effect: effect.map(Effect::from),
+            smallest_effect: conclusion.smallest_effect,
             peer,
         }
     });

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampling, Tally, Weights};
 use watermark_core::scheme::{Engine, EngineOptions};
 
-pub use line::{Effect, Line, Peer, Report};
+pub use line::{Line, Peer, Report};
 use line::{Tested, lines};
 use resample::seed_of;
 pub use resample::{fresh_log10_p, resample, resample_under};
@@ -47,9 +47,6 @@ pub struct Options {
     /// The engines' own statistics beside ours.
     pub compare_peer: bool,
 }
-
-/// Fresh keys below this number are printed but decide nothing.
-const KEYS_FOR_A_VERDICT: u64 = watermark_core::detect::RESAMPLING_KEYS as u64;
 
 /// Counts records into one tally per layer, and into one per record and layer where asked.
 pub struct Run<'a> {
@@ -209,10 +206,10 @@ impl<'a> Run<'a> {
                 per_record.push(Tested { record, layer, finding, resampling, peer: None });
             }
         }
-        let alpha = self.options.alpha;
-        let (pooled, detected) = pooled_lines(pooled, alpha);
+        let Options { alpha, weights, .. } = self.options;
+        let (pooled, detected) = pooled_lines(pooled, weights, alpha);
         let (layers, records) = (plural(self.layers.len(), "layer"), plural(self.records.len(), "record"));
-        let (per_record, _) = lines(per_record, alpha, &format!("1 key x {layers} x {records}"));
+        let (per_record, _) = lines(per_record, weights, alpha, &format!("1 key x {layers} x {records}"));
         let spans = self.spans(&progress)?;
         Ok(Report { pooled, per_record, spans, detected })
     }
@@ -277,7 +274,8 @@ pub fn report(
     if layers.len() != tallies.len() {
         bail!("{} has {} tallies for it", plural(layers.len(), "layer"), tallies.len());
     }
-    let (pooled, detected) = pooled_lines(tested(layers, tallies, options, &progress)?, options.alpha);
+    let tested = tested(layers, tallies, options, &progress)?;
+    let (pooled, detected) = pooled_lines(tested, options.weights, options.alpha);
     Ok(Report { pooled, per_record: Vec::new(), spans: Vec::new(), detected })
 }
 
@@ -295,9 +293,9 @@ fn tested<'a>(
     layers.iter().zip(tallies).map(test).collect()
 }
 
-fn pooled_lines(tested: Vec<Tested<'_>>, alpha: f64) -> (Vec<Line>, bool) {
+fn pooled_lines(tested: Vec<Tested<'_>>, weights: Weights, alpha: f64) -> (Vec<Line>, bool) {
     let family = format!("1 key x {}, the input as a whole", plural(tested.len(), "layer"));
-    lines(tested, alpha, &family)
+    lines(tested, weights, alpha, &family)
 }
 
 /// An engine's format by name. Where SynthID's depth is not given, it is the number of keys in `key`.

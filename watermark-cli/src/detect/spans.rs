@@ -3,7 +3,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use watermark_core::detect::{LayerDetector, PairSet, Resampling, Span, Verdict};
 
-use super::{Exclude, KEYS_FOR_A_VERDICT, Run, plural};
+use super::{Exclude, Run, plural};
 
 /// A record kept until the size of the family is known.
 pub(super) struct Kept {
@@ -35,7 +35,7 @@ pub struct SpanLine {
     /// log10 p of the window's pairs by fresh keys.
     pub log10_p_resampled: Option<f64>,
     /// `detected`, or `inconclusive` where fresh keys contradict the tail; other windows are not printed.
-    pub verdict: &'static str,
+    pub verdict: Verdict,
     /// What the family consists of.
     pub family: String,
     /// Number of windows in the family.
@@ -99,8 +99,6 @@ fn line(
     family: &str,
     family_size: u64,
 ) -> SpanLine {
-    let contradicted = resampling.keys >= KEYS_FOR_A_VERDICT && resampling.disagrees_with(span.log10_p);
-    let verdict = if contradicted { Verdict::Inconclusive } else { Verdict::Detected };
     let stretch = |tokens: (usize, usize)| {
         let bytes = record.offsets.as_ref().and_then(|offsets| {
             let (first, last) = (offsets.get(tokens.0)?, offsets.get(tokens.1.checked_sub(1)?)?);
@@ -118,7 +116,7 @@ fn line(
         log10_p: span.log10_p,
         log10_p_adjusted: span.log10_p_adjusted,
         log10_p_resampled: resampling.log10_p(),
-        verdict: verdict.as_str(),
+        verdict: span.verdict(&resampling),
         family: family.to_owned(),
         family_size,
     }

@@ -1,9 +1,8 @@
 use serde::Serialize;
-use watermark_core::detect::{LayerDetector, RESAMPLING_KEYS, Resampling, Test, Verdict};
-use watermark_core::distill::ModelFinding;
+use watermark_core::detect::{Effect, LayerDetector, Verdict};
+use watermark_core::distill::{Access, Collection, DecidedBy, ModelConclusion, ModelFinding, ModelNumbers, ModelTest};
 
-use super::{Access, Material, Options, agree, by_e, deciding, resampling_decides};
-use crate::detect::Effect;
+use super::Material;
 use crate::plan::{self, Curves, Dose, Sample};
 
 /// One layer's test of a suspect model.
@@ -15,8 +14,8 @@ pub struct Line {
     pub scheme: &'static str,
     /// `shared`, or `reserved` for keys of quarantined and honeypot accounts only.
     pub keys: &'static str,
-    /// `answers`, `logprobs` or `reading`.
-    pub access: &'static str,
+    /// What the suspect shows.
+    pub access: Access,
     /// Texts of the suspect, or of ours that it read.
     pub texts: u64,
     /// Their tokens.
@@ -48,13 +47,13 @@ pub struct Line {
     /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
     pub resampling_decides: bool,
     /// `log10_p`, or `ln_e` where evidence stopped the collection or may have, and in reading mode, whose sample depends on the key.
-    pub decided_by: &'static str,
+    pub decided_by: DecidedBy,
     /// Unrelated models under the same procedure.
     pub controls: Vec<Control>,
     /// None of the m controls has p below 0.01 / m.
     pub controls_agree: bool,
     /// After Holm's adjustment over the family; `inconclusive` where controls or fresh keys contradict it.
-    pub verdict: &'static str,
+    pub verdict: Verdict,
     /// With `not_detected` answers: the smallest effect that the exact tail of so many distinct pairs would have shown with a
     /// power of 80 %; what the weighted test misses is about as large.
     pub smallest_effect: Option<Effect>,
@@ -66,7 +65,7 @@ pub struct Line {
     /// Null for layers and sizes that were not measured.
     pub dose: Option<Dose>,
     /// Who collected, as far as this input can tell.
-    pub collection: &'static str,
+    pub collection: Collection,
 }
 
 /// A control's test.
@@ -87,34 +86,32 @@ pub(super) struct Found<'a> {
     pub(super) layer: &'a LayerDetector,
     pub(super) reserved: bool,
     pub(super) finding: ModelFinding,
-    pub(super) resampling: Resampling,
-    pub(super) controls: Vec<Control>,
 }
 
 impl Found<'_> {
-    pub(super) fn test(&self, suspect: &Material, options: &Options) -> Test {
-        let contradicted = resampling_decides(options.access, suspect.stopped)
-            && self.resampling.keys >= RESAMPLING_KEYS.into()
-            && self.resampling.disagrees_with(self.finding.log10_p);
-        Test {
-            n_scored: self.finding.n_scored,
-            log10_p: deciding(&self.finding, options.access, suspect.stopped),
-            disagrees: contradicted || !agree(&self.controls),
-        }
-    }
-
-    pub(super) fn line(self, suspect: &Material, options: &Options, family_size: usize, verdict: Verdict) -> Line {
-        let Self { layer, reserved, finding, resampling, controls } = self;
-        let level = (options.alpha / family_size.max(1) as f64).log10();
-        // An effect of distinct pairs: where they reach the level and the weighted sum does not, it would be contradicted.
-        let missed =
-            verdict == Verdict::NotDetected && options.access == Access::Answers && finding.log10_p_distinct > level;
-        let smallest = missed.then(|| layer.smallest_effect(finding.n_scored, level)).flatten();
+    /// The line of a test with what follows from it in a family of `family_size`.
+    pub(super) fn line(
+        self,
+        suspect: &Material,
+        controls: &[Material],
+        alpha: f64,
+        family_size: usize,
+        test: &ModelTest,
+        conclusion: ModelConclusion,
+    ) -> Line {
+        let Self { layer, reserved, finding } = self;
+        let controls = controls.iter().zip(&test.controls).zip(conclusion.controls_log10_p);
+        let control = |((material, numbers), log10_p): ((&Material, &ModelNumbers), f64)| Control {
+            name: material.name.clone(),
+            n_scored: numbers.n_scored,
+            log10_p,
+            ln_e: numbers.ln_e,
+        };
         Line {
             layer: layer.name().map(str::to_owned),
             scheme: layer.scheme().name(),
             keys: if reserved { "reserved" } else { "shared" },
-            access: options.access.as_str(),
+            access: test.access,
             texts: suspect.texts(),
             tokens: suspect.tokens(),
             without_prompt: suspect.without_prompt(),
@@ -128,31 +125,26 @@ impl Found<'_> {
             log10_p: finding.log10_p,
             log10_p_distinct: finding.log10_p_distinct,
             ln_e: finding.ln_e,
-            log10_p_resampled: resampling.log10_p(),
-            resampling_decides: resampling_decides(options.access, suspect.stopped),
-            decided_by: if by_e(options.access, suspect.stopped) { "ln_e" } else { "log10_p" },
-            controls_agree: agree(&controls),
-            controls,
-            smallest_effect: smallest.map(Effect::from),
-            verdict: verdict.as_str(),
-            alpha: options.alpha,
+            log10_p_resampled: test.resampling.log10_p(),
+            resampling_decides: conclusion.resampling_decides,
+            decided_by: conclusion.decided_by,
+            controls: controls.map(control).collect(),
+            controls_agree: conclusion.controls_agree,
+            verdict: conclusion.verdict,
+            smallest_effect: conclusion.smallest_effect,
+            alpha,
             family_size,
-            dose: dose(layer, options.access, suspect, finding.log10_p),
-            collection: suspect.collection.as_str(),
+            dose: dose(layer, test.access, suspect, finding.log10_p),
+            collection: suspect.collection,
         }
     }
 }
 
 fn dose(layer: &LayerDetector, access: Access, suspect: &Material, log10_p: f64) -> Option<Dose> {
-    // Curves are those of one layer, by the size of a sample that is one round.
-    if !plan::is_measured(layer.scheme(), layer.width()) || suspect.rounds.len() != 1 {
+    // Curves are those of one layer, by the size of a sample that is one round; those of reading pool all texts, its test does not.
+    let measured = plan::is_measured(layer.scheme(), layer.width()) && access != Access::Reading;
+    if !measured || suspect.rounds.len() != 1 {
         return None;
     }
-    let access = match access {
-        Access::Answers => plan::Access::Answers,
-        Access::Logprobs => plan::Access::Logprobs,
-        // The curves of reading pool all texts; its test does not.
-        Access::Reading => return None,
-    };
     Curves::measured(access, Sample::Fixed).ok()?.dose(suspect.tokens() as f64, -log10_p)
 }

@@ -1,25 +1,6 @@
+use watermark_core::distill::Collection;
+
 use super::item::Item;
-
-/// Who collected what a model showed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Collection {
-    /// Whoever runs the test, as far as the input can tell.
-    #[default]
-    NotWitnessed,
-    /// A second party, before it knew the key.
-    Replicate,
-}
-
-impl Collection {
-    /// The words in output.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotWitnessed => "not independently witnessed",
-            Self::Replicate => "replicated without the key",
-        }
-    }
-}
 
 /// What a model showed, in ids of the mark's tokenizer: rounds of texts. Files are one round.
 #[derive(Clone, Debug, Default)]

@@ -7,50 +7,19 @@ mod read;
 mod transcript;
 
 use anyhow::{Context, Result};
-use watermark_core::detect::{LayerDetector, Test, Verdict, decide};
-use watermark_core::distill::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
+use watermark_core::detect::{LayerDetector, Verdict};
+use watermark_core::distill::{Access, ModelSample, ModelTest, Round, conclude};
 
 pub use item::Item;
 #[cfg(feature = "demo")]
 pub(crate) use item::item_of_text;
+use line::Found;
 pub use line::{Control, Line};
-pub use material::{Collection, Material};
+pub use material::Material;
 pub use read::Source;
 pub use transcript::items;
 
 use crate::detect::resample;
-
-/// What a suspect shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Its answers.
-    Answers,
-    /// Its answers with next-token log-probabilities, in full or the largest.
-    Logprobs,
-    /// Its choices while it reads marked texts of ours.
-    Reading,
-}
-
-impl Access {
-    /// The word in output.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answers => "answers",
-            Self::Logprobs => "logprobs",
-            Self::Reading => "reading",
-        }
-    }
-
-    /// A sample with nothing counted yet.
-    #[must_use]
-    pub fn sample(self, layer: &LayerDetector) -> ModelSample {
-        match self {
-            Self::Answers => ModelSample::of_answers(layer),
-            Self::Logprobs | Self::Reading => ModelSample::of_probabilities(layer),
-        }
-    }
-}
 
 /// A layer that is tested, and whom its key was ever used for.
 pub struct Tested {
@@ -115,8 +84,8 @@ pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access
     let (mut prompts, answers): (Vec<&[u32]>, _) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
     prompts.extend(round.iter().flat_map(|item| item.quoted.iter().map(|run| &item.tokens[run.clone()])));
     let choices = match access {
-        Access::Logprobs => round.iter().map(|item| item.choices.as_slice()).collect(),
-        _ => Vec::new(),
+        Access::Logprobs | Access::Weights => round.iter().map(|item| item.choices.as_slice()).collect(),
+        Access::Answers | Access::Reading => Vec::new(),
     };
     Ok(sample.add_round(layer, &Round { prompts, answers, choices })?)
 }
@@ -132,47 +101,29 @@ pub fn judge(
     options: &Options,
     progress: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<(Vec<Line>, bool)> {
-    let mut found = Vec::new();
+    let (mut found, mut tests) = (Vec::new(), Vec::new());
     for Tested { layer, reserved } in tested {
         let sample = sample(layer, options.access, suspect)?;
         let finding = sample.test(layer)?;
         let resampling =
             resample(layer, sample.tally(), sample.weights(), finding.log10_p, options.resample, &progress)?;
-        let of_control = |control: &Material| -> Result<Control> {
-            let finding = self::sample(layer, options.access, control)?.test(layer)?;
-            // A control that was not itself stopped may be read by its tail, which sees more.
-            let log10_p = deciding(&finding, options.access, control.stopped);
-            Ok(Control { name: control.name.clone(), n_scored: finding.n_scored, log10_p, ln_e: finding.ln_e })
+        let numbers = |control: &Material| {
+            Ok(self::sample(layer, options.access, control)?.test(layer)?.numbers(control.stopped))
         };
-        let controls = controls.iter().map(of_control).collect::<Result<Vec<_>>>()?;
-        found.push(line::Found { layer, reserved: *reserved, finding, resampling, controls });
+        tests.push(ModelTest {
+            scheme: layer.scheme(),
+            access: options.access,
+            suspect: finding.numbers(suspect.stopped),
+            controls: controls.iter().map(numbers).collect::<Result<_>>()?,
+            resampling,
+        });
+        found.push(Found { layer, reserved: *reserved, finding });
     }
-    let verdicts =
-        decide(&found.iter().map(|found| found.test(suspect, options)).collect::<Vec<Test>>(), options.alpha);
-    let detected = verdicts.contains(&Verdict::Detected);
-    let family_size = found.len();
+    let conclusions = conclude(&tests, options.alpha);
+    let detected = conclusions.iter().any(|conclusion| conclusion.verdict == Verdict::Detected);
     let lines =
-        found.into_iter().zip(verdicts).map(|(found, verdict)| found.line(suspect, options, family_size, verdict));
+        found.into_iter().zip(&tests).zip(conclusions).map(|((found, test), conclusion)| {
+            found.line(suspect, controls, options.alpha, tests.len(), test, conclusion)
+        });
     Ok((lines.collect(), detected))
-}
-
-/// Whether only the e-value may decide: where evidence stopped the collection or may have, and in reading mode, where which
-/// contexts are met depends on the key.
-fn by_e(access: Access, stopped: bool) -> bool {
-    stopped || access == Access::Reading
-}
-
-/// The p-value that decides: of the fixed sample, or of the e-process.
-fn deciding(finding: &ModelFinding, access: Access, stopped: bool) -> f64 {
-    if by_e(access, stopped) { log10_p_anytime(finding.ln_e) } else { finding.log10_p }
-}
-
-/// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
-fn resampling_decides(access: Access, stopped: bool) -> bool {
-    access != Access::Reading && !stopped
-}
-
-/// As [`controls_agree`], over lines' controls.
-fn agree(controls: &[Control]) -> bool {
-    controls_agree(&controls.iter().map(|control| control.log10_p).collect::<Vec<_>>())
 }

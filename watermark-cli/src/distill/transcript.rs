@@ -4,14 +4,14 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use watermark_core::distill::{Access, Collection};
 
-use super::Access;
 use super::item::{Item, item_of_pieces, item_of_text};
-use super::material::{Collection, Material};
+use super::material::Material;
 use crate::ids::Vocabulary;
 use crate::read::Predicted;
 use crate::transcript::answer::{self, Answer};
-use crate::transcript::{self, Api, Exchange, Reader};
+use crate::transcript::{Api, Exchange, Reader};
 
 /// The complete rounds of a transcript. A prompt without an answer left nothing; of several tries the last one counts.
 pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> Result<Material> {
@@ -40,9 +40,10 @@ pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> R
     }
     // A replicate that ends early may have been ended, or cut, for what it showed.
     let complete = material.rounds.len() as u64 == header.n_prompts.div_ceil(header.round_size);
-    (material.collection, material.stopped) = match header.collection {
-        transcript::Collection::Provider => (Collection::NotWitnessed, true),
-        transcript::Collection::Replicate => (Collection::Replicate, !complete),
+    material.collection = header.collection;
+    material.stopped = match header.collection {
+        Collection::NotWitnessed => true,
+        Collection::Replicate => !complete,
     };
     material.collected = times;
     Ok(material)

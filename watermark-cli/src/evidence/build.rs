@@ -6,7 +6,7 @@ use watermark_core::detect::{LayerDetector, Resampling};
 use watermark_core::distill::ModelSample;
 use watermark_core::evidence::bundle::{
     self, Digest, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, MAX_BUNDLE, MAX_REGISTRATION, Predicate,
-    Prompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement, Time, TimeStamps, VerdictWord,
+    Prompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement, Time, TimeStamps,
 };
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::dsse::Envelope;
@@ -109,7 +109,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) -> Result
     let seed = Resampling::seed(case.registration, &suspect.records.root.0);
     let resampling = fresh_keys(&seed, &detector, &registration, &counted, &suspect, progress)?;
     let controls: Vec<SampleEvidence> = measured.into_iter().map(|(control, _)| control).collect();
-    let conclusion = bundle::conclude(&registration, layer.scheme, &suspect, &controls, &resampling)?;
+    let conclusion = bundle::conclude(&registration, layer.scheme, &suspect, &controls, &resampling);
 
     let leaf = case.opening.leaf();
     let (index, proof) = case.opening.inclusion();
@@ -202,7 +202,7 @@ pub(super) fn fresh_keys(
     evidence: &SampleEvidence,
     progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<ResamplingEvidence> {
-    let (weights, keys) = (registration.weights.into(), registration.resample);
+    let (weights, keys) = (registration.weights, registration.resample);
     let fresh = resample_under(seed, detector, sample.tally(), weights, evidence.log10_p, keys, progress)?;
     Ok(ResamplingEvidence { seed: Digest(*seed), keys: fresh.keys, at_least: fresh.at_least })
 }
@@ -234,7 +234,7 @@ fn outcomes(registration: &Registration, known: &[Earlier]) -> Result<Vec<Earlie
     }
     let outcome = |&registration_sha256: &Digest| {
         let of_it = known.iter().find(|known| known.registration_sha256 == registration_sha256).cloned();
-        of_it.unwrap_or(Earlier { registration_sha256, evidence_sha256: None, verdict: None::<VerdictWord> })
+        of_it.unwrap_or(Earlier { registration_sha256, evidence_sha256: None, verdict: None })
     };
     Ok(registration.earlier.iter().map(outcome).collect())
 }

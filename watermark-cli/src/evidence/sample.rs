@@ -4,11 +4,12 @@ use std::path::{Component, Path};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use sha2::{Digest as _, Sha256};
+use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
-    Collected, CollectedBy, Digest, EvidenceRecord, Origin, Stopping, Subject, SubjectDigest, Time,
+    Collected, Digest, EvidenceRecord, Origin, Stopping, Subject, SubjectDigest, Time,
 };
 
-use crate::distill::{Access, Collection, Material, Source};
+use crate::distill::{Material, Source};
 use crate::ids::Vocabulary;
 use crate::read::InputFormat;
 use crate::tokenizer::Tokenizer;
@@ -71,10 +72,7 @@ impl Answers {
         });
         let origin = Origin {
             model: model.to_owned(),
-            collection: match material.collection {
-                Collection::NotWitnessed => CollectedBy::NotWitnessed,
-                Collection::Replicate => CollectedBy::Replicate,
-            },
+            collection: material.collection,
             collected: collected.transpose().with_context(named)?,
             stopped: material.stopped,
         };

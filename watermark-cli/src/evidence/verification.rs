@@ -1,7 +1,8 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use watermark_core::detect::Verdict;
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::{Decimal, VerdictWord};
+use watermark_core::evidence::bundle::Decimal;
 use watermark_core::hex;
 
 use super::{Context, Report};
@@ -92,7 +93,7 @@ pub struct Outcome<'a> {
     /// Number of earlier analyses that are named.
     pub earlier: usize,
     /// What follows.
-    pub verdict: VerdictWord,
+    pub verdict: Verdict,
 }
 
 impl<'a> Verification<'a> {

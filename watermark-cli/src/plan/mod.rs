@@ -9,6 +9,7 @@ mod question;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use watermark_core::distill::Access;
 use watermark_core::profile::Profile;
 use watermark_core::scheme::{Greenlist, Scheme};
 
@@ -17,36 +18,6 @@ pub use question::{Need, Question, SHARES, Shows};
 
 /// Curves of the laboratory's green list (gamma .5, delta 2, width 1), with the command that made them.
 const CURVES: &str = include_str!("curves.csv");
-
-/// What a suspect shows; the rows of the curves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Access {
-    /// Answers only.
-    Answers,
-    /// Answers with the 20 most likely tokens.
-    Logprobs,
-    /// Answers with whole next-token distributions.
-    Weights,
-    /// The most likely token while reading served answers.
-    Reading,
-}
-
-impl Access {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Answers, Self::Logprobs, Self::Weights, Self::Reading];
-
-    /// The word in curves and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answers => "answers",
-            Self::Logprobs => "logprobs",
-            Self::Weights => "weights",
-            Self::Reading => "reading",
-        }
-    }
-}
 
 /// Whether the sample size is registered, or the e-process watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,7 +1,8 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
+use watermark_core::distill::Access;
 
-use super::{Access, Curves, Sample, Tokens};
+use super::{Curves, Sample, Tokens};
 
 /// Shares of marked training answers that a plan shows unless others are asked for.
 pub const SHARES: [f64; 6] = [1.0, 0.75, 0.5, 0.35, 0.2, 0.1];
@@ -52,7 +53,7 @@ impl Default for Question {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Need {
     /// What the suspect shows.
-    pub access: &'static str,
+    pub access: Access,
     /// Fixed or anytime.
     pub sample: Sample,
     /// Share of marked answers among its training answers.
@@ -77,7 +78,7 @@ pub struct Need {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Shows {
     /// What the suspect shows.
-    pub access: &'static str,
+    pub access: Access,
     /// Fixed or anytime.
     pub sample: Sample,
     /// The number of tokens.
@@ -153,7 +154,7 @@ impl Question {
                     reason = "a small number of prompts"
                 )]
                 lines.push(Need {
-                    access: access.as_str(),
+                    access,
                     sample,
                     share,
                     alpha: self.alpha,
@@ -181,7 +182,7 @@ impl Question {
         let line = |(access, sample, curves): (Access, Sample, Curves)| {
             let share = |power| curves.smallest_share(tokens, need, power, self.scale);
             let (share_80, share_95) = (share(0.8), share(0.95));
-            Shows { access: access.as_str(), sample, tokens, alpha: self.alpha, share_80, share_95 }
+            Shows { access, sample, tokens, alpha: self.alpha, share_80, share_95 }
         };
         Ok(self.curves()?.into_iter().map(line).collect())
     }

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use watermark_core::detect::{Detector, RESAMPLING_KEYS};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict};
+use watermark_core::distill::{Access, Collection};
 use watermark_core::hex;
 
 use super::ask::Retries;
@@ -19,13 +20,13 @@ use super::endpoint::{ApiToken, Endpoint};
 use super::judge::{Judge, Standing};
 use super::plan::{End, Plan, Progress};
 use super::run::{Outcome, run};
-use crate::distill::{Access, Line, Options, Tested, check_testable};
+use crate::distill::{Line, Options, Tested, check_testable};
 use crate::files::{read_profile, replace};
 use crate::ids::Vocabulary;
 use crate::keys::read_key;
 use crate::passphrase::Passphrases;
 use crate::tokenizer::Tokenizer;
-use crate::transcript::{Api, Collection, Exchange, FORMAT, Header, Registered, prompts_sha256};
+use crate::transcript::{Api, Exchange, FORMAT, Header, Registered, collector, prompts_sha256};
 
 /// Every request and answer, hash-chained.
 pub const TRANSCRIPT: &str = "transcript.jsonl";
@@ -144,11 +145,12 @@ pub struct Case {
 #[derive(Clone, Debug, Serialize)]
 pub struct ProbeResult {
     result: &'static str,
+    #[serde(serialize_with = "collector::serialize")]
     collection: Collection,
     /// The suspect's name at the endpoint.
     pub model: String,
     /// None of a collection for somebody else.
-    pub verdict: Option<&'static str>,
+    pub verdict: Option<Verdict>,
     /// Why it ended.
     pub end: &'static str,
     /// ln of the e-value that decides.
@@ -267,7 +269,7 @@ impl Case {
             prompts_sha256: prompts_sha256(&self.prompts),
             n_prompts: self.prompts.len() as u64,
             round_size: request.round_size,
-            collection: if self.wanted.is_some() { Collection::Provider } else { Collection::Replicate },
+            collection: if self.wanted.is_some() { Collection::NotWitnessed } else { Collection::Replicate },
             test: self.wanted.as_ref().map(|wanted| Registered {
                 profile_sha256: hex::encode(&wanted.profile_sha256),
                 layer: wanted.tested.layer.name().unwrap_or_default().to_owned(),

@@ -1,9 +1,9 @@
 //! What the answers so far say about the key.
 
 use anyhow::{Result, bail};
-use watermark_core::distill::{ModelSample, log10_p_anytime};
+use watermark_core::distill::{Access, Collection, ModelSample, e_process_decides};
 
-use crate::distill::{Access, Collection, Item, Line, Material, Options, Tested, add_round, items, judge};
+use crate::distill::{Item, Line, Material, Options, Tested, add_round, items, judge};
 use crate::ids::Vocabulary;
 use crate::transcript::{Api, Exchange};
 
@@ -59,7 +59,7 @@ impl<'a> Judge<'a> {
             ln_e: finding.ln_e,
             n_scored: finding.n_scored,
             threshold_ln: -self.options.alpha.ln(),
-            decided: log10_p_anytime(finding.ln_e) <= self.options.alpha.log10(),
+            decided: e_process_decides(finding.ln_e, self.options.alpha),
         })
     }
 

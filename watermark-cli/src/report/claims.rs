@@ -1,5 +1,7 @@
 use serde::Serialize;
-use watermark_core::evidence::bundle::{Bundle, CollectedBy, DecidedBy, WeightRule};
+use watermark_core::detect::Weights;
+use watermark_core::distill::{Collection, DecidedBy};
+use watermark_core::evidence::bundle::Bundle;
 
 use super::insight::Example;
 use super::pictures::{self, Figure};
@@ -96,7 +98,7 @@ impl Claims {
 fn limits(bundle: &Bundle, report: &Report) -> Vec<String> {
     let predicate = &bundle.statement.predicate;
     let mut limits = report.cautions.clone();
-    let witnessed = bundle.samples().all(|sample| sample.collection == CollectedBy::Replicate);
+    let witnessed = bundle.samples().all(|sample| sample.collection == Collection::Replicate);
     limits.push(if witnessed {
         "The answers were collected by a party without the key.".to_owned()
     } else {
@@ -180,11 +182,11 @@ fn examples_say(bundle: &Bundle) -> String {
 fn method(bundle: &Bundle) -> String {
     let predicate = &bundle.statement.predicate;
     let tail = match bundle.registration.weights {
-        WeightRule::Sqrt => {
+        Weights::Sqrt | Weights::Expected => {
             "statistic is the sum of weight times score over distinct pairs, weights floor(sqrt(count · 2³²)); log10_p is a Chernoff bound of its \
              tail under the null hypothesis, log10_p_distinct the exact tail with every pair of weight 1"
         }
-        WeightRule::None => {
+        Weights::None => {
             "statistic is the sum of scores over distinct pairs; log10_p is its exact tail under the null hypothesis"
         }
     };

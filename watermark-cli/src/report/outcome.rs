@@ -1,6 +1,7 @@
 use serde::Serialize;
-use watermark_core::detect::RESAMPLING_KEYS;
-use watermark_core::evidence::bundle::{Bundle, DecidedBy, EMPTY_ONE_IN, EffectUnit, VerdictWord};
+use watermark_core::detect::{EffectUnit, RESAMPLING_KEYS, Verdict};
+use watermark_core::distill::{DecidedBy, EMPTY_ONE_IN};
+use watermark_core::evidence::bundle::Bundle;
 
 use super::draw::short;
 use super::number::{chance, level};
@@ -43,7 +44,7 @@ impl Outcome {
         let log10_p = deciding(&predicate.suspect, by_e);
         let mut sentences = Vec::new();
         let (tone, headline) = match predicate.verdict {
-            VerdictWord::Detected => {
+            Verdict::Detected => {
                 let stopping = if by_e { ", however the collection was stopped" } else { "" };
                 sentences.push(format!(
                     "If its answers had nothing to do with the key, chance would give a result at least this strong in at most {} such \
@@ -57,14 +58,14 @@ impl Outcome {
                 );
                 ("detected", format!("Detected: the answers of “{name}” depend on the key"))
             }
-            VerdictWord::NotDetected => {
+            Verdict::NotDetected => {
                 sentences.push(format!(
                     "Chance alone gives a result at least this strong in {} such tests; the level fixed beforehand was {alpha}. That is no \
                      proof that the model is independent of the key.",
                     chance(log10_p)
                 ));
                 if let Some(effect) = predicate.smallest_effect {
-                    let what = match effect.of {
+                    let what = match effect.unit {
                         EffectUnit::OnesShare => "a share of list tokens among distinct pairs of",
                         EffectUnit::MeanScore => "a mean score of distinct pairs of",
                     };
@@ -76,7 +77,7 @@ impl Outcome {
                 }
                 ("not_detected", format!("Not detected: the answers of “{name}” do not show the key"))
             }
-            VerdictWord::Inconclusive => {
+            Verdict::Inconclusive => {
                 sentences.extend(reasons(bundle));
                 ("inconclusive", format!("Inconclusive: nothing can be said about “{name}”"))
             }

@@ -1,10 +1,9 @@
 //! The pictures of a report. What a bundle does not carry is not drawn: the caption says so.
 
 use serde::Serialize;
-use watermark_core::distill::log10_p_anytime;
-use watermark_core::evidence::bundle::{
-    Bundle, ClassEvidence, DecidedBy, Registration, SampleEvidence, Stopping, WeightRule,
-};
+use watermark_core::detect::Weights;
+use watermark_core::distill::{Access, DecidedBy};
+use watermark_core::evidence::bundle::{Bundle, ClassEvidence, Registration, SampleEvidence, Stopping};
 use watermark_core::scheme::NullLaw;
 
 use super::draw::{COMPARED, Drawing, FAINT, LEFT, LEVEL, RIGHT, TESTED, WIDTH, short, ticks};
@@ -24,7 +23,7 @@ pub(super) struct Figure {
 
 /// The log10 p that decides about a sample: under an e-process, that of its e-value.
 pub(super) fn deciding(sample: &SampleEvidence, by_e: bool) -> f64 {
-    if by_e || sample.stopped { log10_p_anytime(sample.ln_e) } else { sample.log10_p }
+    DecidedBy::new(Access::Answers, by_e || sample.stopped).log10_p(&sample.numbers())
 }
 
 /// Suspect and controls on one scale.
@@ -284,7 +283,7 @@ pub(super) fn curve(points: &[(u64, f64)], registration: &Registration, decided_
     drawing.rule((LEFT, y(needed)), (RIGHT, y(needed)), LEVEL, "6 4");
     drawing.colored(RIGHT, y(needed) - 6.0, "end", LEVEL, &format!("needed at this level, {}", power(needed)));
     drawing.line(points.iter().map(|&(n, ln_e)| (x(n as f64), y(log10_e(ln_e)))), TESTED);
-    let more = if registration.weights == WeightRule::None {
+    let more = if registration.weights == Weights::None {
         ""
     } else {
         " Every pair counts once here; the e-value in the tables weights them by how often they occurred."

@@ -1,8 +1,8 @@
 use serde::Serialize;
+use watermark_core::detect::{Verdict, Weights};
+use watermark_core::distill::DecidedBy;
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::{
-    Bundle, CollectedBy, DecidedBy, SampleEvidence, Stopping, VerdictWord, WeightRule,
-};
+use watermark_core::evidence::bundle::{Bundle, SampleEvidence, Stopping};
 use watermark_core::hex;
 
 use super::Insight;
@@ -97,8 +97,9 @@ pub(super) fn registration(bundle: &Bundle) -> Table {
         of.controls.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")
     };
     let weights = match of.weights {
-        WeightRule::Sqrt => "the square root of how often a pair occurred",
-        WeightRule::None => "every distinct pair once",
+        Weights::Sqrt => "the square root of how often a pair occurred",
+        Weights::Expected => "the square root of how often a pair was expected",
+        Weights::None => "every distinct pair once",
     };
     let stopping = match of.stopping {
         Stopping::Fixed => "one answer to every prompt; the p-value decides",
@@ -122,7 +123,7 @@ pub(super) fn registration(bundle: &Bundle) -> Table {
 pub(super) fn earlier(bundle: &Bundle) -> Table {
     let rows = (1_u64..).zip(&bundle.statement.predicate.earlier).map(|(at, earlier)| {
         let evidence = earlier.evidence_sha256.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
-        let verdict = earlier.verdict.map_or("nothing was run, says the signer", word).to_owned();
+        let verdict = earlier.verdict.map_or("nothing was run, says the signer", Verdict::as_str).to_owned();
         [at.to_string(), verdict, earlier.registration_sha256.to_string(), evidence]
     });
     let mut table = Table::new(
@@ -134,14 +135,6 @@ pub(super) fn earlier(bundle: &Bundle) -> Table {
         table.rows.push(["none is named", "", "", ""].map(str::to_owned).to_vec());
     }
     table
-}
-
-pub(super) fn word(verdict: VerdictWord) -> &'static str {
-    match verdict {
-        VerdictWord::Detected => "detected",
-        VerdictWord::NotDetected => "not_detected",
-        VerdictWord::Inconclusive => "inconclusive",
-    }
 }
 
 pub(super) fn results(bundle: &Bundle) -> Table {
@@ -176,7 +169,7 @@ pub(super) fn decision(bundle: &Bundle) -> Table {
     let fresh = &predicate.resampling;
     let exceedances = format!("{} of {}", grouped(fresh.at_least), grouped(fresh.keys));
     let rows = [
-        ("decided_by", if by_e { "ln_e" } else { "log10_p" }.to_owned()),
+        ("decided_by", predicate.decided_by.as_str().to_owned()),
         ("log10 p that decides", format!("{:?}", deciding(&predicate.suspect, by_e))),
         ("log10 of the level", format!("{:?}", bundle.registration.alpha.log10())),
         ("Fresh keys at least as strong", exceedances),
@@ -185,7 +178,7 @@ pub(super) fn decision(bundle: &Bundle) -> Table {
         ("controls_agree", predicate.controls_agree.to_string()),
         ("answers_present", predicate.answers_present.to_string()),
         ("Family (Holm)", format!("{} test", predicate.family.size)),
-        ("verdict", word(predicate.verdict).to_owned()),
+        ("verdict", predicate.verdict.as_str().to_owned()),
     ];
     Table::new("How the verdict follows", ["Number", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
 }
@@ -244,16 +237,12 @@ pub(super) fn fresh_keys(insight: &Insight) -> Option<Table> {
 pub(super) fn files(bundle: &Bundle) -> Table {
     let subjects = bundle.statement.subject.iter().zip(samples(bundle));
     let rows = subjects.map(|(subject, (name, sample))| {
-        let collection = match sample.collection {
-            CollectedBy::NotWitnessed => "not independently witnessed",
-            CollectedBy::Replicate => "replicated without the key",
-        };
         [
             name,
             subject.name.clone(),
             subject.digest.sha256.to_string(),
             sample.records.sha256.to_string(),
-            collection.to_owned(),
+            sample.collection.as_str().to_owned(),
         ]
     });
     let head = ["Model", "Answer file", "Its SHA-256", "SHA-256 of its records file", "Collection"];

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
-use watermark_core::detect::{LayerDetector, Sums};
+use watermark_core::detect::{LayerDetector, Sums, Verdict};
 
 use super::counts::Counts;
 use super::distinct::{Inputs, Mix, distinct};
@@ -49,7 +49,7 @@ impl<'a> Layers<'a> {
     /// The keys that are detected in any layer.
     pub(super) fn detected(&self, findings: &[FindingLine]) -> Tested {
         let detected: Vec<usize> =
-            findings.iter().filter(|line| line.verdict == "detected").map(|line| line.at.1).collect();
+            findings.iter().filter(|line| line.verdict == Verdict::Detected).map(|line| line.at.1).collect();
         let of_layer = |layer: &Layer| (0..layer.keys.len()).filter(|&at| detected.contains(&layer.keys[at])).collect();
         self.layers.iter().map(of_layer).collect()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
-use watermark_core::detect::{Resampling, Sums, Test, Verdict, decide};
+use watermark_core::detect::{Effect, Resampling, Sums, Test, Verdict, Weights, conclude};
 use watermark_core::hex;
 
 use super::Keys;
@@ -12,7 +12,6 @@ use super::counts::Counts;
 use super::distinct::Positions;
 use super::profiles::Profiles;
 use super::score::FALSE_DISCOVERY_RATE;
-use crate::detect::Effect;
 use crate::read::Select;
 
 /// `result.json`. A function of the texts, profiles and keys: nothing in it depends on time, machine, threads, memory,
@@ -132,7 +131,7 @@ pub struct FindingLine {
     /// log10 of (1 + fresh keys that do as well) / (fresh keys + 1); null for runs too large for that.
     pub log10_p_resampled: Option<f64>,
     /// After Holm's adjustment over keys and layers.
-    pub verdict: &'static str,
+    pub verdict: Verdict,
     /// With `not_detected`: the smallest effect that would have been shown with a power of 80 %.
     pub smallest_effect: Option<Effect>,
     /// Numbers of the layer among those of all profiles, and of the key.
@@ -177,7 +176,6 @@ pub(super) fn findings(
         tests.extend(of_layer.keys.iter().enumerate().map(|(at, &key)| (key, layer, at)));
     }
     tests.sort_unstable();
-    let log10_level = alpha.log10() - (tests.len().max(1) as f64).log10();
     let (mut lines, mut of_tests) = (Vec::with_capacity(tests.len()), Vec::with_capacity(tests.len()));
     for &(key, layer, at) in &tests {
         let (of_layer, result) = (&keys.layers()[layer], &layers[layer]);
@@ -186,7 +184,13 @@ pub(super) fn findings(
         let log10_p = detector.sums_log10_p(&sums)?;
         let resampling =
             if sums.n == 0 { Resampling::default() } else { super::score::resampling(&result.fresh, log10_p) };
-        of_tests.push(Test { n_scored: sums.n, log10_p, disagrees: resampling.disagrees_with(log10_p) });
+        of_tests.push(Test {
+            scheme: detector.scheme(),
+            n_scored: sums.n,
+            log10_p,
+            weights: Weights::None,
+            resampling,
+        });
         lines.push(FindingLine {
             key: keys.name(key).to_owned(),
             profile: profiles.files()[of_layer.profile].profile.name.clone(),
@@ -197,22 +201,14 @@ pub(super) fn findings(
             log10_p,
             ln_e: detector.sums_ln_e(&sums)?,
             log10_p_resampled: resampling.log10_p(),
-            verdict: "",
+            verdict: Verdict::Inconclusive,
             smallest_effect: None,
             at: (layer, key),
         });
     }
-    // The same for every key of a layer, and not free.
-    let mut effects: BTreeMap<usize, Option<Effect>> = BTreeMap::new();
-    for (line, verdict) in lines.iter_mut().zip(decide(&of_tests, alpha)) {
-        line.verdict = verdict.as_str();
-        if verdict == Verdict::NotDetected {
-            let layer = line.at.0;
-            let detector = &keys.layers()[layer].detectors[0];
-            line.smallest_effect = *effects
-                .entry(layer)
-                .or_insert_with(|| detector.smallest_effect(line.n_scored, log10_level).map(Effect::from));
-        }
+    for (line, conclusion) in lines.iter_mut().zip(conclude(&of_tests, alpha)) {
+        line.verdict = conclusion.verdict;
+        line.smallest_effect = conclusion.smallest_effect;
     }
     Ok(lines)
 }

@@ -2,6 +2,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use watermark_core::distill::Collection;
 use watermark_core::hex;
 
 use super::api::Api;
@@ -11,16 +12,6 @@ pub const FORMAT: &str = "watermark-transcript/1";
 
 /// Larger answers are refused. 4,096 tokens with 20 alternatives each take about that.
 pub const MAX_RESPONSE_BYTES: u64 = 8 << 20;
-
-/// Who collected the answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Collection {
-    /// The holder of the key, looking at the evidence as it grows.
-    Provider,
-    /// Somebody without the key, who collects a fixed sample.
-    Replicate,
-}
 
 /// The first line: what is asked of whom, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,9 +44,33 @@ pub struct Header {
     /// Prompts a round.
     pub round_size: u64,
     /// Who collects.
+    #[serde(with = "collector")]
     pub collection: Collection,
     /// What the answers are tested for; null where nobody looks at evidence.
     pub test: Option<Registered>,
+}
+
+/// Who collects, in this format's words: `provider`, who holds the key and looks at the evidence as it grows, or `replicate`,
+/// somebody without the key, who collects a fixed sample.
+pub(crate) mod collector {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use watermark_core::distill::Collection;
+
+    pub(crate) fn serialize<S: Serializer>(collection: &Collection, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match collection {
+            Collection::NotWitnessed => "provider",
+            Collection::Replicate => "replicate",
+        })
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Collection, D::Error> {
+        match &*String::deserialize(deserializer)? {
+            "provider" => Ok(Collection::NotWitnessed),
+            "replicate" => Ok(Collection::Replicate),
+            other => Err(D::Error::unknown_variant(other, &["provider", "replicate"])),
+        }
+    }
 }
 
 /// The test of a run, fixed before its first answer: another key, layer or level would be another test.

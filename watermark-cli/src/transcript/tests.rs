@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::Cursor;
+use watermark_core::distill::Collection;
 
 use proptest::prelude::*;
 
@@ -23,7 +24,7 @@ fn header() -> Header {
         prompts_sha256: prompts_sha256(&vec!["p".to_owned(); 3]),
         n_prompts: 3,
         round_size: 2,
-        collection: Collection::Provider,
+        collection: Collection::NotWitnessed,
         test: None,
     }
 }

@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use watermark_cli::transcript::{Api, Attempt, Collection, Exchange, FORMAT, Header, Writer, prompts_sha256};
+use watermark_cli::transcript::{Api, Attempt, Exchange, FORMAT, Header, Writer, prompts_sha256};
+use watermark_core::distill::Collection;
 use watermark_lab::prompts::word_problems;
 
 use crate::support::Folder;
@@ -49,7 +50,7 @@ fn public_key(folder: &Folder) -> String {
     head["signatures"][0]["public_key"].as_str().unwrap().to_owned()
 }
 
-fn payload(folder: &Folder, name: &str) -> Value {
+pub(crate) fn payload(folder: &Folder, name: &str) -> Value {
     use base64::Engine;
     let envelope: Value = serde_json::from_str(&folder.read(name)).unwrap();
     let payload = base64::engine::general_purpose::STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();

@@ -20,3 +20,4 @@ mod scan;
 mod scan_plots;
 mod server;
 mod support;
+mod verdicts;

@@ -236,6 +236,13 @@ enum WmStatus wm_marker_new(const char *profile_json,
 // The length of a row of logits; 0 for NULL.
 uint32_t wm_marker_vocab_size(const struct WmMarker *marker);
 
+// 1 if a layer draws the token itself, as `wm_session_sample` then does; without one the draw is ordinary, or the engine's after
+// `wm_session_process`. 0 for NULL.
+uint32_t wm_marker_chooses(const struct WmMarker *marker);
+
+// 1 if a layer has a key per account, so that a marked session needs one. 0 for NULL.
+uint32_t wm_marker_has_account_layer(const struct WmMarker *marker);
+
 // Ends a marker; NULL is allowed. Its sessions go on.
 void wm_marker_free(struct WmMarker *marker);
 

@@ -31,12 +31,30 @@ pub unsafe extern "C" fn wm_marker_new(
 /// The length of a row of logits; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_marker_vocab_size(marker: *const WmMarker) -> u32 {
-    let mut vocab_size = 0;
+    told(marker, Marker::vocab_size)
+}
+
+/// 1 if a layer draws the token itself, as `wm_session_sample` then does; without one the draw is ordinary, or the engine's after
+/// `wm_session_process`. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_marker_chooses(marker: *const WmMarker) -> u32 {
+    told(marker, |marker| marker.chooses().into())
+}
+
+/// 1 if a layer has a key per account, so that a marked session needs one. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_marker_has_account_layer(marker: *const WmMarker) -> u32 {
+    told(marker, |marker| marker.has_account_layer().into())
+}
+
+/// What a marker says of its profile; 0 for NULL.
+unsafe fn told(marker: *const WmMarker, what: impl FnOnce(&Marker) -> u32) -> u32 {
+    let mut said = 0;
     guard(|| {
-        vocab_size = shared(marker, "marker")?.0.profile().tokenizer.vocab_size;
+        said = what(&shared(marker, "marker")?.0);
         Ok(())
     });
-    vocab_size
+    said
 }
 
 /// Ends a marker; NULL is allowed. Its sessions go on.

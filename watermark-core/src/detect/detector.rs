@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::effect::{Effect, smallest_effect};
 use super::engine::EnginePrf;
 use super::rule::Rule;
 use super::{Pair, PairSet, Tally, Weights};
@@ -421,13 +420,6 @@ impl LayerDetector {
             }
             _ => stats::ln_e_gumbel(scores.draws, stats::q32_to_f64(scores.sum)),
         })
-    }
-
-    /// The smallest effect that `n` pairs would have shown at level `10^log10_alpha` with probability
-    /// [`super::EFFECT_POWER`]; `None` if no effect could have been, or for a law without a simple one.
-    #[must_use]
-    pub fn smallest_effect(&self, n: u64, log10_alpha: f64) -> Option<Effect> {
-        smallest_effect(self.scheme.null_law(), n, log10_alpha)
     }
 }
 

@@ -9,19 +9,42 @@ pub const EFFECT_POWER: f64 = 0.8;
 /// How far the strongest outcome must lie beyond the level, in digits.
 const CLEARLY: f64 = 1e-9;
 
-/// An effect size in the units of the scheme.
+/// An effect size, and with which power it would have been shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Effect {
-    /// Share of ones among the scored bits (under the null: gamma).
-    OnesShare(f64),
-    /// Mean score of a pair in nats (under the null: 1), if scores stay exponential.
-    MeanScore(f64),
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+pub struct Effect {
+    /// What it is a size of; `of` in JSON.
+    #[cfg_attr(feature = "serde", serde(rename = "of"))]
+    pub unit: EffectUnit,
+    /// Its size.
+    pub value: f64,
+    /// The power it refers to.
+    pub power: f64,
+}
+
+/// What an effect is measured in, by the scheme's null law.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum EffectUnit {
+    /// Share of ones (or of green tokens) among the scored bits; under the null gamma.
+    OnesShare,
+    /// Mean score of a pair in nats, if scores stay exponential; under the null 1.
+    MeanScore,
+}
+
+impl Effect {
+    fn new(unit: EffectUnit, value: f64) -> Self {
+        Self { unit, value, power: EFFECT_POWER }
+    }
 }
 
 /// The smallest effect that `n` pairs would have shown with probability [`EFFECT_POWER`] at level `10^log10_alpha`; `None`
-/// if no effect could have been.
+/// if no effect could have been, or for a law without a simple one.
 pub(crate) fn smallest_effect(law: NullLaw, n: u64, log10_alpha: f64) -> Option<Effect> {
-    if n == 0 {
+    // No level, no effect: who asks for one outside (0, 1) rejects nothing.
+    if n == 0 || !(log10_alpha < 0.0 && log10_alpha.is_finite()) {
         return None;
     }
     let log10_power = libm::log10(EFFECT_POWER);
@@ -38,7 +61,7 @@ pub(crate) fn smallest_effect(law: NullLaw, n: u64, log10_alpha: f64) -> Option<
             let critical = bisect(0.0, n_f64 + margin, |s| stats::log10_gamma_sf(n, s) <= log10_alpha)?;
             // n exponentials of this mean reach s with the probability that standard ones reach s / mean.
             let scale = bisect(1.0, 10.0 * critical, |mean| stats::log10_gamma_sf(n, critical / mean) >= log10_power)?;
-            Some(Effect::MeanScore(scale))
+            Some(Effect::new(EffectUnit::MeanScore, scale))
         }
         NullLaw::WeightedBits(_) | NullLaw::DualKeyQ32 { .. } => None,
     }
@@ -58,7 +81,7 @@ fn ones_share(bits: u64, gamma: f64, log10_alpha: f64, log10_power: f64) -> Opti
     }
     let share =
         bisect(gamma, 1.0, |share| stats::log10_binomial_sf(high, bits, share.min(1.0 - 1e-16)) >= log10_power)?;
-    Some(Effect::OnesShare(share))
+    Some(Effect::new(EffectUnit::OnesShare, share))
 }
 
 /// Smallest argument of a monotone condition that holds at `high`, to 50 halvings.
@@ -80,13 +103,16 @@ mod tests {
 
     #[test]
     fn effects_have_the_stated_power() {
-        let Some(Effect::OnesShare(share)) = smallest_effect(NullLaw::Bits { gamma: 0.5, trials: 1 }, 10_000, -6.0)
+        let Some(Effect { unit: EffectUnit::OnesShare, value: share, power: EFFECT_POWER }) =
+            smallest_effect(NullLaw::Bits { gamma: 0.5, trials: 1 }, 10_000, -6.0)
         else {
             panic!("an effect")
         };
         // normal approximation: .5 + (4.753 + .842) / 2 / sqrt(10,000)
         assert!((share - 0.528).abs() < 5e-4, "{share}");
-        let Some(Effect::MeanScore(mean)) = smallest_effect(NullLaw::ExponentialQ32, 10_000, -6.0) else {
+        let Some(Effect { unit: EffectUnit::MeanScore, value: mean, power: EFFECT_POWER }) =
+            smallest_effect(NullLaw::ExponentialQ32, 10_000, -6.0)
+        else {
             panic!("an effect")
         };
         assert!((mean - 1.0568).abs() < 1.5e-3, "{mean}");

@@ -1,6 +1,6 @@
 use hashbrown::HashSet;
 
-use super::{LayerDetector, Pair, PairSet, Tally};
+use super::{LayerDetector, Pair, PairSet, Resampling, Tally, Verdict};
 use crate::scheme::{NullLaw, TWO_32};
 use crate::{Error, ErrorKind, Result};
 
@@ -20,6 +20,15 @@ pub struct Span {
     pub log10_p: f64,
     /// log10 of p times the number of windows, at most 0 (Bonferroni).
     pub log10_p_adjusted: f64,
+}
+
+impl Span {
+    /// `detected`, for a span is significant at the level it was located at, unless the fresh keys on its window's pairs
+    /// contradict its p.
+    #[must_use]
+    pub fn verdict(&self, resampling: &Resampling) -> Verdict {
+        if resampling.contradicts(self.log10_p) { Verdict::Inconclusive } else { Verdict::Detected }
+    }
 }
 
 /// The scored pairs of a record in order.

@@ -19,12 +19,14 @@ mod weighted_tail;
 
 pub(crate) use detector::Scores;
 pub use detector::{Detector, Finding, LayerDetector};
-pub use effect::{EFFECT_POWER, Effect};
+pub(crate) use effect::smallest_effect;
+pub use effect::{EFFECT_POWER, Effect, EffectUnit};
 pub use locate::Span;
 pub use packed::{PackedPosition, Packing, Prepared, Sums};
 pub use pairs::{Pair, PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
 pub use resample::{RESAMPLING_KEYS, Resampling};
-pub use verdict::{Test, Verdict, decide};
+pub use verdict::{Conclusion, Test, Verdict, conclude};
+pub(crate) use verdict::{Judged, decide};
 pub use weighted::Weights;

@@ -34,11 +34,18 @@ impl Resampling {
 
     /// Whether the analytic p lies below the one-sided 99.9 % Clopper-Pearson lower bound of the exceedance rate: so many
     /// fresh keys do as well that the analytic tail cannot be right. No exceedance agrees with every p.
-    #[must_use]
-    pub fn disagrees_with(&self, log10_p: f64) -> bool {
+    fn disagrees_with(&self, log10_p: f64) -> bool {
         // The bound is the rate at which this many exceedances have chance 1e-3, so nothing has to be solved for.
         let p = libm::pow(10.0, log10_p).max(f64::MIN_POSITIVE);
         self.at_least > 0 && stats::log10_binomial_sf(self.at_least, self.keys, p) < LOG10_DISAGREEMENT
+    }
+
+    /// Whether the fresh keys contradict an analytic p, so that no verdict may rest on it: there are at least [`RESAMPLING_KEYS`],
+    /// and the p lies below the one-sided 99.9 % Clopper-Pearson lower bound of the rate at which they do as well. Fewer keys are
+    /// printed and decide nothing; no key that does as well agrees with every p.
+    #[must_use]
+    pub fn contradicts(&self, log10_p: f64) -> bool {
+        self.keys >= u64::from(RESAMPLING_KEYS) && self.disagrees_with(log10_p)
     }
 
     /// Counts of disjoint ranges of keys add up.
@@ -103,5 +110,7 @@ mod tests {
         let ten = Resampling { keys: 999, at_least: 10 };
         assert!(ten.disagrees_with(-2.6) && !ten.disagrees_with(-2.4));
         assert!(Resampling { keys: 999, at_least: 1 }.disagrees_with(-400.0));
+        let few = Resampling { keys: 998, at_least: 10 };
+        assert!(ten.contradicts(-2.6) && !ten.contradicts(-2.4) && few.disagrees_with(-9.0) && !few.contradicts(-9.0));
     }
 }

@@ -1,14 +1,22 @@
+//! What follows from tests of texts: the one rule for records, spans' families, whole inputs and corpora.
+
+use std::collections::HashMap;
+
+use super::effect::{Effect, smallest_effect};
+use super::{Resampling, Weights};
+use crate::scheme::Scheme;
 use crate::stats;
 
 /// What a test says at its registered level. Findings are values, not errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Verdict {
     /// The null hypothesis is rejected at the level, after adjustment for the number of tests.
     Detected,
     /// It is not.
     NotDetected,
-    /// Nothing was scored, or the analytic tail and the fresh keys disagree, so nothing can be said.
+    /// Nothing was scored, or something contradicts the p-value (fresh keys, controls), so nothing can be said.
     Inconclusive,
 }
 
@@ -24,26 +32,84 @@ impl Verdict {
     }
 }
 
-/// One test of a family.
+/// One test of a text under one key and layer: what [`conclude`] looks at. The text may be a record, an input as a whole or a
+/// corpus.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Test {
+    /// The layer's scheme.
+    pub scheme: Scheme,
     /// Distinct pairs; a test without any is inconclusive but counts in the family.
     pub n_scored: u64,
     /// log10 of its p-value.
     pub log10_p: f64,
-    /// Whether fresh keys contradict the p-value ([`super::Resampling::disagrees_with`]).
-    pub disagrees: bool,
+    /// How pairs were weighted.
+    pub weights: Weights,
+    /// The same pairs under fresh keys; nothing drawn is nothing that could contradict.
+    pub resampling: Resampling,
 }
 
-/// Holm's step-down test at family-wise level `alpha` (Holm 1979; valid under any dependence).
+/// What follows from one test of a family.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conclusion {
+    /// After adjustment for the family.
+    pub verdict: Verdict,
+    /// With `not_detected`: the smallest effect that the family's strictest level would have shown. `None` with weights, whose
+    /// bound has no simple effect, and where no effect would have been shown.
+    pub smallest_effect: Option<Effect>,
+}
+
+/// Draws the conclusions of a family of tests of texts at family-wise level `alpha` (Holm 1979; valid under any dependence).
+///
+/// Null hypothesis of each test: its text is independent of its key. A test whose p-value the fresh keys contradict
+/// ([`Resampling::contradicts`]) is inconclusive.
 #[must_use]
-pub fn decide(tests: &[Test], alpha: f64) -> Vec<Verdict> {
+pub fn conclude(tests: &[Test], alpha: f64) -> Vec<Conclusion> {
+    let judged: Vec<Judged> = tests
+        .iter()
+        .map(|test| Judged {
+            n_scored: test.n_scored,
+            log10_p: test.log10_p,
+            contradicted: test.resampling.contradicts(test.log10_p),
+        })
+        .collect();
+    let log10_level = stats::log10_holm_level(alpha, tests.len());
+    // An effect takes a search, and the keys of a layer share it: they score the same pairs.
+    let mut known: HashMap<u64, Vec<(Scheme, Option<Effect>)>> = HashMap::new();
+    let mut effect = |test: &Test| {
+        let of_size = known.entry(test.n_scored).or_default();
+        if let Some((_, effect)) = of_size.iter().find(|(scheme, _)| *scheme == test.scheme) {
+            return *effect;
+        }
+        let effect = smallest_effect(test.scheme.null_law(), test.n_scored, log10_level);
+        of_size.push((test.scheme, effect));
+        effect
+    };
+    let conclusion = |(test, verdict): (&Test, Verdict)| {
+        let missed = verdict == Verdict::NotDetected && test.weights == Weights::None;
+        Conclusion { verdict, smallest_effect: if missed { effect(test) } else { None } }
+    };
+    tests.iter().zip(decide(&judged, alpha)).map(conclusion).collect()
+}
+
+/// What decides about one test of any family, of texts or of models.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Judged {
+    /// Distinct pairs.
+    pub(crate) n_scored: u64,
+    /// log10 of the p-value that decides.
+    pub(crate) log10_p: f64,
+    /// Whether something contradicts that p-value.
+    pub(crate) contradicted: bool,
+}
+
+/// Holm's step-down test at family-wise level `alpha`: the verdicts of a family.
+pub(crate) fn decide(tests: &[Judged], alpha: f64) -> Vec<Verdict> {
     let log10_p: Vec<f64> = tests.iter().map(|test| if test.n_scored == 0 { 0.0 } else { test.log10_p }).collect();
     let rejected = stats::holm(&log10_p, alpha);
     tests
         .iter()
         .zip(rejected)
-        .map(|(test, rejected)| match (test.n_scored == 0 || test.disagrees, rejected) {
+        .map(|(test, rejected)| match (test.n_scored == 0 || test.contradicted, rejected) {
             (true, _) => Verdict::Inconclusive,
             (false, true) => Verdict::Detected,
             (false, false) => Verdict::NotDetected,
@@ -54,10 +120,11 @@ pub fn decide(tests: &[Test], alpha: f64) -> Vec<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheme::Gumbel;
 
     fn verdicts(tests: &[(u64, f64)], alpha: f64) -> Vec<Verdict> {
-        let test = |&(n_scored, log10_p): &(u64, f64)| Test { n_scored, log10_p, disagrees: false };
-        decide(&tests.iter().map(test).collect::<Vec<_>>(), alpha)
+        let judged = |&(n_scored, log10_p): &(u64, f64)| Judged { n_scored, log10_p, contradicted: false };
+        decide(&tests.iter().map(judged).collect::<Vec<_>>(), alpha)
     }
 
     #[test]
@@ -70,7 +137,31 @@ mod tests {
         assert_eq!(verdicts(&[(0, 0.0), (5, -7.0)], 1e-6), [Inconclusive, Detected]);
         assert_eq!(verdicts(&[(0, 0.0), (5, -6.1)], 1e-6), [Inconclusive, NotDetected]);
         assert_eq!(verdicts(&[], 1e-6), []);
-        let contradicted = Test { n_scored: 9, log10_p: -9.0, disagrees: true };
+        let contradicted = Judged { n_scored: 9, log10_p: -9.0, contradicted: true };
         assert_eq!(decide(&[contradicted], 1e-6), [Inconclusive]);
+    }
+
+    /// Fresh keys decide from 999 on; an effect is that of the family's strictest level, and of plain tests only.
+    #[test]
+    fn texts_by_hand() {
+        let test = |log10_p, weights, keys| Test {
+            scheme: Scheme::Gumbel(Gumbel),
+            n_scored: 100,
+            log10_p,
+            weights,
+            resampling: Resampling { keys, at_least: keys / 10 },
+        };
+        let few = test(-9.0, Weights::None, 998);
+        let tests = [few, test(-9.0, Weights::None, 999), test(-1.0, Weights::None, 999), test(-1.0, Weights::Sqrt, 0)];
+        let found = conclude(&tests, 1e-6);
+        use Verdict::{Detected, Inconclusive, NotDetected};
+        assert_eq!(
+            found.iter().map(|found| found.verdict).collect::<Vec<_>>(),
+            [Detected, Inconclusive, NotDetected, NotDetected]
+        );
+        let strictest = stats::log10_holm_level(1e-6, 4);
+        let effect = smallest_effect(few.scheme.null_law(), 100, strictest);
+        assert!(effect.is_some() && effect != smallest_effect(few.scheme.null_law(), 100, -6.0));
+        assert_eq!(found.iter().map(|found| found.smallest_effect).collect::<Vec<_>>(), [None, None, effect, None]);
     }
 }

@@ -5,6 +5,8 @@ use crate::stats;
 /// Weights depend on the text (or on a model's probabilities) alone, so the null stays valid; weighted tails are rigorous
 /// (Chernoff) bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Weights {
     /// Every distinct pair counts once: the exact tail.
     #[default]
@@ -17,7 +19,21 @@ pub enum Weights {
 }
 
 impl Weights {
-    pub(super) fn of(self, count: u64) -> u64 {
+    /// Those of counts, which texts and answers have.
+    pub const COUNTED: [Self; 2] = [Self::None, Self::Sqrt];
+
+    /// The word in JSON and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sqrt => "sqrt",
+            Self::Expected => "expected",
+        }
+    }
+
+    /// The weight of a pair that occurred so often.
+    pub(super) fn weight(self, count: u64) -> u64 {
         match self {
             Self::None => 1 << 16,
             Self::Sqrt => stats::weight_sqrt(count),

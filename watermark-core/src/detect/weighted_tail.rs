@@ -13,7 +13,7 @@ enum Classes {
 impl LayerDetector {
     /// The weighted statistic, and log10 of a rigorous upper bound of its tail.
     pub(crate) fn weighted_tail(&self, scores: &Scores, weights: Weights) -> Result<(u128, f64)> {
-        let statistic = scores.classes.iter().map(|(&count, &(_, sum))| u128::from(weights.of(count)) * sum).sum();
+        let statistic = scores.classes.iter().map(|(&count, &(_, sum))| u128::from(weights.weight(count)) * sum).sum();
         let log10_p = match self.classes(scores, weights)? {
             Classes::Green(classes, gamma) => stats::log10_weighted_green_bound(&classes, gamma),
             Classes::Exponential(classes) => stats::log10_weighted_exponential_bound(&classes),
@@ -23,7 +23,7 @@ impl LayerDetector {
 
     /// Sum of the weights.
     pub(crate) fn total_weight(&self, scores: &Scores, weights: Weights) -> u128 {
-        scores.classes.iter().map(|(&count, &(pairs, _))| u128::from(weights.of(count)) * u128::from(pairs)).sum()
+        scores.classes.iter().map(|(&count, &(pairs, _))| u128::from(weights.weight(count)) * u128::from(pairs)).sum()
     }
 
     /// ln of the e-value of the weighted scores, a mixture over fixed exponents.
@@ -39,7 +39,7 @@ impl LayerDetector {
         // Weights rise with counts, so equal ones are neighbours.
         let mut merged: Vec<(u64, u64, u128)> = Vec::new();
         for (&count, &(pairs, sum)) in &scores.classes {
-            let weight = weights.of(count);
+            let weight = weights.weight(count);
             match merged.last_mut() {
                 Some(last) if last.0 == weight => {
                     last.1 += pairs;

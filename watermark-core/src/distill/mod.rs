@@ -4,10 +4,15 @@
 //! (context, token) is scored once, weighted by how strongly the model prefers it, which its answers show by counts, its
 //! next-token probabilities by their sums, and reading our text by its choices there.
 
+mod access;
+mod conclusion;
 mod sample;
 mod tails;
 
-pub use sample::{ModelFinding, ModelSample, Round, controls_agree, log10_p_anytime};
-#[cfg(feature = "evidence")]
-pub(crate) use tails::keyless;
+pub use access::{Access, Collection};
+pub use conclusion::{
+    AnswerCounts, DecidedBy, EMPTY_ONE_IN, ModelConclusion, ModelNumbers, ModelTest, conclude, e_process_decides,
+    log10_p_anytime,
+};
+pub use sample::{ModelFinding, ModelSample, Round};
 pub use tails::{ScoreClass, Tails};

@@ -195,20 +195,6 @@ impl ModelSample {
     }
 }
 
-/// Whether a verdict may stand beside its controls: none of `m` controls, unrelated models under the same procedure, may have
-/// p below `0.01 / m`. With one that has, the procedure is not calibrated and nothing can be said.
-#[must_use]
-pub fn controls_agree(log10_p: &[f64]) -> bool {
-    let limit = -2.0 - libm::log10(log10_p.len().max(1) as f64);
-    log10_p.iter().all(|&p| p >= limit)
-}
-
-/// log10 of the p-value `1 / e` of an e-process (Ville 1939): valid at every time at once.
-#[must_use]
-pub fn log10_p_anytime(ln_e: f64) -> f64 {
-    (-ln_e / std::f64::consts::LN_10).min(0.0) + 0.0
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -268,12 +254,5 @@ mod tests {
             let green = ScoreClass { count: 1, pairs: 2, score: 3 };
             assert!(Tails::of_classes(layer.scheme(), &[green], sample.weights()).is_err());
         }
-    }
-
-    #[test]
-    fn controls() {
-        assert!(controls_agree(&[]) && controls_agree(&[-1.9]) && !controls_agree(&[-2.1]));
-        assert!(controls_agree(&[-2.1, -0.3]) && !controls_agree(&[-0.3, -2.4]));
-        assert!((log10_p_anytime(std::f64::consts::LN_10) + 1.0).abs() < 1e-12 && log10_p_anytime(-3.0).abs() < 1e-300);
     }
 }

@@ -73,7 +73,7 @@ impl Tails {
 }
 
 /// A layer for what does not depend on the key.
-pub(crate) fn keyless(scheme: Scheme) -> Result<LayerDetector> {
+fn keyless(scheme: Scheme) -> Result<LayerDetector> {
     LayerDetector::from_prf_key(scheme, 0, &PrfKey::from_bytes(Zeroizing::new([0; 32])))
 }
 

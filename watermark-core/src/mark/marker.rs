@@ -102,9 +102,27 @@ impl Marker {
             }
         }
         let draws = ChaCha20V1::new(&draw_key(options.seed), 0)?;
-        let vocab_size = usize::try_from(shared.profile.tokenizer.vocab_size)
+        let vocab_size = usize::try_from(self.vocab_size())
             .map_err(|_| Error::new(ErrorKind::InvalidProfile, "vocab_size exceeds the address space"))?;
         Ok(Session::new(reweighting, choosing, draws, options.sampling, vocab_size, Arc::clone(&shared.special)))
+    }
+
+    /// Length of a row of logits, as the profile has it.
+    #[must_use]
+    pub fn vocab_size(&self) -> u32 {
+        self.0.profile.tokenizer.vocab_size
+    }
+
+    /// As [`Profile::chooses`].
+    #[must_use]
+    pub fn chooses(&self) -> bool {
+        self.0.profile.chooses()
+    }
+
+    /// As [`Profile::has_account_layer`]: a session that is marked then needs an account.
+    #[must_use]
+    pub fn has_account_layer(&self) -> bool {
+        self.0.profile.has_account_layer()
     }
 
     /// The profile.

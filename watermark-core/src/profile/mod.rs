@@ -101,6 +101,12 @@ impl Profile {
         Ok(())
     }
 
+    /// Whether a layer draws the token itself; without one a session's draw is ordinary, or its caller's.
+    #[must_use]
+    pub fn chooses(&self) -> bool {
+        self.layers.iter().any(|layer| layer.scheme.chooses())
+    }
+
     /// Whether a layer has a key per account, so that an account's answers are marked as its own.
     #[must_use]
     pub fn has_account_layer(&self) -> bool {

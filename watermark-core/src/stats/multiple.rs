@@ -13,9 +13,15 @@ pub fn holm(log10_p: &[f64], alpha: f64) -> Vec<bool> {
         return vec![false; log10_p.len()];
     }
     let order = ascending(log10_p);
-    let level = |rank: usize| libm::log10(alpha) - libm::log10((order.len() - rank) as f64);
+    let level = |rank: usize| log10_holm_level(alpha, order.len() - rank);
     let rejected = order.iter().enumerate().take_while(|&(rank, &at)| log10_p[at] <= level(rank)).count();
     mark(&order[..rejected], order.len())
+}
+
+/// log10 of the level that Holm's test compares a p-value with while `m` hypotheses are left. For all of a family it is the
+/// strictest one: what a lone effect has to pass.
+pub fn log10_holm_level(alpha: f64, m: usize) -> f64 {
+    libm::log10(alpha) - libm::log10(m.max(1) as f64)
 }
 
 /// The step-up test of Benjamini and Yekutieli (2001): which hypotheses are rejected.

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use watermark_cli::read::{InputFormat, Select};
 use watermark_cli::scan::{self, Marks, Options, Outcome, Part, Unusable, expand, spool};
+use watermark_core::detect::Verdict;
 
 use super::passphrase::PassphraseArgs;
 use super::{claim, print_json, say};
@@ -277,7 +278,7 @@ fn finish(outcome: Outcome, cost: &CostArgs) -> Result<ExitCode> {
     if !usable(&unusable, cost.max_bad_records) {
         return Ok(ExitCode::from(2));
     }
-    Ok(claim(summary.findings.iter().any(|finding| finding.verdict == "detected")))
+    Ok(claim(summary.findings.iter().any(|finding| finding.verdict == Verdict::Detected)))
 }
 
 /// The command as a shell would read it.

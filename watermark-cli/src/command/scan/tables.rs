@@ -54,7 +54,7 @@ pub(super) fn print_tables(finished: &Finished, out: &Path) -> Result<()> {
             format!("{:.2}", line.log10_p),
             line.log10_p_resampled.map_or_else(|| "-".to_owned(), |p| format!("{p:.2}")),
             format!("{:.2}", line.ln_e),
-            line.verdict.to_owned(),
+            line.verdict.as_str().to_owned(),
         ]
     }));
     print(&table(&rows, 4))?;

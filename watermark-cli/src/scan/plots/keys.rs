@@ -1,6 +1,6 @@
 //! `keys.svg`: the strongest tests and the level that decides.
 
-use watermark_core::stats::holm;
+use watermark_core::stats::{holm, log10_holm_level};
 
 use super::bars::{Bars, ROWS, Row};
 use super::{DARK, KeyTest, LIGHT};
@@ -44,7 +44,7 @@ fn row<'a>(test: &KeyTest<'a>, several: bool) -> Row<'a> {
         value: test.digits,
         color: if test.detected() { DARK } else { LIGHT },
         number: format!("{:.1}", test.digits),
-        word: finding.verdict.replace('_', " "),
+        word: finding.verdict.as_str().replace('_', " "),
     }
 }
 
@@ -68,5 +68,5 @@ fn level(findings: &[FindingLine], alpha: f64) -> f64 {
     let log10_p = |finding: &FindingLine| if finding.n_scored == 0 { 0.0 } else { finding.log10_p };
     let log10_p: Vec<f64> = findings.iter().map(log10_p).collect();
     let rejected = holm(&log10_p, alpha).into_iter().filter(|&rejected| rejected).count();
-    ((log10_p.len() - rejected).max(1) as f64).log10() - alpha.log10()
+    -log10_holm_level(alpha, log10_p.len() - rejected)
 }

@@ -6,6 +6,7 @@ mod p_values;
 mod sources;
 
 use anyhow::Result;
+use watermark_core::detect::Verdict;
 
 use super::folder::Folder;
 use super::hits::Hit;
@@ -31,7 +32,7 @@ struct KeyTest<'a> {
 
 impl KeyTest<'_> {
     fn detected(&self) -> bool {
-        self.finding.verdict == "detected"
+        self.finding.verdict == Verdict::Detected
     }
 }
 

@@ -144,6 +144,7 @@ static void options(const WmMarker *marker, const WmMarker *per_account) {
     REFUSES(wm_session_new(marker, &wrong, &session), "account is not UTF-8");
     wrong.account = NULL;
     FAILS(wm_session_new(per_account, &wrong, &session), WM_STATUS_MISSING_INPUT, "account");
+    CHECK(wm_marker_has_account_layer(per_account) == 1 && wm_marker_has_account_layer(marker) == 0);
     wrong.account = "account-17";
     OK(wm_session_new(per_account, &wrong, &session));
     wm_session_free(session);

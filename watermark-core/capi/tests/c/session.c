@@ -311,6 +311,8 @@ int main(int argc, char **argv) {
     expected_path = argv[3];
     WmMarker *marker = open_marker(argv[1], argv[2]);
     CHECK(wm_marker_vocab_size(marker) == VOCAB && wm_marker_vocab_size(NULL) == 0);
+    CHECK(wm_marker_chooses(marker) == 1 && wm_marker_chooses(NULL) == 0);
+    CHECK(wm_marker_has_account_layer(marker) == 0 && wm_marker_has_account_layer(NULL) == 0);
     walk(marker);
     process(marker);
     among(marker);
@@ -318,6 +320,7 @@ int main(int argc, char **argv) {
     batch(marker);
     half_precision(marker);
     WmMarker *adfp = open_marker(argv[4], argv[2]);
+    CHECK(wm_marker_chooses(adfp) == 0);
     proxy(adfp);
     wm_marker_free(adfp);
     /* a session outlives its marker */

@@ -1,10 +1,9 @@
 use super::fields::{Decimal, Digest};
 use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
-use super::registration::WeightRule;
-use super::statement::{Collected, CollectedBy, SampleEvidence};
-use crate::Result;
-use crate::detect::LayerDetector;
-use crate::distill::{ModelSample, Round};
+use super::statement::{Collected, SampleEvidence};
+use crate::detect::{LayerDetector, Weights};
+use crate::distill::{Collection, ModelSample, Round};
+use crate::{Error, ErrorKind, Result};
 
 /// Where a sample comes from, as its data say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +11,7 @@ pub struct Origin {
     /// The model's registered name.
     pub model: String,
     /// Who collected.
-    pub collection: CollectedBy,
+    pub collection: Collection,
     /// When.
     pub collected: Option<Collected>,
     /// Whether evidence may have ended the collection.
@@ -22,11 +21,14 @@ pub struct Origin {
 /// Counts records round by round.
 ///
 /// # Errors
-/// [`crate::ErrorKind::TokenOutOfRange`].
-pub fn count(layer: &LayerDetector, weights: WeightRule, records: &[EvidenceRecord]) -> Result<ModelSample> {
+/// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for weights that answers do not have.
+pub fn count(layer: &LayerDetector, weights: Weights, records: &[EvidenceRecord]) -> Result<ModelSample> {
     let mut sample = match weights {
-        WeightRule::Sqrt => ModelSample::of_answers(layer),
-        WeightRule::None => ModelSample::of_distinct_answers(layer),
+        Weights::Sqrt => ModelSample::of_answers(layer),
+        Weights::None => ModelSample::of_distinct_answers(layer),
+        Weights::Expected => {
+            return Err(Error::new(ErrorKind::InvalidParameter, "answers have counts, and no expected ones"));
+        }
     };
     for round in records.chunk_by(|a, b| a.round == b.round) {
         let mut prompts: Vec<&[u32]> = round.iter().map(|record| record.prompt_tokens.as_slice()).collect();

@@ -13,17 +13,17 @@ mod statement;
 mod tests;
 mod verify;
 
-pub use conclusion::{Conclusion, DecidedBy, EMPTY_ONE_IN, EffectEvidence, EffectUnit, VerdictWord, conclude};
+pub use conclusion::conclude;
 pub use fields::{Decimal, Digest, Time};
 pub use measure::{Origin, count, measure};
 pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
 pub use registration::{
-    MAX_REGISTRATION, MAX_RESAMPLE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Shown, Stopping,
-    WeightRule, prompt_leaf,
+    MAX_REGISTRATION, MAX_RESAMPLE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping,
+    prompt_leaf,
 };
 pub use statement::{
-    ClassEvidence, Collected, CollectedBy, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, Predicate,
-    ResamplingEvidence, Rules, SampleEvidence, Statement, Subject, SubjectDigest, TimeStamps,
+    ClassEvidence, Collected, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, Predicate, ResamplingEvidence,
+    Rules, SampleEvidence, Statement, Subject, SubjectDigest, TimeStamps,
 };
 pub use verify::{Bundle, Checked, Code, Fault, beacon_of, close, layer_under, testable_layer, verify};
 

@@ -8,6 +8,7 @@ use super::super::merkle;
 use super::super::signing::PublicKey;
 use super::fields::{Digest, Time};
 use crate::detect::Weights;
+use crate::distill::Access;
 use crate::key::KeyPath;
 use crate::{Error, ErrorKind, Result};
 
@@ -40,40 +41,13 @@ pub struct Registration {
     pub layer: String,
     pub key_path: String,
     pub head_sha256: Digest,
-    pub access: Shown,
-    pub weights: WeightRule,
+    pub access: Access,
+    pub weights: Weights,
     pub stopping: Stopping,
     pub alpha: f64,
     pub resample: u32,
     pub prompts: Prompts,
     pub earlier: Vec<Digest>,
-}
-
-/// What the suspect shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shown {
-    /// Its answers, as text.
-    Answers,
-}
-
-/// How much a pair counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WeightRule {
-    /// The square root of its count.
-    Sqrt,
-    /// Once.
-    None,
-}
-
-impl From<WeightRule> for Weights {
-    fn from(rule: WeightRule) -> Self {
-        match rule {
-            WeightRule::Sqrt => Self::Sqrt,
-            WeightRule::None => Self::None,
-        }
-    }
 }
 
 /// What ends the collection, and so which number decides.
@@ -157,6 +131,12 @@ impl Registration {
         let invalid = |what: &str| Err(Error::new(ErrorKind::InvalidEvidence, format!("registration: {what}")));
         if self.registration != REGISTRATION_VERSION {
             return invalid("it is of another version");
+        }
+        if self.access != Access::Answers {
+            return invalid("\"access\" is not \"answers\", the one kind that this version tests");
+        }
+        if !Weights::COUNTED.contains(&self.weights) {
+            return invalid("\"weights\" are not those of counts, which answers have");
         }
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             return invalid("\"alpha\" is not between 0 and 1");

@@ -5,11 +5,11 @@ use zeroize::Zeroizing;
 
 use super::super::canonical::to_canonical;
 use super::super::dsse::Envelope;
-use super::conclusion::{DecidedBy, EffectEvidence, VerdictWord};
 use super::fields::{Decimal, Digest, Time};
 use super::record::RecordsDigest;
 use crate::Result;
-use crate::distill::ScoreClass;
+use crate::detect::{Effect, Verdict};
+use crate::distill::{Collection, DecidedBy, ScoreClass};
 
 /// An in-toto Statement v1 around a [`Predicate`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,8 +65,8 @@ pub struct Predicate {
     pub controls_agree: bool,
     pub resampling_agrees: bool,
     pub answers_present: bool,
-    pub smallest_effect: Option<EffectEvidence>,
-    pub verdict: VerdictWord,
+    pub smallest_effect: Option<Effect>,
+    pub verdict: Verdict,
     pub time_stamps: TimeStamps,
     pub does_not_show: Vec<String>,
     pub alternatives: Vec<String>,
@@ -116,7 +116,7 @@ impl fmt::Debug for Disclosed {
 #[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
 pub struct SampleEvidence {
     pub model: String,
-    pub collection: CollectedBy,
+    pub collection: Collection,
     pub collected: Option<Collected>,
     pub stopped: bool,
     pub records: RecordsDigest,
@@ -144,17 +144,6 @@ impl SampleEvidence {
         let class = |class: &ClassEvidence| ScoreClass { count: class.count, pairs: class.pairs, score: class.score.0 };
         self.classes.iter().map(class).collect()
     }
-}
-
-/// Who collected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CollectedBy {
-    /// Whoever ran the test, as far as the data can tell.
-    #[serde(rename = "not independently witnessed")]
-    NotWitnessed,
-    /// A second party without the key.
-    #[serde(rename = "replicated without the key")]
-    Replicate,
 }
 
 /// When, as the data themselves say.
@@ -220,7 +209,7 @@ pub struct Family {
 pub struct Earlier {
     pub registration_sha256: Digest,
     pub evidence_sha256: Option<Digest>,
-    pub verdict: Option<VerdictWord>,
+    pub verdict: Option<Verdict>,
 }
 
 /// Time-stamp responses (RFC 3161) in base64.

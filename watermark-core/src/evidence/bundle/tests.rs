@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::ErrorKind;
-use crate::detect::Weights;
+use crate::detect::{Verdict, Weights};
+use crate::distill::{Access, Collection};
 use crate::evidence::canonical::to_canonical;
 use crate::evidence::commitment::KeyCommitments;
 use crate::evidence::dsse::Envelope;
@@ -68,8 +69,8 @@ fn statement() -> Statement {
         layer: "d".to_owned(),
         key_path: PATH.to_owned(),
         head_sha256: Digest(Sha256::digest(head.bytes().unwrap()).into()),
-        access: Shown::Answers,
-        weights: WeightRule::Sqrt,
+        access: Access::Answers,
+        weights: Weights::Sqrt,
         stopping: Stopping::Fixed,
         alpha: 1e-6,
         resample: 19,
@@ -83,7 +84,7 @@ fn statement() -> Statement {
     let of = |model: &str, salt| {
         let collected = Some(Collected { first: time("2026-11-03T00:00:00Z"), last: time("2026-11-03T00:00:09Z") });
         let origin =
-            Origin { model: model.to_owned(), collection: CollectedBy::NotWitnessed, collected, stopped: false };
+            Origin { model: model.to_owned(), collection: Collection::NotWitnessed, collected, stopped: false };
         let sample = count(&layer, registration.weights, &records(salt)).unwrap();
         (measure(&layer, &sample, &records(salt), origin).unwrap(), sample)
     };
@@ -92,7 +93,7 @@ fn statement() -> Statement {
     let fresh = layer.resample(counted.tally(), Weights::Sqrt, suspect.log10_p, &seed, 0..19).unwrap();
     let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
     let controls = vec![control];
-    let conclusion = conclude(&registration, layer.scheme(), &suspect, &controls, &resampling).unwrap();
+    let conclusion = conclude(&registration, layer.scheme(), &suspect, &controls, &resampling);
     let hash = |field: &str| serde_json::from_value::<Digest>(opening[field].clone()).unwrap();
     let file =
         |name: &str, byte| Subject { digest: SubjectDigest { sha256: Digest([byte; 32]) }, name: name.to_owned() };
@@ -160,7 +161,7 @@ fn a_sound_bundle_has_no_fault() {
     let file = print_records(&records(1)).unwrap();
     let again = parse_records(&file, bundle.profile.tokenizer.vocab_size).unwrap();
     assert_eq!(again, records(1));
-    let sample = count(&layer, WeightRule::Sqrt, &again).unwrap();
+    let sample = count(&layer, Weights::Sqrt, &again).unwrap();
     let stated = &bundle.statement.predicate.suspect;
     let origin = Origin {
         model: stated.model.clone(),
@@ -344,7 +345,7 @@ fn codes() {
     assert_eq!(code(&|s| s.subject[1].name = "s.jsonl".to_owned()), Some(Code::Subject));
     assert_eq!(code(&|s| s.predicate.suspect.n_scored += 1), Some(Code::Tally));
     assert_eq!(code(&|s| s.predicate.suspect.log10_p -= 1.0), Some(Code::Tail));
-    assert_eq!(code(&|s| s.predicate.verdict = VerdictWord::Detected), Some(Code::Verdict));
+    assert_eq!(code(&|s| s.predicate.verdict = Verdict::Detected), Some(Code::Verdict));
 
     let mut bundle = small_bundle();
     let text = String::from_utf8(bundle.clone()).unwrap();
@@ -384,6 +385,27 @@ fn as_many_names_as_fit() {
     assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     registration.controls.push("0".to_owned());
     assert!(registration.payload().is_err());
+}
+
+/// The words of every test of a model are one type each; a registration takes those that this version tests.
+#[test]
+fn words_that_a_registration_may_not_have() {
+    let registration: Registration =
+        serde_json::from_slice(&Base64::decode_vec(&registered_payload()).unwrap()).unwrap();
+    let others = [
+        Registration { weights: Weights::Expected, ..registration.clone() },
+        Registration { access: Access::Logprobs, ..registration.clone() },
+        Registration { access: Access::Reading, ..registration },
+    ];
+    for other in others {
+        assert_eq!(other.payload().unwrap_err().kind(), ErrorKind::InvalidEvidence);
+        let bytes = dsse::sign(REGISTRATION_TYPE, &to_canonical(&other).unwrap(), &signing_key()).unwrap();
+        assert_eq!(Registration::verify(&bytes).unwrap_err().kind(), ErrorKind::InvalidEvidence);
+        let mut statement = statement();
+        statement.predicate.registration = Envelope::parse(&bytes, MAX_REGISTRATION).unwrap();
+        let faults = verify(&signed(&statement.payload().unwrap())).faults;
+        assert_eq!(faults.first().map(|fault| fault.code), Some(Code::Registration));
+    }
 }
 
 fn registered_payload() -> String {

@@ -365,7 +365,7 @@ impl Bundle {
             Code::Tally,
             "the classes do not fit the counts",
         );
-        let weights = self.registration.weights.into();
+        let weights = self.registration.weights;
         match Tails::of_classes(self.layer.scheme, &sample.score_classes(), weights) {
             Err(error) => {
                 check(false, Code::Tally, &error.to_string());
@@ -399,19 +399,18 @@ impl Bundle {
             faults.push(fault(Code::Verdict, "the fresh keys are not those that registration and records give"));
         }
         let (suspect, controls) = (&predicate.suspect, &predicate.controls);
-        let follows = conclude(registration, self.layer.scheme, suspect, controls, fresh).is_ok_and(|conclusion| {
-            let effect = match (conclusion.smallest_effect, predicate.smallest_effect) {
-                (None, None) => true,
-                (Some(a), Some(b)) => a.of == b.of && close(b.value, a.value) && close(b.power, a.power),
-                _ => false,
-            };
-            effect
-                && conclusion.decided_by == predicate.decided_by
-                && conclusion.controls_agree == predicate.controls_agree
-                && conclusion.resampling_agrees == predicate.resampling_agrees
-                && conclusion.answers_present == predicate.answers_present
-                && conclusion.verdict == predicate.verdict
-        });
+        let conclusion = conclude(registration, self.layer.scheme, suspect, controls, fresh);
+        let effect = match (conclusion.smallest_effect, predicate.smallest_effect) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.unit == b.unit && close(b.value, a.value) && close(b.power, a.power),
+            _ => false,
+        };
+        let follows = effect
+            && conclusion.decided_by == predicate.decided_by
+            && conclusion.controls_agree == predicate.controls_agree
+            && conclusion.resampling_agrees == predicate.resampling_agrees
+            && conclusion.answers_present == predicate.answers_present
+            && conclusion.verdict == predicate.verdict;
         if !follows {
             faults.push(fault(Code::Verdict, "the verdict does not follow from the numbers"));
         }

@@ -45,6 +45,21 @@ fn marker(key: u32, profile: Profile) -> Marker {
     Marker::new(profile, &NodeKey::root(&key.to_le_bytes())).unwrap()
 }
 
+/// What whoever serves has to know before a session: who draws, who asks, how long a row is.
+#[test]
+fn a_marker_tells_what_its_profile_does() {
+    let drawing = |name| marker(1, profile(50, &[], &[(greenlist(), 1), (scheme(name, SchemeOptions::default()), 2)]));
+    for name in ["gumbel", "permute_and_flip"] {
+        assert!(drawing(name).chooses() && !drawing(name).has_account_layer());
+    }
+    assert!(marker(1, profile(50, &[], &[(engine("sglang"), 2)])).chooses());
+    let mut per_account = profile(50, &[], &[(greenlist(), 1)]);
+    per_account.layers[0].per_account = true;
+    let marker = marker(1, per_account);
+    assert!(!marker.chooses() && marker.has_account_layer());
+    assert_eq!(marker.vocab_size(), 50);
+}
+
 fn marked() -> SessionOptions {
     SessionOptions { marked: true, seed: 11, ..SessionOptions::default() }
 }

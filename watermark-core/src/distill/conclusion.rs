@@ -1,0 +1,264 @@
+//! What follows from the numbers of a model's test: the one rule for answer files, probes and evidence bundles.
+
+use super::{Access, ModelFinding};
+use crate::detect::{Effect, Judged, Resampling, Verdict, decide, smallest_effect};
+use crate::scheme::Scheme;
+
+/// More than one empty answer in so many, and the registered test was not carried out: what was left out may have been chosen.
+pub const EMPTY_ONE_IN: u64 = 20;
+
+/// Which number decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum DecidedBy {
+    /// The tail of a fixed sample.
+    #[cfg_attr(feature = "serde", serde(rename = "log10_p"))]
+    Tail,
+    /// The e-value.
+    #[cfg_attr(feature = "serde", serde(rename = "ln_e"))]
+    EValue,
+}
+
+/// The numbers of one model, suspect or control, that a conclusion looks at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelNumbers {
+    /// Distinct pairs.
+    pub n_scored: u64,
+    /// log10 of the bound for a sample fixed in advance.
+    pub log10_p: f64,
+    /// log10 of the exact tail of distinct pairs.
+    pub log10_p_distinct: f64,
+    /// Natural logarithm of the e-value.
+    pub ln_e: f64,
+    /// Whether evidence stopped the collection, or may have.
+    pub stopped: bool,
+    /// How many answers there are. `None` where nobody registered how many there should be, so that none can be missing.
+    pub answers: Option<AnswerCounts>,
+}
+
+/// The answers of a registered test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerCounts {
+    /// All of them.
+    pub n: u64,
+    /// Those without text.
+    pub n_empty: u64,
+}
+
+/// One test of a model under one key and layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelTest {
+    /// The layer's scheme.
+    pub scheme: Scheme,
+    /// What suspect and controls show.
+    pub access: Access,
+    /// The model in question.
+    pub suspect: ModelNumbers,
+    /// Unrelated models under the same procedure.
+    pub controls: Vec<ModelNumbers>,
+    /// The suspect's pairs under fresh keys.
+    pub resampling: Resampling,
+}
+
+/// What follows from one test of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConclusion {
+    /// Which number decides about the suspect.
+    pub decided_by: DecidedBy,
+    /// log10 of the p-value that decides about it.
+    pub log10_p: f64,
+    /// The same of each control, which was perhaps not stopped and is then read by its tail.
+    pub controls_log10_p: Vec<f64>,
+    /// None of the m controls has p below 0.01 / m.
+    pub controls_agree: bool,
+    /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
+    pub resampling_decides: bool,
+    /// They do not contradict it, or may not.
+    pub resampling_agrees: bool,
+    /// No model left more than one registered answer in [`EMPTY_ONE_IN`] without text.
+    pub answers_present: bool,
+    /// After Holm's adjustment over the family; `inconclusive` where controls, fresh keys or empty answers contradict it.
+    pub verdict: Verdict,
+    /// With `not_detected` answers, unless distinct pairs alone reach the level: the smallest effect that the exact tail of so many
+    /// distinct pairs would have shown; what the weighted test misses is about as large.
+    pub smallest_effect: Option<Effect>,
+}
+
+impl DecidedBy {
+    /// The e-value alone where evidence stopped the collection or may have, and in reading mode, where which contexts are met
+    /// depends on the key; else the tail, which sees more.
+    #[must_use]
+    pub fn new(access: Access, stopped: bool) -> Self {
+        if stopped || access == Access::Reading { Self::EValue } else { Self::Tail }
+    }
+
+    /// log10 of the p-value that decides.
+    #[must_use]
+    pub fn log10_p(self, model: &ModelNumbers) -> f64 {
+        match self {
+            Self::Tail => model.log10_p,
+            Self::EValue => log10_p_anytime(model.ln_e),
+        }
+    }
+
+    /// The field in output that holds the deciding number.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tail => "log10_p",
+            Self::EValue => "ln_e",
+        }
+    }
+}
+
+impl ModelFinding {
+    /// What a conclusion looks at where no number of answers was registered.
+    #[must_use]
+    pub fn numbers(&self, stopped: bool) -> ModelNumbers {
+        let Self { n_scored, log10_p, log10_p_distinct, ln_e, .. } = *self;
+        ModelNumbers { n_scored, log10_p, log10_p_distinct, ln_e, stopped, answers: None }
+    }
+}
+
+/// Draws the conclusions of a family of tests of models at family-wise level `alpha` (Holm 1979).
+///
+/// Null hypothesis of each test: the suspect is independent of the key. One conclusion a test, in order.
+#[must_use]
+pub fn conclude(tests: &[ModelTest], alpha: f64) -> Vec<ModelConclusion> {
+    let mut conclusions: Vec<ModelConclusion> = tests.iter().map(weigh).collect();
+    let judged = |(test, found): (&ModelTest, &ModelConclusion)| Judged {
+        n_scored: test.suspect.n_scored,
+        log10_p: found.log10_p,
+        contradicted: !(found.controls_agree && found.resampling_agrees && found.answers_present),
+    };
+    let judged: Vec<Judged> = tests.iter().zip(&conclusions).map(judged).collect();
+    // Not the difference of logarithms, which ends in other digits: stated effects keep theirs.
+    let log10_level = libm::log10(alpha / tests.len().max(1) as f64);
+    for ((test, found), verdict) in tests.iter().zip(&mut conclusions).zip(decide(&judged, alpha)) {
+        found.verdict = verdict;
+        // It is one of distinct pairs: where they reach the level and the weighted sum does not, it would be contradicted.
+        if verdict == Verdict::NotDetected
+            && test.access == Access::Answers
+            && test.suspect.log10_p_distinct > log10_level
+        {
+            found.smallest_effect = smallest_effect(test.scheme.null_law(), test.suspect.n_scored, log10_level);
+        }
+    }
+    conclusions
+}
+
+/// All that follows from one test by itself; its verdict is open until the family is known.
+fn weigh(test: &ModelTest) -> ModelConclusion {
+    let ModelTest { access, suspect, controls, resampling, .. } = test;
+    let decided_by = DecidedBy::new(*access, suspect.stopped);
+    let deciding = |control: &ModelNumbers| DecidedBy::new(*access, control.stopped).log10_p(control);
+    let controls_log10_p: Vec<f64> = controls.iter().map(deciding).collect();
+    let resampling_decides = decided_by == DecidedBy::Tail;
+    let present =
+        |model: &ModelNumbers| model.answers.is_none_or(|answers| answers.n_empty <= answers.n / EMPTY_ONE_IN);
+    ModelConclusion {
+        decided_by,
+        log10_p: decided_by.log10_p(suspect),
+        controls_agree: controls_agree(&controls_log10_p),
+        controls_log10_p,
+        resampling_decides,
+        resampling_agrees: !(resampling_decides && resampling.contradicts(suspect.log10_p)),
+        answers_present: present(suspect) && controls.iter().all(present),
+        verdict: Verdict::Inconclusive,
+        smallest_effect: None,
+    }
+}
+
+/// Whether a verdict may stand beside its controls: none of `m` controls, unrelated models under the same procedure, may have
+/// p below `0.01 / m`. With one that has, the procedure is not calibrated and nothing can be said.
+fn controls_agree(log10_p: &[f64]) -> bool {
+    let limit = -2.0 - libm::log10(log10_p.len().max(1) as f64);
+    log10_p.iter().all(|&p| p >= limit)
+}
+
+/// log10 of the p-value `1 / e` of an e-process (Ville 1939): valid at every time at once.
+#[must_use]
+pub fn log10_p_anytime(ln_e: f64) -> f64 {
+    (-ln_e / std::f64::consts::LN_10).min(0.0) + 0.0
+}
+
+/// Whether an e-process, a test by itself, has decided at level `alpha`: it may stop there.
+#[must_use]
+pub fn e_process_decides(ln_e: f64, alpha: f64) -> bool {
+    log10_p_anytime(ln_e) <= libm::log10(alpha)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheme::Gumbel;
+
+    fn model(log10_p: f64, ln_e: f64, stopped: bool) -> ModelNumbers {
+        ModelNumbers { n_scored: 1000, log10_p, log10_p_distinct: -1.0, ln_e, stopped, answers: None }
+    }
+
+    fn test(suspect: ModelNumbers, controls: &[ModelNumbers]) -> ModelTest {
+        let (scheme, controls) = (Scheme::Gumbel(Gumbel), controls.to_vec());
+        ModelTest { scheme, access: Access::Answers, suspect, controls, resampling: Resampling::default() }
+    }
+
+    fn alone(test: ModelTest) -> ModelConclusion {
+        conclude(&[test], 1e-6).remove(0)
+    }
+
+    #[test]
+    fn controls() {
+        assert!(controls_agree(&[]) && controls_agree(&[-1.9]) && !controls_agree(&[-2.1]));
+        assert!(controls_agree(&[-2.1, -0.3]) && !controls_agree(&[-0.3, -2.4]));
+        assert!((log10_p_anytime(std::f64::consts::LN_10) + 1.0).abs() < 1e-12 && log10_p_anytime(-3.0).abs() < 1e-300);
+    }
+
+    /// A tail decides about a fixed sample, the e-value about one that was stopped; each model by itself.
+    #[test]
+    fn what_decides() {
+        let strong = alone(test(model(-9.0, 0.0, false), &[model(-3.0, 0.0, true)]));
+        assert_eq!((strong.decided_by, strong.verdict), (DecidedBy::Tail, Verdict::Detected));
+        assert_eq!((strong.log10_p, strong.controls_log10_p), (-9.0, vec![0.0]));
+        let stopped = alone(test(model(-9.0, 0.0, true), &[]));
+        assert_eq!((stopped.decided_by, stopped.verdict), (DecidedBy::EValue, Verdict::NotDetected));
+        assert!(alone(test(model(-0.5, 14.0, true), &[])).verdict == Verdict::Detected);
+        assert!(e_process_decides(14.0, 1e-6) && !e_process_decides(13.8, 1e-6));
+        let read = ModelTest { access: Access::Reading, ..test(model(-9.0, 0.0, false), &[model(-3.0, 0.0, false)]) };
+        let read = alone(read);
+        assert_eq!(
+            (read.decided_by, read.verdict, read.smallest_effect),
+            (DecidedBy::EValue, Verdict::NotDetected, None)
+        );
+        assert!(read.controls_agree && !read.resampling_decides);
+        assert!(stopped.smallest_effect.is_some() && strong.smallest_effect.is_none());
+    }
+
+    /// Each of controls, fresh keys and empty answers makes a strong result inconclusive.
+    #[test]
+    fn what_contradicts() {
+        let strong = model(-9.0, 30.0, false);
+        let control = alone(test(strong, &[model(-3.0, 0.0, false)]));
+        assert_eq!((control.controls_agree, control.verdict), (false, Verdict::Inconclusive));
+        let resampling = Resampling { keys: 999, at_least: 10 };
+        let fresh = alone(ModelTest { resampling, ..test(strong, &[]) });
+        assert_eq!((fresh.resampling_agrees, fresh.verdict), (false, Verdict::Inconclusive));
+        // What was stopped depends on the key, so fresh keys say nothing about it.
+        let stopped = alone(ModelTest { resampling, ..test(model(-9.0, 30.0, true), &[]) });
+        assert_eq!((stopped.resampling_agrees, stopped.verdict), (true, Verdict::Detected));
+        for (n_empty, verdict) in [(3, Verdict::Detected), (4, Verdict::Inconclusive)] {
+            let answers = Some(AnswerCounts { n: 60, n_empty });
+            let empty = alone(test(ModelNumbers { answers, ..strong }, &[]));
+            assert_eq!((empty.answers_present, empty.verdict), (n_empty == 3, verdict));
+        }
+    }
+
+    /// Distinct pairs that reach the level would contradict the smallest effect that is stated of them.
+    #[test]
+    fn no_effect_beside_pairs_that_show_one() {
+        let missed = |log10_p_distinct| {
+            let suspect = ModelNumbers { log10_p_distinct, ..model(-1.0, 0.0, false) };
+            alone(test(suspect, &[])).smallest_effect
+        };
+        assert!(missed(-5.9).is_some() && missed(-6.1).is_none());
+    }
+}
