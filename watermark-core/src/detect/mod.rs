@@ -5,7 +5,6 @@
 
 mod detector;
 mod effect;
-mod engine;
 mod locate;
 mod packed;
 mod pairs;
@@ -21,9 +20,11 @@ pub use detector::{Detector, Finding, LayerDetector};
 pub use effect::{EFFECT_POWER, Effect};
 pub use locate::Span;
 pub use packed::{PackedPosition, Packing, Prepared, Sums};
-pub use pairs::{Pair, PairSet, Tally};
+pub use pairs::{PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
 pub use resample::{RESAMPLING_KEYS, Resampling};
 pub use verdict::{Test, Verdict, decide};
 pub use weighted::Weights;
+
+pub use crate::prf::Pair;
