@@ -32,7 +32,7 @@ pub(crate) struct Format {
     /// The law of a pair's score over keys.
     pub(crate) null_law: fn(&Engine) -> NullLaw,
     /// The marking half, where this crate has one.
-    pub(crate) marking: Option<fn(&Engine, &EngineKey) -> Arc<dyn EngineMarking>>,
+    pub(crate) marking: Option<MarkingHalf>,
     /// The scoring half.
     ///
     /// # Errors
@@ -40,6 +40,9 @@ pub(crate) struct Format {
     #[cfg(feature = "detect")]
     pub(crate) keyed: fn(Engine, &EngineKey) -> Result<Arc<dyn KeyedEngine>>,
 }
+
+/// Makes the marking half of an engine under a key.
+type MarkingHalf = fn(&Engine, &EngineKey) -> Arc<dyn EngineMarking>;
 
 /// Two formats are the same if their names are.
 impl PartialEq for Format {
