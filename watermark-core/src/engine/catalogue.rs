@@ -3,6 +3,7 @@
 use super::format::Format;
 
 pub mod hf_kgw;
+pub mod sbw;
 pub mod sglang;
 pub mod synthid;
 pub mod textseal;
@@ -21,4 +22,6 @@ pub(super) static CATALOGUE: &[&Format] = &[
     &hf_kgw::LEFT_HASH,
     &hf_kgw::SELF_HASH,
     &three_bricks::THREE_BRICKS,
+    &sbw::SELF_HASH,
+    &sbw::SIMPLE,
 ];
