@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
-use watermark_cli::detect::{Exclude, Options, Run, engine, report};
+use watermark_cli::detect::{Exclude, Options, Run, report};
 use watermark_cli::ids::Vocabulary;
 use watermark_cli::read::Record;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
+use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::bundle::MAX_RESAMPLE;
-use watermark_core::scheme::{EngineKey, EngineOptions, Scheme, SchemeOptions};
+use watermark_core::scheme::{Scheme, SchemeOptions};
 use zeroize::Zeroizing;
 
 use crate::error::{InputError, ParameterError, raise, raise_core};
@@ -75,9 +76,9 @@ impl Detector {
         Self::of_layer(py, layer, tokenizer, None)
     }
 
-    /// Another engine's mark under the engine's own key, as its configuration has it (sglang: hexadecimal; synthid: integers with
-    /// commas; else a decimal integer). `vocab_size` is the length of the logits row at generation. For engines that draw from
-    /// torch's generator (hf-kgw-*, hf-synthid, three-bricks) this tests for marks made on a CPU; those made on a GPU cannot be checked.
+    /// Another engine's mark under the engine's own key, as its configuration writes it (`watermark detect --help` has the
+    /// engines and the forms of their keys). `vocab_size` is the length of the logits row at generation. For engines that draw
+    /// from torch's generator this tests for marks made on a CPU; those made on a GPU cannot be checked.
     #[staticmethod]
     #[pyo3(signature = (
         *, engine, engine_key, context_width=None, algorithm=None, gamma=None, depth=None, key_b_share=None, vocab_size=None,
@@ -98,7 +99,7 @@ impl Detector {
     ) -> PyResult<Self> {
         let key = Zeroizing::new(engine_key);
         let options = EngineOptions { context_width, algorithm, gamma, depth, alpha: key_b_share, vocab_size };
-        let engine = self::engine(engine, &key, options).map_err(raise_core)?;
+        let engine = Engine::for_key(engine, &key, &options).map_err(raise_core)?;
         let key = EngineKey::parse(&engine, &key).map_err(raise_core)?;
         let layer = LayerDetector::from_engine(engine, &key).map_err(raise_core)?;
         Self::of_layer(py, layer, tokenizer, vocab_size)

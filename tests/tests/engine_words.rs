@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests")]
 
 use serde_json::Value;
-use watermark_core::prf::{
-    HfSelfHash, SglangMurmur, SynthIdDeepMind, SynthIdHf, TextSealVersion, VllmPhilox, hf_left_hash_seed, sglang_coin,
-    sglang_context_hash, textseal_input, textseal_residue, textseal_round_input, three_bricks_seed, torch_in_prefix,
-    torch_rand24, torch_randperm, vllm_dual_keys,
-};
+use watermark_core::engine::hf_kgw::{HfSelfHash, hf_left_hash_seed};
+use watermark_core::engine::sglang::{SglangMurmur, sglang_coin, sglang_context_hash};
+use watermark_core::engine::synthid::{SynthIdDeepMind, SynthIdHf};
+use watermark_core::engine::textseal::{TextSealVersion, textseal_input, textseal_residue, textseal_round_input};
+use watermark_core::engine::three_bricks::three_bricks_seed;
+use watermark_core::engine::vllm::{VllmPhilox, vllm_dual_keys};
+use watermark_core::engine::{torch_in_prefix, torch_rand24, torch_randperm};
 use watermark_tests::{close, ids, text, vectors};
 
 /// The key of most published vLLM and SGLang vectors.

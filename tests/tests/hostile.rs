@@ -4,9 +4,10 @@
 use proptest::prelude::*;
 use watermark_core::detect::{Choice, LayerDetector, Resampling, Test, Weights, conclude};
 use watermark_core::distill::{ModelSample, Round};
+use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
 use watermark_core::profile::Profile;
-use watermark_core::scheme::{Engine, EngineKey, EngineOptions, NullLaw, Scheme, SchemeOptions};
+use watermark_core::scheme::{NullLaw, Scheme, SchemeOptions};
 
 fn key() -> PrfKey {
     PrfKey::from_hex(&"5a".repeat(32)).unwrap()
@@ -42,27 +43,10 @@ fn layers() -> Vec<LayerDetector> {
     let own = own.into_iter().map(|(name, options, width)| {
         LayerDetector::from_prf_key(Scheme::from_name(name, &options).unwrap(), width, &key()).unwrap()
     });
-    let engines = [
-        ("vllm", None),
-        ("vllm-dual", None),
-        ("sglang", None),
-        ("textseal@2025-12", Some("tournament")),
-        ("textseal@2026", None),
-        ("synthid-deepmind", None),
-        ("hf-synthid", None),
-        ("hf-kgw-lefthash", None),
-        ("three-bricks", Some("greenlist")),
-    ];
-    let engines = engines.into_iter().map(|(name, algorithm)| {
-        let permutes = name.starts_with("hf-kgw") || algorithm == Some("greenlist");
-        let options = EngineOptions {
-            algorithm: algorithm.map(str::to_owned),
-            vocab_size: permutes.then_some(50),
-            ..EngineOptions::default()
-        };
-        let engine = Engine::new(name, &options).unwrap();
-        LayerDetector::from_engine(engine, &EngineKey::from_prf_key(&engine, &key()).unwrap()).unwrap()
-    });
+    let engines = Engine::examples(50)
+        .unwrap()
+        .into_iter()
+        .map(|engine| LayerDetector::from_engine(engine, &EngineKey::from_prf_key(&engine, &key()).unwrap()).unwrap());
     own.chain(engines).collect()
 }
 

@@ -212,7 +212,7 @@ fn generate(session: &mut Session, steps: usize) -> Vec<u32> {
 #[test]
 fn every_scheme_is_detected_under_its_key() {
     let greenlist = |gamma, delta| Greenlist::new(gamma, delta).unwrap();
-    for (name, scheme, width) in [
+    let own = [
         ("greenlist, block 3", Scheme::Greenlist(greenlist(0.25, 2.0).with_block(3).unwrap()), 1),
         ("hard greenlist", Scheme::Greenlist(greenlist(0.5, f64::INFINITY)), 2),
         ("greenlist, width 8", Scheme::Greenlist(greenlist(0.25, 3.0)), 8),
@@ -223,10 +223,8 @@ fn every_scheme_is_detected_under_its_key() {
         ("weighted tournament", Scheme::Tournament(Tournament::new(30).unwrap().weighted()), 4),
         ("mcmark", Scheme::Mcmark(Mcmark::new(0.125).unwrap()), 2),
         ("dipmark", Scheme::Dipmark(Dipmark::new(0.45, 0.5).unwrap()), 2),
-        ("vllm", engine("vllm", 4), 4),
-        ("vllm-dual", engine("vllm-dual", 4), 4),
-        ("sglang", engine("sglang", 4), 4),
-    ] {
+    ];
+    for (name, scheme, width) in own.into_iter().chain(Engine::marking().map(|name| (name, engine(name, 4), 4))) {
         let profile = profile(scheme, width);
         let texts: Vec<Vec<u32>> =
             (0..10).map(|seed| generate(&mut session(&profile, 1, &options(seed)), 200)).collect();

@@ -9,8 +9,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use watermark_core::detect::{LayerDetector, Tally, Weights};
+use watermark_core::engine::{Engine, EngineKey};
 use watermark_core::key::NodeKey;
-use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
+use watermark_core::scheme::{Scheme, SchemeOptions};
 
 /// Zipf-like ids: most pairs are new, some repeat.
 fn tokens(n: usize) -> Vec<u32> {
@@ -44,11 +45,9 @@ fn layers() -> Vec<(String, LayerDetector)> {
         let layer = LayerDetector::from_prf_key(scheme, width, &key).unwrap();
         (format!("{name}{weighted}_width_{width}"), layer)
     });
-    let engines = Engine::names().map(|name| {
-        let vocab_size = name.starts_with("hf-kgw").then_some(50_257);
-        let engine = Engine::new(name, &EngineOptions { vocab_size, ..EngineOptions::default() }).unwrap();
+    let engines = Engine::examples(50_257).unwrap().into_iter().map(|engine| {
         let key = EngineKey::from_prf_key(&engine, &key).unwrap();
-        (name.to_owned(), LayerDetector::from_engine(engine, &key).unwrap())
+        (engine.label(), LayerDetector::from_engine(engine, &key).unwrap())
     });
     own.chain(engines).collect()
 }

@@ -9,6 +9,7 @@
 //! 2. [`prf::ChaCha20V1`] turns (key, context, token) into 32-bit words.
 //! 3. [`scheme`] says what a word means: the marking half bends the sampling, the scoring half reads it back, and
 //!    the null law says how the score is distributed over keys when the text is independent of the key.
+//!    [`engine`] says the same of the formats of other engines and libraries.
 //! 4. [`mark::Marker`] and [`mark::Session`] put the layers into token sampling.
 //! 5. `detect` (feature `detect`) counts distinct PRF inputs and gives exact tails; `distill` asks the same of
 //!    a suspect model's answers.
@@ -33,6 +34,7 @@ mod error;
 pub mod detect;
 #[cfg(feature = "detect")]
 pub mod distill;
+pub mod engine;
 #[cfg(feature = "evidence")]
 pub mod evidence;
 pub mod hex;

@@ -28,9 +28,8 @@ fn steps_allocate_nothing() {
     let none = SchemeOptions::default();
     let gamma = SchemeOptions { gamma: Some(0.25), ..none };
     let own = |name: &str, options: SchemeOptions| Scheme::from_name(name, &options).unwrap();
-    let engine = |name| Scheme::Engine(Engine::new(name, &EngineOptions::default()).unwrap());
     let greenlist = own("greenlist", SchemeOptions { delta: Some(2.0), ..gamma });
-    let kinds: [&[(Scheme, usize)]; 9] = [
+    let own_kinds: [&[(Scheme, usize)]; 7] = [
         &[(greenlist, 1), (own("gumbel", none), 4)],
         &[(greenlist, 8), (own("gumbel", none), 8)],
         &[(own("tournament", SchemeOptions { depth: Some(30), ..none }), 4)],
@@ -38,9 +37,12 @@ fn steps_allocate_nothing() {
         &[(own("dipmark", gamma), 2)],
         &[(own("gumbel_dual_key", SchemeOptions { alpha: Some(0.1), ..none }), 4)],
         &[(own("permute_and_flip", none), 2)],
-        &[(engine("vllm"), 4)],
-        &[(engine("sglang"), 4)],
     ];
+    let engine_kinds = Engine::marking().map(|name| {
+        let engine = Engine::new(name, &EngineOptions::default()).unwrap();
+        vec![(Scheme::Engine(engine), engine.context_width())]
+    });
+    let kinds = own_kinds.into_iter().map(<[_]>::to_vec).chain(engine_kinds);
     let rows: Vec<Vec<f32>> = (0..STEPS + 4).map(row).collect();
     let samplings = [
         Sampling::default(),
@@ -48,7 +50,7 @@ fn steps_allocate_nothing() {
         Sampling { top_p: Some(0.9), min_p: Some(0.01), ..Sampling::default() },
     ];
     for schemes in kinds {
-        let marker = marker(schemes);
+        let marker = marker(&schemes);
         for sampling in samplings {
             for marked in [true, false] {
                 let options = SessionOptions { marked, sampling, seed: 3, account: None };

@@ -1,6 +1,7 @@
 use anyhow::{Context, Result};
 use watermark_core::detect::{LayerDetector, Tally, Weights};
-use watermark_core::scheme::{Engine, EngineOptions, Scheme, SchemeOptions};
+use watermark_core::engine::Engine;
+use watermark_core::scheme::{Scheme, SchemeOptions};
 
 /// A test with fixed parameters, named in the output.
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub struct Test {
     /// Context width in tokens.
     pub(super) width: usize,
     statistic: Statistic,
-    /// Needs many draws of torch's generator a trial.
+    /// One score takes a generator's whole stream.
     pub slow: bool,
 }
 
@@ -81,35 +82,15 @@ impl Test {
         own("tournament", 4, SchemeOptions { weighted: true, ..depth }, &plain)?;
         own("mcmark", 2, gamma(0.0625), &plain)?;
         own("dipmark", 2, gamma(0.5), &plain)?;
-        let mut engine = |name: &str, algorithm: Option<&str>, width: Option<usize>, permutes: bool| -> Result<()> {
-            let options = EngineOptions {
-                context_width: width,
-                algorithm: algorithm.map(str::to_owned),
-                vocab_size: permutes.then_some(vocab_size),
-                ..EngineOptions::default()
-            };
-            let engine = Engine::new(name, &options)?;
-            let scheme = Scheme::Engine(engine);
-            let algorithm = algorithm.map_or_else(String::new, |algorithm| format!(" {algorithm}"));
-            let name = format!("{name}{algorithm}");
-            let slow = name.starts_with("hf-kgw") || name.starts_with("three-bricks");
-            tests.push(Self { name, scheme, width: engine.context_width(), statistic: Statistic::Plain, slow });
-            Ok(())
-        };
-        engine("vllm", None, None, false)?;
-        engine("vllm-dual", None, None, false)?;
-        engine("sglang", None, None, false)?;
-        engine("textseal@2025-12", Some("greenlist"), None, false)?;
-        engine("textseal@2025-12", Some("gumbel"), None, false)?;
-        engine("textseal@2025-12", Some("tournament"), None, false)?;
-        engine("textseal@2026", Some("gumbel_dual_key"), None, false)?;
-        engine("textseal@2026", Some("tournament"), None, false)?;
-        engine("synthid-deepmind", None, None, false)?;
-        engine("hf-synthid", None, None, false)?;
-        engine("hf-kgw-lefthash", None, None, true)?;
-        engine("hf-kgw-selfhash", None, Some(4), true)?;
-        engine("three-bricks", Some("gumbel"), None, false)?;
-        engine("three-bricks", Some("greenlist"), None, true)?;
+        for engine in Engine::examples(vocab_size)? {
+            tests.push(Self {
+                name: engine.label(),
+                scheme: Scheme::Engine(engine),
+                width: engine.context_width(),
+                statistic: Statistic::Plain,
+                slow: engine.is_slow(),
+            });
+        }
         Ok(tests)
     }
 }

@@ -1,10 +1,10 @@
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use watermark_cli::detect::engine;
 use watermark_cli::files::read_secret;
 use watermark_core::detect::LayerDetector;
+use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
-use watermark_core::scheme::{EngineKey, EngineOptions, Scheme, SchemeOptions};
+use watermark_core::scheme::{Scheme, SchemeOptions};
 use zeroize::Zeroizing;
 
 use super::say;
@@ -19,13 +19,9 @@ pub(crate) struct LayerArgs {
     /// PRF key of --scheme: 64 hexadecimal digits, or @FILE
     #[arg(long, value_name = "HEX|@FILE", requires = "scheme")]
     prf_key_hex: Option<Zeroizing<String>>,
-    /// Another engine's mark: vllm, vllm-dual, sglang, textseal@2025-12, textseal@2026, synthid-deepmind, hf-synthid,
-    /// hf-kgw-lefthash, hf-kgw-selfhash, three-bricks
-    #[arg(long, value_name = "NAME", requires = "engine_key", group = "raw")]
+    #[arg(long, value_name = "NAME", requires = "engine_key", group = "raw", help = engine_help())]
     engine: Option<String>,
-    /// Key of --engine as its configuration has it (sglang: hexadecimal; synthid: integers with commas; else a decimal
-    /// integer), or @FILE
-    #[arg(long, value_name = "KEY|@FILE", requires = "engine", allow_hyphen_values = true)]
+    #[arg(long, value_name = "KEY|@FILE", requires = "engine", allow_hyphen_values = true, help = engine_key_help())]
     engine_key: Option<Zeroizing<String>>,
     /// Where the engine's random generator ran; a mark made with a CUDA generator cannot be detected
     #[arg(long, value_name = "cpu|cuda", requires = "engine", default_value = "cpu")]
@@ -51,8 +47,7 @@ pub(crate) struct LayerArgs {
     /// Two keys: share of key B
     #[arg(long, value_name = "SHARE", requires = "raw")]
     key_b_share: Option<f64>,
-    /// hf-kgw-*, three-bricks: length of the logits row at generation
-    #[arg(long, value_name = "N", requires = "engine")]
+    #[arg(long, value_name = "N", requires = "engine", help = vocab_size_help())]
     vocab_size: Option<u32>,
 }
 
@@ -111,7 +106,7 @@ impl LayerArgs {
             alpha: self.key_b_share,
             vocab_size: self.vocab_size,
         };
-        let engine = engine(name, &key, options).context("--engine")?;
+        let engine = Engine::for_key(name, &key, &options).context("--engine")?;
         if self.engine_device == Device::Cuda && engine.uses_torch_generator() {
             bail!(
                 "a {name} mark made with a CUDA generator cannot be detected: torch's CUDA generator assigns its draws to \
@@ -128,6 +123,18 @@ impl LayerArgs {
         let key = EngineKey::parse(&engine, &key).context("--engine-key")?;
         Ok(LayerDetector::from_engine(engine, &key)?)
     }
+}
+
+fn engine_help() -> String {
+    format!("Another engine's mark: {}", Engine::names().collect::<Vec<_>>().join(", "))
+}
+
+fn engine_key_help() -> String {
+    format!("Key of --engine as its configuration has it ({}), or @FILE", Engine::key_forms())
+}
+
+fn vocab_size_help() -> String {
+    format!("{}: length of the logits row at generation", Engine::permuting().collect::<Vec<_>>().join(", "))
 }
 
 /// A secret given on the command line, or in a file.

@@ -8,11 +8,12 @@ use watermark_cli::files::{read_profile, read_profile_text, write_new, write_sec
 use watermark_cli::keys::read_key;
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::Detector;
+use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::beacon::under_beacon;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::{Layer, Profile};
-use watermark_core::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
+use watermark_core::scheme::{Scheme, SchemeOptions};
 
 use super::passphrase::PassphraseArgs;
 use super::{print, print_json};
@@ -33,7 +34,7 @@ Examples:
   watermark profile new --tokenizer tokenizer.json --distillation mcmark --gamma 0.125 --out unbiased.profile.json
   watermark profile new --tokenizer tokenizer.json --provenance vllm --out fleet.profile.json")]
     New(New),
-    /// Write the integer key that the server of an engine layer (vllm, sglang) is configured with
+    /// Write the key that the server of a layer in an engine's format is configured with
     #[command(after_help = "\
 Example:
   watermark profile engine-key fleet.profile.json --key master.key.json --out vllm.key
@@ -73,9 +74,7 @@ struct New {
     /// Scheme of the distillation layer (width 1): greenlist, mcmark, dipmark, tournament, or none
     #[arg(long, default_value = "greenlist", value_name = "SCHEME")]
     distillation: String,
-    /// Scheme of the provenance layer (width 4): gumbel, gumbel_dual_key, permute_and_flip, tournament, mcmark, dipmark; an
-    /// engine's format: vllm, vllm-dual, sglang; or none
-    #[arg(long, default_value = "gumbel", value_name = "SCHEME")]
+    #[arg(long, default_value = "gumbel", value_name = "SCHEME", help = provenance_help())]
     provenance: String,
     /// Give this layer (distillation or provenance) a key per account instead of one for everybody; repeatable
     #[arg(long, value_name = "LAYER")]
@@ -195,8 +194,19 @@ impl New {
     }
 }
 
+fn provenance_help() -> String {
+    format!(
+        "Scheme of the provenance layer (width 4): gumbel, gumbel_dual_key, permute_and_flip, tournament, mcmark, dipmark; an \
+         engine's format: {}; or none",
+        Engine::marking().collect::<Vec<_>>().join(", ")
+    )
+}
+
 impl New {
     fn scheme(&self, name: &str) -> Result<Scheme> {
+        if Engine::marking().any(|engine| engine == name) {
+            return Ok(Scheme::Engine(Engine::new(name, &EngineOptions::default())?));
+        }
         let none = SchemeOptions::default();
         let gamma = Some(self.gamma);
         let options = match name {
@@ -205,9 +215,6 @@ impl New {
             "mcmark" | "dipmark" => SchemeOptions { gamma, ..none },
             "tournament" => SchemeOptions { depth: Some(self.depth), ..none },
             "gumbel_dual_key" => SchemeOptions { alpha: Some(self.key_b_share), ..none },
-            "vllm" | "vllm-dual" | "sglang" => {
-                return Ok(Scheme::Engine(Engine::new(name, &EngineOptions::default())?));
-            }
             _ => none,
         };
         Ok(Scheme::from_name(name, &options)?)

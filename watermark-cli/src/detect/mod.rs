@@ -7,7 +7,6 @@ mod spans;
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampling, Tally, Weights};
-use watermark_core::scheme::{Engine, EngineOptions};
 
 pub use line::{Line, Peer, Report};
 use line::{Tested, lines};
@@ -296,17 +295,6 @@ fn tested<'a>(
 fn pooled_lines(tested: Vec<Tested<'_>>, weights: Weights, alpha: f64) -> (Vec<Line>, bool) {
     let family = format!("1 key x {}, the input as a whole", plural(tested.len(), "layer"));
     lines(tested, weights, alpha, &family)
-}
-
-/// An engine's format by name. Where SynthID's depth is not given, it is the number of keys in `key`.
-///
-/// # Errors
-/// As [`Engine::new`].
-pub fn engine(name: &str, key: &str, mut options: EngineOptions) -> watermark_core::Result<Engine> {
-    if name.contains("synthid") && options.depth.is_none() {
-        options.depth = u32::try_from(key.split(',').count()).ok();
-    }
-    Engine::new(name, &options)
 }
 
 /// A number with its noun.

@@ -1,11 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::Cursor;
-use watermark_core::distill::Collection;
-
-use proptest::prelude::*;
 
 use anyhow::Result;
+use proptest::prelude::*;
+use watermark_core::distill::Collection;
 
 use super::*;
 

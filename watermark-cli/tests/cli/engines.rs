@@ -1,8 +1,11 @@
 use serde_json::json;
-use watermark_core::prf::{
-    HfSelfHash, SglangMurmur, SynthIdDeepMind, SynthIdHf, VllmPhilox, hf_left_hash_seed, sglang_context_hash,
-    textseal_input, textseal_residue, three_bricks_seed, torch_rand24, torch_randperm, vllm_dual_keys,
-};
+use watermark_core::engine::hf_kgw::{HfSelfHash, hf_left_hash_seed};
+use watermark_core::engine::sglang::{SglangMurmur, sglang_context_hash};
+use watermark_core::engine::synthid::{SynthIdDeepMind, SynthIdHf};
+use watermark_core::engine::textseal::{textseal_input, textseal_residue};
+use watermark_core::engine::three_bricks::three_bricks_seed;
+use watermark_core::engine::vllm::{VllmPhilox, vllm_dual_keys};
+use watermark_core::engine::{torch_rand24, torch_randperm};
 use watermark_core::scheme::Gumbel;
 
 use crate::support::{Folder, Run};

@@ -3,13 +3,13 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::engine::EnginePrf;
 use super::rule::Rule;
 use super::{Pair, PairSet, Tally, Weights};
+use crate::engine::{Engine, EngineKey, KeyedEngine};
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::{ChaCha20V1, Context};
 use crate::profile::Profile;
-use crate::scheme::{Engine, EngineKey, NullLaw, Scheme, SecondWord, Tournament};
+use crate::scheme::{NullLaw, Scheme, SecondWord, Tournament};
 use crate::stats;
 use crate::{Error, ErrorKind, Result};
 
@@ -63,11 +63,11 @@ pub struct LayerDetector {
 #[derive(Clone)]
 enum LayerPrf {
     Own(ChaCha20V1),
-    Engine(EnginePrf),
+    Engine(Arc<dyn KeyedEngine>),
 }
 
-/// Seed of torch's generator, and token.
-type DrawInput = (u32, u32);
+/// What stands for the context under a key, and token.
+type DrawInput = (u64, u32);
 
 /// The scores of a tally under one key, in integers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,11 +134,10 @@ impl LayerDetector {
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a number of keys that the engine does not take.
     pub fn from_engine(engine: Engine, key: &EngineKey) -> Result<Self> {
-        let prf = EnginePrf::new(engine, key)?;
-        let rule = prf.rule();
-        // Layers of a tournament with a repeated key are not counted.
-        let scheme = Scheme::Engine(*prf.engine());
-        Ok(Self { name: None, scheme, prf: LayerPrf::Engine(prf), rule, special: Arc::new([]) })
+        let keyed = engine.keyed(key)?;
+        let scheme = Scheme::Engine(*keyed.engine());
+        let rule = Rule::Engine(Arc::clone(&keyed));
+        Ok(Self { name: None, scheme, prf: LayerPrf::Engine(keyed), rule, special: Arc::new([]) })
     }
 
     /// The same layer under another PRF key (fresh keys).
@@ -150,9 +149,9 @@ impl LayerDetector {
         Ok(Self { name, special, ..Self::from_prf_key(self.scheme, self.rule.width(), key)? })
     }
 
-    pub(super) fn engine_prf(&self) -> Option<&EnginePrf> {
+    pub(super) fn engine(&self) -> Option<&Arc<dyn KeyedEngine>> {
         match &self.prf {
-            LayerPrf::Engine(prf) => Some(prf),
+            LayerPrf::Engine(engine) => Some(engine),
             LayerPrf::Own(_) => None,
         }
     }
@@ -179,7 +178,7 @@ impl LayerDetector {
     /// under another one.
     #[must_use]
     pub fn inputs_depend_on_key(&self) -> bool {
-        matches!(self.rule, Rule::SelfHash { .. })
+        self.engine().is_some_and(|engine| engine.inputs_depend_on_key())
     }
 
     /// An empty tally for this layer.
@@ -296,7 +295,7 @@ impl LayerDetector {
         let draws = self.draws(pairs.len() as u64)?;
         let mut scores = Scores { sum: 0, draws, classes: BTreeMap::new(), layer_ones: Vec::new() };
         if let LayerPrf::Engine(prf) = &self.prf
-            && let Some((inputs, ones)) = prf.shared_rounds(pairs.iter())
+            && let Some((inputs, ones)) = prf.shared_draws(pairs)
         {
             return Ok(Scores { sum: ones.into(), draws: inputs, ..scores });
         }
@@ -336,8 +335,8 @@ impl LayerDetector {
 
     /// What counts once under this key, where that is less than the pair.
     pub(super) fn draw_inputs(&self, pairs: &[Pair]) -> Option<Vec<DrawInput>> {
-        let prf = self.engine_prf()?;
-        pairs.iter().map(|pair| Some((prf.generator_seed(pair)?, pair.token()))).collect()
+        let seeds = self.engine()?.context_seeds(pairs)?;
+        Some(seeds.into_iter().zip(pairs).map(|(seed, pair)| (seed, pair.token())).collect())
     }
 
     /// Scores a tally: the plain test with its exact tail.

@@ -158,7 +158,7 @@ impl LayerDetector {
     fn window_log10_p(&self, sequence: &Sequence) -> Result<Vec<(f64, usize, usize)>> {
         let impossible = |why: &str| Err(Error::new(ErrorKind::InvalidParameter, why));
         let draws_per_pair: u64 = match self.scheme().null_law() {
-            NullLaw::Bits { trials, .. } if trials > 1 && self.engine_prf().is_some() => {
+            NullLaw::Bits { trials, .. } if trials > 1 && self.engine().is_some() => {
                 return impossible("an engine's tournament is detected as a whole; its windows share draws");
             }
             NullLaw::WeightedBits(_) => {

@@ -5,7 +5,6 @@
 
 mod detector;
 mod effect;
-mod engine;
 mod locate;
 mod packed;
 mod pairs;
@@ -23,10 +22,12 @@ pub(crate) use effect::smallest_effect;
 pub use effect::{EFFECT_POWER, Effect, EffectUnit};
 pub use locate::Span;
 pub use packed::{PackedPosition, Packing, Prepared, Sums};
-pub use pairs::{Pair, PairSet, Tally};
+pub use pairs::{PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
 pub use resample::{RESAMPLING_KEYS, Resampling};
 pub use verdict::{Conclusion, Test, Verdict, conclude};
 pub(crate) use verdict::{Judged, decide};
 pub use weighted::Weights;
+
+pub use crate::prf::Pair;

@@ -3,9 +3,9 @@
 
 use super::detector::Scores;
 use super::pairs::check;
-use super::rule::{Position, Rule};
+use super::rule::Rule;
 use super::{LayerDetector, Pair};
-use crate::prf::Context;
+use crate::prf::{Context, Position};
 use crate::{Error, ErrorKind, Result};
 
 /// How the PRF inputs of one layer become 128-bit numbers, without loss.
@@ -126,9 +126,9 @@ impl LayerDetector {
     /// whose pairs share draws, so that sums over parts do not add up.
     pub fn packing(&self) -> Result<Packing> {
         let width = self.rule.width();
-        let shared = self.engine_prf().is_some_and(|prf| {
-            let pair = Pair::new(&[], 0);
-            prf.generator_seed(&pair).is_some() || prf.shared_rounds([pair].iter()).is_some()
+        let shared = self.engine().is_some_and(|engine| {
+            let pair = [Pair::new(&[], 0)];
+            engine.context_seeds(&pair).is_some() || engine.shared_draws(&pair).is_some()
         });
         if shared || self.inputs_depend_on_key() {
             return Err(Error::new(
@@ -140,11 +140,9 @@ impl LayerDetector {
                 ),
             ));
         }
-        let (entries, bits) = match self.rule {
-            Rule::Generated { .. } | Rule::Padded { .. } | Rule::LastToken => (width, 25),
-            Rule::PromptHash { .. } | Rule::SelfHash { .. } => (1, 32),
-            Rule::Sum { .. } | Rule::LinearHash { .. } => (2, 32),
-            Rule::TableIndex { .. } => (0, 32),
+        let (entries, bits) = match &self.rule {
+            Rule::Generated { width } => (*width, 25),
+            Rule::Engine(engine) => engine.packing(),
         };
         if u32::try_from(entries).unwrap_or(u32::MAX).saturating_mul(bits) > 128 - TOKEN_BITS {
             return Err(Error::new(
@@ -216,8 +214,7 @@ impl LayerDetector {
             }
             return Ok(());
         }
-        let pairs = prompt.windows(width + 1).filter_map(|w| self.rule.input(&w[..width], w[width]));
-        pairs.for_each(|pair| visit(packing.pack(&pair)));
+        self.rule.inputs(prompt).iter().for_each(|pair| visit(packing.pack(pair)));
         Ok(())
     }
 
@@ -262,8 +259,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::{Engine, EngineKey};
     use crate::key::NodeKey;
-    use crate::scheme::{Engine, EngineKey, EngineOptions, Scheme, SchemeOptions};
+    use crate::scheme::{Scheme, SchemeOptions};
 
     fn layers() -> Vec<LayerDetector> {
         let key = NodeKey::root(b"packed").prf_key("test", 4).unwrap();
@@ -282,9 +280,7 @@ mod tests {
         let own = own.into_iter().map(|(name, width, options)| {
             LayerDetector::from_prf_key(Scheme::from_name(name, &options).unwrap(), width, &key).unwrap()
         });
-        let engines = Engine::names().map(|name| {
-            let vocab_size = name.starts_with("hf-kgw").then_some(50_257);
-            let engine = Engine::new(name, &EngineOptions { vocab_size, ..EngineOptions::default() }).unwrap();
+        let engines = Engine::examples(50_257).unwrap().into_iter().map(|engine| {
             LayerDetector::from_engine(engine, &EngineKey::from_prf_key(&engine, &key).unwrap()).unwrap()
         });
         own.chain(engines).filter(|layer| layer.packing().is_ok()).collect()

@@ -1,47 +1,9 @@
 use hashbrown::hash_map::Entry;
 use hashbrown::{HashMap, HashSet};
 
-use super::rule::{Position, Rule, RuleId};
-use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result};
-
-/// A PRF input: the last `width` tokens (oldest first, zero-padded) and the token that followed. Engines put there what
-/// their own functions depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pair {
-    context: [u32; MAX_CONTEXT_WIDTH],
-    token: u32,
-}
-
-impl Pair {
-    #[inline]
-    pub(super) fn new(context: &[u32], token: u32) -> Self {
-        let mut padded = [0; MAX_CONTEXT_WIDTH];
-        padded[..context.len()].copy_from_slice(context);
-        Self { context: padded, token }
-    }
-
-    pub(super) fn without_token(self) -> Self {
-        self.with_token(0)
-    }
-
-    pub(super) fn with_token(self, token: u32) -> Self {
-        Self { token, ..self }
-    }
-
-    /// The context at its width, which the pair itself does not know.
-    #[must_use]
-    #[inline]
-    pub(crate) fn context(&self, width: usize) -> &[u32] {
-        &self.context[..width]
-    }
-
-    /// The token.
-    #[must_use]
-    #[inline]
-    pub fn token(&self) -> u32 {
-        self.token
-    }
-}
+use super::rule::Rule;
+use crate::prf::{Pair, Position, RuleId};
+use crate::{Error, ErrorKind, MAX_TOKEN_ID, Result};
 
 /// Pairs that must not be scored because they occur in a prompt.
 #[derive(Clone, Debug)]
@@ -63,26 +25,8 @@ impl PairSet {
     pub(super) fn add_prompt(&mut self, rule: &Rule, prompt: &[u32]) -> Result<()> {
         check(prompt)?;
         self.rule.check(rule.id())?;
-        let width = rule.width();
-        self.pairs.extend(prompt.windows(width + 1).filter_map(|w| rule.input(&w[..width], w[width])));
+        self.pairs.extend(rule.inputs(prompt));
         Ok(())
-    }
-}
-
-impl RuleId {
-    /// Inputs of another rule would pass off dependent scores as independent ones.
-    pub(super) fn check(self, other: Self) -> Result<()> {
-        if self == other {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::InvalidParameter,
-            format!(
-                "a tally of contexts of {} tokens was used with another context rule or key, of {} tokens",
-                self.width(),
-                other.width()
-            ),
-        ))
     }
 }
 
@@ -241,11 +185,11 @@ impl Tally {
         let mut rows: Vec<_> = self.counts.iter().collect();
         rows.sort_unstable();
         let mut bytes = Vec::with_capacity(24 + rows.len() * 48);
-        bytes.extend((self.rule.width() as u64 | u64::from(self.rule.kind()) << 56).to_le_bytes());
+        bytes.extend((self.rule.width as u64 | u64::from(self.rule.kind) << 56).to_le_bytes());
         bytes.extend(self.short_context.to_le_bytes());
         bytes.extend(self.excluded.to_le_bytes());
         for (pair, count) in rows {
-            bytes.extend(pair.context.iter().chain([&pair.token]).flat_map(|id| id.to_le_bytes()));
+            bytes.extend(pair.words().flat_map(|id| id.to_le_bytes()));
             bytes.extend(count.to_le_bytes());
         }
         bytes

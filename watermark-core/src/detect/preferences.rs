@@ -3,8 +3,8 @@
 use hashbrown::HashSet;
 
 use super::pairs::check;
-use super::rule::{Position, Rule};
 use super::{LayerDetector, Pair, PairSet, Tally};
+use crate::prf::Position;
 use crate::{Error, ErrorKind, Result};
 
 /// A token that a model could choose next, with its probability.
@@ -116,18 +116,6 @@ impl LayerDetector {
             at += 1;
         });
         Ok(())
-    }
-}
-
-impl Rule {
-    /// Whether the PRF input is a context beside the token, so that other tokens in the same context can be asked about.
-    fn keeps_token(&self) -> bool {
-        matches!(self, Self::Generated { .. } | Self::Padded { .. } | Self::PromptHash { .. } | Self::LastToken)
-    }
-
-    /// The context part of the PRF input after this window.
-    fn context_of(&self, window: &[u32]) -> Pair {
-        self.input(window, 0).unwrap_or_else(|| Pair::new(window, 0)).without_token()
     }
 }
 

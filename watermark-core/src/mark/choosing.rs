@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use super::reserve::reserve;
-use crate::prf::{ChaCha20V1, Context, SglangMurmur, VllmPhilox, sglang_context_hash, vllm_dual_keys};
-use crate::scheme::{Engine, EngineKey, EngineScore, Gumbel, GumbelDualKey, PermuteAndFlip, Scheme};
-use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
+use crate::engine::{Engine, EngineKey, EngineMarking};
+use crate::prf::{ChaCha20V1, Context};
+use crate::scheme::{Gumbel, GumbelDualKey, PermuteAndFlip, Scheme};
+use crate::{MAX_CONTEXT_WIDTH, Result};
 
 /// The layer that draws the token, under its key.
 #[derive(Clone)]
@@ -9,18 +12,11 @@ pub(super) enum Choosing {
     Gumbel(ChaCha20V1),
     PermuteAndFlip(ChaCha20V1),
     DualKey { scheme: GumbelDualKey, a: ChaCha20V1, b: ChaCha20V1 },
-    Vllm { width: usize, a: VllmPhilox, b: Option<(GumbelDualKey, VllmPhilox)> },
-    Sglang { width: usize, prf: SglangMurmur },
+    Engine(Arc<dyn EngineMarking>),
 }
 
-/// A context of the choosing layer, zero-padded; SGLang's is its hash.
+/// A context of the choosing layer, zero-padded; an engine may put there what stands for it.
 pub(super) type ContextKey = [u32; MAX_CONTEXT_WIDTH];
-
-/// vLLM writes -1 for a context token that does not exist yet.
-const VLLM_PAD: u32 = u32::MAX;
-
-/// SGLang marks this many different contexts in a sequence and no more.
-const SGLANG_CONTEXTS: usize = 4096;
 
 impl Choosing {
     /// The choosing layer of `scheme` on our PRF; `None` for a scheme that does not choose.
@@ -40,23 +36,12 @@ impl Choosing {
 
     /// The choosing layer in an engine's format.
     pub(super) fn engine(engine: &Engine, key: &EngineKey) -> Result<Self> {
-        let (width, key) = (engine.context_width(), key.first());
-        match (engine.name(), engine.score()) {
-            ("vllm-dual", EngineScore::DualKey(scheme)) => {
-                let (a, b) = vllm_dual_keys(key);
-                Ok(Self::Vllm { width, a: VllmPhilox::new(a), b: Some((scheme, VllmPhilox::new(b))) })
-            }
-            ("vllm", _) => Ok(Self::Vllm { width, a: VllmPhilox::new(key), b: None }),
-            ("sglang", _) => Ok(Self::Sglang { width, prf: SglangMurmur::new(key) }),
-            (name, _) => {
-                Err(Error::new(ErrorKind::InvalidProfile, format!("{name} can be detected but not marked with")))
-            }
-        }
+        engine.marking_half(key).map(Self::Engine)
     }
 
     /// How many different contexts of a sequence are marked.
     pub(super) fn max_contexts(&self) -> usize {
-        if matches!(self, Self::Sglang { .. }) { SGLANG_CONTEXTS } else { usize::MAX }
+        if let Self::Engine(engine) = self { engine.max_contexts() } else { usize::MAX }
     }
 
     /// The context at the next position, if the layer has one there.
@@ -67,31 +52,27 @@ impl Choosing {
                 let tokens = usable_context(prf.width(), generated, special)?;
                 key[..tokens.len()].copy_from_slice(tokens);
             }
-            Self::Vllm { width, .. } => {
-                let known = generated.len().min(*width);
-                key[..*width].fill(VLLM_PAD);
-                key[width - known..*width].copy_from_slice(&generated[generated.len() - known..]);
-            }
-            Self::Sglang { width, .. } => {
-                // Prompt tokens are context too, but the session does not see them: marks begin `width` tokens later.
-                let start = generated.len().checked_sub(*width)?;
-                key[0] = sglang_context_hash(&generated[start..]);
-            }
+            Self::Engine(engine) => return engine.context(generated),
         }
         Some(key)
     }
 
     /// Whether the layer draws under two keys.
     pub(super) fn has_two_keys(&self) -> bool {
-        matches!(self, Self::DualKey { .. } | Self::Vllm { b: Some(_), .. })
+        self.dual_key().is_some()
+    }
+
+    fn dual_key(&self) -> Option<GumbelDualKey> {
+        match self {
+            Self::DualKey { scheme, .. } => Some(*scheme),
+            Self::Engine(engine) => engine.dual_key(),
+            Self::Gumbel(_) | Self::PermuteAndFlip(_) => None,
+        }
     }
 
     /// Whether a public uniform word hands the position to the second of two keys.
     pub(super) fn uses_b(&self, coin: u32) -> bool {
-        match self {
-            Self::DualKey { scheme, .. } | Self::Vllm { b: Some((scheme, _)), .. } => scheme.uses_b(coin),
-            _ => false,
-        }
+        self.dual_key().is_some_and(|scheme| scheme.uses_b(coin))
     }
 
     /// Words of `ids` in a context; under the second key, where there are two, if `second`.
@@ -104,16 +85,8 @@ impl Choosing {
                 let prf = if second { b } else { a };
                 buffers.fill(prf, a.context_unchecked(&key[..a.width()]), ids)
             }
-            Self::Vllm { width, a, b } => {
-                let prf = b.as_ref().filter(|_| second).map_or(a, |(_, b)| b);
-                let state = prf.state(&key[..*width]);
-                buffers.words.clear();
-                buffers.words.extend(ids.iter().map(|&id| prf.word_at(state, id)));
-                Ok(())
-            }
-            Self::Sglang { prf, .. } => {
-                buffers.words.clear();
-                buffers.words.extend(ids.iter().map(|&id| prf.word(key[0], id)));
+            Self::Engine(engine) => {
+                engine.words(key, second, ids, &mut buffers.words);
                 Ok(())
             }
         }
@@ -123,8 +96,8 @@ impl Choosing {
     pub(super) fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
         match self {
             Self::PermuteAndFlip(_) => PermuteAndFlip::choose(logits, words),
-            Self::Vllm { .. } => Gumbel::choose_vllm(logits, words),
-            Self::Gumbel(_) | Self::DualKey { .. } | Self::Sglang { .. } => Gumbel::choose(logits, words),
+            Self::Engine(engine) => engine.choose(logits, words),
+            Self::Gumbel(_) | Self::DualKey { .. } => Gumbel::choose(logits, words),
         }
     }
 }

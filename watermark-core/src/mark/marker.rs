@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use super::choosing::Choosing;
 use super::{Sampling, Session};
+use crate::engine::EngineKey;
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::ChaCha20V1;
 use crate::profile::{Layer, Profile};
-use crate::scheme::{EngineKey, Scheme};
+use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
 
 /// A profile with its key: makes sessions. `Send + Sync`, cheap to clone.

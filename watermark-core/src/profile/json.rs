@@ -1,7 +1,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Layer, Profile, TokenizerInfo};
-use crate::scheme::{Engine, EngineOptions, EngineScore, Scheme, SchemeOptions};
+use crate::engine::{Engine, EngineOptions};
+use crate::scheme::{Scheme, SchemeOptions};
 use crate::{Error, ErrorKind, Result, hex};
 
 const VERSION: &str = "watermark-profile/1";
@@ -207,18 +208,23 @@ impl LayerJson {
         if foreign || self.width.is_some() || self.prf.is_some() {
             return Err("an engine has engine, algorithm, context_width, gamma, depth and alpha only".to_owned());
         }
-        // Profiles name vLLM's two algorithms as vLLM does; the command line has one name for each.
-        let dual = name == "vllm" && matches!(self.algorithm.as_deref(), Some("dual_key_gumbel" | "gumbel_dual_key"));
         let options = EngineOptions {
             context_width: self.context_width,
-            algorithm: self.algorithm.clone().filter(|_| !dual),
+            algorithm: self.algorithm.clone(),
             gamma: self.gamma,
             depth: self.depth,
             alpha: self.alpha,
             vocab_size: None,
         };
-        let engine = Engine::new(if dual { "vllm-dual" } else { name }, &options).map_err(|error| error.to_string())?;
+        let engine = Engine::from_profile(name, &options).map_err(|error| error.to_string())?;
         Ok((Scheme::Engine(engine), engine.context_width()))
+    }
+
+    fn with_engine(self, engine: &Engine) -> Self {
+        let (name, algorithm) = engine.profile_names();
+        let EngineOptions { context_width, gamma, depth, alpha, .. } = engine.options();
+        let (engine, algorithm) = (Some(name.to_owned()), Some(algorithm.to_owned()));
+        Self { engine, algorithm, context_width, gamma, depth, alpha, ..self }
     }
 }
 
@@ -227,17 +233,7 @@ impl From<&Layer> for LayerJson {
         let named =
             Self { name: layer.name.clone(), per: layer.per_account.then_some(Per::Account), ..Self::default() };
         if let Scheme::Engine(engine) = layer.scheme {
-            let (algorithm, alpha) = match engine.score() {
-                EngineScore::DualKey(scheme) => ("gumbel_dual_key", Some(scheme.alpha())),
-                _ => ("gumbel", None), // the only others that profiles may hold
-            };
-            return Self {
-                engine: Some(engine.name().trim_end_matches("-dual").to_owned()),
-                algorithm: Some(algorithm.to_owned()),
-                alpha,
-                context_width: Some(engine.context_width()),
-                ..named
-            };
+            return named.with_engine(&engine);
         }
         let SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha, lambda } = layer.scheme.options();
         Self {

@@ -14,9 +14,9 @@ impl Gumbel {
         choose_by(logits, words, |word| Self::noise((f64::from(word) + 0.5) / TWO_32))
     }
 
-    /// vLLM's choice: its u has 24 bits and single precision.
-    pub(crate) fn choose_vllm(logits: &[f32], words: &[u32]) -> Option<usize> {
-        choose_by(logits, words, |word| Self::noise(f64::from(vllm_uniform(word))))
+    /// The same with another reading of words: `uniform` lies within 2^-24 of `word / 2^32`.
+    pub(crate) fn choose_with(logits: &[f32], words: &[u32], uniform: impl Fn(u32) -> f64) -> Option<usize> {
+        choose_by(logits, words, |word| Self::noise(uniform(word)))
     }
 
     /// The Gumbel variable of a uniform one in (0, 1).
@@ -42,13 +42,6 @@ impl Gumbel {
     pub fn null_law(&self) -> NullLaw {
         NullLaw::ExponentialQ32
     }
-}
-
-/// vLLM's uniform variable, `((word >> 8) + 1) / (2^24 + 1)` rounded to single precision.
-pub(crate) fn vllm_uniform(word: u32) -> f32 {
-    #[expect(clippy::cast_possible_truncation, reason = "as the peer does")]
-    let u = (f64::from((word >> 8) + 1) / 16_777_217.0) as f32;
-    u
 }
 
 /// Cells of the table below.

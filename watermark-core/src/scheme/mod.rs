@@ -5,7 +5,6 @@
 mod adfp;
 mod blocks;
 mod dipmark;
-mod engine;
 mod greenlist;
 mod gumbel;
 mod gumbel_dual_key;
@@ -17,18 +16,15 @@ mod tournament;
 pub use adfp::Adfp;
 pub use blocks::Blocks;
 pub use dipmark::Dipmark;
-pub use engine::{Engine, EngineKey, EngineOptions, EngineScore};
-#[cfg(feature = "detect")]
-pub(crate) use engine::{Peer, TEXTSEAL_MODULUS};
 pub use greenlist::Greenlist;
 pub use gumbel::Gumbel;
-#[cfg(feature = "detect")]
-pub(crate) use gumbel::vllm_uniform;
 pub use gumbel_dual_key::GumbelDualKey;
 pub use mcmark::Mcmark;
 pub use options::SchemeOptions;
 pub use permute_and_flip::PermuteAndFlip;
 pub use tournament::Tournament;
+
+pub use crate::engine::{Engine, EngineKey, EngineOptions, EngineScore};
 
 /// 2^32: words are uniform on 0..2^32.
 pub(crate) const TWO_32: f64 = 4_294_967_296.0;

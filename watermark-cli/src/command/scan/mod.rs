@@ -69,8 +69,8 @@ Up to 16 keys, every text and input is also scored under each of them; of more, 
 that are detected in the run as a whole, so a few marked records in a large corpus are found with
 few keys only.
 
-Layers with contexts wider than 4 tokens, and marks of Hugging Face's KGW, three_bricks or
-TextSeal's tournament, cannot be scanned; use `detect`.
+Layers with contexts wider than 4 tokens, and engines' marks of which the key decides what
+counts once, or whose tokens share draws, cannot be scanned; use `detect`.
 
 Exit codes: 0 = detected under some key, 1 = under none, 2 = an error, a stop, an input not read
 to its end, or too many bad records (the results of the others are written).")]

@@ -1,6 +1,7 @@
 //! What no layer may do: bring back a token that a grammar has masked.
 
 use super::{dual_key, engine, greenlist, marked, marker, profile, scheme};
+use crate::engine::Engine;
 use crate::mark::{Sampling, SessionOptions};
 use crate::scheme::{Scheme, SchemeOptions};
 
@@ -9,7 +10,7 @@ const VOCAB: u32 = 60;
 fn every_scheme() -> Vec<Scheme> {
     let none = SchemeOptions::default();
     let gamma = SchemeOptions { gamma: Some(0.25), ..none };
-    vec![
+    let own = [
         greenlist(),
         scheme("greenlist", SchemeOptions { hard: true, ..gamma }),
         scheme("tournament", SchemeOptions { depth: Some(30), ..none }),
@@ -19,10 +20,8 @@ fn every_scheme() -> Vec<Scheme> {
         scheme("gumbel", none),
         scheme("permute_and_flip", none),
         dual_key(),
-        engine("vllm"),
-        engine("vllm-dual"),
-        engine("sglang"),
-    ]
+    ];
+    own.into_iter().chain(Engine::marking().map(engine)).collect()
 }
 
 proptest::proptest! {
@@ -31,7 +30,7 @@ proptest::proptest! {
     /// Under every scheme, sampled, processed, drafted or corrected: what is -inf stays so, and is never drawn.
     #[test]
     fn masked_tokens_stay_masked(
-        which in 0..12usize,
+        which in 0..every_scheme().len(),
         logits in proptest::collection::vec(-9f32..9.0, VOCAB as usize),
         allowed in proptest::collection::btree_set(0..VOCAB, 1..12),
         top_p in proptest::option::of(0.3..1.0f64),

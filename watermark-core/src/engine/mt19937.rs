@@ -1,5 +1,11 @@
 use std::fmt;
 
+#[cfg(feature = "detect")]
+use hashbrown::HashMap;
+
+#[cfg(feature = "detect")]
+use crate::prf::Pair;
+
 const N: usize = 624;
 const M: usize = 397;
 
@@ -124,6 +130,24 @@ pub fn torch_in_prefix(seed: u32, n: u32, k: u32, tokens: &[u32]) -> Vec<bool> {
         inside[token as usize] = true;
     }
     tokens.iter().map(|&token| inside.get(token as usize).is_some_and(|&inside| inside)).collect()
+}
+
+/// Scores of pairs from generators with these seeds, [n] each, aligned; only the low 32 bits of a seed count. All tokens of
+/// one seed are looked up in one pass over its stream: `scores` has a seed and the tokens, and gives a score for each.
+#[cfg(feature = "detect")]
+pub(super) fn by_seed(seeds: &[u64], pairs: &[Pair], scores: impl Fn(u32, &[u32]) -> Vec<u64>) -> Vec<u64> {
+    let mut places: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (at, &seed) in seeds.iter().enumerate() {
+        places.entry(seed as u32).or_default().push(at);
+    }
+    let mut out = vec![0; pairs.len()];
+    for (seed, places) in places {
+        let tokens: Vec<u32> = places.iter().map(|&at| pairs[at].token()).collect();
+        for (at, score) in places.into_iter().zip(scores(seed, &tokens)) {
+            out[at] = score;
+        }
+    }
+    out
 }
 
 /// The slots that slots `0..k` of `n` are swapped with, one after the other.

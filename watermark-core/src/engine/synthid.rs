@@ -1,10 +1,199 @@
-use std::fmt;
+//! SynthID's tournament, as DeepMind and as Hugging Face serve it.
 
+use std::fmt;
+#[cfg(feature = "detect")]
+use std::sync::Arc;
+
+#[cfg(feature = "detect")]
+use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::Mt19937;
-use crate::{Error, ErrorKind, Result};
+#[cfg(feature = "detect")]
+use crate::engine::EngineKey;
+use crate::engine::format::{Algorithm, Format};
+#[cfg(feature = "detect")]
+use crate::engine::format::{KeyedEngine, Once, PeerNumber};
+use crate::engine::key::{KeyForm, decimals, integer};
+use crate::engine::{Engine, EngineScore, MAX_DEPTH, Mt19937};
+#[cfg(feature = "detect")]
+use crate::prf::{Pair, RuleId};
+use crate::scheme::NullLaw;
+use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
+
+pub(super) const DEEPMIND: Format = Format {
+    name: "synthid-deepmind",
+    in_profiles: None,
+    key: KeyForm {
+        is: "1 to 30 integers with commas between them",
+        help: "synthid: integers with commas",
+        one_a_layer: true,
+        parse: |text| {
+            let keys: Vec<u64> = text.split(',').map(integer).collect::<Option<_>>()?;
+            (keys.len() <= MAX_DEPTH as usize).then_some(keys)
+        },
+        print: decimals,
+    },
+    algorithms: &[Algorithm::Tournament { depth: MAX_DEPTH }],
+    width: (4, MAX_CONTEXT_WIDTH),
+    permutes_vocabulary: false,
+    torch_generator: false,
+    slow: false,
+    examples: &[("tournament", None)],
+    null_law: Engine::uniform_law,
+    marking: None,
+    #[cfg(feature = "detect")]
+    keyed: |engine, key| {
+        let (engine, layers, keys) = layers(engine, key, u64::MAX)?;
+        Ok(Arc::new(DeepMind { engine, layers, prf: SynthIdDeepMind::new(&keys)? }))
+    },
+};
+
+/// On a CPU, where the sampling table is the generator's.
+pub(super) const HF: Format = Format {
+    name: "hf-synthid",
+    torch_generator: true,
+    null_law: |engine| match engine.score {
+        EngineScore::Tournament { depth } => NullLaw::Bits { gamma: HF_ONES, trials: depth },
+        _ => engine.uniform_law(),
+    },
+    #[cfg(feature = "detect")]
+    keyed: |engine, key| {
+        // Keys count modulo 2^16.
+        let (engine, layers, keys) = layers(engine, key, 0xffff)?;
+        Ok(Arc::new(HuggingFace { engine, layers, prf: SynthIdHf::new(&keys)? }))
+    },
+    ..DEEPMIND
+};
+
+/// Share of ones in the sampling table of Hugging Face's SynthID (`torch.randint` of 65,536 bits, CPU seed 0).
+const HF_ONES: f64 = 32_743.0 / 65_536.0;
+
+/// The engine with as many layers as have a key of their own, the mask of these layers, and the keys, of which only the bits
+/// `relevant` count: a repeated key repeats its layer's bits, which are then no further draws.
+#[cfg(feature = "detect")]
+fn layers(engine: Engine, key: &EngineKey, relevant: u64) -> Result<(Engine, u32, Zeroizing<Vec<i64>>)> {
+    let keys = key.values();
+    if let EngineScore::Tournament { depth } = engine.score
+        && keys.len() != depth as usize
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidParameter,
+            format!("{} has one key a layer: {} keys for depth {depth}", engine.name(), keys.len()),
+        ));
+    }
+    let mut seen = HashSet::new();
+    let layers = (0u32..).zip(keys).filter(|&(_, key)| seen.insert(key & relevant));
+    let mask: u32 = layers.fold(0, |mask, (layer, _)| mask | 1 << layer);
+    let engine = Engine { score: EngineScore::Tournament { depth: mask.count_ones() }, ..engine };
+    Ok((engine, mask, Zeroizing::new(keys.iter().map(|key| key.cast_signed()).collect())))
+}
+
+#[cfg(feature = "detect")]
+fn ones(bits: u32) -> u64 {
+    u64::from(bits.count_ones())
+}
+
+/// Neither version has a p-value.
+#[cfg(feature = "detect")]
+fn mean_g_value(engine: &Engine, n: u64, sum: f64) -> PeerNumber {
+    let statistic = match engine.score {
+        EngineScore::Tournament { depth } if n > 0 => sum / (n as f64 * f64::from(depth)),
+        _ => 0.0,
+    };
+    PeerNumber { statistic, p_value: None, rule: "each context once; mean g-value, no p-value" }
+}
+
+/// DeepMind's code under its keys.
+#[cfg(feature = "detect")]
+#[derive(Debug)]
+struct DeepMind {
+    engine: Engine,
+    layers: u32,
+    prf: SynthIdDeepMind,
+}
+
+#[cfg(feature = "detect")]
+impl KeyedEngine for DeepMind {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn rule_id(&self) -> RuleId {
+        RuleId { kind: 7, width: self.engine.width, key_tag: 0 }
+    }
+
+    fn input(&self, window: &[u32], token: u32) -> Option<Pair> {
+        Some(Pair::from_number(SynthIdDeepMind::input(window, token)))
+    }
+
+    fn packing(&self) -> (usize, u32) {
+        (2, 32)
+    }
+
+    fn keeps_token(&self) -> bool {
+        false
+    }
+
+    fn scores(&self, pairs: &[Pair]) -> Vec<u64> {
+        pairs.iter().map(|pair| ones(self.prf.bits_at(pair.number(), self.engine.width) & self.layers)).collect()
+    }
+
+    fn peer_scores_once(&self) -> Once {
+        Once::Context
+    }
+
+    fn peer_number(&self, n: u64, sum: f64) -> PeerNumber {
+        mean_g_value(&self.engine, n, sum)
+    }
+}
+
+/// Hugging Face's code under its keys.
+#[cfg(feature = "detect")]
+#[derive(Debug)]
+struct HuggingFace {
+    engine: Engine,
+    layers: u32,
+    prf: SynthIdHf,
+}
+
+#[cfg(feature = "detect")]
+impl KeyedEngine for HuggingFace {
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn rule_id(&self) -> RuleId {
+        RuleId { kind: 4, width: self.engine.width, key_tag: 0 }
+    }
+
+    /// 16 bits of a hash are all that the values depend on.
+    fn input(&self, window: &[u32], token: u32) -> Option<Pair> {
+        Some(Pair::new(&[], u32::from(self.prf.input(window, token))))
+    }
+
+    fn packing(&self) -> (usize, u32) {
+        (0, 32)
+    }
+
+    fn keeps_token(&self) -> bool {
+        false
+    }
+
+    fn scores(&self, pairs: &[Pair]) -> Vec<u64> {
+        #[expect(clippy::cast_possible_truncation, reason = "inputs have 16 bits")]
+        let index = |pair: &Pair| pair.token() as u16;
+        pairs.iter().map(|pair| ones(self.prf.bits_at(index(pair)) & self.layers)).collect()
+    }
+
+    fn peer_scores_once(&self) -> Once {
+        Once::Context
+    }
+
+    fn peer_number(&self, n: u64, sum: f64) -> PeerNumber {
+        mean_g_value(&self.engine, n, sum)
+    }
+}
 
 /// Multiplier of the linear congruential hash (Knuth's MMIX).
 const MULTIPLIER: i64 = 6_364_136_223_846_793_005;
@@ -138,10 +327,10 @@ impl fmt::Debug for SynthIdHf {
 }
 
 fn check_layers(keys: &[i64]) -> Result<()> {
-    if (1..=30).contains(&keys.len()) {
+    if (1..=MAX_DEPTH as usize).contains(&keys.len()) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidParameter, format!("SynthID has 1 to 30 layer keys, not {}", keys.len())))
+    Err(Error::new(ErrorKind::InvalidParameter, format!("SynthID has 1 to {MAX_DEPTH} layer keys, not {}", keys.len())))
 }
 
 /// One step of the linear congruential hash.
