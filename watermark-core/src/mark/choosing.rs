@@ -1,14 +1,12 @@
 use super::scratch::reserve;
 use crate::prf::{ChaCha20V1, Context, SglangMurmur, VllmPhilox, sglang_context_hash, vllm_dual_keys};
-use crate::scheme::{Engine, EngineKey, EngineScore, Gumbel, GumbelDualKey, PermuteAndFlip, Scheme};
+use crate::scheme::{Engine, EngineKey, EngineScore, Gumbel, GumbelDualKey, Scheme, SecondWord};
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
 
 /// The layer that draws the token, under its key.
 #[derive(Clone)]
 pub(super) enum Choosing {
-    Gumbel(ChaCha20V1),
-    PermuteAndFlip(ChaCha20V1),
-    DualKey { scheme: GumbelDualKey, a: ChaCha20V1, b: ChaCha20V1 },
+    Own { scheme: Scheme, a: ChaCha20V1, b: Option<ChaCha20V1> },
     Vllm { width: usize, a: VllmPhilox, b: Option<(GumbelDualKey, VllmPhilox)> },
     Sglang { width: usize, prf: SglangMurmur },
 }
@@ -25,17 +23,8 @@ const SGLANG_CONTEXTS: usize = 4096;
 impl Choosing {
     /// The choosing layer of `scheme` on our PRF; `None` for a scheme that does not choose.
     pub(super) fn new(scheme: Scheme, prf: &ChaCha20V1) -> Option<Self> {
-        match scheme {
-            Scheme::Gumbel(_) => Some(Self::Gumbel(prf.clone())),
-            Scheme::PermuteAndFlip(_) => Some(Self::PermuteAndFlip(prf.clone())),
-            Scheme::GumbelDualKey(scheme) => Some(Self::DualKey { scheme, a: prf.clone(), b: prf.key_b() }),
-            Scheme::Greenlist(_)
-            | Scheme::Tournament(_)
-            | Scheme::Mcmark(_)
-            | Scheme::Dipmark(_)
-            | Scheme::Adfp(_)
-            | Scheme::Engine(_) => None,
-        }
+        let b = (scheme.second_word() == SecondWord::KeyB).then(|| prf.key_b());
+        scheme.spec()?.kind.chooses().then(|| Self::Own { scheme, a: prf.clone(), b })
     }
 
     /// The choosing layer in an engine's format.
@@ -63,7 +52,7 @@ impl Choosing {
     pub(super) fn context(&self, generated: &[u32], special: &[u32]) -> Option<ContextKey> {
         let mut key = [0; MAX_CONTEXT_WIDTH];
         match self {
-            Self::Gumbel(prf) | Self::PermuteAndFlip(prf) | Self::DualKey { a: prf, .. } => {
+            Self::Own { a: prf, .. } => {
                 let tokens = usable_context(prf.width(), generated, special)?;
                 key[..tokens.len()].copy_from_slice(tokens);
             }
@@ -83,13 +72,14 @@ impl Choosing {
 
     /// Whether the layer draws under two keys.
     pub(super) fn has_two_keys(&self) -> bool {
-        matches!(self, Self::DualKey { .. } | Self::Vllm { b: Some(_), .. })
+        matches!(self, Self::Own { b: Some(_), .. } | Self::Vllm { b: Some(_), .. })
     }
 
     /// Whether a public uniform word hands the position to the second of two keys.
     pub(super) fn uses_b(&self, coin: u32) -> bool {
         match self {
-            Self::DualKey { scheme, .. } | Self::Vllm { b: Some((scheme, _)), .. } => scheme.uses_b(coin),
+            Self::Own { scheme, .. } => scheme.uses_second_key(coin),
+            Self::Vllm { b: Some((scheme, _)), .. } => scheme.uses_b(coin),
             _ => false,
         }
     }
@@ -97,11 +87,8 @@ impl Choosing {
     /// Words of `ids` in a context; under the second key, where there are two, if `second`.
     pub(super) fn words(&self, key: &ContextKey, second: bool, ids: &[u32], buffers: &mut Words) -> Result<()> {
         match self {
-            Self::Gumbel(prf) | Self::PermuteAndFlip(prf) => {
-                buffers.fill(prf, prf.context_unchecked(&key[..prf.width()]), ids)
-            }
-            Self::DualKey { a, b, .. } => {
-                let prf = if second { b } else { a };
+            Self::Own { a, b, .. } => {
+                let prf = b.as_ref().filter(|_| second).unwrap_or(a);
                 buffers.fill(prf, a.context_unchecked(&key[..a.width()]), ids)
             }
             Self::Vllm { width, a, b } => {
@@ -122,9 +109,9 @@ impl Choosing {
     /// Index of the drawn entry. Shapes: both [n], aligned.
     pub(super) fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
         match self {
-            Self::PermuteAndFlip(_) => PermuteAndFlip::choose(logits, words),
+            Self::Own { scheme, .. } => scheme.choose(logits, words),
             Self::Vllm { .. } => Gumbel::choose_vllm(logits, words),
-            Self::Gumbel(_) | Self::DualKey { .. } | Self::Sglang { .. } => Gumbel::choose(logits, words),
+            Self::Sglang { .. } => Gumbel::choose(logits, words),
         }
     }
 }

@@ -1,6 +1,6 @@
 use zeroize::Zeroizing;
 
-use super::{GumbelDualKey, NullLaw};
+use super::{Entry as _, GumbelDualKey, NullLaw};
 use crate::key::PrfKey;
 use crate::prf::ChaCha20V1;
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};

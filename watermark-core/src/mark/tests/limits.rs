@@ -1,28 +1,15 @@
 //! What no layer may do: bring back a token that a grammar has masked.
 
-use super::{dual_key, engine, greenlist, marked, marker, profile, scheme};
+use super::{engine, marked, marker, profile};
 use crate::mark::{Sampling, SessionOptions};
-use crate::scheme::{Scheme, SchemeOptions};
+use crate::scheme::Scheme;
+use crate::scheme::tests::examples;
 
 const VOCAB: u32 = 60;
 
 fn every_scheme() -> Vec<Scheme> {
-    let none = SchemeOptions::default();
-    let gamma = SchemeOptions { gamma: Some(0.25), ..none };
-    vec![
-        greenlist(),
-        scheme("greenlist", SchemeOptions { hard: true, ..gamma }),
-        scheme("tournament", SchemeOptions { depth: Some(30), ..none }),
-        scheme("mcmark", gamma),
-        scheme("dipmark", gamma),
-        scheme("adfp", SchemeOptions { lambda: Some(100.0), ..gamma }),
-        scheme("gumbel", none),
-        scheme("permute_and_flip", none),
-        dual_key(),
-        engine("vllm"),
-        engine("vllm-dual"),
-        engine("sglang"),
-    ]
+    let engines = ["vllm", "vllm-dual", "sglang"].map(engine);
+    examples().into_iter().map(|(_, scheme, _)| scheme).chain(engines).collect()
 }
 
 proptest::proptest! {
@@ -31,7 +18,7 @@ proptest::proptest! {
     /// Under every scheme, sampled, processed, drafted or corrected: what is -inf stays so, and is never drawn.
     #[test]
     fn masked_tokens_stay_masked(
-        which in 0..12usize,
+        which in 0..every_scheme().len(),
         logits in proptest::collection::vec(-9f32..9.0, VOCAB as usize),
         allowed in proptest::collection::btree_set(0..VOCAB, 1..12),
         top_p in proptest::option::of(0.3..1.0f64),
@@ -57,7 +44,7 @@ proptest::proptest! {
             proptest::prop_assert!(before.is_finite() || after == f32::NEG_INFINITY, "token {}", id);
         }
         proptest::prop_assert!(processed.iter().any(|logit| logit.is_finite()));
-        if !matches!(scheme, Scheme::Adfp(_)) {
+        if !scheme.needs_proxy() {
             // The draft model knows no grammar.
             session.draft(&logits).unwrap();
             session.verify(&[&row[..], &row[..]].concat()).unwrap();

@@ -8,18 +8,19 @@ mod speculation;
 use super::{Marker, SessionOptions};
 use crate::key::{KeyPath, NodeKey};
 use crate::profile::{Layer, Profile, TokenizerInfo};
-use crate::scheme::{Engine, EngineOptions, Scheme, SchemeOptions};
+use crate::scheme::{Engine, EngineOptions, Parameters, Scheme, Value};
 
-fn scheme(name: &str, options: SchemeOptions) -> Scheme {
-    Scheme::from_name(name, &options).unwrap()
+fn scheme(name: &str, parameters: &[(&'static str, f64)]) -> Scheme {
+    let with = |given: Parameters, &(name, value): &(&'static str, f64)| given.with(name, Value::Real(value));
+    Scheme::from_name(name, &parameters.iter().fold(Parameters::new(), with)).unwrap()
 }
 
 fn greenlist() -> Scheme {
-    scheme("greenlist", SchemeOptions { gamma: Some(0.5), delta: Some(2.0), ..SchemeOptions::default() })
+    scheme("greenlist", &[("gamma", 0.5), ("delta", 2.0)])
 }
 
 fn dual_key() -> Scheme {
-    scheme("gumbel_dual_key", SchemeOptions { alpha: Some(0.25), ..SchemeOptions::default() })
+    scheme("gumbel_dual_key", &[("alpha", 0.25)])
 }
 
 fn engine(name: &str) -> Scheme {
