@@ -127,7 +127,7 @@ fn help(option: &str, marks: bool) -> String {
     let mut help: Vec<String> =
         meanings.iter().map(|(meaning, names)| format!("{}: {meaning}", names.join(", "))).collect();
     if !marks && OF_ENGINES.contains(&option) {
-        help.push("engines: what theirs is".to_owned());
+        help.push("engines: the same, where theirs has it".to_owned());
     }
     help.join("; ")
 }

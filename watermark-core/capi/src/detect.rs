@@ -66,7 +66,7 @@ unsafe impl Versioned for WmFinding {
 }
 
 /// A scheme as a layer of a profile has it, `scheme_json` [scheme_len], for instance `{"scheme": "greenlist", "gamma": 0.5}`. What
-/// only marking needs may be left out. What there is, with all parameters: papers/README.md, "Schemes".
+/// only marking needs may be left out. What there is: papers/README.md, "Schemes".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_scheme_parse(
     scheme_json: *const c_char,
