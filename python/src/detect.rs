@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use watermark_cli::detect::{Exclude, Options, Run, report};
 use watermark_cli::ids::Vocabulary;
 use watermark_cli::read::Record;
@@ -11,7 +12,7 @@ use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::bundle::MAX_RESAMPLE;
-use watermark_core::scheme::{Scheme, SchemeOptions};
+use watermark_core::scheme::Scheme;
 use zeroize::Zeroizing;
 
 use crate::error::{InputError, ParameterError, raise, raise_core};
@@ -52,26 +53,19 @@ impl Detector {
         Ok(Self(Arc::new(Shared { layers: detector.layers().to_vec(), tokenizer, vocab_size })))
     }
 
-    /// One of our schemes under a raw PRF key (64 hexadecimal digits or a `PrfKey`), without a profile.
+    /// One of our schemes under a raw PRF key (64 hexadecimal digits or a `PrfKey`), without a profile. Its parameters are keywords:
+    /// `gamma`, `depth`, `weighted`, `key_b_share`, ...; what only marking needs may be left out.
     #[staticmethod]
-    #[pyo3(signature = (
-        *, scheme, context_width, prf_key, gamma=None, block=None, depth=None, weighted=false, key_b_share=None, tokenizer=None
-    ))]
-    #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
+    #[pyo3(signature = (*, scheme, context_width, prf_key, tokenizer=None, **parameters))]
     fn from_prf_key(
         py: Python<'_>,
         scheme: &str,
         context_width: usize,
         prf_key: &Bound<'_, PyAny>,
-        gamma: Option<f64>,
-        block: Option<u32>,
-        depth: Option<u32>,
-        weighted: bool,
-        key_b_share: Option<f64>,
         tokenizer: Option<PathBuf>,
+        parameters: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let options = SchemeOptions { gamma, block, depth, weighted, alpha: key_b_share, ..SchemeOptions::default() };
-        let scheme = Scheme::from_name(scheme, &options).map_err(raise_core)?;
+        let scheme = Scheme::from_options(scheme, &given::parameters(parameters)?).map_err(raise_core)?;
         let layer = LayerDetector::from_prf_key(scheme, context_width, &self::prf_key(prf_key)?).map_err(raise_core)?;
         Self::of_layer(py, layer, tokenizer, None)
     }

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 use watermark_cli::files::{ProfileFile, read_profile};
 use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::MAX_TOKEN_ID;
+use watermark_core::scheme::{Parameters, Value};
 
 use crate::error::{InputError, ParameterError, ProfileError, raise};
 use crate::key_file::is_like_a_key;
@@ -86,6 +87,27 @@ pub(crate) fn probability(name: &str, value: f64) -> PyResult<f64> {
         return Ok(value);
     }
     Err(ParameterError::new_err(format!("{name} is {value}; it must be between 0 and 1")))
+}
+
+/// Parameters of a scheme as keywords; None is one that is left out.
+pub(crate) fn parameters(given: Option<&Bound<'_, PyDict>>) -> PyResult<Parameters> {
+    let mut parameters = Parameters::new();
+    for (name, value) in given.into_iter().flat_map(|given| given.iter()) {
+        let name: String = name.extract()?;
+        let number = || {
+            let whole = value.extract::<u32>().map(Value::Whole).ok();
+            whole.or_else(|| value.extract::<f64>().map(Value::Real).ok())
+        };
+        let known = match value.extract::<bool>() {
+            _ if value.is_none() => continue,
+            Ok(flag) => Some(Value::Flag(flag)),
+            Err(_) => number(),
+        };
+        let wrong = || PyTypeError::new_err(format!("{name} is {}, not a number or a bool", type_name(&value)));
+        let known = known.ok_or_else(wrong)?;
+        parameters = parameters.with(name, known);
+    }
+    Ok(parameters)
 }
 
 /// The name of a value's type.

@@ -115,8 +115,8 @@ impl Session {
         py.detach(|| in_format!(Row, row, |row| session.sample_among(&ids, row))).map_err(raise_core)
     }
 
-    /// Hands in a proxy's next-token probabilities [vocab_size] (float32) for the next position, as layers of scheme `adfp` need
-    /// them.
+    /// Hands in a proxy's next-token probabilities [vocab_size] (float32) for the next position, as layers whose scheme
+    /// needs a proxy (`adfp`) want them.
     fn set_proxy(&self, probabilities: &Bound<'_, PyAny>) -> PyResult<()> {
         let probabilities = Logits::row(probabilities)?;
         match probabilities.get() {

@@ -292,6 +292,15 @@ class Detection(unittest.TestCase):
         with self.assertRaises(w.ParameterError) as raised:
             w.Detector.from_prf_key(scheme="gumbel_dual_key", context_width=2, prf_key=NODE)
         self.assertIn("key_b_share", str(raised.exception))
+        for given, error, says in (
+            ({"gamma": 0.5}, w.ParameterError, "gumbel does not take gamma"),
+            ({"sparkle": 1}, w.ParameterError, "gumbel does not take sparkle"),
+            ({"tokenizr": "x"}, TypeError, "tokenizr is str"),
+        ):
+            with self.assertRaises(error) as raised:
+                w.Detector.from_prf_key(scheme="gumbel", context_width=2, prf_key=NODE, **given)
+            self.assertIn(says, str(raised.exception))
+        w.Detector.from_prf_key(scheme="gumbel", context_width=2, prf_key=NODE, gamma=None, weighted=False)
         with self.assertRaises(w.WatermarkError) as raised:
             self.detector.detect(self.plain, locate=True, weights="sqrt")
         self.assertIn("leave weights out", str(raised.exception))

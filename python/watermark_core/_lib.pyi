@@ -193,12 +193,8 @@ class Detector:
         scheme: str,
         context_width: int,
         prf_key: PrfKey | str,
-        gamma: float | None = None,
-        block: int | None = None,
-        depth: int | None = None,
-        weighted: bool = False,
-        key_b_share: float | None = None,
         tokenizer: _Path | None = None,
+        **parameters: float | bool | None,
     ) -> Detector: ...
     @staticmethod
     def from_engine(

@@ -7,7 +7,7 @@ use watermark_core::distill::{ModelSample, Round};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
 use watermark_core::profile::Profile;
-use watermark_core::scheme::{NullLaw, Scheme, SchemeOptions};
+use watermark_core::scheme::{Domain, NullLaw, Parameters, Scheme, Value};
 
 fn key() -> PrfKey {
     PrfKey::from_hex(&"5a".repeat(32)).unwrap()
@@ -21,28 +21,28 @@ fn number() -> impl Strategy<Value = f64> {
     ]
 }
 
+fn parameter_names() -> Vec<&'static str> {
+    Scheme::SPECS.iter().flat_map(|spec| spec.parameters).map(|parameter| parameter.name).collect()
+}
+
 fn well_formed(log10_p: f64) -> bool {
     log10_p.is_finite() && log10_p <= 0.0 && (log10_p < 0.0 || log10_p.is_sign_positive())
 }
 
 /// Every scheme and engine at some parameters.
 fn layers() -> Vec<LayerDetector> {
-    let options =
-        |gamma, depth, weighted, alpha| SchemeOptions { gamma, depth, weighted, alpha, ..SchemeOptions::default() };
-    let own = [
-        ("greenlist", options(Some(0.3), None, false, None), 0),
-        ("greenlist", options(Some(0.5), None, false, None), 8),
-        ("gumbel", options(None, None, false, None), 2),
-        ("gumbel_dual_key", options(None, None, false, Some(0.2)), 1),
-        ("permute_and_flip", options(None, None, false, None), 1),
-        ("tournament", options(None, Some(7), false, None), 1),
-        ("tournament", options(None, Some(30), true, None), 1),
-        ("mcmark", options(Some(0.25), None, false, None), 1),
-        ("dipmark", options(Some(0.5), None, false, None), 1),
+    let examples =
+        Scheme::SPECS.iter().flat_map(|spec| spec.examples.iter().map(|example| spec.build(example).unwrap()));
+    let given = Parameters::new();
+    let more = [
+        ("greenlist", given.clone().with("gamma", 0.3), 0),
+        ("greenlist", given.clone().with("gamma", 0.5), 8),
+        ("gumbel", given.clone(), 2),
+        ("gumbel_dual_key", given.clone().with("alpha", 0.2), 1),
+        ("tournament", given.with("depth", 7u32), 1),
     ];
-    let own = own.into_iter().map(|(name, options, width)| {
-        LayerDetector::from_prf_key(Scheme::from_name(name, &options).unwrap(), width, &key()).unwrap()
-    });
+    let more = more.into_iter().map(|(name, given, width)| (Scheme::from_name(name, &given).unwrap(), width));
+    let own = examples.chain(more).map(|(scheme, width)| LayerDetector::from_prf_key(scheme, width, &key()).unwrap());
     let engines = Engine::examples(50)
         .unwrap()
         .into_iter()
@@ -153,22 +153,43 @@ proptest! {
 proptest! {
     #[test]
     fn any_scheme_parameters(
-        name in prop::sample::select(Scheme::NAMES.to_vec()),
-        gamma in prop::option::of(number()),
-        delta in prop::option::of(number()),
-        hard in any::<bool>(),
-        block in prop::option::of(any::<u32>()),
-        depth in prop::option::of(0u32..40),
-        weighted in any::<bool>(),
-        alpha in prop::option::of(number()),
-        lambda in prop::option::of(number()),
+        spec in prop::sample::select(Scheme::SPECS.to_vec()),
+        values in prop::collection::vec(prop::option::of((number(), 0u32..40, any::<bool>())), 8),
+        foreign in prop::option::weighted(0.1, (prop::sample::select(parameter_names()), number())),
     ) {
-        let options = SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha, lambda };
-        if let Ok(scheme) = Scheme::from_name(name, &options) {
-            prop_assert_eq!(Scheme::from_name(name, &scheme.options()).unwrap(), scheme);
+        let mut given = Parameters::new();
+        for (parameter, value) in spec.parameters.iter().zip(values) {
+            let Some((real, whole, flag)) = value else { continue };
+            given = given.with(parameter.name, match parameter.domain {
+                Domain::Whole { .. } => Value::Whole(whole),
+                Domain::Flag => Value::Flag(flag),
+                Domain::Real { .. } | Domain::BlockShare => Value::Real(real),
+            });
+        }
+        if let Some((name, value)) = foreign {
+            given = given.with(name, value);
+        }
+        if let Ok(scheme) = Scheme::from_name(spec.name, &given) {
+            prop_assert_eq!(Scheme::from_name(spec.name, &scheme.parameters()).unwrap(), scheme);
             if let NullLaw::Bits { gamma, .. } = scheme.null_law() {
                 prop_assert!(gamma > 0.0 && gamma < 1.0);
             }
+        }
+    }
+
+    /// A scheme as the C interface and profiles get it: any text, or a good one with a value replaced.
+    #[test]
+    fn any_scheme_json(text in ".{0,60}", at in 0usize..4, value in prop_oneof![
+        "-?[0-9]{1,25}", "\"[a-z0-9_-]{0,20}\"", Just("null".to_owned()), Just("1e999".to_owned()), Just("[]".to_owned()),
+        Just("true".to_owned()), Just("{}".to_owned()), Just("0.5".to_owned()),
+    ]) {
+        let _ = Scheme::parse(&text);
+        let values: Vec<&str> = ["\"greenlist\"", "0.5", "2.0", "1"].iter().enumerate().map(|(i, good)| if i == at { value.as_str() } else { *good }).collect();
+        let json = format!("{{\"scheme\": {}, \"gamma\": {}, \"delta\": {}, \"block\": {}}}", values[0], values[1], values[2], values[3]);
+        match Scheme::parse(&json) {
+            Ok(scheme) => prop_assert_eq!(Scheme::from_name(scheme.name(), &scheme.parameters()).unwrap(), scheme),
+            // A text in place of a number may be a key.
+            Err(error) => prop_assert!(at == 0 || value.len() < 8 || !value.starts_with('"') || !error.to_string().contains(&value)),
         }
     }
 

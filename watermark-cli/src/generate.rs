@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
-use watermark_core::scheme::Scheme;
 use watermark_lab::generate::{Generate, generate_beside};
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
@@ -76,8 +75,8 @@ pub fn answer(
         Ok(token)
     };
     let longest = how.max_new_tokens;
-    let adfp = marker.profile().layers.iter().any(|layer| matches!(layer.scheme, Scheme::Adfp(_)));
-    if how.marked && adfp {
+    let needs_proxy = marker.profile().layers.iter().any(|layer| layer.scheme.needs_proxy());
+    if how.marked && needs_proxy {
         // The clean base stands for the student that a distiller would train.
         let proxy = shipped::base()?;
         let pick = |session: &mut Session, [row, proxy]: [&[f32]; 2]| {

@@ -88,3 +88,27 @@ fn no_core_dumps() {
         let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Options are made from the catalogue of schemes too, so two can have one name, which clap notices in debug builds only.
+    fn check(command: &clap::Command) {
+        let mut names: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        names.sort_unstable();
+        for two in names.windows(2) {
+            assert_ne!(two[0], two[1], "two options of {} are called --{}", command.get_name(), two[0]);
+        }
+        command.get_subcommands().for_each(check);
+    }
+
+    #[test]
+    fn options_have_names_of_their_own() {
+        let mut command = Cli::command();
+        command.build();
+        check(&command);
+    }
+}

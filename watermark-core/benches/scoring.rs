@@ -11,7 +11,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use watermark_core::detect::{LayerDetector, Tally, Weights};
 use watermark_core::engine::{Engine, EngineKey};
 use watermark_core::key::NodeKey;
-use watermark_core::scheme::{Scheme, SchemeOptions};
+use watermark_core::scheme::{Parameters, Scheme, Spec};
 
 /// Zipf-like ids: most pairs are new, some repeat.
 fn tokens(n: usize) -> Vec<u32> {
@@ -25,26 +25,18 @@ fn tokens(n: usize) -> Vec<u32> {
 
 fn layers() -> Vec<(String, LayerDetector)> {
     let key = NodeKey::root(b"benchmark").prf_key("bench", 4).unwrap();
-    let none = SchemeOptions::default();
-    let gamma = |gamma| SchemeOptions { gamma: Some(gamma), ..none };
-    let depth = SchemeOptions { depth: Some(30), ..none };
-    let own = [
-        ("greenlist", 1, gamma(0.25)),
-        ("gumbel", 4, none),
-        ("gumbel", 8, none),
-        ("gumbel_dual_key", 4, SchemeOptions { alpha: Some(0.1), ..none }),
-        ("permute_and_flip", 4, none),
-        ("tournament", 4, depth),
-        ("tournament", 4, SchemeOptions { weighted: true, ..depth }),
-        ("mcmark", 2, gamma(0.0625)),
-        ("dipmark", 2, gamma(0.5)),
-    ];
-    let own = own.into_iter().map(|(name, width, options)| {
-        let scheme = Scheme::from_name(name, &options).unwrap();
-        let weighted = if options.weighted { "_weighted" } else { "" };
-        let layer = LayerDetector::from_prf_key(scheme, width, &key).unwrap();
-        (format!("{name}{weighted}_width_{width}"), layer)
-    });
+    let of_spec = |spec: &'static Spec| {
+        spec.examples.iter().map(move |example| {
+            let (scheme, width) = spec.build(example).unwrap();
+            let scored = scheme.parameters();
+            let scored = scored.iter().filter(|(name, _)| spec.parameter(name).unwrap().scored);
+            let scored: String = scored.map(|(name, value)| format!("_{name}_{value}")).collect();
+            (format!("{}{scored}_width_{width}", spec.name), scheme, width)
+        })
+    };
+    let wide = Scheme::from_name("gumbel", &Parameters::new()).unwrap();
+    let own = Scheme::SPECS.iter().flat_map(of_spec).chain([("gumbel_width_8".to_owned(), wide, 8)]);
+    let own = own.map(|(name, scheme, width)| (name, LayerDetector::from_prf_key(scheme, width, &key).unwrap()));
     let engines = Engine::examples(50_257).unwrap().into_iter().map(|engine| {
         let key = EngineKey::from_prf_key(&engine, &key).unwrap();
         (engine.label(), LayerDetector::from_engine(engine, &key).unwrap())
@@ -77,7 +69,9 @@ fn scorers(c: &mut Criterion) {
 fn keys(c: &mut Criterion) {
     let tokens = tokens(10_000);
     for (name, layer) in layers() {
-        if !["greenlist_width_1", "gumbel_width_4", "tournament_width_4", "vllm", "sglang"].contains(&name.as_str()) {
+        if !["greenlist_gamma_0.25_width_1", "gumbel_width_4", "tournament_depth_30_width_4", "vllm", "sglang"]
+            .contains(&name.as_str())
+        {
             continue;
         }
         let tally = counted(&layer, &tokens);

@@ -10,7 +10,7 @@ use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, SessionOptions};
 use watermark_core::prf::ChaCha20V1;
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
-use watermark_core::scheme::{Dipmark, Engine, EngineOptions, Greenlist, Gumbel, Mcmark, Scheme, Tournament};
+use watermark_core::scheme::{Engine, EngineOptions, Greenlist, Gumbel, Scheme, Spec};
 
 const VOCABULARIES: [u32; 2] = [32_000, 128_256];
 
@@ -82,18 +82,16 @@ fn marking_step(c: &mut Criterion) {
         ),
         ("gumbel", Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)).split_off(1), plain),
     ];
-    let others = [
-        ("tournament_30_top_k_50", Scheme::Tournament(Tournament::new(30).unwrap()), 4),
-        ("mcmark_top_k_50", Scheme::Mcmark(Mcmark::new(0.0625).unwrap()), 2),
-        ("dipmark_top_k_50", Scheme::Dipmark(Dipmark::new(0.45, 0.5).unwrap()), 2),
-        ("vllm", Scheme::Engine(Engine::new("vllm", &EngineOptions::default()).unwrap()), 4),
-    ];
-    let other = |&(name, scheme, width): &(&'static str, Scheme, usize)| {
-        let layer = Layer { name: "layer".to_owned(), scheme, width, per_account: false };
-        let top_k = name.ends_with("top_k_50").then_some(50);
-        (name, vec![layer], Sampling { top_k, ..plain })
+    let layer = |scheme, width| vec![Layer { name: "layer".to_owned(), scheme, width, per_account: false }];
+    // Every scheme at its first example, where a deployment would have it: behind a truncation.
+    let first = |spec: &'static Spec| {
+        let (scheme, width) = spec.build(&spec.examples[0]).unwrap();
+        (format!("{}_top_k_50", spec.name), layer(scheme, width), Sampling { top_k: Some(50), ..plain })
     };
-    let cases: Vec<_> = cases.into_iter().chain(others.iter().map(other)).collect();
+    let vllm = Scheme::Engine(Engine::new("vllm", &EngineOptions::default()).unwrap());
+    let cases = cases.map(|(name, layers, sampling): (&str, _, _)| (name.to_owned(), layers, sampling));
+    let others = Scheme::SPECS.iter().map(first).chain([("vllm".to_owned(), layer(vllm, 4), plain)]);
+    let cases: Vec<_> = cases.into_iter().chain(others).collect();
     for vocab in VOCABULARIES {
         let row = logits(vocab);
         for (name, layers, sampling) in &cases {
@@ -110,12 +108,17 @@ fn marking_step(c: &mut Criterion) {
             for token in 1..5 {
                 session.accept(token).unwrap();
             }
-            group.bench_function(BenchmarkId::new(*name, vocab), |b| {
+            let proxy = vec![1.0 / vocab as f32; vocab as usize];
+            let needs_proxy = layers.iter().any(|layer| layer.scheme.needs_proxy());
+            group.bench_function(BenchmarkId::new(name, vocab), |b| {
                 b.iter(|| {
                     // A new context each time, as in generation.
                     step += 1;
                     session.rollback(1);
                     session.accept(1 + step % 30_000).unwrap();
+                    if needs_proxy {
+                        session.set_proxy(&proxy).unwrap();
+                    }
                     session.sample(black_box(&row)).unwrap()
                 });
             });

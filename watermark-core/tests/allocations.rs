@@ -5,7 +5,7 @@ use allocation_counter::measure;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, SessionOptions};
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
-use watermark_core::scheme::{Engine, EngineOptions, Scheme, SchemeOptions};
+use watermark_core::scheme::{Engine, EngineOptions, Parameters, Scheme};
 
 const VOCAB: u32 = 4096;
 const STEPS: usize = 300;
@@ -23,32 +23,30 @@ fn marker(schemes: &[(Scheme, usize)]) -> Marker {
     Marker::new(profile, &NodeKey::root(b"allocations")).unwrap()
 }
 
+fn scheme(name: &str, parameters: Parameters) -> Scheme {
+    Scheme::from_name(name, &parameters).unwrap()
+}
+
 #[test]
 fn steps_allocate_nothing() {
-    let none = SchemeOptions::default();
-    let gamma = SchemeOptions { gamma: Some(0.25), ..none };
-    let own = |name: &str, options: SchemeOptions| Scheme::from_name(name, &options).unwrap();
-    let greenlist = own("greenlist", SchemeOptions { delta: Some(2.0), ..gamma });
-    let own_kinds: [&[(Scheme, usize)]; 7] = [
-        &[(greenlist, 1), (own("gumbel", none), 4)],
-        &[(greenlist, 8), (own("gumbel", none), 8)],
-        &[(own("tournament", SchemeOptions { depth: Some(30), ..none }), 4)],
-        &[(own("mcmark", gamma), 2)],
-        &[(own("dipmark", gamma), 2)],
-        &[(own("gumbel_dual_key", SchemeOptions { alpha: Some(0.1), ..none }), 4)],
-        &[(own("permute_and_flip", none), 2)],
-    ];
-    let engine_kinds = Engine::marking().map(|name| {
+    let greenlist = scheme("greenlist", Parameters::new().with("gamma", 0.25).with("delta", 2.0));
+    let gumbel = scheme("gumbel", Parameters::new());
+    let mut kinds: Vec<Vec<(Scheme, usize)>> =
+        vec![vec![(greenlist, 1), (gumbel, 4)], vec![(greenlist, 8), (gumbel, 8)]];
+    kinds.extend(Engine::marking().map(|name| {
         let engine = Engine::new(name, &EngineOptions::default()).unwrap();
         vec![(Scheme::Engine(engine), engine.context_width())]
-    });
-    let kinds = own_kinds.into_iter().map(<[_]>::to_vec).chain(engine_kinds);
+    }));
+    for spec in Scheme::SPECS {
+        kinds.extend(spec.examples.iter().map(|example| vec![spec.build(example).unwrap()]));
+    }
     let rows: Vec<Vec<f32>> = (0..STEPS + 4).map(row).collect();
     let samplings = [
         Sampling::default(),
         Sampling { temperature: 0.7, top_k: Some(50), ..Sampling::default() },
         Sampling { top_p: Some(0.9), min_p: Some(0.01), ..Sampling::default() },
     ];
+    let proxy = [1.0 / VOCAB as f32; VOCAB as usize];
     for schemes in kinds {
         let marker = marker(&schemes);
         for sampling in samplings {
@@ -57,14 +55,17 @@ fn steps_allocate_nothing() {
                 let mut session = marker.session(&options).unwrap();
                 session.reserve(STEPS + 4);
                 (1..9).for_each(|token| session.accept(token).unwrap());
+                session.set_proxy(&proxy).unwrap();
                 session.sample(&rows[0]).unwrap();
                 session.rollback(8);
+                session.set_proxy(&proxy).unwrap();
                 let mut buffer = rows[0].clone();
                 session.process(&mut buffer).unwrap();
                 let seen = measure(|| {
                     while session.generated().len() < STEPS {
                         let at = session.generated().len();
                         buffer.copy_from_slice(&rows[at]);
+                        session.set_proxy(&proxy).unwrap();
                         session.process(&mut buffer).unwrap();
                         let token = session.sample(&rows[at]).unwrap();
                         session.accept(token).unwrap();
@@ -83,9 +84,8 @@ fn steps_allocate_nothing() {
 /// Drafts too, once a round of as many has been there.
 #[test]
 fn speculation_allocates_nothing() {
-    let own =
-        |name: &str, alpha| Scheme::from_name(name, &SchemeOptions { alpha, ..SchemeOptions::default() }).unwrap();
-    for scheme in [own("gumbel", None), own("gumbel_dual_key", Some(0.1))] {
+    let none = Parameters::new();
+    for scheme in [scheme("gumbel", none.clone()), scheme("gumbel_dual_key", none.with("alpha", 0.1))] {
         let options = SessionOptions { marked: true, seed: 3, ..SessionOptions::default() };
         let mut session = marker(&[(scheme, 4)]).session(&options).unwrap();
         session.reserve(STEPS + 8);
@@ -110,8 +110,7 @@ fn speculation_allocates_nothing() {
 /// A session is as large as its sequence, whatever the vocabulary.
 #[test]
 fn a_fork_copies_the_sequence_only() {
-    let greenlist = SchemeOptions { gamma: Some(0.5), delta: Some(2.0), ..SchemeOptions::default() };
-    let marker = marker(&[(Scheme::from_name("greenlist", &greenlist).unwrap(), 1)]);
+    let marker = marker(&[(scheme("greenlist", Parameters::new().with("gamma", 0.5).with("delta", 2.0)), 1)]);
     let mut session = marker.session(&SessionOptions { marked: true, ..SessionOptions::default() }).unwrap();
     for step in 0..100 {
         let token = session.sample(&row(step)).unwrap();

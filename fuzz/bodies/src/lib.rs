@@ -20,6 +20,7 @@ pub mod data;
 pub mod envelopes;
 pub mod keys;
 pub mod ledger;
+pub mod profiles;
 pub mod proofs;
 pub mod report;
 pub mod timestamp;
@@ -35,8 +36,9 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "keys", run: keys::run, seeds: keys::seeds },
+    Target { name: "profiles", run: profiles::run, seeds: profiles::seeds },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds },
     Target { name: "proofs", run: proofs::run, seeds: proofs::seeds },
     Target { name: "bundle", run: bundle::run, seeds: bundle::seeds },

@@ -47,6 +47,11 @@ fn keys() {
 }
 
 #[test]
+fn profiles() {
+    short("profiles", 4000);
+}
+
+#[test]
 fn envelopes() {
     short("envelopes", 4000);
 }

@@ -1,7 +1,7 @@
 //! False-positive rates of every test on the user's own unmarked text, with fresh keys.
 
+mod candidates;
 mod plot;
-mod tests;
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -11,8 +11,8 @@ use watermark_core::detect::{LayerDetector, Tally};
 use watermark_core::key::{PrfKey, fresh_keys};
 use watermark_core::stats::{clopper_pearson, log10_binomial_sf};
 
+pub use candidates::Test;
 pub use plot::quantiles_svg;
-pub use tests::Test;
 
 /// Levels at which rejections are counted.
 pub const LEVELS: [f64; 3] = [1e-2, 1e-3, 1e-4];

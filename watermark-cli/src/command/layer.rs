@@ -4,17 +4,18 @@ use watermark_cli::files::read_secret;
 use watermark_core::detect::LayerDetector;
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
-use watermark_core::scheme::{Scheme, SchemeOptions};
+use watermark_core::scheme::{Scheme, Value};
 use zeroize::Zeroizing;
 
+use super::parameters::{ParameterArgs, SCORING, names};
 use super::say;
 
 /// One layer without a profile: our own scheme under a raw PRF key, or what another engine serves.
 #[derive(clap::Args)]
 #[command(next_help_heading = "One layer without a profile")]
 pub(crate) struct LayerArgs {
-    /// Our scheme: greenlist, gumbel, gumbel_dual_key, permute_and_flip, tournament, mcmark, dipmark
     #[arg(long, value_name = "NAME", requires = "prf_key_hex", group = "raw")]
+    #[arg(help = format!("Our scheme: {}", names(|_| true)))]
     scheme: Option<String>,
     /// PRF key of --scheme: 64 hexadecimal digits, or @FILE
     #[arg(long, value_name = "HEX|@FILE", requires = "scheme")]
@@ -32,21 +33,8 @@ pub(crate) struct LayerArgs {
     /// Which of an engine's algorithms: gumbel, gumbel_dual_key, greenlist, tournament
     #[arg(long, value_name = "NAME", requires = "engine")]
     algorithm: Option<String>,
-    /// Share of green tokens; mcmark: of a block; dipmark: where the upper part begins
-    #[arg(long, requires = "raw")]
-    gamma: Option<f64>,
-    /// greenlist: the favoured block of 1/gamma, if not the first
-    #[arg(long, value_name = "N", requires = "scheme")]
-    block: Option<u32>,
-    /// tournament: number of layers
-    #[arg(long, requires = "raw")]
-    depth: Option<u32>,
-    /// tournament: count upper layers up to ten times as much
-    #[arg(long, requires = "scheme")]
-    weighted: bool,
-    /// Two keys: share of key B
-    #[arg(long, value_name = "SHARE", requires = "raw")]
-    key_b_share: Option<f64>,
+    #[command(flatten)]
+    parameters: ParameterArgs<SCORING>,
     #[arg(long, value_name = "N", requires = "engine", help = vocab_size_help())]
     vocab_size: Option<u32>,
 }
@@ -83,15 +71,7 @@ impl LayerArgs {
 
     fn own(&self, name: &str, key: &Zeroizing<String>) -> Result<LayerDetector> {
         let width = self.context_width.context("--scheme needs --context-width")?;
-        let options = SchemeOptions {
-            gamma: self.gamma,
-            block: self.block,
-            depth: self.depth,
-            weighted: self.weighted,
-            alpha: self.key_b_share,
-            ..SchemeOptions::default()
-        };
-        let scheme = Scheme::from_name(name, &options).context("--scheme")?;
+        let scheme = Scheme::from_options(name, self.parameters.given()).context("--scheme")?;
         let key = PrfKey::from_hex(secret(key, "--prf-key-hex")?.trim())?;
         Ok(LayerDetector::from_prf_key(scheme, width, &key)?)
     }
@@ -101,9 +81,9 @@ impl LayerArgs {
         let options = EngineOptions {
             context_width: self.context_width,
             algorithm: self.algorithm.clone(),
-            gamma: self.gamma,
-            depth: self.depth,
-            alpha: self.key_b_share,
+            gamma: self.parameters.of_engine("gamma", Value::real)?,
+            depth: self.parameters.of_engine("depth", Value::whole)?,
+            alpha: self.parameters.of_engine("key-b-share", Value::real)?,
             vocab_size: self.vocab_size,
         };
         let engine = Engine::for_key(name, &key, &options).context("--engine")?;

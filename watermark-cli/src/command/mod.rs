@@ -10,6 +10,7 @@ pub(crate) mod keygen;
 pub(crate) mod layer;
 pub(crate) mod ledger;
 pub(crate) mod mark;
+pub(crate) mod parameters;
 pub(crate) mod passphrase;
 pub(crate) mod plan;
 pub(crate) mod probe;

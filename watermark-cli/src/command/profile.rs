@@ -13,8 +13,9 @@ use watermark_core::evidence::beacon::under_beacon;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::{Layer, Profile};
-use watermark_core::scheme::{Scheme, SchemeOptions};
+use watermark_core::scheme::Scheme;
 
+use super::parameters::{MARKING, ParameterArgs, names};
 use super::passphrase::PassphraseArgs;
 use super::{print, print_json};
 
@@ -71,29 +72,16 @@ struct New {
     /// Key path below which the layer keys lie, one per epoch
     #[arg(long, default_value = "epoch/1", value_name = "PATH")]
     path: KeyPath,
-    /// Scheme of the distillation layer (width 1): greenlist, mcmark, dipmark, tournament, or none
     #[arg(long, default_value = "greenlist", value_name = "SCHEME")]
+    #[arg(help = format!("Scheme of the distillation layer (width 1): {}, or none", names(|spec| !spec.kind.chooses())))]
     distillation: String,
     #[arg(long, default_value = "gumbel", value_name = "SCHEME", help = provenance_help())]
     provenance: String,
     /// Give this layer (distillation or provenance) a key per account instead of one for everybody; repeatable
     #[arg(long, value_name = "LAYER")]
     per_account: Vec<String>,
-    /// Share of green tokens of a greenlist, of a block of mcmark
-    #[arg(long, default_value_t = 0.5)]
-    gamma: f64,
-    /// Logit boost of green tokens in nats
-    #[arg(long, default_value_t = 2.0)]
-    delta: f64,
-    /// Strength of adfp; the server then hands in a proxy's probabilities at every step
-    #[arg(long, default_value_t = 40.0)]
-    lambda: f64,
-    /// Layers of a tournament
-    #[arg(long, default_value_t = 30)]
-    depth: u32,
-    /// Share of key B of gumbel_dual_key
-    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
-    key_b_share: f64,
+    #[command(flatten)]
+    parameters: ParameterArgs<MARKING>,
     /// Length of a logits row where it exceeds the tokenizer's vocabulary (padding)
     #[arg(long, value_name = "N")]
     vocab_size: Option<u32>,
@@ -196,8 +184,8 @@ impl New {
 
 fn provenance_help() -> String {
     format!(
-        "Scheme of the provenance layer (width 4): gumbel, gumbel_dual_key, permute_and_flip, tournament, mcmark, dipmark; an \
-         engine's format: {}; or none",
+        "Scheme of the provenance layer (width 4): {}; an engine's format: {}; or none",
+        names(|_| true),
         Engine::marking().collect::<Vec<_>>().join(", ")
     )
 }
@@ -207,17 +195,7 @@ impl New {
         if Engine::marking().any(|engine| engine == name) {
             return Ok(Scheme::Engine(Engine::new(name, &EngineOptions::default())?));
         }
-        let none = SchemeOptions::default();
-        let gamma = Some(self.gamma);
-        let options = match name {
-            "greenlist" => SchemeOptions { gamma, delta: Some(self.delta), ..none },
-            "adfp" => SchemeOptions { gamma, lambda: Some(self.lambda), ..none },
-            "mcmark" | "dipmark" => SchemeOptions { gamma, ..none },
-            "tournament" => SchemeOptions { depth: Some(self.depth), ..none },
-            "gumbel_dual_key" => SchemeOptions { alpha: Some(self.key_b_share), ..none },
-            _ => none,
-        };
-        Ok(Scheme::from_name(name, &options)?)
+        Ok(self.parameters.scheme(name)?)
     }
 }
 

@@ -1,4 +1,5 @@
 use serde_json::Value;
+use watermark_core::scheme::Scheme;
 use watermark_lab::model::{Config, Model, Positions};
 use watermark_lab::prompts::word_problems;
 
@@ -138,16 +139,37 @@ fn a_fleet_shares_one_key_tree() {
     folder.line("profile new --provenance hf-synthid --out bad.json").fails_with(&["--provenance", "hf-synthid"]);
 }
 
-/// Other schemes through profile, mark and detect.
+/// The help texts name every scheme and every parameter.
 #[test]
-fn other_schemes_from_profile_to_verdict() {
+fn help_names_the_catalogue() {
+    let folder = Folder::new();
+    let words = |line: &str| -> Vec<String> {
+        let help = folder.line(line).expect(0).stdout;
+        help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).map(str::to_owned).collect()
+    };
+    let (new, detect) = (words("profile new --help"), words("detect --help"));
+    for spec in Scheme::SPECS {
+        assert!([&new, &detect].iter().all(|help| help.iter().any(|word| word == spec.name)), "{}", spec.name);
+        for parameter in spec.parameters {
+            let option = format!("--{}", parameter.option);
+            assert!(new.contains(&option) && detect.contains(&option) >= parameter.scored, "{option}");
+        }
+    }
+}
+
+/// Every scheme through profile, mark and detect: those that reweight in the layer that is inherited, those that choose in the
+/// other one.
+#[test]
+fn every_scheme_from_profile_to_verdict() {
     let folder = Folder::new();
     folder.line("keygen --out k.json").expect(0);
     folder.write("prompts.txt", word_problems(78, 100).join("\n"));
-    for (distillation, provenance) in
-        [("mcmark", "tournament"), ("dipmark", "permute_and_flip"), ("tournament", "gumbel_dual_key")]
-    {
-        let profile = format!("{distillation}.json");
+    let names =
+        |chooses: bool| Scheme::SPECS.iter().filter(move |spec| spec.kind.chooses() == chooses).map(|spec| spec.name);
+    let choosing: Vec<&str> = names(true).collect();
+    let pairs = names(false).zip(choosing.iter().cycle().copied());
+    for (distillation, provenance) in pairs.chain([("mcmark", "tournament")]) {
+        let profile = format!("{distillation}-{provenance}.json");
         let new = format!("profile new --distillation {distillation} --provenance {provenance} --out {profile}");
         folder.line(&new).expect(0);
         folder.line(&format!("profile check {profile} --key k.json")).expect(0);

@@ -9,7 +9,8 @@
  * Nothing that is handed in has to outlive the call, keys and profiles included; key bytes, key files and passphrases are
  * yours to wipe, what the library holds of them is wiped when the handle is freed.
  *
- * Threads. WmKey, WmPrf, WmMarker and WmDetector may be used by many threads at once. A WmSession or WmTally belongs to one
+ * Threads. WmKey, WmPrf, WmMarker, WmScheme and WmDetector may be used by many threads at once. A WmSession or WmTally belongs
+ * to one
  * thread at a time; it may change threads between calls. Working memory, some 50 bytes per token of the vocabulary, is kept
  * per thread.
  *
@@ -105,6 +106,9 @@ typedef struct WmMarker WmMarker;
 // The PRF chacha20-v1 under one key and context width. Wiped when freed. May be shared by threads.
 typedef struct WmPrf WmPrf;
 
+// A scheme with its parameters. May be shared by threads.
+typedef struct WmScheme WmScheme;
+
 // One sequence being sampled. One thread at a time.
 //
 // An error other than WM_STATUS_INVALID_ARGUMENT is sticky: every call returns it again until `wm_session_reset`.
@@ -133,26 +137,6 @@ typedef struct WmSessionOptions {
     // 1 marks; 0 samples the same distribution without any mark.
     uint32_t marked;
 } WmSessionOptions;
-
-// A scheme by its name, as far as scoring needs its parameters. Zero where the scheme does not take one.
-typedef struct WmScheme {
-    // sizeof(WmScheme).
-    size_t struct_size;
-    // `greenlist`, `gumbel`, `gumbel_dual_key`, `permute_and_flip`, `tournament`, `mcmark`, `dipmark` or `adfp`.
-    const char *name;
-    // Share of green tokens (`greenlist`, `adfp`), of a block (`mcmark`), or where the upper part begins (`dipmark`).
-    double gamma;
-    // `gumbel_dual_key`: share of key B.
-    double alpha;
-    // `tournament`: layers, 1 to 30.
-    uint32_t depth;
-    // `greenlist`: the favoured block, if it is not block 0.
-    uint32_t block;
-    // `tournament`: 1 scores with falling weights.
-    uint32_t weighted;
-    // 0.
-    uint32_t reserved;
-} WmScheme;
 
 // The test of one layer. Null hypothesis: the text is independent of the key; the key is then the only randomness, and the
 // tail is exact for any text.
@@ -274,11 +258,9 @@ enum WmStatus wm_session_sample_among(struct WmSession *session,
                                       size_t n,
                                       uint32_t *token);
 
-// Hands in a proxy's next-token probabilities [n = vocab_size] for the next position, as layers of scheme `adfp` need them
-// before every sample or process. Forgotten when the sequence moves.
-enum WmStatus wm_session_set_proxy(struct WmSession *session,
-                                   const float *probabilities,
-                                   size_t n);
+// Hands in a proxy's next-token probabilities [n = vocab_size] for the next position, as layers whose scheme needs a
+// proxy (`adfp`) want them before every sample or process. Forgotten when the sequence moves.
+enum WmStatus wm_session_set_proxy(struct WmSession *session, const float *probabilities, size_t n);
 
 // Appends the token that was really emitted.
 enum WmStatus wm_session_accept(struct WmSession *session, uint32_t token);
@@ -347,6 +329,15 @@ enum WmStatus wm_sample_batch(struct WmSession *const *sessions,
                               uint32_t *tokens,
                               enum WmStatus *statuses);
 
+// A scheme as a layer of a profile has it, `scheme_json` [scheme_len], for instance `{"scheme": "greenlist", "gamma": 0.5}`. What
+// only marking needs may be left out. What there is: papers/README.md, "Schemes".
+enum WmStatus wm_scheme_parse(const char *scheme_json,
+                              size_t scheme_len,
+                              struct WmScheme **out);
+
+// Ends a scheme; NULL is allowed. Detectors made from it go on.
+void wm_scheme_free(struct WmScheme *scheme);
+
 // Every layer of a profile, `profile_json` [profile_len], under a key at or above the profile's path. `account` is needed if
 // a layer has a key per account, else it must be NULL.
 enum WmStatus wm_detector_new(const char *profile_json,
@@ -393,7 +384,8 @@ enum WmStatus wm_tally_finding(const struct WmTally *tally,
 void wm_tally_free(struct WmTally *tally);
 
 // The integer score of one pair, so that a statistic can be added up by hand: `word` is the PRF's word of (context, token);
-// `second` is the word of key B for `gumbel_dual_key`, word 0 of the context for `mcmark`, and ignored by the others.
+// `second` is what the scheme needs beside it, the word of key B for `gumbel_dual_key` and word 0 of the context for `mcmark`, and
+// ignored by schemes that need nothing.
 enum WmStatus wm_scheme_score(const struct WmScheme *scheme,
                               uint32_t word,
                               uint32_t second,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use watermark_core::detect::{Detector, LayerDetector, Tally};
 use watermark_core::key::PrfKey;
 use watermark_core::profile::Profile;
-use watermark_core::scheme::{Scheme, SchemeOptions};
+use watermark_core::scheme::Scheme;
 
 use crate::WmKey;
-use crate::arguments::{Versioned, exclusive, optional_string, read, secret, shared, slice, string, text, write};
+use crate::arguments::{Versioned, exclusive, optional_string, secret, shared, slice, text, write};
 use crate::handle::{create, free};
 use crate::status::{Failure, Result, WmStatus, guard};
 
@@ -28,33 +28,8 @@ pub struct WmTally {
     tallies: Vec<Tally>,
 }
 
-/// A scheme by its name, as far as scoring needs its parameters. Zero where the scheme does not take one.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct WmScheme {
-    /// sizeof(WmScheme).
-    pub struct_size: usize,
-    /// `greenlist`, `gumbel`, `gumbel_dual_key`, `permute_and_flip`, `tournament`, `mcmark`, `dipmark` or `adfp`.
-    pub name: *const c_char,
-    /// Share of green tokens (`greenlist`, `adfp`), of a block (`mcmark`), or where the upper part begins (`dipmark`).
-    pub gamma: f64,
-    /// `gumbel_dual_key`: share of key B.
-    pub alpha: f64,
-    /// `tournament`: layers, 1 to 30.
-    pub depth: u32,
-    /// `greenlist`: the favoured block, if it is not block 0.
-    pub block: u32,
-    /// `tournament`: 1 scores with falling weights.
-    pub weighted: u32,
-    /// 0.
-    pub reserved: u32,
-}
-
-// SAFETY: pointers, integers and floats only.
-unsafe impl Versioned for WmScheme {
-    const FIRST: usize = 48;
-    const NAME: &'static str = "scheme";
-}
+/// A scheme with its parameters. May be shared by threads.
+pub struct WmScheme(Scheme);
 
 /// The test of one layer. Null hypothesis: the text is independent of the key; the key is then the only randomness, and the
 /// tail is exact for any text.
@@ -91,6 +66,23 @@ unsafe impl Versioned for WmFinding {
     const NAME: &'static str = "finding";
 }
 
+/// A scheme as a layer of a profile has it, `scheme_json` [scheme_len], for instance `{"scheme": "greenlist", "gamma": 0.5}`. What
+/// only marking needs may be left out. What there is: papers/README.md, "Schemes".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_scheme_parse(
+    scheme_json: *const c_char,
+    scheme_len: usize,
+    out: *mut *mut WmScheme,
+) -> WmStatus {
+    create(out, || Ok(WmScheme(Scheme::parse(text(scheme_json, scheme_len, "scheme_json")?)?)))
+}
+
+/// Ends a scheme; NULL is allowed. Detectors made from it go on.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_scheme_free(scheme: *mut WmScheme) {
+    free(scheme);
+}
+
 /// Every layer of a profile, `profile_json` [profile_len], under a key at or above the profile's path. `account` is needed if
 /// a layer has a key per account, else it must be NULL.
 #[unsafe(no_mangle)]
@@ -119,7 +111,7 @@ pub unsafe extern "C" fn wm_detector_from_prf_key(
 ) -> WmStatus {
     create(out, || {
         let key = PrfKey::from_bytes(secret(prf_key, "prf_key")?);
-        WmDetector::of(&[LayerDetector::from_prf_key(read(scheme)?.to_core()?, width, &key)?])
+        WmDetector::of(&[LayerDetector::from_prf_key(shared(scheme, "scheme")?.0, width, &key)?])
     })
 }
 
@@ -230,11 +222,12 @@ pub unsafe extern "C" fn wm_tally_free(tally: *mut WmTally) {
 }
 
 /// The integer score of one pair, so that a statistic can be added up by hand: `word` is the PRF's word of (context, token);
-/// `second` is the word of key B for `gumbel_dual_key`, word 0 of the context for `mcmark`, and ignored by the others.
+/// `second` is what the scheme needs beside it, the word of key B for `gumbel_dual_key` and word 0 of the context for `mcmark`, and
+/// ignored by schemes that need nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_scheme_score(scheme: *const WmScheme, word: u32, second: u32, score: *mut u64) -> WmStatus {
     guard(|| {
-        *exclusive(score, "score")? = read(scheme)?.to_core()?.score(word, second);
+        *exclusive(score, "score")? = shared(scheme, "scheme")?.0.score(word, second);
         Ok(())
     })
 }
@@ -248,23 +241,5 @@ impl WmDetector {
             Ok(Layer { detector: detector.clone(), name, scheme })
         };
         Ok(Self(Arc::new(layers.iter().map(layer).collect::<Result<_>>()?)))
-    }
-}
-
-impl WmScheme {
-    unsafe fn to_core(self) -> Result<Scheme> {
-        if self.weighted > 1 || self.reserved > 0 {
-            return Err(Failure::argument("scheme: weighted must be 0 or 1, reserved 0"));
-        }
-        let given = |value: f64| (value != 0.0).then_some(value);
-        let options = SchemeOptions {
-            gamma: given(self.gamma),
-            alpha: given(self.alpha),
-            depth: (self.depth > 0).then_some(self.depth),
-            block: (self.block > 0).then_some(self.block),
-            weighted: self.weighted == 1,
-            ..SchemeOptions::default()
-        };
-        Ok(Scheme::from_name(string(self.name, "scheme: name")?, &options)?)
     }
 }

@@ -159,8 +159,8 @@ pub unsafe extern "C" fn wm_session_sample_among(
     })
 }
 
-/// Hands in a proxy's next-token probabilities [n = vocab_size] for the next position, as layers of scheme `adfp` need them
-/// before every sample or process. Forgotten when the sequence moves.
+/// Hands in a proxy's next-token probabilities [n = vocab_size] for the next position, as layers whose scheme needs a
+/// proxy (`adfp`) want them before every sample or process. Forgotten when the sequence moves.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_session_set_proxy(
     session: *mut WmSession,

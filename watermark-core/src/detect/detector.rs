@@ -326,7 +326,7 @@ impl LayerDetector {
     }
 
     /// Null draws behind `n` pairs.
-    pub(super) fn draws(&self, n: u64) -> Result<u64> {
+    pub(crate) fn draws(&self, n: u64) -> Result<u64> {
         match self.scheme.null_law() {
             NullLaw::Bits { trials, .. } => n.checked_mul(trials.into()).ok_or_else(too_large),
             _ => Ok(n),

@@ -261,25 +261,21 @@ mod tests {
     use super::*;
     use crate::engine::{Engine, EngineKey};
     use crate::key::NodeKey;
-    use crate::scheme::{Scheme, SchemeOptions};
+    use crate::scheme::tests::examples;
+    use crate::scheme::{Parameters, Scheme};
 
     fn layers() -> Vec<LayerDetector> {
         let key = NodeKey::root(b"packed").prf_key("test", 4).unwrap();
-        let none = SchemeOptions::default();
-        let gamma = SchemeOptions { gamma: Some(0.5), ..none };
-        let depth = SchemeOptions { depth: Some(30), ..none };
+        let none = Parameters::new();
         let own = [
-            ("greenlist", 1, gamma),
-            ("gumbel", 0, none),
-            ("gumbel", 4, none),
-            ("tournament", 3, depth),
-            ("tournament", 4, SchemeOptions { weighted: true, ..depth }),
-            ("mcmark", 2, gamma),
-            ("gumbel_dual_key", 4, SchemeOptions { alpha: Some(0.1), ..none }),
+            ("greenlist", 1, none.clone().with("gamma", 0.5)),
+            ("gumbel", 0, none.clone()),
+            ("gumbel", 4, none.clone()),
+            ("tournament", 3, none.with("depth", 30u32)),
         ];
-        let own = own.into_iter().map(|(name, width, options)| {
-            LayerDetector::from_prf_key(Scheme::from_name(name, &options).unwrap(), width, &key).unwrap()
-        });
+        let own = own.into_iter().map(|(name, width, given)| (Scheme::from_name(name, &given).unwrap(), width));
+        let examples = examples().into_iter().map(|(_, scheme, width)| (scheme, width));
+        let own = own.chain(examples).map(|(scheme, width)| LayerDetector::from_prf_key(scheme, width, &key).unwrap());
         let engines = Engine::examples(50_257).unwrap().into_iter().map(|engine| {
             LayerDetector::from_engine(engine, &EngineKey::from_prf_key(&engine, &key).unwrap()).unwrap()
         });

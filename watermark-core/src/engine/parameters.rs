@@ -5,7 +5,7 @@ use super::catalogue::CATALOGUE;
 use super::format::KeyedEngine;
 use super::format::{Algorithm, EngineMarking, Format};
 use super::{EngineKey, MAX_DEPTH};
-use crate::scheme::{GumbelDualKey, NullLaw};
+use crate::scheme::{Entry as _, GumbelDualKey, NullLaw};
 use crate::{Error, ErrorKind, Result};
 
 /// A mark that another engine or library serves, with its parameters: same key, same words, same choice of context.

@@ -3,15 +3,13 @@ use std::sync::Arc;
 use super::reserve::reserve;
 use crate::engine::{Engine, EngineKey, EngineMarking};
 use crate::prf::{ChaCha20V1, Context};
-use crate::scheme::{Gumbel, GumbelDualKey, PermuteAndFlip, Scheme};
+use crate::scheme::{Scheme, SecondWord};
 use crate::{MAX_CONTEXT_WIDTH, Result};
 
 /// The layer that draws the token, under its key.
 #[derive(Clone)]
 pub(super) enum Choosing {
-    Gumbel(ChaCha20V1),
-    PermuteAndFlip(ChaCha20V1),
-    DualKey { scheme: GumbelDualKey, a: ChaCha20V1, b: ChaCha20V1 },
+    Own { scheme: Scheme, a: ChaCha20V1, b: Option<ChaCha20V1> },
     Engine(Arc<dyn EngineMarking>),
 }
 
@@ -21,17 +19,8 @@ pub(super) type ContextKey = [u32; MAX_CONTEXT_WIDTH];
 impl Choosing {
     /// The choosing layer of `scheme` on our PRF; `None` for a scheme that does not choose.
     pub(super) fn new(scheme: Scheme, prf: &ChaCha20V1) -> Option<Self> {
-        match scheme {
-            Scheme::Gumbel(_) => Some(Self::Gumbel(prf.clone())),
-            Scheme::PermuteAndFlip(_) => Some(Self::PermuteAndFlip(prf.clone())),
-            Scheme::GumbelDualKey(scheme) => Some(Self::DualKey { scheme, a: prf.clone(), b: prf.key_b() }),
-            Scheme::Greenlist(_)
-            | Scheme::Tournament(_)
-            | Scheme::Mcmark(_)
-            | Scheme::Dipmark(_)
-            | Scheme::Adfp(_)
-            | Scheme::Engine(_) => None,
-        }
+        let b = (scheme.second_word() == SecondWord::KeyB).then(|| prf.key_b());
+        scheme.spec()?.kind.chooses().then(|| Self::Own { scheme, a: prf.clone(), b })
     }
 
     /// The choosing layer in an engine's format.
@@ -48,7 +37,7 @@ impl Choosing {
     pub(super) fn context(&self, generated: &[u32], special: &[u32]) -> Option<ContextKey> {
         let mut key = [0; MAX_CONTEXT_WIDTH];
         match self {
-            Self::Gumbel(prf) | Self::PermuteAndFlip(prf) | Self::DualKey { a: prf, .. } => {
+            Self::Own { a: prf, .. } => {
                 let tokens = usable_context(prf.width(), generated, special)?;
                 key[..tokens.len()].copy_from_slice(tokens);
             }
@@ -59,30 +48,25 @@ impl Choosing {
 
     /// Whether the layer draws under two keys.
     pub(super) fn has_two_keys(&self) -> bool {
-        self.dual_key().is_some()
-    }
-
-    fn dual_key(&self) -> Option<GumbelDualKey> {
         match self {
-            Self::DualKey { scheme, .. } => Some(*scheme),
-            Self::Engine(engine) => engine.dual_key(),
-            Self::Gumbel(_) | Self::PermuteAndFlip(_) => None,
+            Self::Own { b, .. } => b.is_some(),
+            Self::Engine(engine) => engine.dual_key().is_some(),
         }
     }
 
     /// Whether a public uniform word hands the position to the second of two keys.
     pub(super) fn uses_b(&self, coin: u32) -> bool {
-        self.dual_key().is_some_and(|scheme| scheme.uses_b(coin))
+        match self {
+            Self::Own { scheme, .. } => scheme.uses_second_key(coin),
+            Self::Engine(engine) => engine.dual_key().is_some_and(|scheme| scheme.uses_b(coin)),
+        }
     }
 
     /// Words of `ids` in a context; under the second key, where there are two, if `second`.
     pub(super) fn words(&self, key: &ContextKey, second: bool, ids: &[u32], buffers: &mut Words) -> Result<()> {
         match self {
-            Self::Gumbel(prf) | Self::PermuteAndFlip(prf) => {
-                buffers.fill(prf, prf.context_unchecked(&key[..prf.width()]), ids)
-            }
-            Self::DualKey { a, b, .. } => {
-                let prf = if second { b } else { a };
+            Self::Own { a, b, .. } => {
+                let prf = b.as_ref().filter(|_| second).unwrap_or(a);
                 buffers.fill(prf, a.context_unchecked(&key[..a.width()]), ids)
             }
             Self::Engine(engine) => {
@@ -95,9 +79,8 @@ impl Choosing {
     /// Index of the drawn entry. Shapes: both [n], aligned.
     pub(super) fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
         match self {
-            Self::PermuteAndFlip(_) => PermuteAndFlip::choose(logits, words),
+            Self::Own { scheme, .. } => scheme.choose(logits, words),
             Self::Engine(engine) => engine.choose(logits, words),
-            Self::Gumbel(_) | Self::DualKey { .. } => Gumbel::choose(logits, words),
         }
     }
 }

@@ -1,7 +1,6 @@
 use super::choosing::Words;
-use super::sampling::Support;
 use crate::prf::{ChaCha20V1, Context};
-use crate::scheme::Adfp;
+use crate::scheme::ProxyRow;
 use crate::{Error, ErrorKind, Result};
 
 /// A proxy's probabilities at the next position: tokens that have any, ascending.
@@ -38,38 +37,20 @@ impl Proxy {
         Ok(())
     }
 
-    /// Leaves the words of the proxy's tokens in `words` and adds the bonus of each to its logit.
-    pub(super) fn add_bonus(
-        &self,
-        scheme: &Adfp,
+    /// Its row with the words of its tokens, for a layer of `scheme`.
+    pub(super) fn row<'a>(
+        &'a self,
+        scheme: &str,
         (prf, context): (&ChaCha20V1, Context),
-        special: &[u32],
-        words: &mut Words,
-        support: &mut Support,
-    ) -> Result<()> {
+        words: &'a mut Words,
+    ) -> Result<ProxyRow<'a>> {
         if self.ids.is_empty() {
             return Err(Error::new(
                 ErrorKind::MissingInput,
-                "a layer of scheme adfp needs the proxy's probabilities; call set_proxy before every step",
+                format!("a layer of scheme {scheme} needs the proxy's probabilities; call set_proxy before every step"),
             ));
         }
         words.fill(prf, context, &self.ids)?;
-        for special in special {
-            if let Ok(at) = self.ids.binary_search(special) {
-                words.words[at] = scheme.red_word();
-            }
-        }
-        let green = scheme.green_mass(&self.probabilities, &words.words);
-        let mut proxy = self.ids.iter().zip(&self.probabilities).zip(&words.words).peekable();
-        for (&id, logit) in support.ids.iter().zip(&mut support.logits) {
-            while proxy.next_if(|((other, _), _)| **other < id).is_some() {}
-            let Some(((_, &q), &word)) = proxy.next_if(|((other, _), _)| **other == id) else { continue };
-            if special.binary_search(&id).is_err() {
-                #[expect(clippy::cast_possible_truncation, reason = "logits are f32")]
-                let bonus = scheme.bonus(q, word, green) as f32;
-                *logit += bonus;
-            }
-        }
-        Ok(())
+        Ok(ProxyRow { ids: &self.ids, probabilities: &self.probabilities, words: &mut words.words })
     }
 }

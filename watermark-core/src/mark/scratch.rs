@@ -3,6 +3,7 @@ use std::cell::RefCell;
 use super::choosing::Words;
 use super::reserve::reserve;
 use super::sampling::Support;
+use crate::scheme::Buffers;
 
 /// Working memory of one step, of vocabulary size. Each thread has one, so that a session is as large as its sequence and
 /// a fork copies nothing else.
@@ -11,11 +12,7 @@ pub(super) struct Scratch {
     pub(super) support: Support,
     pub(super) words: Words,
     pub(super) proxy_words: Words,
-    pub(super) probabilities: Vec<f64>,
-    pub(super) masses: Vec<f64>,
-    pub(super) order: Vec<u32>,
-    /// Places and logits of special tokens in the support.
-    pub(super) specials: Vec<(usize, f32)>,
+    pub(super) buffers: Buffers,
 }
 
 thread_local! {
@@ -35,8 +32,9 @@ impl Scratch {
     fn reserve(&mut self, n: usize) {
         self.support.reserve(n);
         self.words.reserve(n);
-        reserve(&mut self.probabilities, n);
-        reserve(&mut self.masses, n);
-        reserve(&mut self.order, n);
+        let Buffers { probabilities, work, .. } = &mut self.buffers;
+        reserve(probabilities, n);
+        reserve(&mut work.numbers, n);
+        reserve(&mut work.order, n);
     }
 }

@@ -117,8 +117,8 @@ impl Session {
         }
     }
 
-    /// Hands in a proxy's next-token probabilities [vocab_size] for the next position, as layers of scheme `adfp` need them
-    /// before every [`Session::sample`] or [`Session::process`]. Forgotten when the sequence moves.
+    /// Hands in a proxy's next-token probabilities [vocab_size] for the next position, as layers that need a proxy
+    /// ([`Scheme::needs_proxy`]) want them before every [`Session::sample`] or [`Session::process`]. Forgotten when the sequence moves.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidLogits`] for a wrong length, a value that is not a probability, or a sum away from 1; sticky.

@@ -1,8 +1,7 @@
 use super::drafts::Drafts;
-use super::reweight::{logarithms, softmax};
 use super::scratch::Scratch;
 use super::{Logit, Session};
-use crate::scheme::TWO_32;
+use crate::scheme::{TWO_32, logarithms, softmax};
 use crate::{Error, ErrorKind, Result};
 
 /// Speculative decoding: a cheap model drafts some tokens, the target model computes their rows at once, and what the target
@@ -23,7 +22,7 @@ impl Session {
     /// [`Session::verify`]. The row is truncated and reweighted as the target's will be.
     ///
     /// # Errors
-    /// As [`Session::sample`]; [`ErrorKind::MissingInput`] with a layer of scheme `adfp`, whose proxy has no row here.
+    /// As [`Session::sample`]; [`ErrorKind::MissingInput`] with a layer that needs a proxy, which has no row here.
     pub fn draft<L: Logit>(&mut self, logits: &[L]) -> Result<u32> {
         self.guarded(|session| {
             let token = Scratch::with(session.vocab_size, |scratch| {
@@ -32,9 +31,10 @@ impl Session {
                 if !session.rejects() {
                     return session.draw(key.as_ref(), false, scratch);
                 }
-                softmax(&scratch.support.logits, &mut scratch.probabilities);
+                let probabilities = &mut scratch.buffers.probabilities;
+                softmax(&scratch.support.logits, probabilities);
                 session.drafts.ids.extend(&scratch.support.ids);
-                session.drafts.probabilities.extend(&scratch.probabilities);
+                session.drafts.probabilities.extend(probabilities.iter());
                 session.draw(key.as_ref(), false, scratch)
             })?;
             session.push(token)?;
@@ -110,7 +110,8 @@ impl Session {
     fn accept_or_correct(&mut self, draft: u32, q: (&[u32], &[f64]), scratch: &mut Scratch) -> Result<u32> {
         let key = self.marked_context(scratch);
         let coin = (f64::from(self.public_words()[1]) + 0.5) / TWO_32;
-        let Scratch { support, probabilities, .. } = scratch;
+        let Scratch { support, buffers, .. } = scratch;
+        let probabilities = &mut buffers.probabilities;
         softmax(&support.logits, probabilities);
         let of = |ids: &[u32], p: &[f64]| ids.binary_search(&draft).map_or(0.0, |at| p[at]);
         if coin * of(q.0, q.1) < of(&support.ids, probabilities) {

@@ -2,7 +2,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Layer, Profile, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
-use crate::scheme::{Scheme, SchemeOptions};
+use crate::scheme::json::{place, read};
+use crate::scheme::{Parameters, Scheme, Value};
 use crate::{Error, ErrorKind, Result, hex};
 
 const VERSION: &str = "watermark-profile/1";
@@ -35,7 +36,6 @@ struct TokenizerJson {
 
 /// Either our own scheme (`scheme`, `width`, `prf`) or an engine's format (`engine`, `algorithm`, `context_width`).
 #[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LayerJson {
     name: String,
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -44,22 +44,9 @@ struct LayerJson {
     engine: Option<String>,
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     algorithm: Option<String>,
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    gamma: Option<f64>,
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    delta: Option<f64>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    hard: bool,
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    block: Option<u32>,
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    depth: Option<u32>,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    weighted: bool,
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    alpha: Option<f64>,
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
-    lambda: Option<f64>,
+    /// Everything else: the parameters of the scheme, or those of them that an engine has too.
+    #[serde(flatten, deserialize_with = "parameters")]
+    parameters: Parameters,
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     width: Option<usize>,
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
@@ -68,6 +55,13 @@ struct LayerJson {
     prf: Option<String>,
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     per: Option<Per>,
+}
+
+/// The fields of a layer beside its parameters.
+const LAYER_FIELDS: [&str; 8] = ["name", "scheme", "engine", "algorithm", "width", "context_width", "prf", "per"];
+
+fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Parameters, D::Error> {
+    read(deserializer, &LAYER_FIELDS)
 }
 
 /// A field that is there has a value: `null` is another reading of "absent", and one is enough.
@@ -148,16 +142,6 @@ impl Profile {
     }
 }
 
-/// Where parsing failed and over which field or type. A message that repeats a value is cut: the file may be a key that
-/// was given in place of a profile.
-fn place(what: &str, error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let repeats_a_value = message.contains("invalid type") || message.contains("invalid value");
-    let why =
-        if repeats_a_value { "a value has the wrong type" } else { message.split(" at line").next().unwrap_or("") };
-    format!("{what}: {why} (line {}, column {})", error.line(), error.column())
-}
-
 impl TryFrom<LayerJson> for Layer {
     type Error = Error;
 
@@ -182,38 +166,26 @@ impl LayerJson {
         if self.algorithm.is_some() || self.context_width.is_some() {
             return Err("algorithm and context_width belong to an engine; a scheme has a width".to_owned());
         }
-        if name == "adfp" && self.lambda.is_none() {
-            return Err("adfp needs gamma and lambda".to_owned());
-        }
-        if name == "greenlist" && self.delta.is_none() && !self.hard {
-            return Err("greenlist needs gamma, and delta or \"hard\": true".to_owned());
-        }
-        let options = SchemeOptions {
-            gamma: self.gamma,
-            delta: self.delta,
-            hard: self.hard,
-            block: self.block,
-            depth: self.depth,
-            weighted: self.weighted,
-            alpha: self.alpha,
-            lambda: self.lambda,
-        };
-        let scheme = Scheme::from_name(name, &options).map_err(|error| error.to_string())?;
+        let named = Scheme::spec_of(name).and_then(|spec| {
+            spec.check_marking(&self.parameters)?;
+            Scheme::from_name(name, &self.parameters)
+        });
+        let scheme = named.map_err(|error| error.to_string())?;
         Ok((scheme, self.width.ok_or("it needs a width")?))
     }
 
     fn engine(&self, name: &str) -> std::result::Result<(Scheme, usize), String> {
-        let foreign =
-            self.delta.is_some() || self.hard || self.block.is_some() || self.weighted || self.lambda.is_some();
+        let says = |&(_, value): &(&str, Value)| value != Value::Flag(false);
+        let foreign = self.parameters.iter().filter(says).any(|(name, _)| !["gamma", "depth", "alpha"].contains(&name));
         if foreign || self.width.is_some() || self.prf.is_some() {
             return Err("an engine has engine, algorithm, context_width, gamma, depth and alpha only".to_owned());
         }
         let options = EngineOptions {
             context_width: self.context_width,
             algorithm: self.algorithm.clone(),
-            gamma: self.gamma,
-            depth: self.depth,
-            alpha: self.alpha,
+            gamma: self.number("gamma", Value::real)?,
+            depth: self.number("depth", Value::whole)?,
+            alpha: self.number("alpha", Value::real)?,
             vocab_size: None,
         };
         let engine = Engine::from_profile(name, &options).map_err(|error| error.to_string())?;
@@ -224,7 +196,17 @@ impl LayerJson {
         let (name, algorithm) = engine.profile_names();
         let EngineOptions { context_width, gamma, depth, alpha, .. } = engine.options();
         let (engine, algorithm) = (Some(name.to_owned()), Some(algorithm.to_owned()));
-        Self { engine, algorithm, context_width, gamma, depth, alpha, ..self }
+        let given =
+            [("gamma", gamma.map(Value::Real)), ("depth", depth.map(Value::Whole)), ("alpha", alpha.map(Value::Real))];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let parameters = given.fold(Parameters::new(), |parameters, (name, value)| parameters.with(name, value));
+        Self { engine, algorithm, context_width, parameters, ..self }
+    }
+
+    /// A parameter of an engine, if it is there.
+    fn number<T>(&self, name: &str, of_type: impl Fn(Value) -> Option<T>) -> std::result::Result<Option<T>, String> {
+        let value = self.parameters.get(name);
+        value.map(|value| of_type(value).ok_or_else(|| format!("{name} has the wrong type"))).transpose()
     }
 }
 
@@ -235,17 +217,9 @@ impl From<&Layer> for LayerJson {
         if let Scheme::Engine(engine) = layer.scheme {
             return named.with_engine(&engine);
         }
-        let SchemeOptions { gamma, delta, hard, block, depth, weighted, alpha, lambda } = layer.scheme.options();
         Self {
             scheme: Some(layer.scheme.name().to_owned()),
-            gamma,
-            delta,
-            hard,
-            block,
-            depth,
-            weighted,
-            alpha,
-            lambda,
+            parameters: layer.scheme.parameters(),
             width: Some(layer.width),
             prf: Some(PRF.to_owned()),
             ..named

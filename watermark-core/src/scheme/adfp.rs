@@ -1,5 +1,10 @@
-use super::{Greenlist, NullLaw};
-use crate::{Error, ErrorKind, Result};
+use std::ops::Bound;
+
+use super::{Domain, Entry, Example, Given, Greenlist, Kind, NullLaw, Parameter, Parameters, Position, Spec, Value};
+use crate::Result;
+
+const LAMBDA: Domain =
+    Domain::Real { low: Bound::Included(0.0), high: Bound::Included(1e6), words: "between 0 and 1000000" };
 
 /// Antidistillation fingerprinting (2602.03812): a bonus `lambda q_v (1[v green] - q(green))` on the logits, q the next-token
 /// probabilities of a proxy for the student that the server hands in. It is the direction in which one step of training on the
@@ -17,14 +22,9 @@ impl Adfp {
     /// one, the bonus is plus and minus a quarter of it in nats.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] outside these domains.
+    /// [`crate::ErrorKind::InvalidParameter`] outside these domains.
     pub fn new(gamma: f64, lambda: f64) -> Result<Self> {
-        if !(0.0..=1e6).contains(&lambda) {
-            return Err(Error::new(
-                ErrorKind::InvalidParameter,
-                format!("lambda is {lambda}; it must be between 0 and 1000000"),
-            ));
-        }
+        Self::SPEC.check("lambda", lambda)?;
         Ok(Self { list: Greenlist::new(gamma, 0.0)?, lambda })
     }
 
@@ -39,31 +39,58 @@ impl Adfp {
     pub fn lambda(&self) -> f64 {
         self.lambda
     }
+}
 
-    /// Marking half: the bonus of a token with proxy probability `q` and this word, where the proxy's green mass is `green`.
-    pub(crate) fn bonus(&self, q: f64, word: u32, green: f64) -> f64 {
-        self.lambda * q * (f64::from(u8::from(self.list.is_green(word))) - green)
+impl Entry for Adfp {
+    const SPEC: Spec = Spec {
+        name: "adfp",
+        source: "Antidistillation fingerprinting 2026, arXiv 2602.03812",
+        summary: "Favours green tokens where that would teach a student most, by the probabilities of a proxy for it.",
+        kind: Kind::ReweightingByProxy,
+        distortion_free: false,
+        parameters: &[
+            Parameter::new("gamma", "share of green tokens", Domain::SHARE).usual(Value::Real(0.5)),
+            Parameter::new("lambda", "strength; the server hands in a proxy's probabilities at every step", LAMBDA)
+                .for_marking(None)
+                .usual(Value::Real(40.0)),
+        ],
+        examples: &[Example { width: 1, parameters: &[("gamma", Value::Real(0.5)), ("lambda", Value::Real(40.0))] }],
+    };
+
+    fn build(given: &Given<'_>) -> Result<Self> {
+        Self::new(given.real("gamma")?, given.real("lambda")?)
     }
 
-    /// The proxy's green mass. Shapes: both [n], aligned.
-    pub(crate) fn green_mass(&self, q: &[f64], words: &[u32]) -> f64 {
-        q.iter().zip(words).filter(|&(_, &word)| self.list.is_green(word)).map(|(q, _)| q).sum()
+    fn parameters(&self) -> Parameters {
+        Parameters::new().with("gamma", self.gamma()).with("lambda", self.lambda)
     }
 
-    /// Some word that is not green.
-    pub(crate) fn red_word(&self) -> u32 {
-        self.list.red_word()
+    fn reweight(&self, position: &mut Position<'_>) {
+        position.add_by_proxy(self.list.red_word(), |q, words| {
+            let green: f64 = q.iter().zip(words).filter(|&(_, &word)| self.list.is_green(word)).map(|(q, _)| q).sum();
+            move |q, word| self.lambda * q * (f64::from(u8::from(self.list.is_green(word))) - green)
+        });
     }
 
-    /// Scoring half: 1 for green, 0 for red.
-    #[must_use]
-    pub fn score(&self, word: u32) -> u64 {
-        self.list.score(word)
+    /// 1 for green, 0 for red.
+    fn score(&self, word: u32, second: u32) -> u64 {
+        self.list.score(word, second)
     }
 
     /// As the green list's.
-    #[must_use]
-    pub fn null_law(&self) -> NullLaw {
+    fn null_law(&self) -> NullLaw {
         self.list.null_law()
+    }
+}
+
+#[cfg(all(test, feature = "detect"))]
+mod tests {
+    use crate::scheme::tests::outputs;
+
+    #[test]
+    fn outputs_are_pinned() {
+        let expected =
+            [(vec![1, 30, 15, 24, 8, 9, 7, 33, 31, 2, 3, 11, 2, 35, 9, 10, 29, 12, 34, 8, 17, 12, 5, 19], 21)];
+        assert_eq!(outputs("adfp"), expected);
     }
 }

@@ -7,20 +7,27 @@ pub struct Blocks {
     log2: u32,
 }
 
+/// The smallest share is 2^-16.
+const MAX_LOG2: u32 = 16;
+
 impl Blocks {
+    /// The largest number of blocks.
+    pub(crate) const MOST: u32 = 1 << MAX_LOG2;
+
     /// Blocks of share `gamma` = 1/2, 1/4, … 2^-16.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for any other share.
     pub fn from_gamma(gamma: f64) -> Result<Self> {
-        (1..=16).map(|log2| Self { log2 }).find(|blocks| (blocks.gamma() - gamma).abs() < f64::MIN_POSITIVE).ok_or_else(
-            || {
+        (1..=MAX_LOG2)
+            .map(|log2| Self { log2 })
+            .find(|blocks| (blocks.gamma() - gamma).abs() < f64::MIN_POSITIVE)
+            .ok_or_else(|| {
                 Error::new(
                     ErrorKind::InvalidParameter,
                     format!("gamma is {gamma}; a partition into blocks needs 1/2, 1/4, 1/8, … 2^-16"),
                 )
-            },
-        )
+            })
     }
 
     /// Number of blocks.

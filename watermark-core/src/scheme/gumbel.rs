@@ -1,4 +1,5 @@
-use super::{NullLaw, TWO_32, choose_by};
+use super::{Entry, Example, Given, Kind, NullLaw, Parameters, Spec, TWO_32, choose_by};
+use crate::Result;
 
 /// Gumbel-max (Aaronson 2022; 2404.01245): the token is `argmax_v ln p_v - ln(-ln u_v)`, u = (word + 1/2) / 2^32.
 ///
@@ -36,10 +37,38 @@ impl Gumbel {
         }
         score_q32_exact(word)
     }
+}
+
+impl Entry for Gumbel {
+    const SPEC: Spec = Spec {
+        name: "gumbel",
+        source: "Aaronson 2022; Li et al. 2024, arXiv 2404.01245",
+        summary: "Draws the token by Gumbel-max with keyed noise.",
+        kind: Kind::Choosing,
+        distortion_free: true,
+        parameters: &[],
+        examples: &[Example { width: 2, parameters: &[] }, Example { width: 4, parameters: &[] }],
+    };
+
+    fn build(_: &Given<'_>) -> Result<Self> {
+        Ok(Self)
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::new()
+    }
+
+    fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
+        Self::choose(logits, words)
+    }
+
+    /// In units of 2^-32.
+    fn score(&self, word: u32, _: u32) -> u64 {
+        self.score_q32(word)
+    }
 
     /// Exponential(1), rounded down.
-    #[must_use]
-    pub fn null_law(&self) -> NullLaw {
+    fn null_law(&self) -> NullLaw {
         NullLaw::ExponentialQ32
     }
 }
@@ -111,10 +140,11 @@ const fn mul(a: u128, b: u128) -> u128 {
     ((a1 * b1) << (2 * HALF - POINT)) + ((a1 * b0 + a0 * b1 + ((a0 * b0) >> HALF)) >> (POINT - HALF))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "detect"))]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::scheme::tests::outputs;
 
     /// The fast path and the exact path agree wherever the fast path is taken.
     #[test]
@@ -168,5 +198,20 @@ mod tests {
                 .unwrap();
             assert_eq!(Gumbel::choose(&logits, &words), Some(brute));
         }
+    }
+
+    #[test]
+    fn outputs_are_pinned() {
+        let expected = [
+            (
+                vec![1, 5, 14, 18, 2, 15, 5, 22, 12, 18, 5, 0, 2, 35, 10, 12, 19, 17, 39, 28, 27, 15, 1, 25],
+                362_044_182_568,
+            ),
+            (
+                vec![1, 5, 6, 36, 14, 9, 12, 16, 31, 3, 15, 1, 35, 16, 1, 23, 21, 14, 16, 8, 13, 15, 1, 35],
+                361_106_842_982,
+            ),
+        ];
+        assert_eq!(outputs("gumbel"), expected);
     }
 }

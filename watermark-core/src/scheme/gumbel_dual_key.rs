@@ -1,5 +1,8 @@
-use super::{Gumbel, NullLaw, TWO_32};
-use crate::{Error, ErrorKind, Result};
+use super::greenlist::threshold;
+use super::{
+    Domain, Entry, Example, Given, Gumbel, Kind, NullLaw, Parameter, Parameters, SecondWord, Spec, TWO_32, Value,
+};
+use crate::Result;
 
 /// Gumbel-max under two keys (TextSeal, 2605.12456): a share `alpha` of the tokens is drawn under key B, the rest under
 /// key A. Restores diversity where a single key would always give the same answer, and lets speculative decoding draft
@@ -17,17 +20,10 @@ impl GumbelDualKey {
     /// `alpha` in (0, 1): share of key B. It counts as `floor(alpha * 2^32) / 2^32`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] outside it.
+    /// [`crate::ErrorKind::InvalidParameter`] outside it.
     pub fn new(alpha: f64) -> Result<Self> {
-        let share_b = libm::floor(alpha * TWO_32);
-        if !(alpha < 1.0 && (1.0..TWO_32).contains(&share_b)) {
-            return Err(Error::new(
-                ErrorKind::InvalidParameter,
-                format!("the share alpha of key B is {alpha}; it must be between 0 and 1"),
-            ));
-        }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range checked above")]
-        Ok(Self { alpha, share_b: share_b as u32 })
+        Self::SPEC.check("alpha", alpha)?;
+        Ok(Self { alpha, share_b: threshold(alpha) })
     }
 
     /// Share of key B, as given.
@@ -56,10 +52,60 @@ impl GumbelDualKey {
         let q32 = (sum >> 32) as u64;
         q32
     }
+}
+
+impl Entry for GumbelDualKey {
+    const SPEC: Spec = Spec {
+        name: "gumbel_dual_key",
+        source: "TextSeal 2026, arXiv 2605.12456",
+        summary: "Draws the token by Gumbel-max under one of two keys.",
+        kind: Kind::Choosing,
+        distortion_free: true,
+        parameters: &[Parameter::new("alpha", "the share of the second key", Domain::SHARE)
+            .option("key-b-share")
+            .usual(Value::Real(0.1))],
+        examples: &[Example { width: 4, parameters: &[("alpha", Value::Real(0.1))] }],
+    };
+
+    const SECOND_WORD: SecondWord = SecondWord::KeyB;
+
+    fn build(given: &Given<'_>) -> Result<Self> {
+        Self::new(given.real("alpha")?)
+    }
+
+    fn parameters(&self) -> Parameters {
+        Parameters::new().with("alpha", self.alpha)
+    }
+
+    fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
+        Gumbel::choose(logits, words)
+    }
+
+    fn uses_second_key(&self, coin: u32) -> bool {
+        self.uses_b(coin)
+    }
+
+    /// In units of 2^-32; `second` is the word of key B.
+    fn score(&self, word: u32, second: u32) -> u64 {
+        self.score_q32(word, second)
+    }
 
     /// The mean of two exponentials with weights `1 - alpha` and `alpha`, rounded down.
-    #[must_use]
-    pub fn null_law(&self) -> NullLaw {
+    fn null_law(&self) -> NullLaw {
         NullLaw::DualKeyQ32 { alpha: f64::from(self.share_b) / TWO_32 }
+    }
+}
+
+#[cfg(all(test, feature = "detect"))]
+mod tests {
+    use crate::scheme::tests::outputs;
+
+    #[test]
+    fn outputs_are_pinned() {
+        let expected = [(
+            vec![1, 5, 6, 36, 38, 12, 21, 37, 1, 21, 0, 11, 2, 35, 21, 7, 18, 9, 9, 13, 4, 31, 32, 14],
+            224_750_061_260,
+        )];
+        assert_eq!(outputs("gumbel_dual_key"), expected);
     }
 }

@@ -1,5 +1,5 @@
-use super::NullLaw;
-use crate::{Error, ErrorKind, Result};
+use super::{Domain, Entry, Example, Given, Kind, NullLaw, Parameter, Parameters, Position, Spec, Value};
+use crate::Result;
 
 /// Most layers a tournament can have: the bits of one word, two of them left over.
 pub(crate) const MAX_DEPTH: u32 = 30;
@@ -19,14 +19,9 @@ impl Tournament {
     /// `depth` in 1..=30 layers, scored by the number of ones.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] outside it.
+    /// [`crate::ErrorKind::InvalidParameter`] outside it.
     pub fn new(depth: u32) -> Result<Self> {
-        if !(1..=MAX_DEPTH).contains(&depth) {
-            return Err(Error::new(
-                ErrorKind::InvalidParameter,
-                format!("tournament depth is {depth}; it must be between 1 and {MAX_DEPTH}"),
-            ));
-        }
+        Self::SPEC.check("depth", depth)?;
         Ok(Self { depth, weighted: false })
     }
 
@@ -62,17 +57,6 @@ impl Tournament {
         (0..self.depth).map(|layer| self.weight(layer)).collect()
     }
 
-    /// Marking half: changes `p` in place, layer after layer. Shapes: `p` (sums to 1) and `words` [n], aligned.
-    pub(crate) fn reweight(&self, p: &mut [f64], words: &[u32]) {
-        for layer in 0..self.depth {
-            let bit = |word: u32| f64::from((word >> layer) & 1);
-            let mean: f64 = p.iter().zip(words).map(|(p, &word)| p * bit(word)).sum();
-            for (p, &word) in p.iter_mut().zip(words) {
-                *p *= 1.0 + bit(word) - mean;
-            }
-        }
-    }
-
     /// Scoring half: ones among the `depth` low bits, or their weights.
     #[must_use]
     pub fn score(&self, word: u32) -> u64 {
@@ -81,18 +65,64 @@ impl Tournament {
         }
         (0..self.depth).filter(|layer| (word >> layer) & 1 == 1).map(|layer| u64::from(self.weight(layer))).sum()
     }
+}
+
+impl Entry for Tournament {
+    const SPEC: Spec = Spec {
+        name: "tournament",
+        source: "SynthID-Text, Dathathri et al., Nature 634 (2024)",
+        summary: "Lets tokens meet in a tournament of keyed bits, layer after layer.",
+        kind: Kind::Reweighting,
+        distortion_free: true,
+        parameters: &[
+            Parameter::new("depth", "number of layers", Domain::Whole { low: 1, high: MAX_DEPTH })
+                .usual(Value::Whole(30)),
+            Parameter::new("weighted", "count upper layers up to ten times as much", Domain::Flag)
+                .or(Value::Flag(false)),
+        ],
+        examples: &[
+            Example { width: 4, parameters: &[("depth", Value::Whole(30))] },
+            Example { width: 4, parameters: &[("depth", Value::Whole(30)), ("weighted", Value::Flag(true))] },
+        ],
+    };
+
+    fn build(given: &Given<'_>) -> Result<Self> {
+        let scheme = Self::new(given.whole("depth")?)?;
+        Ok(if given.flag("weighted")? { scheme.weighted() } else { scheme })
+    }
+
+    fn parameters(&self) -> Parameters {
+        let given = Parameters::new().with("depth", self.depth);
+        if self.weighted { given.with("weighted", true) } else { given }
+    }
+
+    fn reweight(&self, position: &mut Position<'_>) {
+        position.change_probabilities(|p, words, _| {
+            for layer in 0..self.depth {
+                let bit = |word: u32| f64::from((word >> layer) & 1);
+                let mean: f64 = p.iter().zip(words).map(|(p, &word)| *p * bit(word)).sum();
+                for (p, &word) in p.iter_mut().zip(words) {
+                    *p *= 1.0 + bit(word) - mean;
+                }
+            }
+        });
+    }
+
+    fn score(&self, word: u32, _: u32) -> u64 {
+        self.score(word)
+    }
 
     /// `depth` fair coins a pair.
-    #[must_use]
-    pub fn null_law(&self) -> NullLaw {
+    fn null_law(&self) -> NullLaw {
         if self.weighted { NullLaw::WeightedBits(*self) } else { NullLaw::Bits { gamma: 0.5, trials: self.depth } }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "detect"))]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::scheme::tests::outputs;
 
     #[test]
     fn weights_fall_from_ten_to_one() {
@@ -106,5 +136,14 @@ mod tests {
         assert!(deepest.is_sorted_by(|a, b| a >= b));
         let all_ones = Tournament::new(30).unwrap().weighted().score(u32::MAX);
         assert_eq!(all_ones, 165);
+    }
+
+    #[test]
+    fn outputs_are_pinned() {
+        let expected = [
+            (vec![1, 5, 6, 36, 38, 4, 13, 4, 31, 21, 0, 11, 2, 35, 21, 14, 37, 2, 39, 8, 17, 23, 12, 37], 305),
+            (vec![1, 5, 6, 36, 38, 4, 13, 4, 31, 21, 0, 11, 2, 35, 21, 14, 37, 2, 39, 8, 17, 23, 12, 37], 1_685),
+        ];
+        assert_eq!(outputs("tournament"), expected);
     }
 }

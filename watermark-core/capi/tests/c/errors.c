@@ -229,6 +229,12 @@ static void sessions(const WmMarker *marker) {
     wm_session_free(session);
 }
 
+static void bad_scheme(const char *json, const char *says) {
+    WmScheme *scheme;
+    FAILS(wm_scheme_parse(json, strlen(json), &scheme), WM_STATUS_INVALID_PARAMETER, says);
+    CHECK(scheme == NULL);
+}
+
 static void detectors(const char *profile, size_t profile_len, const WmKey *key) {
     WmDetector *detector, *other;
     WmTally *tally, *stranger;
@@ -236,7 +242,8 @@ static void detectors(const char *profile, size_t profile_len, const WmKey *key)
     uint8_t bytes[32] = {0};
     uint32_t tokens[6] = {1, 2, 3, 4, 5, 1u << 24};
     uint64_t score;
-    WmScheme scheme = {sizeof scheme, "greenlist", 0.5, 0, 0, 0, 0, 0};
+    const char *greenlist = "{\"scheme\": \"greenlist\", \"gamma\": 0.5}";
+    WmScheme *scheme;
     REFUSES(wm_detector_new(profile, profile_len, NULL, NULL, &detector), "key is NULL");
     FAILS(wm_detector_new("[]", 2, key, NULL, &detector), WM_STATUS_INVALID_PROFILE, "");
     OK(wm_detector_new(profile, profile_len, key, NULL, &detector));
@@ -260,22 +267,28 @@ static void detectors(const char *profile, size_t profile_len, const WmKey *key)
     finding.struct_size = 8;
     REFUSES(wm_tally_finding(tally, 0, &finding), "struct_size");
 
-    OK(wm_detector_from_prf_key(&scheme, 1, bytes, &other));
+    OK(wm_scheme_parse(greenlist, strlen(greenlist), &scheme));
+    OK(wm_detector_from_prf_key(scheme, 1, bytes, &other));
     OK(wm_tally_new(other, &stranger));
     REFUSES(wm_tally_merge(tally, stranger), "two detectors");
     REFUSES(wm_tally_merge(tally, NULL), "other is NULL");
     wm_detector_free(other);
     REFUSES(wm_detector_from_prf_key(NULL, 1, bytes, &other), "scheme is NULL");
-    REFUSES(wm_detector_from_prf_key(&scheme, 1, NULL, &other), "prf_key is NULL");
-    FAILS(wm_detector_from_prf_key(&scheme, 9, bytes, &other), WM_STATUS_INVALID_PARAMETER, "9");
-    scheme.depth = 3;
-    FAILS(wm_scheme_score(&scheme, 1, 0, &score), WM_STATUS_INVALID_PARAMETER, "depth");
-    scheme.name = "unheard-of";
-    FAILS(wm_scheme_score(&scheme, 1, 0, &score), WM_STATUS_INVALID_PARAMETER, "unheard-of");
-    scheme.name = NULL;
-    REFUSES(wm_scheme_score(&scheme, 1, 0, &score), "name is NULL");
-    scheme.reserved = 1;
-    REFUSES(wm_scheme_score(&scheme, 1, 0, &score), "reserved");
+    REFUSES(wm_detector_from_prf_key(scheme, 1, NULL, &other), "prf_key is NULL");
+    FAILS(wm_detector_from_prf_key(scheme, 9, bytes, &other), WM_STATUS_INVALID_PARAMETER, "9");
+    REFUSES(wm_scheme_score(NULL, 1, 0, &score), "scheme is NULL");
+    REFUSES(wm_scheme_score(scheme, 1, 0, NULL), "score is NULL");
+    wm_scheme_free(scheme);
+    wm_scheme_free(NULL);
+    bad_scheme("{\"scheme\": \"greenlist\", \"gamma\": 0.5, \"depth\": 3}", "greenlist does not take depth");
+    bad_scheme("{\"scheme\": \"greenlist\", \"gamma\": 1.5}", "gamma is 1.5");
+    bad_scheme("{\"scheme\": \"greenlist\"}", "greenlist needs gamma");
+    bad_scheme("{\"scheme\": \"unheard-of\"}", "unheard-of");
+    bad_scheme("{\"scheme\": \"gumbel\", \"sparkle\": 1}", "unknown field `sparkle`");
+    bad_scheme("{\"gamma\": 0.5}", "missing field `scheme`");
+    bad_scheme("{\"scheme\": \"greenlist\", \"gamma\": \"5a5a\"}", "wrong type");
+    CHECK(strstr(wm_last_error(), "5a5a") == NULL);
+    REFUSES(wm_scheme_parse(NULL, 3, &scheme), "scheme_json is NULL");
     wm_tally_free(tally);
     wm_tally_free(stranger);
     wm_detector_free(detector);

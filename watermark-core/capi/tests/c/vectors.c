@@ -55,6 +55,18 @@ static uint32_t *numbers(size_t n) {
 
 static int close_to(double got, double expected) { return fabs(got - expected) <= 1e-9 * fabs(expected); }
 
+/* A scheme of the vectors; 0 for a parameter that it does not take. */
+static WmScheme *parsed(const char *name, double gamma, uint64_t depth) {
+    char json[256], parameter[64] = "";
+    WmScheme *scheme;
+    if (gamma > 0) snprintf(parameter, sizeof parameter, ", \"gamma\": %.17g", gamma);
+    if (depth > 0) snprintf(parameter, sizeof parameter, ", \"depth\": %llu", (unsigned long long)depth);
+    int n = snprintf(json, sizeof json, "{\"scheme\": \"%s\"%s}", name, parameter);
+    CHECK(n > 0 && (size_t)n < sizeof json);
+    OK(wm_scheme_parse(json, (size_t)n, &scheme));
+    return scheme;
+}
+
 static WmPrf *prf_of(size_t width) {
     uint8_t key[32];
     WmPrf *prf;
@@ -140,31 +152,31 @@ static void decision(void) {
     for (size_t i = 0; i < n; i++) {
         uint32_t one;
         uint64_t score;
-        WmScheme mcmark = {sizeof mcmark, "mcmark", 1.0 / (double)l, 0.0, 0, 0, 0, 0};
+        WmScheme *mcmark = parsed("mcmark", 1.0 / (double)l, 0);
         OK(wm_prf_words(prf, context, width, tokens + i, 1, &one));
         CHECK(one * l >> 32 == blocks[i]);
-        OK(wm_scheme_score(&mcmark, one, words[0], &score));
+        OK(wm_scheme_score(mcmark, one, words[0], &score));
         CHECK(score == (blocks[i] == favoured));
+        wm_scheme_free(mcmark);
     }
     free(context), free(tokens), free(blocks);
     wm_prf_free(prf);
 }
 
-static WmScheme scheme(char *name) {
-    WmScheme scheme = {sizeof scheme, name, 0.0, 0.0, 0, 0, 0, 0};
+static WmScheme *scheme(char *name) {
     strcpy(name, word());
-    scheme.gamma = real();
-    scheme.depth = (uint32_t)number();
-    return scheme;
+    double gamma = real();
+    return parsed(name, gamma, number());
 }
 
 /* score SCHEME GAMMA DEPTH WORD SCORE */
 static void score(void) {
     char name[64];
-    WmScheme of = scheme(name);
+    WmScheme *of = scheme(name);
     uint32_t prf_word = (uint32_t)number();
     uint64_t got;
-    OK(wm_scheme_score(&of, prf_word, 0, &got));
+    OK(wm_scheme_score(of, prf_word, 0, &got));
+    wm_scheme_free(of);
     CHECK(got == number());
 }
 
@@ -175,10 +187,11 @@ static void detect(void) {
     WmDetector *detector;
     WmTally *tally, *part;
     WmFinding finding;
-    WmScheme of = scheme(name);
+    WmScheme *of = scheme(name);
     size_t width = number();
     hex(key, 32);
-    OK(wm_detector_from_prf_key(&of, width, key, &detector));
+    OK(wm_detector_from_prf_key(of, width, key, &detector));
+    wm_scheme_free(of);
     CHECK(wm_detector_n_layers(detector) == 1);
     OK(wm_tally_new(detector, &tally));
     OK(wm_tally_new(detector, &part));

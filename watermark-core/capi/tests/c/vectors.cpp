@@ -2,8 +2,10 @@
 #include <cmath>
 #include <cstdint>
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -18,6 +20,7 @@ template <auto free> struct Free {
 using Key = std::unique_ptr<WmKey, Free<wm_key_free>>;
 using Prf = std::unique_ptr<WmPrf, Free<wm_prf_free>>;
 using Detector = std::unique_ptr<WmDetector, Free<wm_detector_free>>;
+using Scheme = std::unique_ptr<WmScheme, Free<wm_scheme_free>>;
 using Tally = std::unique_ptr<WmTally, Free<wm_tally_free>>;
 using Ids = std::vector<std::uint32_t>;
 using Bytes = std::vector<std::uint8_t>;
@@ -124,31 +127,28 @@ void decision() {
     check(blocks == numbers(n), "blocks");
 }
 
-WmScheme scheme(std::string &name) {
-    name = next<std::string>();
-    WmScheme scheme{};
-    scheme.struct_size = sizeof scheme;
-    scheme.name = name.c_str();
-    scheme.gamma = next<double>();
-    scheme.depth = next<std::uint32_t>();
-    return scheme;
+Scheme scheme() {
+    std::ostringstream json;
+    json << std::setprecision(17) << "{\"scheme\": \"" << next<std::string>() << '"';
+    if (const auto gamma = next<double>(); gamma > 0) json << ", \"gamma\": " << gamma;
+    if (const auto depth = next(); depth > 0) json << ", \"depth\": " << depth;
+    json << '}';
+    return make<Scheme>(wm_scheme_parse, json.str().c_str(), json.str().size());
 }
 
 void score() {
-    std::string name;
-    const auto of = scheme(name);
+    const auto of = scheme();
     const auto word = next<std::uint32_t>();
     std::uint64_t got = 0;
-    check(wm_scheme_score(&of, word, 0, &got) == WM_STATUS_OK && got == next(), "score");
+    check(wm_scheme_score(of.get(), word, 0, &got) == WM_STATUS_OK && got == next(), "score");
 }
 
 void detect() {
     const auto close = [](double got, double expected) { return std::abs(got - expected) <= 1e-9 * std::abs(expected); };
-    std::string name;
-    const auto of = scheme(name);
+    const auto of = scheme();
     const std::size_t width = next();
     const auto key = hex();
-    const auto detector = make<Detector>(wm_detector_from_prf_key, &of, width, key.data());
+    const auto detector = make<Detector>(wm_detector_from_prf_key, of.get(), width, key.data());
     const auto tally = make<Tally>(wm_tally_new, detector.get());
     for (auto docs = next(); docs > 0; docs--) {
         const auto prompt = numbers(next()), tokens = numbers(next());

@@ -1,27 +1,16 @@
 //! What no layer may do: bring back a token that a grammar has masked.
 
-use super::{dual_key, engine, greenlist, marked, marker, profile, scheme};
+use super::{engine, marked, marker, profile};
 use crate::engine::Engine;
 use crate::mark::{Sampling, SessionOptions};
-use crate::scheme::{Scheme, SchemeOptions};
+use crate::scheme::Scheme;
+use crate::scheme::tests::examples;
 
 const VOCAB: u32 = 60;
 
 fn every_scheme() -> Vec<Scheme> {
-    let none = SchemeOptions::default();
-    let gamma = SchemeOptions { gamma: Some(0.25), ..none };
-    let own = [
-        greenlist(),
-        scheme("greenlist", SchemeOptions { hard: true, ..gamma }),
-        scheme("tournament", SchemeOptions { depth: Some(30), ..none }),
-        scheme("mcmark", gamma),
-        scheme("dipmark", gamma),
-        scheme("adfp", SchemeOptions { lambda: Some(100.0), ..gamma }),
-        scheme("gumbel", none),
-        scheme("permute_and_flip", none),
-        dual_key(),
-    ];
-    own.into_iter().chain(Engine::marking().map(engine)).collect()
+    let engines = Engine::marking().map(engine);
+    examples().into_iter().map(|(_, scheme, _)| scheme).chain(engines).collect()
 }
 
 proptest::proptest! {
@@ -56,7 +45,7 @@ proptest::proptest! {
             proptest::prop_assert!(before.is_finite() || after == f32::NEG_INFINITY, "token {}", id);
         }
         proptest::prop_assert!(processed.iter().any(|logit| logit.is_finite()));
-        if !matches!(scheme, Scheme::Adfp(_)) {
+        if !scheme.needs_proxy() {
             // The draft model knows no grammar.
             session.draft(&logits).unwrap();
             session.verify(&[&row[..], &row[..]].concat()).unwrap();

@@ -8,18 +8,19 @@ mod speculation;
 use super::{Marker, SessionOptions};
 use crate::key::{KeyPath, NodeKey};
 use crate::profile::{Layer, Profile, TokenizerInfo};
-use crate::scheme::{Engine, EngineOptions, Scheme, SchemeOptions};
+use crate::scheme::{Engine, EngineOptions, Parameters, Scheme, Value};
 
-fn scheme(name: &str, options: SchemeOptions) -> Scheme {
-    Scheme::from_name(name, &options).unwrap()
+fn scheme(name: &str, parameters: &[(&'static str, f64)]) -> Scheme {
+    let with = |given: Parameters, &(name, value): &(&'static str, f64)| given.with(name, Value::Real(value));
+    Scheme::from_name(name, &parameters.iter().fold(Parameters::new(), with)).unwrap()
 }
 
 fn greenlist() -> Scheme {
-    scheme("greenlist", SchemeOptions { gamma: Some(0.5), delta: Some(2.0), ..SchemeOptions::default() })
+    scheme("greenlist", &[("gamma", 0.5), ("delta", 2.0)])
 }
 
 fn dual_key() -> Scheme {
-    scheme("gumbel_dual_key", SchemeOptions { alpha: Some(0.25), ..SchemeOptions::default() })
+    scheme("gumbel_dual_key", &[("alpha", 0.25)])
 }
 
 fn engine(name: &str) -> Scheme {
@@ -48,7 +49,7 @@ fn marker(key: u32, profile: Profile) -> Marker {
 /// What whoever serves has to know before a session: who draws, who asks, how long a row is.
 #[test]
 fn a_marker_tells_what_its_profile_does() {
-    let drawing = |name| marker(1, profile(50, &[], &[(greenlist(), 1), (scheme(name, SchemeOptions::default()), 2)]));
+    let drawing = |name| marker(1, profile(50, &[], &[(greenlist(), 1), (scheme(name, &[]), 2)]));
     for name in ["gumbel", "permute_and_flip"] {
         assert!(drawing(name).chooses() && !drawing(name).has_account_layer());
     }

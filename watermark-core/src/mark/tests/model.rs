@@ -6,7 +6,7 @@ use super::naive::{KEY, Naive, SPECIAL, VOCAB};
 use super::{dual_key, greenlist, marked, marker, profile, scheme};
 use crate::ErrorKind;
 use crate::mark::{Marker, Session, SessionOptions};
-use crate::scheme::{Scheme, SchemeOptions};
+use crate::scheme::Scheme;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -53,7 +53,7 @@ fn row(shape: usize) -> Vec<f32> {
 }
 
 fn kinds() -> Vec<(Vec<(Scheme, usize)>, bool)> {
-    let choosing = |name| (scheme(name, SchemeOptions::default()), 2);
+    let choosing = |name| (scheme(name, &[]), 2);
     vec![
         (vec![(greenlist(), 1)], true),
         (vec![(greenlist(), 1), choosing("gumbel")], true),

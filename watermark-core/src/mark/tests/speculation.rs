@@ -3,7 +3,7 @@
 
 use super::{dual_key, engine, greenlist, marked, marker, profile, scheme};
 use crate::mark::{Session, SessionOptions};
-use crate::scheme::{Scheme, SchemeOptions};
+use crate::scheme::Scheme;
 
 const VOCAB: u32 = 40;
 
@@ -36,8 +36,8 @@ fn speculate(session: &mut Session, n: usize, length: usize) -> f64 {
 /// Under one key the text does not depend on drafts, their number or their model, even where they are nonsense.
 #[test]
 fn the_text_is_that_without_drafts() {
-    let gumbel = scheme("gumbel", SchemeOptions::default());
-    let permute = scheme("permute_and_flip", SchemeOptions::default());
+    let gumbel = scheme("gumbel", &[]);
+    let permute = scheme("permute_and_flip", &[]);
     let kinds: [&[(Scheme, usize)]; 5] = [
         &[(greenlist(), 1)],
         &[(greenlist(), 1), (gumbel, 4)],
@@ -87,7 +87,7 @@ fn acceptance_and_distribution() {
     let (p, q) = (target(0), draft(0));
     let d = distance(&p, &q);
     assert!((0.2..0.6).contains(&d), "{d}");
-    let gumbel = scheme("gumbel", SchemeOptions::default());
+    let gumbel = scheme("gumbel", &[]);
     for (scheme, at_least, at_most) in [
         (dual_key(), 1.0 - d, 1.0 - d),
         (engine("vllm-dual"), 1.0 - d, 1.0 - d),

@@ -1,0 +1,110 @@
+//! The tests that can be calibrated: every scheme of the catalogue at its examples, and engines.
+
+use anyhow::{Context, Result};
+use watermark_core::detect::{LayerDetector, Tally, Weights};
+use watermark_core::engine::Engine;
+use watermark_core::scheme::{Scheme, Spec};
+
+/// A test with fixed parameters, named in the output.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// For people and for `--test`.
+    pub name: String,
+    /// What is scored.
+    pub(super) scheme: Scheme,
+    /// Context width in tokens.
+    pub(super) width: usize,
+    statistic: Statistic,
+    /// One score takes a generator's whole stream.
+    pub slow: bool,
+}
+
+/// Which p-value of the layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Statistic {
+    /// The plain test's exact tail.
+    Plain,
+    /// The count-weighted bound.
+    Weighted,
+    /// 1 / e.
+    EValue,
+    /// The smallest p over all windows of localisation, times their number.
+    Located,
+}
+
+/// Statistics beside the plain one are calibrated once for each null law and not for each scheme: a scheme shows in them by its
+/// law alone.
+const FURTHER: [(&str, &[Statistic]); 5] = [
+    ("greenlist width 1 gamma 0.5", &[Statistic::Weighted, Statistic::EValue, Statistic::Located]),
+    ("gumbel width 2", &[Statistic::Weighted]),
+    ("gumbel width 4", &[Statistic::EValue, Statistic::Located]),
+    ("gumbel_dual_key width 4", &[Statistic::EValue]),
+    ("tournament width 4", &[Statistic::EValue]),
+];
+
+/// Scheme, flags, width, and what else the score depends on: gamma always, other parameters where they are not the usual ones.
+fn name(spec: &Spec, scheme: &Scheme, width: usize) -> String {
+    let (mut flags, mut numbers) = (String::new(), String::new());
+    for (name, value) in scheme.parameters().iter() {
+        let Some(parameter) = spec.parameter(name).filter(|parameter| parameter.scored) else { continue };
+        if value.real().is_none() {
+            flags.push_str(&format!(" {name}"));
+        } else if name == "gamma" || parameter.usual.is_none_or(|usual| usual != value) {
+            numbers.push_str(&format!(" {name} {value}"));
+        }
+    }
+    format!("{}{flags} width {width}{numbers}", spec.name)
+}
+
+impl Test {
+    /// log10 p of one text under one key.
+    pub(super) fn log10_p(&self, layer: &LayerDetector, tally: &Tally, text: &[u32]) -> Result<f64> {
+        Ok(match self.statistic {
+            Statistic::Plain => layer.finding(tally)?.log10_p,
+            Statistic::Weighted => layer.finding_with(tally, Weights::Sqrt)?.log10_p,
+            Statistic::EValue => {
+                let ln_e = layer.finding(tally)?.ln_e.context("an e-value")?;
+                (-ln_e / std::f64::consts::LN_10).min(0.0)
+            }
+            Statistic::Located => layer.smallest_window_log10_p(text)?,
+        })
+    }
+
+    /// Every test; `vocab_size` is for engines that permute the vocabulary.
+    ///
+    /// # Errors
+    /// None for a vocabulary of at least four tokens.
+    pub fn all(vocab_size: u32) -> Result<Vec<Self>> {
+        let mut tests = Vec::new();
+        for spec in Scheme::SPECS {
+            for example in spec.examples {
+                let (scheme, width) = spec.build(example)?;
+                let name = name(spec, &scheme, width);
+                let further = FURTHER.iter().find(|(of, _)| *of == name).map_or(&[][..], |(_, further)| *further);
+                for &statistic in [Statistic::Plain].iter().chain(further) {
+                    let kind = match statistic {
+                        Statistic::Plain => "",
+                        Statistic::Weighted => ", count weights",
+                        Statistic::EValue => ", e-value",
+                        Statistic::Located => ", localised",
+                    };
+                    let name = format!("{name}{kind}");
+                    // Examples that differ in marking only are the same test.
+                    if !tests.iter().any(|test: &Self| test.name == name) {
+                        tests.push(Self { name, scheme, width, statistic, slow: false });
+                    }
+                }
+            }
+        }
+        for engine in Engine::examples(vocab_size)? {
+            tests.push(Self {
+                name: engine.label(),
+                scheme: Scheme::Engine(engine),
+                width: engine.context_width(),
+                statistic: Statistic::Plain,
+                slow: engine.is_slow(),
+            });
+        }
+        Ok(tests)
+    }
+}

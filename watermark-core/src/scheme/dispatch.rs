@@ -1,0 +1,154 @@
+use super::*;
+use crate::{Error, ErrorKind, Result};
+
+macro_rules! declare {
+    ($($module:ident $Type:ident,)*) => {
+        /// A scheme with its parameters. [`Scheme::SPECS`] says what there is.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Scheme {
+            $(#[doc = concat!("The scheme of [`", stringify!($Type), "`].")] $Type($Type),)*
+            /// What another engine or library serves, bit for bit.
+            Engine(Engine),
+        }
+
+        impl Scheme {
+            /// Every scheme on our PRF.
+            pub const SPECS: &'static [Spec] = &[$(<$Type as Entry>::SPEC),*];
+
+            /// A scheme on our PRF by its name.
+            ///
+            /// # Errors
+            /// [`ErrorKind::InvalidParameter`] for an unknown name, a parameter that is missing, does not apply or lies outside its
+            /// domain.
+            pub fn from_name(name: &str, parameters: &Parameters) -> Result<Self> {
+                $(if name == <$Type as Entry>::SPEC.name {
+                    return <$Type as Entry>::build(&<$Type as Entry>::SPEC.given(parameters)?).map(Self::$Type);
+                })*
+                Err(unknown(name))
+            }
+
+            /// The name in profiles, in the PRF key derivation and in output.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$Type(_) => <$Type as Entry>::SPEC.name,)*
+                    Self::Engine(engine) => engine.name(),
+                }
+            }
+
+            /// What there is to know about the scheme; `None` for an engine's.
+            #[must_use]
+            pub fn spec(&self) -> Option<&'static Spec> {
+                match self {
+                    $(Self::$Type(_) => Some(&<$Type as Entry>::SPEC),)*
+                    Self::Engine(_) => None,
+                }
+            }
+
+            /// The parameters that [`Scheme::from_name`] needs to make this scheme again; none for an engine's.
+            #[must_use]
+            pub fn parameters(&self) -> Parameters {
+                match self {
+                    $(Self::$Type(scheme) => Entry::parameters(scheme),)*
+                    Self::Engine(_) => Parameters::new(),
+                }
+            }
+
+            /// The law of a pair's score over keys.
+            #[must_use]
+            pub fn null_law(&self) -> NullLaw {
+                match self {
+                    $(Self::$Type(scheme) => Entry::null_law(scheme),)*
+                    Self::Engine(engine) => engine.null_law(),
+                }
+            }
+
+            pub(crate) fn second_word(&self) -> SecondWord {
+                match self {
+                    $(Self::$Type(_) => <$Type as Entry>::SECOND_WORD,)*
+                    Self::Engine(_) => SecondWord::None,
+                }
+            }
+
+            /// The integer score of a pair on our PRF from its word; sums are u128. `second` is the word of key B or word 0 of the
+            /// context where a scheme needs one, and ignored by the others.
+            #[must_use]
+            pub fn score(&self, word: u32, second: u32) -> u64 {
+                match self {
+                    $(Self::$Type(scheme) => Entry::score(scheme, word, second),)*
+                    Self::Engine(_) => 0, // engines score with their own PRFs
+                }
+            }
+
+            /// Marking half of a reweighting scheme.
+            pub(crate) fn reweight(&self, position: &mut Position<'_>) {
+                match self {
+                    $(Self::$Type(scheme) => Entry::reweight(scheme, position),)*
+                    Self::Engine(_) => {}
+                }
+            }
+
+            /// Marking half of a choosing scheme: index of the drawn entry. Shapes: both [n], aligned.
+            pub(crate) fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
+                match self {
+                    $(Self::$Type(scheme) => Entry::choose(scheme, logits, words),)*
+                    Self::Engine(_) => None,
+                }
+            }
+
+            /// Whether a public uniform word hands the position to the second of two keys.
+            pub(crate) fn uses_second_key(&self, coin: u32) -> bool {
+                match self {
+                    $(Self::$Type(scheme) => Entry::uses_second_key(scheme, coin),)*
+                    Self::Engine(_) => false,
+                }
+            }
+        }
+    };
+}
+
+catalogue!(declare);
+
+fn unknown(name: &str) -> Error {
+    let known: Vec<&str> = Scheme::SPECS.iter().map(|spec| spec.name).collect();
+    Error::new(ErrorKind::InvalidParameter, format!("unknown scheme {name:?}; known are {}", known.join(", ")))
+}
+
+impl Scheme {
+    /// The spec of that name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for an unknown name, naming the known ones.
+    pub fn spec_of(name: &str) -> Result<&'static Spec> {
+        Self::SPECS.iter().find(|spec| spec.name == name).ok_or_else(|| unknown(name))
+    }
+
+    /// As [`Scheme::from_name`] with the names that parameters have on the command line and in Python ([`Parameter::option`]).
+    ///
+    /// # Errors
+    /// As [`Scheme::from_name`].
+    pub fn from_options(name: &str, given: &Parameters) -> Result<Self> {
+        let spec = Self::spec_of(name)?;
+        let mut parameters = Parameters::new();
+        for (option, value) in given.iter() {
+            let option = option.replace('_', "-");
+            let known = spec.parameters.iter().find(|parameter| parameter.option == option);
+            // What the scheme does not take is refused as it was written.
+            let name = known.map_or_else(|| option.replace('-', "_"), |parameter| parameter.name.to_owned());
+            parameters = parameters.with(name, value);
+        }
+        Self::from_name(name, &parameters)
+    }
+
+    /// Whether the scheme draws the token (and so comes last), instead of changing the distribution it is drawn from.
+    #[must_use]
+    pub fn chooses(&self) -> bool {
+        self.spec().is_none_or(|spec| spec.kind.chooses())
+    }
+
+    /// Whether marking needs a proxy's probabilities at every position ([`crate::mark::Session::set_proxy`]).
+    #[must_use]
+    pub fn needs_proxy(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.kind.needs_proxy())
+    }
+}
