@@ -1,5 +1,5 @@
 //! What has to be written beside a scheme's own file: one row of a document, and pinned outputs.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
 

@@ -12,6 +12,7 @@ macro_rules! catalogue {
             mcmark Mcmark,
             dipmark Dipmark,
             adfp Adfp,
+            sta1 Sta1,
         }
     };
 }
