@@ -17,7 +17,7 @@ fn profile(scheme: Scheme) -> Profile {
         name: "adfp".to_owned(),
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 64, special_token_ids: vec![SPECIAL] },
-        layers: vec![Layer { name: "distillation".to_owned(), scheme, width: 1, per_account: false }],
+        layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
     }
 }
 
@@ -145,6 +145,6 @@ fn a_missing_or_bad_proxy_is_an_error() {
 #[test]
 fn survives_a_profile_file() {
     let text = profile(adfp(12.5)).print();
-    assert_eq!(Profile::parse(&text).unwrap().layers[0].scheme, adfp(12.5));
+    assert_eq!(Profile::parse(&text).unwrap().layers[0].scheme, adfp(12.5).into());
     assert!(Profile::parse(&text.replace("\"lambda\"", "\"delta\"")).is_err());
 }

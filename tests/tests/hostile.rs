@@ -6,7 +6,7 @@ use watermark_core::detect::{Choice, LayerDetector, Resampling, Test, Weights, c
 use watermark_core::distill::{ModelSample, Round};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
-use watermark_core::profile::Profile;
+use watermark_core::profile::{AnyScheme, Profile};
 use watermark_core::scheme::{Domain, NullLaw, Parameters, Scheme, Value};
 
 fn key() -> PrfKey {
@@ -50,7 +50,7 @@ fn layers() -> Vec<LayerDetector> {
     own.chain(engines).collect()
 }
 
-fn scheme() -> impl Strategy<Value = Scheme> {
+fn scheme() -> impl Strategy<Value = AnyScheme> {
     prop::sample::select(layers().iter().map(LayerDetector::scheme).collect::<Vec<_>>())
 }
 

@@ -31,7 +31,7 @@ fn profile() -> Profile {
         name: "innocent".to_owned(),
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size, special_token_ids: vec![shipped::EOS] },
-        layers: vec![Layer { name: "distillation".to_owned(), scheme, width: 1, per_account: false }],
+        layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
     }
 }
 

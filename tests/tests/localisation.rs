@@ -33,7 +33,7 @@ fn profile(scheme: Scheme, width: usize) -> Profile {
             vocab_size: u32::try_from(tokenizer.get_vocab_size(true)).unwrap(),
             special_token_ids: Vec::new(),
         },
-        layers: vec![Layer { name: "p".to_owned(), scheme, width, per_account: false }],
+        layers: vec![Layer { name: "p".to_owned(), scheme: scheme.into(), width, per_account: false }],
     }
 }
 

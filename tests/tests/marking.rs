@@ -20,7 +20,7 @@ fn profile(layers: Vec<Layer>, special: &[u32]) -> Profile {
 }
 
 fn layer(name: &str, scheme: Scheme, width: usize) -> Layer {
-    Layer { name: name.to_owned(), scheme, width, per_account: false }
+    Layer { name: name.to_owned(), scheme: scheme.into(), width, per_account: false }
 }
 
 fn greenlist() -> Scheme {

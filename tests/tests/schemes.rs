@@ -2,44 +2,45 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use watermark_core::detect::{Detector, Weights};
+use watermark_core::engine::{Engine, EngineOptions};
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{MarkState, Marker, Sampling, Session, SessionOptions};
 use watermark_core::prf::ChaCha20V1;
-use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+use watermark_core::profile::{AnyScheme, Layer, Profile, TokenizerInfo};
 use watermark_core::scheme::{
-    Dipmark, Engine, EngineOptions, Greenlist, Gumbel, GumbelDualKey, Mcmark, PermuteAndFlip, Scheme, Spec, Tournament,
+    Dipmark, Greenlist, Gumbel, GumbelDualKey, Mcmark, PermuteAndFlip, Scheme, Spec, Tournament,
 };
 
 const VOCAB: u32 = 64;
 
-fn profile(scheme: Scheme, width: usize) -> Profile {
+fn profile(scheme: impl Into<AnyScheme>, width: usize) -> Profile {
     Profile {
         name: "test".to_owned(),
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: Vec::new() },
-        layers: vec![Layer { name: "p".to_owned(), scheme, width, per_account: false }],
+        layers: vec![Layer { name: "p".to_owned(), scheme: scheme.into(), width, per_account: false }],
     }
 }
 
-fn engine(name: &str, width: usize) -> Scheme {
+fn engine(name: &str, width: usize) -> AnyScheme {
     let options = EngineOptions { context_width: Some(width), ..EngineOptions::default() };
-    Scheme::Engine(Engine::new(name, &options).unwrap())
+    Engine::new(name, &options).unwrap().into()
 }
 
 /// Every example of the catalogue, named, as far as `wanted`.
-fn examples(wanted: impl Fn(&Spec) -> bool) -> Vec<(String, Scheme, usize)> {
+fn examples(wanted: impl Fn(&Spec) -> bool) -> Vec<(String, AnyScheme, usize)> {
     let mut examples = Vec::new();
     for spec in Scheme::SPECS.iter().filter(|spec| wanted(spec)) {
         for example in spec.examples {
             let (scheme, width) = spec.build(example).unwrap();
-            examples.push((format!("{scheme:?}"), scheme, width));
+            examples.push((format!("{scheme:?}"), scheme.into(), width));
         }
     }
     examples
 }
 
 /// Hands in the model's own distribution as the proxy's, where the scheme needs one.
-fn with_proxy(session: &mut Session, scheme: Scheme, logits: &[f32]) {
+fn with_proxy(session: &mut Session, scheme: AnyScheme, logits: &[f32]) {
     if scheme.needs_proxy() {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weights: Vec<f32> = logits.iter().map(|logit| (logit - max).exp()).collect();
@@ -70,7 +71,7 @@ fn row(p: &[f64]) -> Vec<f32> {
 }
 
 /// Draws from one row after one accepted token, under `trials` keys.
-fn draws(scheme: Scheme, logits: &[f32], trials: u32) -> Vec<u32> {
+fn draws(scheme: impl Into<AnyScheme>, logits: &[f32], trials: u32) -> Vec<u32> {
     let profile = profile(scheme, 1);
     let draw = |trial: u32| {
         // Another public seed each, for the coin between two keys.
@@ -97,8 +98,8 @@ const P: [f64; 5] = [0.4, 0.3, 0.15, 0.1, 0.05];
 #[test]
 fn the_mean_over_keys_is_the_models_distribution() {
     let more = [
-        ("two keys, alpha .3", Scheme::GumbelDualKey(GumbelDualKey::new(0.3).unwrap())),
-        ("tournament of one layer", Scheme::Tournament(Tournament::new(1).unwrap())),
+        ("two keys, alpha .3", Scheme::GumbelDualKey(GumbelDualKey::new(0.3).unwrap()).into()),
+        ("tournament of one layer", Scheme::Tournament(Tournament::new(1).unwrap()).into()),
         ("vllm", engine("vllm", 1)),
         ("sglang", engine("sglang", 1)),
     ];
@@ -139,7 +140,7 @@ fn permute_and_flip_keeps_its_law() {
 }
 
 /// Mean score of one drawn token under its own key.
-fn mean_score(scheme: Scheme, p: &[f64], trials: u32) -> f64 {
+fn mean_score(scheme: impl Into<AnyScheme>, p: &[f64], trials: u32) -> f64 {
     let profile = profile(scheme, 1);
     let logits = row(p);
     let total: f64 = (0..trials)
@@ -217,7 +218,7 @@ fn mcmark_fills_the_favoured_block() {
     }
 }
 
-fn generate(scheme: Scheme, session: &mut Session, steps: usize) -> Vec<u32> {
+fn generate(scheme: AnyScheme, session: &mut Session, steps: usize) -> Vec<u32> {
     for step in 0..steps {
         let logits: Vec<f32> = (0..VOCAB).map(|v| ((v as usize * 7 + step * 13) % 19) as f32 / 6.0).collect();
         with_proxy(session, scheme, &logits);
@@ -231,7 +232,7 @@ fn generate(scheme: Scheme, session: &mut Session, steps: usize) -> Vec<u32> {
 /// the chance of a false alarm in 25 tests is below 2.5e-3).
 #[test]
 fn every_scheme_is_detected_under_its_key() {
-    let more = [("greenlist, width 8".to_owned(), Scheme::Greenlist(Greenlist::new(0.25, 3.0).unwrap()), 8)];
+    let more = [("greenlist, width 8".to_owned(), Scheme::Greenlist(Greenlist::new(0.25, 3.0).unwrap()).into(), 8)];
     let engines = Engine::marking().map(|name| (name.to_owned(), engine(name, 4), 4));
     for (name, scheme, width) in examples(|_| true).into_iter().chain(more).chain(engines) {
         // With width 0 distinct pairs of so small a vocabulary say nothing: `unigram_is_detected_by_counts`.
@@ -264,7 +265,7 @@ fn every_scheme_is_detected_under_its_key() {
 fn unigram_is_detected_by_counts() {
     let scheme = Scheme::Greenlist(Greenlist::new(0.5, 2.0).unwrap());
     let profile = profile(scheme, 0);
-    let text = generate(scheme, &mut session(&profile, 1, &options(3)), 2000);
+    let text = generate(scheme.into(), &mut session(&profile, 1, &options(3)), 2000);
     let log10_p = |k: u32, weights| {
         let layer = Detector::new(&profile, &key(k), None).unwrap().layers()[0].clone();
         let mut tally = layer.tally();
@@ -343,13 +344,13 @@ fn rows_at_the_edge() {
     s.process(&mut no_green).unwrap();
     assert_eq!(no_green, before);
     let more = [
-        Scheme::Mcmark(Mcmark::new(0.5f64.powi(16)).unwrap()),
-        Scheme::Dipmark(Dipmark::new(0.5, 0.5).unwrap()),
-        Scheme::Dipmark(Dipmark::new(0.0, 0.5).unwrap()),
+        Scheme::Mcmark(Mcmark::new(0.5f64.powi(16)).unwrap()).into(),
+        Scheme::Dipmark(Dipmark::new(0.5, 0.5).unwrap()).into(),
+        Scheme::Dipmark(Dipmark::new(0.0, 0.5).unwrap()).into(),
         engine("vllm", 8),
     ];
     for scheme in examples(|_| true).into_iter().map(|(_, scheme, _)| scheme).chain(more) {
-        let width = if matches!(scheme, Scheme::Engine(_)) { 8 } else { 0 };
+        let width = if matches!(scheme, AnyScheme::Engine(_)) { 8 } else { 0 };
         let profile = profile(scheme, width);
         for k in 0..50 {
             let mut s = session(&profile, k, &options(1));

@@ -6,11 +6,12 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use watermark_core::engine::{Engine, EngineOptions};
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, SessionOptions};
 use watermark_core::prf::ChaCha20V1;
-use watermark_core::profile::{Layer, Profile, TokenizerInfo};
-use watermark_core::scheme::{Engine, EngineOptions, Greenlist, Gumbel, Scheme, Spec};
+use watermark_core::profile::{AnyScheme, Layer, Profile, TokenizerInfo};
+use watermark_core::scheme::{Greenlist, Gumbel, Scheme, Spec};
 
 const VOCABULARIES: [u32; 2] = [32_000, 128_256];
 
@@ -82,13 +83,13 @@ fn marking_step(c: &mut Criterion) {
         ),
         ("gumbel", Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)).split_off(1), plain),
     ];
-    let layer = |scheme, width| vec![Layer { name: "layer".to_owned(), scheme, width, per_account: false }];
+    let layer = |scheme: AnyScheme, width| vec![Layer { name: "layer".to_owned(), scheme, width, per_account: false }];
     // Every scheme at its first example, where a deployment would have it: behind a truncation.
     let first = |spec: &'static Spec| {
         let (scheme, width) = spec.build(&spec.examples[0]).unwrap();
-        (format!("{}_top_k_50", spec.name), layer(scheme, width), Sampling { top_k: Some(50), ..plain })
+        (format!("{}_top_k_50", spec.name), layer(scheme.into(), width), Sampling { top_k: Some(50), ..plain })
     };
-    let vllm = Scheme::Engine(Engine::new("vllm", &EngineOptions::default()).unwrap());
+    let vllm = Engine::new("vllm", &EngineOptions::default()).unwrap().into();
     let cases = cases.map(|(name, layers, sampling): (&str, _, _)| (name.to_owned(), layers, sampling));
     let others = Scheme::SPECS.iter().map(first).chain([("vllm".to_owned(), layer(vllm, 4), plain)]);
     let cases: Vec<_> = cases.into_iter().chain(others).collect();

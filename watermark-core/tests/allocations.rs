@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use allocation_counter::measure;
+use watermark_core::engine::{Engine, EngineOptions};
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling, SessionOptions};
-use watermark_core::profile::{Layer, Profile, TokenizerInfo};
-use watermark_core::scheme::{Engine, EngineOptions, Parameters, Scheme};
+use watermark_core::profile::{AnyScheme, Layer, Profile, TokenizerInfo};
+use watermark_core::scheme::{Parameters, Scheme};
 
 const VOCAB: u32 = 4096;
 const STEPS: usize = 300;
@@ -15,7 +16,7 @@ fn row(step: usize) -> Vec<f32> {
     (0..VOCAB as usize).map(|v| ((v * 31 + step * 17) % 97) as f32 / (4 + step / 8) as f32).collect()
 }
 
-fn marker(schemes: &[(Scheme, usize)]) -> Marker {
+fn marker(schemes: &[(AnyScheme, usize)]) -> Marker {
     let layer = |(at, &(scheme, width))| Layer { name: format!("layer-{at}"), scheme, width, per_account: false };
     let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] };
     let layers = schemes.iter().enumerate().map(layer).collect();
@@ -23,22 +24,25 @@ fn marker(schemes: &[(Scheme, usize)]) -> Marker {
     Marker::new(profile, &NodeKey::root(b"allocations")).unwrap()
 }
 
-fn scheme(name: &str, parameters: Parameters) -> Scheme {
-    Scheme::from_name(name, &parameters).unwrap()
+fn scheme(name: &str, parameters: Parameters) -> AnyScheme {
+    Scheme::from_name(name, &parameters).unwrap().into()
 }
 
 #[test]
 fn steps_allocate_nothing() {
     let greenlist = scheme("greenlist", Parameters::new().with("gamma", 0.25).with("delta", 2.0));
     let gumbel = scheme("gumbel", Parameters::new());
-    let mut kinds: Vec<Vec<(Scheme, usize)>> =
+    let mut kinds: Vec<Vec<(AnyScheme, usize)>> =
         vec![vec![(greenlist, 1), (gumbel, 4)], vec![(greenlist, 8), (gumbel, 8)]];
     kinds.extend(Engine::marking().map(|name| {
         let engine = Engine::new(name, &EngineOptions::default()).unwrap();
-        vec![(Scheme::Engine(engine), engine.context_width())]
+        vec![(engine.into(), engine.context_width())]
     }));
     for spec in Scheme::SPECS {
-        kinds.extend(spec.examples.iter().map(|example| vec![spec.build(example).unwrap()]));
+        kinds.extend(spec.examples.iter().map(|example| {
+            let (scheme, width) = spec.build(example).unwrap();
+            vec![(scheme.into(), width)]
+        }));
     }
     let rows: Vec<Vec<f32>> = (0..STEPS + 4).map(row).collect();
     let samplings = [

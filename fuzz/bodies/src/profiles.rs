@@ -11,7 +11,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for spec in Scheme::SPECS {
         for example in spec.examples {
             let (scheme, width) = spec.build(example).unwrap();
-            let layer = Layer { name: "layer".to_owned(), scheme, width, per_account: true };
+            let layer = Layer { name: "layer".to_owned(), scheme: scheme.into(), width, per_account: true };
             let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: 64, special_token_ids: vec![0, 9] };
             let path = "epoch/1".parse::<KeyPath>().unwrap();
             seeds.push(Profile { name: "p".to_owned(), path, tokenizer, layers: vec![layer] }.print());

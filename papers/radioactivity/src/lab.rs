@@ -99,8 +99,12 @@ impl Lab {
     /// # Errors
     /// If the tokenizer cannot be described.
     pub fn profile(&self, mark: &Mark) -> Result<Profile> {
-        let layer =
-            Layer { name: "distillation".to_owned(), scheme: mark.scheme, width: mark.width, per_account: false };
+        let layer = Layer {
+            name: "distillation".to_owned(),
+            scheme: mark.scheme.into(),
+            width: mark.width,
+            per_account: false,
+        };
         let (name, path) = ("laboratory".to_owned(), KeyPath::root());
         Ok(Profile { name, path, tokenizer: self.tokenizer.info()?, layers: vec![layer] })
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use watermark_core::detect::{LayerDetector, Tally, Weights};
 use watermark_core::engine::Engine;
+use watermark_core::profile::AnyScheme;
 use watermark_core::scheme::{Scheme, Spec};
 
 /// A test with fixed parameters, named in the output.
@@ -11,7 +12,7 @@ pub struct Test {
     /// For people and for `--test`.
     pub name: String,
     /// What is scored.
-    pub(super) scheme: Scheme,
+    pub(super) scheme: AnyScheme,
     /// Context width in tokens.
     pub(super) width: usize,
     statistic: Statistic,
@@ -91,7 +92,7 @@ impl Test {
                     let name = format!("{name}{kind}");
                     // Examples that differ in marking only are the same test.
                     if !tests.iter().any(|test: &Self| test.name == name) {
-                        tests.push(Self { name, scheme, width, statistic, slow: false });
+                        tests.push(Self { name, scheme: scheme.into(), width, statistic, slow: false });
                     }
                 }
             }
@@ -99,7 +100,7 @@ impl Test {
         for engine in Engine::examples(vocab_size)? {
             tests.push(Self {
                 name: engine.label(),
-                scheme: Scheme::Engine(engine),
+                scheme: engine.into(),
                 width: engine.context_width(),
                 statistic: Statistic::Plain,
                 slow: engine.is_slow(),

@@ -12,8 +12,7 @@ use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::beacon::under_beacon;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
-use watermark_core::profile::{Layer, Profile};
-use watermark_core::scheme::Scheme;
+use watermark_core::profile::{AnyScheme, Layer, Profile};
 
 use super::parameters::{MARKING, ParameterArgs, names};
 use super::passphrase::PassphraseArgs;
@@ -191,11 +190,11 @@ fn provenance_help() -> String {
 }
 
 impl New {
-    fn scheme(&self, name: &str) -> Result<Scheme> {
+    fn scheme(&self, name: &str) -> Result<AnyScheme> {
         if Engine::marking().any(|engine| engine == name) {
-            return Ok(Scheme::Engine(Engine::new(name, &EngineOptions::default())?));
+            return Ok(Engine::new(name, &EngineOptions::default())?.into());
         }
-        Ok(self.parameters.scheme(name)?)
+        Ok(self.parameters.scheme(name)?.into())
     }
 }
 
@@ -219,7 +218,7 @@ impl EngineKeyArgs {
         let profile = read_profile(&self.profile)?.profile;
         let key = read_key(&self.key, passphrases)?;
         let mut engines = profile.layers.iter().filter_map(|layer| match layer.scheme {
-            Scheme::Engine(engine) if self.layer.as_ref().is_none_or(|name| *name == layer.name) => {
+            AnyScheme::Engine(engine) if self.layer.as_ref().is_none_or(|name| *name == layer.name) => {
                 Some((layer, engine))
             }
             _ => None,

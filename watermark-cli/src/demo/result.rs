@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use watermark_core::detect::{Resampling, Verdict};
 use watermark_core::distill::{Access, ModelFinding, ModelTest, conclude};
 use watermark_core::hex;
-use watermark_core::scheme::Scheme;
+use watermark_core::profile::AnyScheme;
 
 use super::plot::{Curve, Strip, evidence_svg};
 use super::{ALPHA, Options};
@@ -33,7 +33,7 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn new(subject: &'static str, index: u32, scheme: Scheme, finding: &ModelFinding) -> Self {
+    pub(super) fn new(subject: &'static str, index: u32, scheme: AnyScheme, finding: &ModelFinding) -> Self {
         let test = ModelTest {
             scheme,
             access: Access::Answers,

@@ -10,7 +10,7 @@ mod question;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use watermark_core::distill::Access;
-use watermark_core::profile::Profile;
+use watermark_core::profile::{AnyScheme, Profile};
 use watermark_core::scheme::{Greenlist, Scheme};
 
 pub use plot::power_svg;
@@ -207,8 +207,8 @@ const SCALES: [(&str, usize, f64); 3] = [("gumbel", 1, 1.48), ("mcmark", 1, 0.74
 
 /// Whether the curves are those of this layer.
 #[must_use]
-pub fn is_measured(scheme: Scheme, width: usize) -> bool {
-    width == 1 && Greenlist::new(0.5, 2.0).is_ok_and(|list| scheme == Scheme::Greenlist(list))
+pub fn is_measured(scheme: AnyScheme, width: usize) -> bool {
+    width == 1 && Greenlist::new(0.5, 2.0).is_ok_and(|list| scheme == AnyScheme::Own(Scheme::Greenlist(list)))
 }
 
 /// How the digits of a profile's first reweighting layer compare with those of the curves.
@@ -222,10 +222,10 @@ pub fn scale(profile: &Profile) -> Result<f64> {
         return Ok(1.0);
     }
     let measured = SCALES.iter().find(|(scheme, measured, _)| *scheme == name && *measured == width);
-    let usual = match layer.scheme {
-        Scheme::Greenlist(_) => is_measured(layer.scheme, 1),
-        Scheme::Mcmark(scheme) => scheme.blocks().count() == 2,
-        Scheme::Gumbel(_) => true,
+    let usual = match layer.scheme.own() {
+        Some(Scheme::Greenlist(_)) => is_measured(layer.scheme, 1),
+        Some(Scheme::Mcmark(scheme)) => scheme.blocks().count() == 2,
+        Some(Scheme::Gumbel(_)) => true,
         _ => false,
     };
     match measured.filter(|_| usual) {

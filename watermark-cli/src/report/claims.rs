@@ -167,8 +167,8 @@ fn not_drawn(bundle: &Bundle, insight: Option<&Insight>) -> Vec<&'static str> {
 }
 
 fn examples_say(bundle: &Bundle) -> String {
-    let chance = match bundle.layer.scheme {
-        watermark_core::scheme::Scheme::Greenlist(scheme) => {
+    let chance = match bundle.layer.scheme.own() {
+        Some(watermark_core::scheme::Scheme::Greenlist(scheme)) => {
             format!("{:.0} in 100 counted tokens", 100.0 * scheme.gamma())
         }
         _ => "one in four counted tokens".to_owned(),

@@ -202,7 +202,7 @@ pub(super) fn layer(bundle: &Bundle) -> Table {
         ("Tokenizer SHA-256", hex::encode(&info.sha256)),
         ("vocab_size", grouped(info.vocab_size.into())),
     ];
-    if let Scheme::Greenlist(scheme) = layer.scheme {
+    if let Some(Scheme::Greenlist(scheme)) = layer.scheme.own() {
         rows.insert(3, ("gamma (share of the list by chance)", format!("{:?}", scheme.gamma())));
     }
     Table::new("The mark", ["Field", "Value"], rows.into_iter().map(|(name, value)| [name.to_owned(), value]))

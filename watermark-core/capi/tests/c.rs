@@ -96,7 +96,7 @@ fn model(step: u32) -> Vec<f32> {
 /// A profile whose layer needs a proxy.
 fn adfp() -> Profile {
     let scheme = Scheme::Adfp(Adfp::new(0.5, 2.0).unwrap());
-    let layer = Layer { name: "fingerprint".to_owned(), scheme, width: 1, per_account: false };
+    let layer = Layer { name: "fingerprint".to_owned(), scheme: scheme.into(), width: 1, per_account: false };
     Profile { layers: vec![layer], ..profile() }
 }
 

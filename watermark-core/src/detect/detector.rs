@@ -8,7 +8,7 @@ use super::{Pair, PairSet, Tally, Weights};
 use crate::engine::{Engine, EngineKey, KeyedEngine};
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::{ChaCha20V1, Context};
-use crate::profile::Profile;
+use crate::profile::{AnyScheme, Profile};
 use crate::scheme::{NullLaw, Scheme, SecondWord, Tournament};
 use crate::stats;
 use crate::{Error, ErrorKind, Result};
@@ -54,7 +54,7 @@ impl Detector {
 #[derive(Clone)]
 pub struct LayerDetector {
     name: Option<String>,
-    scheme: Scheme,
+    scheme: AnyScheme,
     prf: LayerPrf,
     pub(super) rule: Rule,
     pub(super) special: Arc<[u32]>,
@@ -62,7 +62,7 @@ pub struct LayerDetector {
 
 #[derive(Clone)]
 enum LayerPrf {
-    Own(ChaCha20V1),
+    Own(Scheme, ChaCha20V1),
     Engine(Arc<dyn KeyedEngine>),
 }
 
@@ -121,11 +121,14 @@ impl LayerDetector {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a context wider than 8.
-    pub fn from_prf_key(scheme: Scheme, width: usize, key: &PrfKey) -> Result<Self> {
-        if let Scheme::Engine(engine) = scheme {
-            return Self::from_engine(engine, &EngineKey::from_prf_key(&engine, key)?);
-        }
-        let prf = LayerPrf::Own(ChaCha20V1::new(key, width)?);
+    pub fn from_prf_key(scheme: impl Into<AnyScheme>, width: usize, key: &PrfKey) -> Result<Self> {
+        let scheme = scheme.into();
+        let prf = match scheme {
+            AnyScheme::Engine(engine) => {
+                return Self::from_engine(engine, &EngineKey::from_prf_key(&engine, key)?);
+            }
+            AnyScheme::Own(scheme) => LayerPrf::Own(scheme, ChaCha20V1::new(key, width)?),
+        };
         Ok(Self { name: None, scheme, prf, rule: Rule::Generated { width }, special: Arc::new([]) })
     }
 
@@ -135,7 +138,7 @@ impl LayerDetector {
     /// [`ErrorKind::InvalidParameter`] for a number of keys that the engine does not take.
     pub fn from_engine(engine: Engine, key: &EngineKey) -> Result<Self> {
         let keyed = engine.keyed(key)?;
-        let scheme = Scheme::Engine(*keyed.engine());
+        let scheme = AnyScheme::Engine(*keyed.engine());
         let rule = Rule::Engine(Arc::clone(&keyed));
         Ok(Self { name: None, scheme, prf: LayerPrf::Engine(keyed), rule, special: Arc::new([]) })
     }
@@ -152,7 +155,7 @@ impl LayerDetector {
     pub(super) fn engine(&self) -> Option<&Arc<dyn KeyedEngine>> {
         match &self.prf {
             LayerPrf::Engine(engine) => Some(engine),
-            LayerPrf::Own(_) => None,
+            LayerPrf::Own(..) => None,
         }
     }
 
@@ -162,9 +165,9 @@ impl LayerDetector {
         self.name.as_deref()
     }
 
-    /// The scheme.
+    /// The scheme or engine.
     #[must_use]
-    pub fn scheme(&self) -> Scheme {
+    pub fn scheme(&self) -> AnyScheme {
         self.scheme
     }
 
@@ -229,18 +232,13 @@ impl LayerDetector {
 
     /// Scores of `pairs`, in order, in the scheme's integer units.
     pub(crate) fn pair_scores(&self, pairs: &[Pair]) -> Result<Vec<u64>> {
-        let prf = match &self.prf {
+        let (scheme, prf) = match &self.prf {
             LayerPrf::Engine(prf) => return Ok(prf.scores(pairs)),
-            LayerPrf::Own(prf) => prf,
+            LayerPrf::Own(scheme, prf) => (scheme, prf),
         };
-        let (words, seconds) = self.words(prf, pairs)?;
+        let (words, seconds) = words(scheme, prf, &self.prf_inputs(prf, pairs))?;
         let second = |at: usize| seconds.get(at).copied().unwrap_or(0);
-        Ok(words.iter().enumerate().map(|(at, &word)| self.scheme.score(word, second(at))).collect())
-    }
-
-    /// Words of `pairs` and, where the scheme needs one, the second word of each.
-    fn words(&self, prf: &ChaCha20V1, pairs: &[Pair]) -> Result<(Vec<u32>, Vec<u32>)> {
-        self.words_of(prf, &self.prf_inputs(prf, pairs))
+        Ok(words.iter().enumerate().map(|(at, &word)| scheme.score(word, second(at))).collect())
     }
 
     fn prf_inputs(&self, prf: &ChaCha20V1, pairs: &[Pair]) -> Vec<(Context, u32)> {
@@ -248,38 +246,27 @@ impl LayerDetector {
         pairs.iter().map(|pair| (prf.context_unchecked(pair.context(width)), pair.token())).collect()
     }
 
-    fn words_of(&self, prf: &ChaCha20V1, inputs: &[(Context, u32)]) -> Result<(Vec<u32>, Vec<u32>)> {
-        let (mut words, mut seconds) = (Vec::new(), Vec::new());
-        prf.words(inputs.iter().copied(), &mut words)?;
-        match self.scheme.second_word() {
-            SecondWord::None => {}
-            SecondWord::KeyB => prf.key_b().words(inputs.iter().copied(), &mut seconds)?,
-            SecondWord::Context => prf.first_context_words(inputs.iter().map(|&(context, _)| context), &mut seconds),
-        }
-        Ok((words, seconds))
-    }
-
     /// What of scoring does not depend on the key, where contexts fit the nonce; empty for engines.
     pub(super) fn prepared_inputs(&self, pairs: &[Pair]) -> Vec<(Context, u32)> {
         match &self.prf {
-            LayerPrf::Own(prf) => self.prf_inputs(prf, pairs),
+            LayerPrf::Own(_, prf) => self.prf_inputs(prf, pairs),
             LayerPrf::Engine(_) => Vec::new(),
         }
     }
 
     /// Sum and ones by tournament layer, from inputs that [`Self::prepared_inputs`] of any key of this layer made.
     pub(super) fn prepared_sums(&self, pairs: &[Pair], inputs: &[(Context, u32)]) -> Result<(u128, Vec<u64>)> {
-        let prf = match &self.prf {
+        let (scheme, prf) = match &self.prf {
             LayerPrf::Engine(prf) => return Ok((prf.scores(pairs).into_iter().map(u128::from).sum(), Vec::new())),
-            LayerPrf::Own(prf) => prf,
+            LayerPrf::Own(scheme, prf) => (scheme, prf),
         };
-        let (words, seconds) = self.words_of(prf, inputs)?;
-        if let Scheme::Tournament(scheme) = self.scheme {
-            return Ok(tournament_sums(&scheme, &words));
+        let (words, seconds) = words(scheme, prf, inputs)?;
+        if let Scheme::Tournament(scheme) = scheme {
+            return Ok(tournament_sums(scheme, &words));
         }
         let sum = match seconds.is_empty() {
-            true => words.iter().map(|&word| u128::from(self.scheme.score(word, 0))).sum(),
-            false => words.iter().zip(seconds).map(|(&word, second)| u128::from(self.scheme.score(word, second))).sum(),
+            true => words.iter().map(|&word| u128::from(scheme.score(word, 0))).sum(),
+            false => words.iter().zip(seconds).map(|(&word, second)| u128::from(scheme.score(word, second))).sum(),
         };
         Ok((sum, Vec::new()))
     }
@@ -299,8 +286,9 @@ impl LayerDetector {
         {
             return Ok(Scores { sum: ones.into(), draws: inputs, ..scores });
         }
-        if let (LayerPrf::Own(prf), Scheme::Tournament(scheme)) = (&self.prf, self.scheme) {
-            (scores.sum, scores.layer_ones) = tournament_sums(&scheme, &self.words(prf, pairs)?.0);
+        if let LayerPrf::Own(own @ Scheme::Tournament(scheme), prf) = &self.prf {
+            let (words, _) = words(own, prf, &self.prf_inputs(prf, pairs))?;
+            (scores.sum, scores.layer_ones) = tournament_sums(scheme, &words);
             return Ok(scores);
         }
         let each = self.pair_scores(pairs)?;
@@ -410,7 +398,9 @@ impl LayerDetector {
     /// ln of the e-value.
     pub(crate) fn ln_e(&self, scores: &Scores, n: u64) -> Result<f64> {
         Ok(match (self.scheme, self.scheme.null_law()) {
-            (Scheme::Tournament(scheme), _) => stats::ln_e_tournament(n, &scores.layer_ones, &scheme.weights()),
+            (AnyScheme::Own(Scheme::Tournament(scheme)), _) => {
+                stats::ln_e_tournament(n, &scores.layer_ones, &scheme.weights())
+            }
             (_, NullLaw::Bits { gamma, .. } | NullLaw::BitsWithoutReplacement { gamma }) => {
                 stats::ln_e_green(whole(scores.sum)?, scores.draws, gamma)
             }
@@ -420,6 +410,18 @@ impl LayerDetector {
             _ => stats::ln_e_gumbel(scores.draws, stats::q32_to_f64(scores.sum)),
         })
     }
+}
+
+/// Words of PRF inputs and, where the scheme needs one, the second word of each.
+fn words(scheme: &Scheme, prf: &ChaCha20V1, inputs: &[(Context, u32)]) -> Result<(Vec<u32>, Vec<u32>)> {
+    let (mut words, mut seconds) = (Vec::new(), Vec::new());
+    prf.words(inputs.iter().copied(), &mut words)?;
+    match scheme.second_word() {
+        SecondWord::None => {}
+        SecondWord::KeyB => prf.key_b().words(inputs.iter().copied(), &mut seconds)?,
+        SecondWord::Context => prf.first_context_words(inputs.iter().map(|&(context, _)| context), &mut seconds),
+    }
+    Ok((words, seconds))
 }
 
 /// The sum, weighted where the scheme says so, and the ones of each layer.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::effect::{Effect, smallest_effect};
 use super::{Resampling, Weights};
-use crate::scheme::Scheme;
+use crate::profile::AnyScheme;
 use crate::stats;
 
 /// What a test says at its registered level. Findings are values, not errors.
@@ -37,7 +37,7 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Test {
     /// The layer's scheme.
-    pub scheme: Scheme,
+    pub scheme: AnyScheme,
     /// Distinct pairs; a test without any is inconclusive but counts in the family.
     pub n_scored: u64,
     /// log10 of its p-value.
@@ -74,7 +74,7 @@ pub fn conclude(tests: &[Test], alpha: f64) -> Vec<Conclusion> {
         .collect();
     let log10_level = stats::log10_holm_level(alpha, tests.len());
     // An effect takes a search, and the keys of a layer share it: they score the same pairs.
-    let mut known: HashMap<u64, Vec<(Scheme, Option<Effect>)>> = HashMap::new();
+    let mut known: HashMap<u64, Vec<(AnyScheme, Option<Effect>)>> = HashMap::new();
     let mut effect = |test: &Test| {
         let of_size = known.entry(test.n_scored).or_default();
         if let Some((_, effect)) = of_size.iter().find(|(scheme, _)| *scheme == test.scheme) {
@@ -120,7 +120,7 @@ pub(crate) fn decide(tests: &[Judged], alpha: f64) -> Vec<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheme::Gumbel;
+    use crate::scheme::{Gumbel, Scheme};
 
     fn verdicts(tests: &[(u64, f64)], alpha: f64) -> Vec<Verdict> {
         let judged = |&(n_scored, log10_p): &(u64, f64)| Judged { n_scored, log10_p, contradicted: false };
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn texts_by_hand() {
         let test = |log10_p, weights, keys| Test {
-            scheme: Scheme::Gumbel(Gumbel),
+            scheme: AnyScheme::Own(Scheme::Gumbel(Gumbel)),
             n_scored: 100,
             log10_p,
             weights,

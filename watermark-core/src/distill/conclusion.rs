@@ -2,7 +2,7 @@
 
 use super::{Access, ModelFinding};
 use crate::detect::{Effect, Judged, Resampling, Verdict, decide, smallest_effect};
-use crate::scheme::Scheme;
+use crate::profile::AnyScheme;
 
 /// More than one empty answer in so many, and the registered test was not carried out: what was left out may have been chosen.
 pub const EMPTY_ONE_IN: u64 = 20;
@@ -49,7 +49,7 @@ pub struct AnswerCounts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelTest {
     /// The layer's scheme.
-    pub scheme: Scheme,
+    pub scheme: AnyScheme,
     /// What suspect and controls show.
     pub access: Access,
     /// The model in question.
@@ -191,14 +191,14 @@ pub fn e_process_decides(ln_e: f64, alpha: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheme::Gumbel;
+    use crate::scheme::{Gumbel, Scheme};
 
     fn model(log10_p: f64, ln_e: f64, stopped: bool) -> ModelNumbers {
         ModelNumbers { n_scored: 1000, log10_p, log10_p_distinct: -1.0, ln_e, stopped, answers: None }
     }
 
     fn test(suspect: ModelNumbers, controls: &[ModelNumbers]) -> ModelTest {
-        let (scheme, controls) = (Scheme::Gumbel(Gumbel), controls.to_vec());
+        let (scheme, controls) = (Scheme::Gumbel(Gumbel).into(), controls.to_vec());
         ModelTest { scheme, access: Access::Answers, suspect, controls, resampling: Resampling::default() }
     }
 

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::detect::{LayerDetector, Scores, Weights};
 use crate::key::PrfKey;
-use crate::scheme::Scheme;
+use crate::profile::AnyScheme;
 use crate::{Error, ErrorKind, Result};
 
 /// Distinct pairs that occurred equally often: all that a test needs to know of them.
@@ -40,7 +40,7 @@ impl Tails {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] if classes do not rise or their sums overflow, and as [`super::ModelSample::test`].
-    pub fn of_classes(scheme: Scheme, classes: &[ScoreClass], weights: Weights) -> Result<Self> {
+    pub fn of_classes(scheme: AnyScheme, classes: &[ScoreClass], weights: Weights) -> Result<Self> {
         let refused = |why: &str| Error::new(ErrorKind::InvalidParameter, format!("score classes: {why}"));
         if !classes.is_sorted_by(|a, b| a.count < b.count) {
             return Err(refused("their counts do not rise"));
@@ -73,7 +73,7 @@ impl Tails {
 }
 
 /// A layer for what does not depend on the key.
-fn keyless(scheme: Scheme) -> Result<LayerDetector> {
+fn keyless(scheme: AnyScheme) -> Result<LayerDetector> {
     LayerDetector::from_prf_key(scheme, 0, &PrfKey::from_bytes(Zeroizing::new([0; 32])))
 }
 

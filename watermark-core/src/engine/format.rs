@@ -1,12 +1,55 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::key::KeyForm;
-use super::{Engine, EngineKey};
+use super::key::{EngineKey, KeyForm};
 use crate::MAX_CONTEXT_WIDTH;
 #[cfg(feature = "detect")]
 use crate::Result;
 use crate::scheme::{GumbelDualKey, NullLaw};
+
+/// A mark that another engine or library serves, with its parameters: same key, same words, same choice of context.
+///
+/// Every one can be detected. Marking is offered where words depend on integers only ([`Engine::can_mark`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Engine {
+    pub(super) format: &'static Format,
+    pub(super) score: EngineScore,
+    pub(super) width: usize,
+    pub(super) vocab_size: u32,
+}
+
+/// What an engine's words mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EngineScore {
+    /// A green list of share `gamma`.
+    Greenlist {
+        /// As configured; the share on the peer's grid may differ slightly, and the null law uses that one.
+        gamma: f64,
+    },
+    /// Gumbel-max.
+    Gumbel,
+    /// Gumbel-max under two keys.
+    DualKey(GumbelDualKey),
+    /// Tournament bits.
+    Tournament {
+        /// Layers.
+        depth: u32,
+    },
+}
+
+impl EngineScore {
+    /// The name of the algorithm in [`EngineOptions`].
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match *self {
+            Self::Greenlist { gamma } => Algorithm::Greenlist { gamma },
+            Self::Gumbel => Algorithm::Gumbel,
+            Self::DualKey(scheme) => Algorithm::DualKey { alpha: scheme.alpha() },
+            Self::Tournament { depth } => Algorithm::Tournament { depth },
+        }
+        .name()
+    }
+}
 
 /// What the catalogue holds of a name: all that is known of a foreign format before its parameters and its key.
 pub(crate) struct Format {

@@ -18,11 +18,12 @@ mod philox;
 
 pub use catalogue::*;
 pub(crate) use format::EngineMarking;
+pub use format::{Engine, EngineScore};
 #[cfg(feature = "detect")]
 pub(crate) use format::{KeyedEngine, Once};
 pub use key::EngineKey;
 pub use mt19937::{Mt19937, torch_in_prefix, torch_rand24, torch_randperm};
-pub use parameters::{Engine, EngineOptions, EngineScore};
+pub use parameters::EngineOptions;
 
 /// Most layers of a tournament: its bits are one word, with two to spare as in our own tournament.
 const MAX_DEPTH: u32 = 30;

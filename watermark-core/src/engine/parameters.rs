@@ -1,56 +1,17 @@
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
+use super::MAX_DEPTH;
 use super::catalogue::CATALOGUE;
 #[cfg(feature = "detect")]
 use super::format::KeyedEngine;
-use super::format::{Algorithm, EngineMarking, Format};
-use super::{EngineKey, MAX_DEPTH};
+use super::format::{Algorithm, Engine, EngineMarking, EngineScore, Format};
+use super::key::EngineKey;
+use crate::key::PrfKey;
+use crate::prf::ChaCha20V1;
 use crate::scheme::{Entry as _, GumbelDualKey, NullLaw};
 use crate::{Error, ErrorKind, Result};
-
-/// A mark that another engine or library serves, with its parameters: same key, same words, same choice of context.
-///
-/// Every one can be detected. Marking is offered where words depend on integers only ([`Engine::can_mark`]).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Engine {
-    pub(super) format: &'static Format,
-    pub(super) score: EngineScore,
-    pub(super) width: usize,
-    pub(super) vocab_size: u32,
-}
-
-/// What an engine's words mean.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum EngineScore {
-    /// A green list of share `gamma`.
-    Greenlist {
-        /// As configured; the share on the peer's grid may differ slightly, and the null law uses that one.
-        gamma: f64,
-    },
-    /// Gumbel-max.
-    Gumbel,
-    /// Gumbel-max under two keys.
-    DualKey(GumbelDualKey),
-    /// Tournament bits.
-    Tournament {
-        /// Layers.
-        depth: u32,
-    },
-}
-
-impl EngineScore {
-    /// The name of the algorithm in [`EngineOptions`].
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match *self {
-            Self::Greenlist { gamma } => Algorithm::Greenlist { gamma },
-            Self::Gumbel => Algorithm::Gumbel,
-            Self::DualKey(scheme) => Algorithm::DualKey { alpha: scheme.alpha() },
-            Self::Tournament { depth } => Algorithm::Tournament { depth },
-        }
-        .name()
-    }
-}
 
 /// Parameters of an [`Engine`]; `None` is the peer's own default.
 #[derive(Clone, Debug, Default)]
@@ -342,5 +303,45 @@ impl Engine {
             EngineScore::Greenlist { gamma } => (f64::from(self.vocab_size) * gamma) as u32,
             _ => 0,
         }
+    }
+}
+
+impl EngineKey {
+    /// Reads a key as the peer's configuration writes it: hexadecimal (1 to 16 digits) for SGLang, a comma-separated list of
+    /// integers for SynthID, else one decimal integer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`]; the message does not repeat the text.
+    pub fn parse(engine: &Engine, text: &str) -> Result<Self> {
+        let form = &engine.format.key;
+        let keys = (form.parse)(text.trim()).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidParameter, format!("a key of {} is {}", engine.name(), form.is))
+        })?;
+        Ok(Self(Zeroizing::new(keys)))
+    }
+
+    /// The engine key that belongs to a PRF key: integer i is words 2i (low half) and 2i+1 of its `chacha20-v1` stream with
+    /// the empty context. One key tree thus serves a fleet of different engines, and fresh keys exist for each.
+    ///
+    /// # Errors
+    /// None for a depth that [`Engine::new`] accepts.
+    pub fn from_prf_key(engine: &Engine, key: &PrfKey) -> Result<Self> {
+        let count = match engine.score() {
+            EngineScore::Tournament { depth } if engine.format.key.one_a_layer => depth as usize,
+            _ => 1,
+        };
+        let prf = ChaCha20V1::new(key, 0)?;
+        let mut words = Zeroizing::new(vec![0; 2 * count]);
+        if let Some(context) = prf.context(&[])? {
+            prf.vocabulary_words(context, &mut words)?;
+        }
+        let pairs = words.as_chunks::<2>().0.iter();
+        Ok(Self(Zeroizing::new(pairs.map(|&[low, high]| u64::from(low) | u64::from(high) << 32).collect())))
+    }
+
+    /// The key as the peer's configuration writes it.
+    #[must_use]
+    pub fn print(&self, engine: &Engine) -> Zeroizing<String> {
+        Zeroizing::new((engine.format.key.print)(&self.0))
     }
 }

@@ -20,7 +20,7 @@ impl Choosing {
     /// The choosing layer of `scheme` on our PRF; `None` for a scheme that does not choose.
     pub(super) fn new(scheme: Scheme, prf: &ChaCha20V1) -> Option<Self> {
         let b = (scheme.second_word() == SecondWord::KeyB).then(|| prf.key_b());
-        scheme.spec()?.kind.chooses().then(|| Self::Own { scheme, a: prf.clone(), b })
+        scheme.chooses().then(|| Self::Own { scheme, a: prf.clone(), b })
     }
 
     /// The choosing layer in an engine's format.

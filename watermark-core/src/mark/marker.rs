@@ -5,7 +5,7 @@ use super::{Sampling, Session};
 use crate::engine::EngineKey;
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::ChaCha20V1;
-use crate::profile::{Layer, Profile};
+use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
 
@@ -30,10 +30,12 @@ enum Keyed {
 
 impl Keyed {
     fn new(layer: &Layer, key: &PrfKey) -> Result<Self> {
-        let scheme = layer.scheme;
-        if let Scheme::Engine(engine) = scheme {
-            return Choosing::engine(&engine, &EngineKey::from_prf_key(&engine, key)?).map(Self::Choosing);
-        }
+        let scheme = match layer.scheme {
+            AnyScheme::Own(scheme) => scheme,
+            AnyScheme::Engine(engine) => {
+                return Choosing::engine(&engine, &EngineKey::from_prf_key(&engine, key)?).map(Self::Choosing);
+            }
+        };
         let prf = ChaCha20V1::new(key, layer.width)?;
         Ok(Choosing::new(scheme, &prf).map_or(Self::Reweighting(scheme, prf), Self::Choosing))
     }

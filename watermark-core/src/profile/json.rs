@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Layer, Profile, TokenizerInfo};
+use super::{AnyScheme, Layer, Profile, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
 use crate::scheme::json::{place, read};
 use crate::scheme::{Parameters, Scheme, Value};
@@ -158,7 +158,7 @@ impl TryFrom<LayerJson> for Layer {
 }
 
 impl LayerJson {
-    fn own(&self, name: &str) -> std::result::Result<(Scheme, usize), String> {
+    fn own(&self, name: &str) -> std::result::Result<(AnyScheme, usize), String> {
         let prf = self.prf.as_deref().unwrap_or("");
         if prf != PRF {
             return Err(format!("unknown prf {prf:?}; this program knows {PRF:?}"));
@@ -171,10 +171,10 @@ impl LayerJson {
             Scheme::from_name(name, &self.parameters)
         });
         let scheme = named.map_err(|error| error.to_string())?;
-        Ok((scheme, self.width.ok_or("it needs a width")?))
+        Ok((scheme.into(), self.width.ok_or("it needs a width")?))
     }
 
-    fn engine(&self, name: &str) -> std::result::Result<(Scheme, usize), String> {
+    fn engine(&self, name: &str) -> std::result::Result<(AnyScheme, usize), String> {
         let says = |&(_, value): &(&str, Value)| value != Value::Flag(false);
         let foreign = self.parameters.iter().filter(says).any(|(name, _)| !["gamma", "depth", "alpha"].contains(&name));
         if foreign || self.width.is_some() || self.prf.is_some() {
@@ -189,7 +189,7 @@ impl LayerJson {
             vocab_size: None,
         };
         let engine = Engine::from_profile(name, &options).map_err(|error| error.to_string())?;
-        Ok((Scheme::Engine(engine), engine.context_width()))
+        Ok((engine.into(), engine.context_width()))
     }
 
     fn with_engine(self, engine: &Engine) -> Self {
@@ -214,15 +214,15 @@ impl From<&Layer> for LayerJson {
     fn from(layer: &Layer) -> Self {
         let named =
             Self { name: layer.name.clone(), per: layer.per_account.then_some(Per::Account), ..Self::default() };
-        if let Scheme::Engine(engine) = layer.scheme {
-            return named.with_engine(&engine);
-        }
-        Self {
-            scheme: Some(layer.scheme.name().to_owned()),
-            parameters: layer.scheme.parameters(),
-            width: Some(layer.width),
-            prf: Some(PRF.to_owned()),
-            ..named
+        match layer.scheme {
+            AnyScheme::Engine(engine) => named.with_engine(&engine),
+            AnyScheme::Own(scheme) => Self {
+                scheme: Some(scheme.name().to_owned()),
+                parameters: scheme.parameters(),
+                width: Some(layer.width),
+                prf: Some(PRF.to_owned()),
+                ..named
+            },
         }
     }
 }

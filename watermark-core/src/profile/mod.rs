@@ -1,10 +1,12 @@
 //! What a deployment does, without secrets: sampler, detector and evidence all read the same profile.
 
+mod any_scheme;
 #[cfg(feature = "profile")]
 mod json;
 
+pub use any_scheme::AnyScheme;
+
 use crate::key::{KeyPath, NodeKey, PrfKey};
-use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result, hex};
 
 /// Profiles with more layers are refused; each costs a PRF pass per token.
@@ -39,8 +41,8 @@ pub struct TokenizerInfo {
 pub struct Layer {
     /// A key-path segment, unique in the profile.
     pub name: String,
-    /// The scheme with its parameters.
-    pub scheme: Scheme,
+    /// The scheme or engine with its parameters.
+    pub scheme: AnyScheme,
     /// Context width in tokens, 0..=8.
     pub width: usize,
     /// Whether each account has a key of its own (`"per": "account"`).
@@ -52,9 +54,9 @@ impl Layer {
     /// inherits, and `provenance` with a context of four, which leaves the distribution of each token as it is. A mark
     /// with the long context is hardly inherited (2312.04469, 2502.11598), so one layer cannot do both jobs.
     #[must_use]
-    pub fn defaults(distillation: Scheme, provenance: Scheme) -> Vec<Self> {
+    pub fn defaults(distillation: impl Into<AnyScheme>, provenance: impl Into<AnyScheme>) -> Vec<Self> {
         let layer = |name: &str, scheme, width| Self { name: name.to_owned(), scheme, width, per_account: false };
-        vec![layer("distillation", distillation, 1), layer("provenance", provenance, 4)]
+        vec![layer("distillation", distillation.into(), 1), layer("provenance", provenance.into(), 4)]
     }
 }
 
@@ -86,7 +88,7 @@ impl Profile {
             if layer.width > MAX_CONTEXT_WIDTH {
                 return invalid(format!("layer {name:?}: width {} is above {MAX_CONTEXT_WIDTH}", layer.width));
             }
-            if let Scheme::Engine(engine) = layer.scheme {
+            if let AnyScheme::Engine(engine) = layer.scheme {
                 if !engine.can_mark() {
                     return invalid(format!("layer {name:?}: {} can be detected but not marked with", engine.name()));
                 }

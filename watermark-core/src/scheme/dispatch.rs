@@ -7,8 +7,6 @@ macro_rules! declare {
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Scheme {
             $(#[doc = concat!("The scheme of [`", stringify!($Type), "`].")] $Type($Type),)*
-            /// What another engine or library serves, bit for bit.
-            Engine(Engine),
         }
 
         impl Scheme {
@@ -32,25 +30,22 @@ macro_rules! declare {
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$Type(_) => <$Type as Entry>::SPEC.name,)*
-                    Self::Engine(engine) => engine.name(),
                 }
             }
 
-            /// What there is to know about the scheme; `None` for an engine's.
+            /// What there is to know about the scheme.
             #[must_use]
-            pub fn spec(&self) -> Option<&'static Spec> {
+            pub fn spec(&self) -> &'static Spec {
                 match self {
-                    $(Self::$Type(_) => Some(&<$Type as Entry>::SPEC),)*
-                    Self::Engine(_) => None,
+                    $(Self::$Type(_) => &<$Type as Entry>::SPEC,)*
                 }
             }
 
-            /// The parameters that [`Scheme::from_name`] needs to make this scheme again; none for an engine's.
+            /// The parameters that [`Scheme::from_name`] needs to make this scheme again.
             #[must_use]
             pub fn parameters(&self) -> Parameters {
                 match self {
                     $(Self::$Type(scheme) => Entry::parameters(scheme),)*
-                    Self::Engine(_) => Parameters::new(),
                 }
             }
 
@@ -59,14 +54,12 @@ macro_rules! declare {
             pub fn null_law(&self) -> NullLaw {
                 match self {
                     $(Self::$Type(scheme) => Entry::null_law(scheme),)*
-                    Self::Engine(engine) => engine.null_law(),
                 }
             }
 
             pub(crate) fn second_word(&self) -> SecondWord {
                 match self {
                     $(Self::$Type(_) => <$Type as Entry>::SECOND_WORD,)*
-                    Self::Engine(_) => SecondWord::None,
                 }
             }
 
@@ -76,7 +69,6 @@ macro_rules! declare {
             pub fn score(&self, word: u32, second: u32) -> u64 {
                 match self {
                     $(Self::$Type(scheme) => Entry::score(scheme, word, second),)*
-                    Self::Engine(_) => 0, // engines score with their own PRFs
                 }
             }
 
@@ -84,7 +76,6 @@ macro_rules! declare {
             pub(crate) fn reweight(&self, position: &mut Position<'_>) {
                 match self {
                     $(Self::$Type(scheme) => Entry::reweight(scheme, position),)*
-                    Self::Engine(_) => {}
                 }
             }
 
@@ -92,7 +83,6 @@ macro_rules! declare {
             pub(crate) fn choose(&self, logits: &[f32], words: &[u32]) -> Option<usize> {
                 match self {
                     $(Self::$Type(scheme) => Entry::choose(scheme, logits, words),)*
-                    Self::Engine(_) => None,
                 }
             }
 
@@ -100,7 +90,6 @@ macro_rules! declare {
             pub(crate) fn uses_second_key(&self, coin: u32) -> bool {
                 match self {
                     $(Self::$Type(scheme) => Entry::uses_second_key(scheme, coin),)*
-                    Self::Engine(_) => false,
                 }
             }
         }
@@ -143,12 +132,12 @@ impl Scheme {
     /// Whether the scheme draws the token (and so comes last), instead of changing the distribution it is drawn from.
     #[must_use]
     pub fn chooses(&self) -> bool {
-        self.spec().is_none_or(|spec| spec.kind.chooses())
+        self.spec().kind.chooses()
     }
 
     /// Whether marking needs a proxy's probabilities at every position ([`crate::mark::Session::set_proxy`]).
     #[must_use]
     pub fn needs_proxy(&self) -> bool {
-        self.spec().is_some_and(|spec| spec.kind.needs_proxy())
+        self.spec().kind.needs_proxy()
     }
 }

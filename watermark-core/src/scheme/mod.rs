@@ -34,8 +34,6 @@ pub(crate) use position::{Buffers, Position, ProxyRow, logarithms, softmax};
 pub(crate) use spec::Given;
 pub use spec::{Domain, Example, Kind, Need, Parameter, Spec};
 
-pub use crate::engine::{Engine, EngineKey, EngineOptions, EngineScore};
-
 /// 2^32: words are uniform on 0..2^32.
 pub(crate) const TWO_32: f64 = 4_294_967_296.0;
 

@@ -4,6 +4,7 @@
 use super::*;
 use crate::ErrorKind;
 use crate::detect::Detector;
+use crate::engine::Engine;
 use crate::key::{KeyPath, NodeKey};
 use crate::mark::{Marker, Session, SessionOptions};
 use crate::profile::{Layer, Profile, TokenizerInfo};
@@ -26,7 +27,7 @@ fn profile(scheme: Scheme, width: usize) -> Profile {
         name: "test".to_owned(),
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] },
-        layers: vec![Layer { name: "layer".to_owned(), scheme, width, per_account: false }],
+        layers: vec![Layer { name: "layer".to_owned(), scheme: scheme.into(), width, per_account: false }],
     }
 }
 

@@ -2,7 +2,7 @@ use super::registration::{Registration, Stopping};
 use super::statement::{ResamplingEvidence, SampleEvidence};
 use crate::detect::Resampling;
 use crate::distill::{self, AnswerCounts, ModelConclusion, ModelNumbers, ModelTest};
-use crate::scheme::Scheme;
+use crate::profile::AnyScheme;
 
 impl SampleEvidence {
     /// What a conclusion looks at.
@@ -19,7 +19,7 @@ impl SampleEvidence {
 #[must_use]
 pub fn conclude(
     registration: &Registration,
-    scheme: Scheme,
+    scheme: AnyScheme,
     suspect: &SampleEvidence,
     controls: &[SampleEvidence],
     resampling: &ResamplingEvidence,

@@ -18,7 +18,7 @@ use crate::evidence::canonical::from_canonical;
 use crate::evidence::commitment::{KEY_COMMITMENTS, KeyLeaf};
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
 use crate::key::NodeKey;
-use crate::profile::{Layer, Profile};
+use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
@@ -346,7 +346,7 @@ impl Bundle {
         let all = parts.iter().map(|&n| u128::from(n)).sum::<u128>();
         check(all == u128::from(sample.tokens), Code::Tally, "the four counts do not add up to the tokens");
         let most = match self.layer.scheme {
-            Scheme::Gumbel(scheme) => scheme.score_q32(u32::MAX),
+            AnyScheme::Own(Scheme::Gumbel(scheme)) => scheme.score_q32(u32::MAX),
             _ => 1,
         };
         let (mut pairs, mut repeated, mut bits) = (0_u128, 0_u128, sample.classes.len() <= MAX_CLASSES);
@@ -463,7 +463,7 @@ pub fn testable_layer(profile: &Profile, name: &str) -> Result<Layer> {
     let refused = |what: &str| Error::new(ErrorKind::InvalidEvidence, format!("layer {name:?} {what}"));
     let layer = profile.layers.iter().find(|layer| layer.name == *name).cloned();
     let layer = layer.ok_or_else(|| refused("is not in the profile"))?;
-    if layer.per_account || !matches!(layer.scheme, Scheme::Greenlist(_) | Scheme::Gumbel(_)) {
+    if layer.per_account || !matches!(layer.scheme.own(), Some(Scheme::Greenlist(_) | Scheme::Gumbel(_))) {
         return Err(refused("cannot be tested in this version: greenlist and gumbel without a key per account can"));
     }
     Ok(layer)

@@ -3,14 +3,14 @@
 use super::{engine, marked, marker, profile};
 use crate::engine::Engine;
 use crate::mark::{Sampling, SessionOptions};
-use crate::scheme::Scheme;
+use crate::profile::AnyScheme;
 use crate::scheme::tests::examples;
 
 const VOCAB: u32 = 60;
 
-fn every_scheme() -> Vec<Scheme> {
+fn every_scheme() -> Vec<AnyScheme> {
     let engines = Engine::marking().map(engine);
-    examples().into_iter().map(|(_, scheme, _)| scheme).chain(engines).collect()
+    examples().into_iter().map(|(_, scheme, _)| scheme.into()).chain(engines).collect()
 }
 
 proptest::proptest! {
@@ -29,7 +29,7 @@ proptest::proptest! {
         let scheme = every_scheme()[which];
         let row: Vec<f32> =
             logits.iter().zip(0..).map(|(&l, id)| if allowed.contains(&id) { l } else { f32::NEG_INFINITY }).collect();
-        let width = if let Scheme::Engine(engine) = scheme { engine.context_width() } else { 1 };
+        let width = if let AnyScheme::Engine(engine) = scheme { engine.context_width() } else { 1 };
         let options = SessionOptions { sampling: Sampling { top_p, ..Sampling::default() }, ..marked() };
         let mut session = marker(key, profile(VOCAB, &[3], &[(scheme, width)])).session(&options).unwrap();
         for &token in &before {

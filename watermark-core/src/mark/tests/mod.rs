@@ -6,31 +6,32 @@ mod naive;
 mod speculation;
 
 use super::{Marker, SessionOptions};
+use crate::engine::{Engine, EngineOptions};
 use crate::key::{KeyPath, NodeKey};
-use crate::profile::{Layer, Profile, TokenizerInfo};
-use crate::scheme::{Engine, EngineOptions, Parameters, Scheme, Value};
+use crate::profile::{AnyScheme, Layer, Profile, TokenizerInfo};
+use crate::scheme::{Parameters, Scheme, Value};
 
-fn scheme(name: &str, parameters: &[(&'static str, f64)]) -> Scheme {
+fn scheme(name: &str, parameters: &[(&'static str, f64)]) -> AnyScheme {
     let with = |given: Parameters, &(name, value): &(&'static str, f64)| given.with(name, Value::Real(value));
-    Scheme::from_name(name, &parameters.iter().fold(Parameters::new(), with)).unwrap()
+    Scheme::from_name(name, &parameters.iter().fold(Parameters::new(), with)).unwrap().into()
 }
 
-fn greenlist() -> Scheme {
+fn greenlist() -> AnyScheme {
     scheme("greenlist", &[("gamma", 0.5), ("delta", 2.0)])
 }
 
-fn dual_key() -> Scheme {
+fn dual_key() -> AnyScheme {
     scheme("gumbel_dual_key", &[("alpha", 0.25)])
 }
 
-fn engine(name: &str) -> Scheme {
+fn engine(name: &str) -> AnyScheme {
     let alpha = (name == "vllm-dual").then_some(0.25);
     let options = EngineOptions { context_width: Some(2), alpha, ..EngineOptions::default() };
-    Scheme::Engine(Engine::new(name, &options).unwrap())
+    Engine::new(name, &options).unwrap().into()
 }
 
 /// Layers named `a`, `b`, … of the given schemes and widths.
-fn profile(vocab_size: u32, special: &[u32], schemes: &[(Scheme, usize)]) -> Profile {
+fn profile(vocab_size: u32, special: &[u32], schemes: &[(AnyScheme, usize)]) -> Profile {
     let names = ["a", "b", "c"];
     let layer =
         |(name, &(scheme, width)): (&&str, _)| Layer { name: (*name).to_owned(), scheme, width, per_account: false };

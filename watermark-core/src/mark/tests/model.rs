@@ -6,7 +6,7 @@ use super::naive::{KEY, Naive, SPECIAL, VOCAB};
 use super::{dual_key, greenlist, marked, marker, profile, scheme};
 use crate::ErrorKind;
 use crate::mark::{Marker, Session, SessionOptions};
-use crate::scheme::Scheme;
+use crate::profile::AnyScheme;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -52,7 +52,7 @@ fn row(shape: usize) -> Vec<f32> {
     (0..VOCAB).map(|v| if masked(v) { f32::NEG_INFINITY } else { logit(v) }).collect()
 }
 
-fn kinds() -> Vec<(Vec<(Scheme, usize)>, bool)> {
+fn kinds() -> Vec<(Vec<(AnyScheme, usize)>, bool)> {
     let choosing = |name| (scheme(name, &[]), 2);
     vec![
         (vec![(greenlist(), 1)], true),
@@ -77,7 +77,7 @@ fn look(session: &mut Session, naive: &Naive, shape: usize) {
     assert_eq!(left, naive.distribution(&self::row(shape)));
 }
 
-fn run(marker: &Marker, kind: &(Vec<(Scheme, usize)>, bool), ops: &[Op]) {
+fn run(marker: &Marker, kind: &(Vec<(AnyScheme, usize)>, bool), ops: &[Op]) {
     let options = SessionOptions { marked: kind.1, ..marked() };
     let new = || (marker.session(&options).unwrap(), Naive::new(&kind.0, kind.1, options.seed));
     let mut all = vec![new()];

@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::profile;
 use crate::key::{NodeKey, PrfKey};
 use crate::prf::{ChaCha20V1, Context};
+use crate::profile::AnyScheme;
 use crate::scheme::{Gumbel, Scheme};
 
 pub(super) const VOCAB: u32 = 12;
@@ -30,7 +31,7 @@ type Distribution = Vec<(u32, f32)>;
 type Probabilities = Vec<(u32, f64)>;
 
 impl Naive {
-    pub(super) fn new(schemes: &[(Scheme, usize)], marked: bool, seed: u64) -> Self {
+    pub(super) fn new(schemes: &[(AnyScheme, usize)], marked: bool, seed: u64) -> Self {
         let (profile, node) = (profile(VOCAB, &[SPECIAL], schemes), NodeKey::root(&KEY.to_le_bytes()));
         let prf = |at: usize| {
             let key = profile.prf_key(&profile.layers[at], &node, None).unwrap();
@@ -38,7 +39,7 @@ impl Naive {
         };
         let digest = Sha256::new().chain_update(b"watermark-draw-v1\0").chain_update(seed.to_le_bytes()).finalize();
         let draws = ChaCha20V1::new(&PrfKey::from_bytes(Zeroizing::new(digest.into())), 0).unwrap();
-        let choosing = schemes.get(1).map(|&(scheme, _)| (scheme, prf(1)));
+        let choosing = schemes.get(1).map(|(scheme, _)| (scheme.own().unwrap(), prf(1)));
         Self { green: prf(0), choosing, draws, marked, tokens: Vec::new(), drafts: Vec::new() }
     }
 

@@ -3,7 +3,7 @@
 
 use super::{dual_key, engine, greenlist, marked, marker, profile, scheme};
 use crate::mark::{Session, SessionOptions};
-use crate::scheme::Scheme;
+use crate::profile::AnyScheme;
 
 const VOCAB: u32 = 40;
 
@@ -38,7 +38,7 @@ fn speculate(session: &mut Session, n: usize, length: usize) -> f64 {
 fn the_text_is_that_without_drafts() {
     let gumbel = scheme("gumbel", &[]);
     let permute = scheme("permute_and_flip", &[]);
-    let kinds: [&[(Scheme, usize)]; 5] = [
+    let kinds: [&[(AnyScheme, usize)]; 5] = [
         &[(greenlist(), 1)],
         &[(greenlist(), 1), (gumbel, 4)],
         &[(permute, 2)],

@@ -1,0 +1,64 @@
+use crate::engine::Engine;
+use crate::scheme::{NullLaw, Scheme};
+
+/// What a layer marks with: a scheme on our PRF, or the format of another engine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AnyScheme {
+    /// A scheme on our PRF.
+    Own(Scheme),
+    /// What another engine or library serves, bit for bit.
+    Engine(Engine),
+}
+
+impl AnyScheme {
+    /// The name in profiles, in the PRF key derivation and in output.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Own(scheme) => scheme.name(),
+            Self::Engine(engine) => engine.name(),
+        }
+    }
+
+    /// Whether the token itself is drawn (so that the layer comes last), instead of the distribution being changed. Every engine draws.
+    #[must_use]
+    pub fn chooses(&self) -> bool {
+        self.own().is_none_or(|scheme| scheme.chooses())
+    }
+
+    /// Whether marking needs a proxy's probabilities at every position ([`crate::mark::Session::set_proxy`]).
+    #[must_use]
+    pub fn needs_proxy(&self) -> bool {
+        self.own().is_some_and(|scheme| scheme.needs_proxy())
+    }
+
+    /// The law of a pair's score over keys.
+    #[must_use]
+    pub fn null_law(&self) -> NullLaw {
+        match self {
+            Self::Own(scheme) => scheme.null_law(),
+            Self::Engine(engine) => engine.null_law(),
+        }
+    }
+
+    /// The scheme on our PRF, if it is one.
+    #[must_use]
+    pub fn own(&self) -> Option<Scheme> {
+        match self {
+            Self::Own(scheme) => Some(*scheme),
+            Self::Engine(_) => None,
+        }
+    }
+}
+
+impl From<Scheme> for AnyScheme {
+    fn from(scheme: Scheme) -> Self {
+        Self::Own(scheme)
+    }
+}
+
+impl From<Engine> for AnyScheme {
+    fn from(engine: Engine) -> Self {
+        Self::Engine(engine)
+    }
+}
