@@ -6,7 +6,7 @@ modules of the Python package. Reads sources as text; builds and imports nothing
     scripts/check_modules.py --self-test  checks this script itself, on small trees with and without a fault
 
 What counts as an import of a Rust file: every path in a `use` and in the code that leads to something another file of the crate
-defines. A path is followed through aliases and re-exports to the file with the definition, so whoever takes a name from the face of a
+defines. Files that a macro declares count as children of the face. A path is followed through aliases and re-exports to the file with the definition, so whoever takes a name from the face of a
 room (`mod.rs`) depends on the file behind it. Declaring a child (`mod x;`) and handing its names on (`pub use x::Name;`) make no import.
 
 What counts as a circle: in every folder the files and the folders that stand in it, each folder as a whole, must be free of circles.
@@ -64,12 +64,17 @@ def room_rule(crate: str, source: str, target: str) -> str | None:
 
 # --- Rust ---
 
+FACES = {"mod.rs", "lib.rs", "main.rs"}
+
 LITERAL = re.compile(
     r"""//[^\n]*|(?P<block>/\*)|\bb?r(?P<hashes>\#*)"|\bb?"(?:\\.|[^"\\])*"|"(?:\\.|[^"\\])*"|'(?:\\(?:u\{[^}]*\}|x..|.)|[^'\\\n])'""",
     re.DOTALL,
 )
 TEST = re.compile(r"#\[cfg\((?:all\()?test\b[^\]]*\]")
+# Stands right before the module.
+ATTRIBUTE = re.compile(r'#\[path\s*=\s*"([^"]+)"\]\s*(?:pub(?:\([^)]*\))?\s+)?$')
 MODULE = re.compile(r"\bmod\s+(\w+)\s*([;{])")
+ITEM = re.compile(r"^pub(?:\([^)]*\))?\s+(?:struct|enum|trait|fn|const|static|type)\s+(\w+)", re.MULTILINE)
 USE = re.compile(r"(?P<public>\bpub(?:\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 PATH = re.compile(r"(?<![\w:$])(?:::)?[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)+")
 
@@ -95,7 +100,8 @@ def code_only(text: str) -> str:
         elif found["hashes"] is not None:
             close = text.find('"' + found["hashes"], end)
             end = len(text) if close < 0 else close + 1 + len(found["hashes"])
-        text = blank(text, found.start(), end)
+        if not text[: found.start()].endswith("#[path = "):
+            text = blank(text, found.start(), end)
         at = end
     return text
 
@@ -195,7 +201,20 @@ def read_module(file: Path, parent: Module | None, folder: Path, files: list[Mod
     module = Module(file, parent)
     files.append(module)
     fill(module, without_tests(code_only(file.read_text(encoding="utf-8"))), folder, files, 1)
+    if file.name in FACES:
+        adopt(module, folder, files)
     return module
+
+
+def adopt(face: Module, folder: Path, files: list[Module]) -> None:
+    """Files that no `mod` names are declared by a macro of the face, which hands on what they define."""
+    beside = [file for file in sorted(folder.glob("*.rs")) if file.name not in FACES]
+    declared = {found[1] for file in [face.file, *beside] for found in MODULE.finditer(file.read_text(encoding="utf-8"))}
+    for file in beside:
+        if file.stem not in declared:
+            face.children[file.stem] = read_module(file, face, folder / file.stem, files)
+            for found in ITEM.finditer(file.read_text(encoding="utf-8")):
+                face.aliases.setdefault(found[1], (file.stem, found[1]))
 
 
 def fill(module: Module, text: str, folder: Path, files: list[Module], line: int) -> None:
@@ -210,9 +229,14 @@ def fill(module: Module, text: str, folder: Path, files: list[Module], line: int
             fill(inner, text[found.end() : end - 1], folder / name, files, begin)
             module.children[name] = inner
         else:
-            below = [path for path in (folder / f"{name}.rs", folder / name / "mod.rs") if path.is_file()]
-            if below:
-                module.children[name] = read_module(below[0], module, folder / name, files)
+            if by_path := ATTRIBUTE.search(text[: found.start()]):
+                # A file that is named by its path has its modules beside it.
+                module.children[name] = read_module(module.file.parent / by_path[1], module, module.file.parent, files)
+                text = blank(text, by_path.start(), by_path.end())
+            else:
+                below = [path for path in (folder / f"{name}.rs", folder / name / "mod.rs") if path.is_file()]
+                if below:
+                    module.children[name] = read_module(below[0], module, folder / name, files)
         text = blank(text, found.start(), end)
     for found in list(USE.finditer(text)):
         at = line + text.count("\n", 0, found.start("tree"))
@@ -278,8 +302,6 @@ def python_imports(package: Path) -> list[Import]:
 
 
 # --- circles ---
-
-FACES = {"mod.rs", "lib.rs", "main.rs"}
 
 
 def by_folder(imports: list[Import], top: Path) -> dict[Path, list[tuple[str, str, Import]]]:
@@ -445,6 +467,25 @@ CASES = [
             "watermark-core/src/mark/a.rs": "use crate::detect::Tally;\npub struct A;\n",
         },
         ["circle", "detect/other.rs:1", "mark/a.rs:1"],
+    ),
+    # Files that a macro declares, and names that it hands on.
+    (
+        {
+            "watermark-core/src/mark/mod.rs": "macro_rules! m { ($($x:ident $X:ident),*) => { $(mod $x; pub use $x::$X;)* } }\nm!(a A, b B);\n",
+            "watermark-core/src/mark/a.rs": "use super::B;\npub struct A;\n",
+            "watermark-core/src/mark/b.rs": "use super::A;\npub struct B;\n",
+        },
+        ["circle", "mark/a.rs:1", "mark/b.rs:1"],
+    ),
+    # A file that is named by its path: its modules stand beside it.
+    (
+        {
+            "watermark-core/src/mark/mod.rs": "#[path = \"list.rs\"]\nmod list;\npub use list::*;\n",
+            "watermark-core/src/mark/list.rs": "pub mod a;\npub mod b;\n",
+            "watermark-core/src/mark/a.rs": "use crate::detect::Tally;\npub struct A;\n",
+            "watermark-core/src/mark/b.rs": "pub struct B;\n",
+        },
+        ["`mark` never imports `detect`", "mark/a.rs:1"],
     ),
     ({"python/watermark_core/_frame.py": "def f():\n    from .corpus import ScanResult\n"}, ["circle", "_frame.py:2", "corpus.py:2"]),
     ({"python/watermark_core/corpus.py": "from . import scan\n"}, ["circle", "__init__.py:2", "corpus.py:1"]),
