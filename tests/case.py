@@ -117,7 +117,7 @@ class Investigation:
         stamps = [ours["times"][at] for at in ("head_time_stamp", "registration_time_stamp")]
         check(f"{name}: both time stamps hold {stamps}", all(stamps), stamps)
         records = [out / "suspect.records.jsonl", out / "control-1.records.jsonl"]
-        theirs = json.loads(run(sys.executable, ROOT / "papers/verify/verify.py", bundle, "--data", *records, "--tokenizer",
+        theirs = json.loads(run(sys.executable, ROOT / "verify/verify.py", bundle, "--data", *records, "--tokenizer",
                                 self.demo / "tokenizer.json", *self.trusted()))
         check(f"{name}: the second verifier: integrity, trust", theirs["integrity"] and theirs["trust"] == "trusted", theirs)
         said = payload(bundle.read_text())["predicate"]
@@ -213,7 +213,7 @@ def sceptic(watermark, folder, first, second, answers):
     changed = folder / "changed.json"
     changed.write_bytes(raw.replace(b'"payload":"ey', b'"payload":"eY', 1))
     codes = refused(changed)
-    run(sys.executable, ROOT / "papers/verify/verify.py", changed, codes=(1,))
+    run(sys.executable, ROOT / "verify/verify.py", changed, codes=(1,))
     check(f"a changed bundle is refused by both: {codes}", changed.read_bytes() != raw and codes, codes)
     text = answers[0].read_bytes()
     edited = folder / "edited.jsonl"
@@ -224,7 +224,7 @@ def sceptic(watermark, folder, first, second, answers):
     check(f"answers of another case are refused: {other}", "E-DATA" in other, other)
     records = (second / "suspect.records.jsonl").read_text(encoding="utf-8")
     (folder / "records.jsonl").write_text(records.replace('"tokens":[', '"tokens":[7,', 1), encoding="utf-8")
-    run(sys.executable, ROOT / "papers/verify/verify.py", second / "evidence.json", "--data", folder / "records.jsonl", codes=(1,))
+    run(sys.executable, ROOT / "verify/verify.py", second / "evidence.json", "--data", folder / "records.jsonl", codes=(1,))
     check("changed records are refused by the second verifier", True, "")
 
 

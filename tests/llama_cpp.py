@@ -236,8 +236,8 @@ def main():
         profile, key, gguf = folder / "profile.json", folder / "key.json", folder / "base.gguf"
         run(watermark, "profile", "new", "--out", profile)
         run(watermark, "keygen", "--out", key)
-        models = ROOT / "papers/lab/models"
-        run(lab, "export", "--model", models / "base.safetensors", "--tokenizer", models / "tokenizer.json", "--out", gguf)
+        models = ROOT / "watermark-lab/models"
+        run(lab, "export", "--model", models / "base.safetensors", "--tokenizer", ROOT / "watermark-toolkit/embedded/tokenizer.json", "--out", gguf)
         model = Model(gguf)
         marking = Watermark(library, profile.read_bytes(), key.read_bytes())
         sizes = (model.vocab_size, marking.wm.wm_marker_vocab_size(marking.marker))

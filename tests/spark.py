@@ -29,7 +29,7 @@ arguments.add_argument("--watermark", required=True, help="the program")
 arguments.add_argument("--keep", type=pathlib.Path, help="work in this folder and keep it")
 arguments = arguments.parse_args()
 program = pathlib.Path(arguments.watermark).resolve()
-tokenizer = ROOT / "papers/lab/models/tokenizer.json"
+tokenizer = ROOT / "watermark-toolkit/embedded/tokenizer.json"
 
 corpora = pathlib.Path(os.environ.get("WATERMARK_CORPUS", ROOT / "../shared/corpus"))
 if not corpora.is_dir():

@@ -38,7 +38,7 @@ class Served:
     """A laboratory model behind a port of this machine, until the block ends. Needs xllamacpp (PyPI)."""
 
     def __init__(self, gguf, name):
-        command = [sys.executable, ROOT / "papers/lab/serve.py", gguf, "--port", "0", "--alias", name, "--slots", "4"]
+        command = [sys.executable, ROOT / "watermark-lab/serve.py", gguf, "--port", "0", "--alias", name, "--slots", "4"]
         self.process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
 
     def __enter__(self):

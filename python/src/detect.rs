@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use watermark_cli::detect::{Exclude, Options, Run, report};
-use watermark_cli::ids::Vocabulary;
-use watermark_cli::read::Record;
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::bundle::MAX_RESAMPLE;
 use watermark_core::scheme::Scheme;
+use watermark_toolkit::detect::{Exclude, Options, Run, report};
+use watermark_toolkit::ids::Vocabulary;
+use watermark_toolkit::read::Record;
+use watermark_toolkit::tokenizer::Tokenizer;
 use zeroize::Zeroizing;
 
 use crate::error::{InputError, ParameterError, raise, raise_core};

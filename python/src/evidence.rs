@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
-use watermark_cli::evidence::{Context, MAX_BUNDLE, Verification, check};
-use watermark_cli::files::read_bounded;
 use watermark_core::evidence::PublicKey;
+use watermark_toolkit::evidence::{Context, MAX_BUNDLE, Verification, check};
+use watermark_toolkit::files::read_bounded;
 
 use crate::error::{EvidenceError, InputError, by_keyword};
 use crate::finding::to_dict;
@@ -94,7 +94,7 @@ impl Verified {
         self.found["trust"].as_str()
     }
 
-    /// Everything that does not hold, as (code, what): codes of papers/verify/FORMAT.md, section 7.
+    /// Everything that does not hold, as (code, what): codes of verify/FORMAT.md, section 7.
     #[getter]
     fn faults(&self) -> Vec<(&str, &str)> {
         let faults = self.found["faults"].as_array().into_iter().flatten();

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
 use serde::Serialize;
-use watermark_cli::detect::{self, Line, SpanLine};
+use watermark_toolkit::detect::{self, Line, SpanLine};
 
 use crate::html;
 

@@ -6,10 +6,10 @@ use pyo3::buffer::{Element, PyBuffer, PyUntypedBuffer};
 use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
-use watermark_cli::files::{ProfileFile, read_profile};
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::MAX_TOKEN_ID;
 use watermark_core::scheme::{Parameters, Value};
+use watermark_toolkit::files::{ProfileFile, read_profile};
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use crate::error::{InputError, ParameterError, ProfileError, raise};
 use crate::key_file::is_like_a_key;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use pyo3::prelude::*;
-use watermark_cli::detect::SpanLine;
-use watermark_cli::read::Body;
+use watermark_toolkit::detect::SpanLine;
+use watermark_toolkit::read::Body;
 
 use crate::finding::Span;
 use crate::html;

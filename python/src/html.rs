@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use watermark_cli::detect::{Line, SpanLine};
-use watermark_cli::visible::visible;
 use watermark_core::detect::Verdict;
+use watermark_toolkit::detect::{Line, SpanLine};
+use watermark_toolkit::visible::visible;
 
 /// Rows of a table; a notebook keeps every output.
 const MOST_ROWS: usize = 50;

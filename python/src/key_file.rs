@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
-use watermark_cli::keys::read_key;
 use watermark_core::key::NodeKey;
+use watermark_toolkit::keys::read_key;
 
 use crate::error::{KeyFileError, by_keyword, interrupt};
 use crate::passphrase::Asking;

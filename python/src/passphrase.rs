@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 use pyo3::prelude::*;
-use watermark_cli::passphrase::{Passphrases, file_of_environment, nobody_to_ask, read};
+use watermark_toolkit::passphrase::{Passphrases, file_of_environment, nobody_to_ask, read};
 use zeroize::Zeroizing;
 
 /// From the file that the environment names; else asked for by Python's own `getpass`, where somebody sits at a terminal.

@@ -2,8 +2,8 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use watermark_cli::plan::{Question, SHARES, scale};
 use watermark_core::distill::Access;
+use watermark_toolkit::plan::{Question, SHARES, scale};
 
 use crate::error::ParameterError;
 use crate::finding::to_dict;

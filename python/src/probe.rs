@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use pyo3::prelude::*;
 use serde_json::{Map, Value, json};
-use watermark_cli::probe::budget::{Budget, CostLimit};
-use watermark_cli::probe::case::{Case, Ended, Limits, Request, Wanted};
-use watermark_cli::probe::endpoint::{ApiToken, Endpoint};
-use watermark_cli::probe::plan::Progress;
-use watermark_cli::tokenizer::Tokenizer;
-use watermark_cli::transcript::Api;
+use watermark_toolkit::probe::budget::{Budget, CostLimit};
+use watermark_toolkit::probe::case::{Case, Ended, Limits, Request, Wanted};
+use watermark_toolkit::probe::endpoint::{ApiToken, Endpoint};
+use watermark_toolkit::probe::plan::Progress;
+use watermark_toolkit::tokenizer::Tokenizer;
+use watermark_toolkit::transcript::Api;
 use zeroize::Zeroizing;
 
 use crate::error::raise;

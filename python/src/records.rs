@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use watermark_cli::read::{Body, InputFormat, Limits, Location, Record, Select, records_of};
+use watermark_toolkit::read::{Body, InputFormat, Limits, Location, Record, Select, records_of};
 
 use crate::error::InputError;
 use crate::given::{instead, token_ids, type_name};

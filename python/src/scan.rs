@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Value, json};
-use watermark_cli::files::read_profile;
-use watermark_cli::keys::read_key;
-use watermark_cli::read::{InputFormat, ReadError, Select};
-use watermark_cli::scan::{self, Attributed, Keys, Marks, Options, Outcome, Phase, Profiles, Progress, expand};
+use watermark_toolkit::files::read_profile;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::read::{InputFormat, ReadError, Select};
+use watermark_toolkit::scan::{self, Attributed, Keys, Marks, Options, Outcome, Phase, Profiles, Progress, expand};
 
 use crate::error::{InputError, ParameterError, raise};
 use crate::given;

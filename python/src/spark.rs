@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use watermark_cli::files::ProfileFile;
-use watermark_cli::keys::read_key;
-use watermark_cli::read::{InputFormat, Select};
-use watermark_cli::scan::{Keys, Profiles, stages};
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::key::{parse_key_file, print_key_file};
+use watermark_toolkit::files::ProfileFile;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::read::{InputFormat, Select};
+use watermark_toolkit::scan::{Keys, Profiles, stages};
+use watermark_toolkit::tokenizer::Tokenizer;
 use zeroize::Zeroizing;
 
 use crate::error::raise;

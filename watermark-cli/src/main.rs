@@ -1,6 +1,7 @@
 //! `watermark`: mark text while it is sampled, detect the mark, show that a model was distilled from marked answers.
 
 mod command;
+mod demo;
 
 use std::process::ExitCode;
 
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     no_core_dumps();
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !watermark_cli::read::panic_is_handled() {
+        if !watermark_toolkit::read::panic_is_handled() {
             report(panic);
         }
     }));

@@ -6,11 +6,11 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use watermark_cli::evidence::{Answers, Context, check};
-use watermark_cli::report::{Insight, Source, page};
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::evidence::bundle::{self, EvidenceRecord, Stopping, parse_records, print_records};
 use watermark_core::hex;
+use watermark_toolkit::evidence::{Answers, Context, check};
+use watermark_toolkit::report::{Insight, Source, page};
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use crate::case::{Case, STOPPED, VOCAB_SIZE, other_key, records};
 use crate::folder::Folder;

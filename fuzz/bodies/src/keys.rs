@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 
 use serde_json::Value;
-use watermark_cli::passphrase;
 use watermark_core::Error;
 use watermark_core::evidence::SigningKey;
 use watermark_core::key::{KeyPath, NodeKey, inspect_key_file, open_key_file, parse_key_file, print_key_file};
+use watermark_toolkit::passphrase;
 use zeroize::Zeroizing;
 
 use crate::folder::Folder;

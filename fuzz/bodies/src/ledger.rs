@@ -2,11 +2,11 @@
 
 use std::cell::OnceCell;
 
-use watermark_cli::ledger::{Contents, Ledger, Served, head_path};
 use watermark_core::evidence::ledger::{Entry, LedgerKey};
 use watermark_core::evidence::merkle::{leaf_hash, root};
 use watermark_core::evidence::{HEAD_TYPE, TreeHead, dsse};
 use watermark_core::key::NodeKey;
+use watermark_toolkit::ledger::{Contents, Ledger, Served, head_path};
 
 use crate::case::signing_key;
 use crate::folder::Folder;

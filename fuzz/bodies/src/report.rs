@@ -4,8 +4,8 @@ use std::path::Path;
 
 use arbitrary::{Result, Unstructured};
 use serde_json::{Value, json};
-use watermark_cli::evidence::{Context, check};
-use watermark_cli::report::{Insight, Source, page};
+use watermark_toolkit::evidence::{Context, check};
+use watermark_toolkit::report::{Insight, Source, page};
 
 use crate::bundle::hostile;
 use crate::case::{Case, KINDS, other_key};

@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-use watermark_cli::timestamp::{TimeStamp, verify_bytes};
+use watermark_toolkit::timestamp::{TimeStamp, verify_bytes};
 
 use crate::folder::Folder;
 

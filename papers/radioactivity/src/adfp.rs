@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use rayon::prelude::*;
-use watermark_cli::school::Lesson;
 use watermark_core::mark::{Marker, Session, SessionOptions};
 use watermark_core::scheme::{Adfp, Greenlist, Scheme};
 use watermark_lab::model::Model;
+use watermark_lab::school::Lesson;
 use watermark_lab::shipped;
 
 use crate::access::{Access, Shown};

@@ -4,10 +4,10 @@ use anyhow::Result;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
-use watermark_cli::generate::Answer;
-use watermark_cli::school::Lesson;
 use watermark_core::detect::Verdict;
 use watermark_core::scheme::{Adfp, Greenlist, Gumbel, Mcmark, Scheme};
+use watermark_lab::answer::Answer;
+use watermark_lab::school::Lesson;
 
 use crate::access::{Access, LOG10_ALPHA, Shown};
 use crate::lab::{Data, Lab, Mark, Start, Student};

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use watermark_cli::generate::{Answer, Answering, answer, prompt_ids};
-use watermark_cli::school::{Lesson, teach};
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, LayerDetector};
 use watermark_core::hex;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_core::mark::{Marker, Sampling};
 use watermark_core::profile::{Layer, Profile};
 use watermark_core::scheme::Scheme;
+use watermark_lab::answer::{Answer, Answering, answer, prompt_ids};
 use watermark_lab::model::Model;
+use watermark_lab::school::{Lesson, teach};
 use watermark_lab::{prompts, shipped};
+use watermark_toolkit::tokenizer::Tokenizer;
 
 /// As the demo: temperature 0.8, the 50 most likely tokens.
 pub const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, min_p: None };

@@ -1,9 +1,9 @@
 //! Tokens until a student is detected, by kind of access.
 
 use anyhow::Result;
-use watermark_cli::plan::{Curves, Sample};
 use watermark_core::detect::LayerDetector;
 use watermark_core::distill::{self, log10_p_anytime};
+use watermark_toolkit::plan::{Curves, Sample};
 
 use crate::access::{Access, LOG10_ALPHA, Shown};
 use crate::factors::of_share;

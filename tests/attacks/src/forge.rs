@@ -1,7 +1,7 @@
 //! Forging: the attacker's own clean model writes under a stolen list.
 
 use anyhow::Result;
-use watermark_cli::generate::Answer;
+use watermark_lab::answer::Answer;
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 use watermark_radioactivity::lab::Lab;

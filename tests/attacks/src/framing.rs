@@ -1,10 +1,10 @@
 //! Framing: an innocent model is made to learn text that speaks for our key, and what the ledger of served answers says.
 
 use anyhow::Result;
-use watermark_cli::generate::Answer;
-use watermark_cli::school::Lesson;
 use watermark_core::evidence::ledger::{Entry, LedgerKey};
 use watermark_core::key::{KeyPath, NodeKey};
+use watermark_lab::answer::Answer;
+use watermark_lab::school::Lesson;
 use watermark_lab::{prompts, shipped};
 use watermark_radioactivity::lab::{Data, Lab, Start};
 

@@ -15,11 +15,11 @@ pub mod separation;
 mod writing;
 
 use anyhow::Result;
-use watermark_cli::generate::Answer;
-use watermark_cli::school::Lesson;
 use watermark_core::detect::LayerDetector;
 use watermark_core::distill::{ModelSample, Round};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+use watermark_lab::answer::Answer;
+use watermark_lab::school::Lesson;
 use watermark_radioactivity::lab::{Data, Lab, Mark, Start, Student};
 
 /// Level at which a document counts as found: log10 of .001.

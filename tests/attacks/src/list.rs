@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use anyhow::Result;
-use watermark_cli::generate::Answer;
 use watermark_core::detect::LayerDetector;
+use watermark_lab::answer::Answer;
 
 /// Contexts are at most this wide here.
 const WIDEST: usize = 4;

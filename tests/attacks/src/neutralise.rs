@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use candle_core::D;
-use watermark_cli::generate::Answer;
+use watermark_lab::answer::Answer;
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 use watermark_radioactivity::lab::{Data, Lab};

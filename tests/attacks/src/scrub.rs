@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use watermark_cli::generate::Answer;
+use watermark_lab::answer::Answer;
 use watermark_lab::model::Model;
 use watermark_lab::shipped;
 use watermark_radioactivity::lab::{Data, Lab};

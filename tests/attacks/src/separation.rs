@@ -1,7 +1,7 @@
 //! A key drawn for every document, and a verifier that accepts only what fires under exactly one key (2507.07871).
 
 use anyhow::Result;
-use watermark_cli::generate::Answer;
+use watermark_lab::answer::Answer;
 use watermark_lab::shipped;
 use watermark_radioactivity::lab::Lab;
 

@@ -1,8 +1,8 @@
 //! Text that an attacker has a model write.
 
 use anyhow::Result;
-use watermark_cli::generate::{Answer, answer_by};
 use watermark_core::mark::{Marker, Session, SessionOptions};
+use watermark_lab::answer::{Answer, answer_by};
 use watermark_lab::model::Model;
 use watermark_lab::shipped;
 use watermark_radioactivity::lab::{Lab, MAX_NEW_TOKENS, SAMPLING};

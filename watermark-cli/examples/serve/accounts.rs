@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use watermark_cli::files::read_bounded;
 use watermark_core::hex;
+use watermark_toolkit::files::read_bounded;
 
 /// Larger files of accounts are refused.
 const MAX_FILE: u64 = 64 << 20;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use watermark_cli::files::random;
 use watermark_core::mark::Sampling;
+use watermark_toolkit::files::random;
 
 use crate::accounts::Accounts;
 use crate::writing::{Begun, Order, Writer, Written};

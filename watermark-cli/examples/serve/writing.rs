@@ -3,13 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use watermark_cli::generate::prompt_ids;
-use watermark_cli::ledger::{Ledger, Served};
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
+use watermark_lab::answer::prompt_ids;
 use watermark_lab::generate::{Generate, generate};
 use watermark_lab::model::Model;
 use watermark_lab::shipped;
+use watermark_toolkit::ledger::{Ledger, Served};
+use watermark_toolkit::tokenizer::Tokenizer;
 
 /// What a request asks for.
 pub(crate) struct Order {

@@ -3,10 +3,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
-use watermark_cli::calibrate::{Cell, Corpus, Test, calibrate, quantiles_svg};
-use watermark_cli::files::write_new;
-use watermark_cli::read::{self, Body, InputFormat, Limits};
-use watermark_cli::tokenizer::Tokenizer;
+use watermark_toolkit::calibrate::{Cell, Corpus, Test, calibrate, quantiles_svg};
+use watermark_toolkit::files::write_new;
+use watermark_toolkit::read::{self, Body, InputFormat, Limits};
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::{claim, complain, print, print_json, progress, say, shown, table};
 

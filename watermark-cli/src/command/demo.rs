@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
+use crate::demo::{self, ALPHA, Outcome, Row};
 use anyhow::Result;
 use humantime::format_rfc3339_seconds;
-use watermark_cli::demo::{self, ALPHA, Outcome, Row};
 
 use super::{claim, print, progress, table};
 

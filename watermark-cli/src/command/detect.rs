@@ -3,13 +3,13 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use watermark_cli::detect::{Exclude, Line, Options, Report, Run, SpanLine};
-use watermark_cli::files::read_profile;
-use watermark_cli::ids::Vocabulary;
-use watermark_cli::keys::read_key;
-use watermark_cli::read::{self, InputFormat, Limits, Record};
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict, Weights};
+use watermark_toolkit::detect::{Exclude, Line, Options, Report, Run, SpanLine};
+use watermark_toolkit::files::read_profile;
+use watermark_toolkit::ids::Vocabulary;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::read::{self, InputFormat, Limits, Record};
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::layer::LayerArgs;
 use super::passphrase::PassphraseArgs;

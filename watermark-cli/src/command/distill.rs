@@ -2,15 +2,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::distill::{Line, Material, Options, Source, Tested, check_testable, judge};
-use watermark_cli::files::read_profile;
-use watermark_cli::ids::Vocabulary;
-use watermark_cli::keys::read_key;
-use watermark_cli::read::InputFormat;
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
 use watermark_core::distill::{Access, DecidedBy};
 use watermark_core::key::KeyPath;
+use watermark_toolkit::distill::{Line, Material, Options, Source, Tested, check_testable, judge};
+use watermark_toolkit::files::read_profile;
+use watermark_toolkit::ids::Vocabulary;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::read::InputFormat;
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::passphrase::PassphraseArgs;
 use super::{advance, claim, complain, measured, print, print_json, progress, say, shown, table};

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use watermark_cli::evidence::{Case, build, earlier};
-use watermark_cli::files::{new_folder, read_bounded, read_private, write_new};
-use watermark_cli::read::read_prompts;
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::bundle::TimeStamps;
 use watermark_core::evidence::commitment::KeyOpening;
 use watermark_core::profile::Profile;
+use watermark_toolkit::evidence::{Case, build, earlier};
+use watermark_toolkit::files::{new_folder, read_bounded, read_private, write_new};
+use watermark_toolkit::read::read_prompts;
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::key::SignerArgs;
 use super::passphrase::PassphraseArgs;

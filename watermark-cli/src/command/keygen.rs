@@ -3,10 +3,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use watermark_cli::files::random;
-use watermark_cli::keys::write_key;
-use watermark_cli::passphrase::Passphrases;
 use watermark_core::key::{KeyPath, NodeKey};
+use watermark_toolkit::files::random;
+use watermark_toolkit::keys::write_key;
+use watermark_toolkit::passphrase::Passphrases;
 
 use super::passphrase::PassphraseArgs;
 use super::{print, print_json};

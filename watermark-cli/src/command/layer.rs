@@ -1,10 +1,10 @@
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use watermark_cli::files::read_secret;
 use watermark_core::detect::LayerDetector;
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
 use watermark_core::scheme::{Scheme, Value};
+use watermark_toolkit::files::read_secret;
 use zeroize::Zeroizing;
 
 use super::parameters::{ParameterArgs, SCORING, names};

@@ -3,15 +3,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use watermark_cli::files::{read_bounded, read_profile, write_new};
-use watermark_cli::generate::{Answering, answer};
-use watermark_cli::keys::read_key;
-use watermark_cli::read::read_prompts;
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::mark::{Marker, Sampling};
+use watermark_lab::answer::{Answering, answer};
 use watermark_lab::model::Model;
 use watermark_lab::prompts::prompt_text;
 use watermark_lab::shipped;
+use watermark_toolkit::files::{read_bounded, read_profile, write_new};
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::read::read_prompts;
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::passphrase::PassphraseArgs;
 use super::{print, progress};

@@ -28,8 +28,8 @@ use anyhow::{Error, Result};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-pub(crate) use watermark_cli::visible::shown;
 use watermark_core::detect::EffectUnit;
+pub(crate) use watermark_toolkit::visible::shown;
 
 /// The claim does not hold.
 pub(crate) const NOT_HELD: u8 = 1;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::passphrase::{Passphrases, file_of_environment, nobody_to_ask, read};
+use watermark_toolkit::passphrase::{Passphrases, file_of_environment, nobody_to_ask, read};
 use zeroize::Zeroizing;
 
 /// From the file that an option names, for scripts; else, for files that exist, from the one that the environment names; else

@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use watermark_cli::files::{read_profile, write_new};
-use watermark_cli::plan::{Question, SHARES, Sample, Tokens, power_svg, scale};
 use watermark_core::distill::Access;
+use watermark_toolkit::files::{read_profile, write_new};
+use watermark_toolkit::plan::{Question, SHARES, Sample, Tokens, power_svg, scale};
 
 use super::{one_of, print, print_json, table};
 

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use watermark_cli::files::{read_profile, read_profile_text, write_new, write_secret};
-use watermark_cli::keys::read_key;
-use watermark_cli::tokenizer::Tokenizer;
 use watermark_core::detect::Detector;
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::beacon::under_beacon;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::{AnyScheme, Layer, Profile};
+use watermark_toolkit::files::{read_profile, read_profile_text, write_new, write_secret};
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::parameters::{MARKING, ParameterArgs, names};
 use super::passphrase::PassphraseArgs;

@@ -4,9 +4,6 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
-use watermark_cli::evidence::LAX_ALPHA;
-use watermark_cli::files::{random, read_bounded, read_profile, write_new};
-use watermark_cli::read::read_prompts;
 use watermark_core::detect::Weights;
 use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
@@ -15,6 +12,9 @@ use watermark_core::evidence::bundle::{
 use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::{TreeHead, timestamp};
 use watermark_core::hex;
+use watermark_toolkit::evidence::LAX_ALPHA;
+use watermark_toolkit::files::{random, read_bounded, read_profile, write_new};
+use watermark_toolkit::read::read_prompts;
 
 use super::key::SignerArgs;
 use super::passphrase::PassphraseArgs;

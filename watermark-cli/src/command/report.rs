@@ -2,8 +2,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use watermark_cli::evidence::Context;
-use watermark_cli::report;
+use watermark_toolkit::evidence::Context;
+use watermark_toolkit::report;
 
 use super::verify::public_key;
 use super::{claim, print, shown};

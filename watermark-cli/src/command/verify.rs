@@ -2,10 +2,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use watermark_cli::evidence::{Context, MAX_BUNDLE, Verification, check};
-use watermark_cli::files::read_bounded;
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::PublicKey;
+use watermark_toolkit::evidence::{Context, MAX_BUNDLE, Verification, check};
+use watermark_toolkit::files::read_bounded;
 
 use super::{advance, claim, print, print_json, shown, spinner};
 
@@ -21,7 +21,7 @@ Examples:
   watermark verify evidence.json --authority tsa.pem --json
 
 Exit codes: 0 = integrity and signatures hold, whatever the verdict, and with --trusted-key the signers are trusted; 1 = not;
-2 = a file cannot be read. Codes of faults: papers/verify/FORMAT.md, section 7.")]
+2 = a file cannot be read. Codes of faults: verify/FORMAT.md, section 7.")]
 pub(crate) struct Args {
     /// The bundle
     evidence: PathBuf,

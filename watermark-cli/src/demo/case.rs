@@ -17,10 +17,10 @@ use watermark_lab::prompts;
 use zeroize::Zeroizing;
 
 use super::ALPHA;
-use crate::evidence::{Case as Evidence, build};
-use crate::files::{write_new, write_secret};
-use crate::signer::Signer;
-use crate::tokenizer::Tokenizer;
+use watermark_toolkit::evidence::{Case as Evidence, build};
+use watermark_toolkit::files::{write_new, write_secret};
+use watermark_toolkit::signer::Signer;
+use watermark_toolkit::tokenizer::Tokenizer;
 
 /// Committed keys, not yet registered.
 pub(super) struct Case {

@@ -23,27 +23,27 @@ use watermark_lab::{prompts, shipped};
 
 use case::Case;
 use plot::Curve;
-pub use result::{Outcome, Row};
+pub(crate) use result::{Outcome, Row};
 
-use crate::distill::{add_round, item_of_text};
-use crate::evidence::Context;
-use crate::files::{new_folder, write_new};
-use crate::generate::{Answer, Answering, answer};
-use crate::ids::Vocabulary;
-use crate::keys::write_key;
-use crate::report;
-use crate::school::{Lesson, teach};
-use crate::tokenizer::Tokenizer;
+use watermark_lab::answer::{Answer, Answering, answer};
+use watermark_lab::school::{Lesson, teach};
+use watermark_toolkit::distill::{add_round, item_of_text};
+use watermark_toolkit::evidence::Context;
+use watermark_toolkit::files::{new_folder, write_new};
+use watermark_toolkit::ids::Vocabulary;
+use watermark_toolkit::keys::write_key;
+use watermark_toolkit::report;
+use watermark_toolkit::tokenizer::Tokenizer;
 
 /// Level of every verdict of the demo.
-pub const ALPHA: f64 = 1e-6;
+pub(crate) const ALPHA: f64 = 1e-6;
 
 /// Other keys under which the student is tested.
 const FRESH_KEYS: u32 = 20;
 
 /// What to run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The folder to write; must not exist or be empty.
     pub out: PathBuf,
     /// Seed of keys, prompts, draws and training.
@@ -84,7 +84,11 @@ struct TextRecord<'a> {
 ///
 /// # Errors
 /// If the folder is in use or cannot be written, or a step fails.
-pub fn run(options: &Options, stage: &dyn Fn(&str, u64) -> ProgressBar, clock: &dyn Fn() -> String) -> Result<Outcome> {
+pub(crate) fn run(
+    options: &Options,
+    stage: &dyn Fn(&str, u64) -> ProgressBar,
+    clock: &dyn Fn() -> String,
+) -> Result<Outcome> {
     let size = Size::of(options);
     new_folder(&options.out)?;
     let file = |name: &str| options.out.join(name);

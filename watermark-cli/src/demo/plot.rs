@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::svg::{heading, label, open, rule, ticks};
+use watermark_toolkit::svg::{heading, label, open, rule, ticks};
 
 /// An evidence curve: (scored tokens, ln e).
 pub(super) struct Curve<'a> {

@@ -11,7 +11,7 @@ use super::{ALPHA, Options};
 
 /// One closed test: a subject's answers under one key.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// `teacher`, `student`, `control`, or `fresh_key` (the student under another key).
     pub subject: &'static str,
     /// Number among the rows of this subject.
@@ -56,14 +56,14 @@ impl Row {
 
     /// Whether the row's verdict is `detected`.
     #[must_use]
-    pub fn detected(&self) -> bool {
+    pub(crate) fn detected(&self) -> bool {
         self.verdict == Verdict::Detected
     }
 }
 
 /// What the demo found; `result.json` is this.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     rows: Vec<Row>,
     alpha: f64,
     layer: &'static str,
@@ -90,13 +90,13 @@ impl Outcome {
 
     /// All tests, `fresh_key` rows last.
     #[must_use]
-    pub fn rows(&self) -> &[Row] {
+    pub(crate) fn rows(&self) -> &[Row] {
         &self.rows
     }
 
     /// The student is detected; the control and the fresh keys are not.
     #[must_use]
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.rows.iter().all(|row| match row.subject {
             "student" => row.detected(),
             "control" | "fresh_key" => !row.detected(),

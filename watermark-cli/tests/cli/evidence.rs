@@ -1,9 +1,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use watermark_cli::transcript::{Api, Attempt, Exchange, FORMAT, Header, Writer, prompts_sha256};
 use watermark_core::distill::Collection;
 use watermark_lab::prompts::word_problems;
+use watermark_toolkit::transcript::{Api, Attempt, Exchange, FORMAT, Header, Writer, prompts_sha256};
 
 use crate::support::Folder;
 

@@ -80,7 +80,7 @@ fn a_wrong_tokenizer_is_refused() {
     folder.line("profile new --out p.json").expect(0);
     folder.line("keygen --out k.json").expect(0);
     folder.write("text.txt", "Some text to test.");
-    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/../papers/lab/models/tokenizer.json");
+    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/../watermark-toolkit/embedded/tokenizer.json");
     let changed = std::fs::read_to_string(tokenizer).unwrap() + "\n";
     folder.write("other.json", changed);
     for command in [

@@ -1,5 +1,4 @@
 //! The program as its users run it: files, exit codes, messages.
-#![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod calibrate;

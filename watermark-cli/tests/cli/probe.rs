@@ -4,9 +4,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watermark_cli::tokenizer::Tokenizer;
-use watermark_cli::transcript::{Exchange, FaultKind, Reader};
 use watermark_lab::prompts::word_problems;
+use watermark_toolkit::tokenizer::Tokenizer;
+use watermark_toolkit::transcript::{Exchange, FaultKind, Reader};
 
 use crate::server::{Reply, Server, chat, ok};
 use crate::support::{Folder, Run};
@@ -171,7 +171,7 @@ fn streams_and_logprobs() {
     let exchanges = transcript(&folder, "run");
     assert_eq!(exchanges.len(), 6);
     for exchange in &exchanges {
-        use watermark_cli::transcript::{Api, answer};
+        use watermark_toolkit::transcript::{Api, answer};
         let answer = answer::parse(Api::Chat, exchange.response.as_ref().unwrap()).unwrap();
         assert_eq!(answer.text, said(&prompts[exchange.index as usize]));
         let bytes: Vec<u8> = answer.positions.iter().flat_map(|position| position.bytes.clone()).collect();

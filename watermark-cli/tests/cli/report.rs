@@ -1,11 +1,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use watermark_cli::evidence::{Context, check};
-use watermark_cli::report::{Source, page};
 use watermark_core::evidence::bundle::{REGISTRATION_TYPE, STATEMENT_TYPE};
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse};
+use watermark_toolkit::evidence::{Context, check};
+use watermark_toolkit::report::{Source, page};
 
 use crate::evidence::setup;
 use crate::support::Folder;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watermark_cli::files::read_profile;
-use watermark_cli::keys::read_key;
-use watermark_cli::passphrase::Environment;
-use watermark_cli::read::{InputFormat, Limits, Record, Select, records_of};
-use watermark_cli::scan::{Keys, Marks, Profiles, attribute};
 use watermark_lab::prompts::word_problems;
+use watermark_toolkit::files::read_profile;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::passphrase::Environment;
+use watermark_toolkit::read::{InputFormat, Limits, Record, Select, records_of};
+use watermark_toolkit::scan::{Keys, Marks, Profiles, attribute};
 
 use crate::support::Folder;
 

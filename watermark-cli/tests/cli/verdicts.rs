@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use watermark_cli::files::read_profile;
 use watermark_core::detect::Resampling;
 use watermark_core::distill::{self, Access, ModelNumbers, ModelTest};
 use watermark_core::evidence::bundle::STATEMENT_TYPE;
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::{SigningKey, dsse};
+use watermark_toolkit::files::read_profile;
 
 use crate::evidence::{payload, setup};
 use crate::server::{Server, chat, ok};

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use watermark_cli::files::{read_bounded, read_private, read_profile};
-use watermark_cli::timestamp::{self, TimeStamp};
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::{PublicKey, TreeHead};
 use watermark_core::hex;
+use watermark_toolkit::files::{read_bounded, read_private, read_profile};
+use watermark_toolkit::timestamp::{self, TimeStamp};
 
 use super::super::{claim, print, print_json};
 

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use watermark_cli::files::{ProfileFile, new_folder, random, read_profile, write_new, write_secret};
-use watermark_cli::keys::read_key;
-use watermark_cli::signer::Signer;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::evidence::{HEAD_TYPE, timestamp};
 use watermark_core::hex;
 use watermark_core::key::{KeyPath, NodeKey};
+use watermark_toolkit::files::{ProfileFile, new_folder, random, read_profile, write_new, write_secret};
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::signer::Signer;
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};

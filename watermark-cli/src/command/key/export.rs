@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use watermark_cli::keys::{read_key, write_key};
-use watermark_cli::passphrase::read;
 use watermark_core::key::KeyPath;
+use watermark_toolkit::keys::{read_key, write_key};
+use watermark_toolkit::passphrase::read;
 use zeroize::Zeroizing;
 
 use super::super::passphrase::{PassphraseArgs, choose_at_terminal};

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use watermark_cli::files::{mode, read_secret};
 use watermark_core::evidence::SigningKey;
 use watermark_core::key::inspect_key_file;
+use watermark_toolkit::files::{mode, read_secret};
 
 use super::super::{print, print_json, table};
 

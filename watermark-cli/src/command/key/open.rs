@@ -3,10 +3,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use watermark_cli::files::{read_private_bytes, read_profile, write_secret};
-use watermark_cli::keys::read_key;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::key::KeyPath;
+use watermark_toolkit::files::{read_private_bytes, read_profile, write_secret};
+use watermark_toolkit::keys::read_key;
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::print;

@@ -3,11 +3,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
-use watermark_cli::files::{ProfileFile, read_profile, write_new};
-use watermark_cli::keys::{read_key, write_key};
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
 use watermark_core::profile::Profile;
+use watermark_toolkit::files::{ProfileFile, read_profile, write_new};
+use watermark_toolkit::keys::{read_key, write_key};
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};

@@ -3,12 +3,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
-use watermark_cli::files::{random, write_secret};
-use watermark_cli::keys::read_signing_key;
-use watermark_cli::passphrase::Passphrases;
-use watermark_cli::signer::Signer;
 use watermark_core::evidence::{PublicKey, SigningKey};
 use watermark_core::hex;
+use watermark_toolkit::files::{random, write_secret};
+use watermark_toolkit::keys::read_signing_key;
+use watermark_toolkit::passphrase::Passphrases;
+use watermark_toolkit::signer::Signer;
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};

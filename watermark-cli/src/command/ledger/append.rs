@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 use serde_json::json;
-use watermark_cli::keys::read_key;
-use watermark_cli::ledger::{Ledger, Pending, Served};
 use watermark_core::evidence::ledger::LedgerKey;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::ledger::{Ledger, Pending, Served};
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::say;

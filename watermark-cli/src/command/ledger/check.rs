@@ -3,9 +3,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use watermark_cli::files::read_bounded;
 use watermark_core::evidence::ledger::{ANSWERS, AnswerProof, ConsistencyProof};
 use watermark_core::evidence::{PublicKey, TreeHead};
+use watermark_toolkit::files::read_bounded;
 
 use super::super::{claim, print, print_json};
 

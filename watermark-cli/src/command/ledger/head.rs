@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use anyhow::Result;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use watermark_cli::files::{random, write_new};
-use watermark_cli::ledger::{Contents, head_path};
 use watermark_core::evidence::{HEAD_TYPE, timestamp};
 use watermark_core::hex;
+use watermark_toolkit::files::{random, write_new};
+use watermark_toolkit::ledger::{Contents, head_path};
 
 use super::super::key::SignerArgs;
 use super::super::passphrase::PassphraseArgs;

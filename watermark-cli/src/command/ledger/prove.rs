@@ -2,10 +2,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::files::write_new;
-use watermark_cli::keys::read_key;
-use watermark_cli::ledger::{Contents, check_key, read_head};
 use watermark_core::evidence::ledger::{AnswerProof, ConsistencyProof, LedgerKey};
+use watermark_toolkit::files::write_new;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::ledger::{Contents, check_key, read_head};
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::print;

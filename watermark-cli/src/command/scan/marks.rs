@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use watermark_cli::files::{ProfileFile, read_bounded, read_profile};
-use watermark_cli::keys::read_key;
-use watermark_cli::scan::{Keys, Profiles};
+use watermark_toolkit::files::{ProfileFile, read_bounded, read_profile};
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::scan::{Keys, Profiles};
 
 use super::super::passphrase::PassphraseArgs;
 

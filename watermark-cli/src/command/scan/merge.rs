@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use watermark_cli::scan::{self, Marks, Merging};
+use watermark_toolkit::scan::{self, Marks, Merging};
 
 use super::super::passphrase::PassphraseArgs;
 use super::marks::{KeyArgs, ProfileArgs};

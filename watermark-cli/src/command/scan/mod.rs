@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use watermark_cli::read::{InputFormat, Select};
-use watermark_cli::scan::{self, Marks, Options, Outcome, Part, Unusable, expand, spool};
 use watermark_core::detect::Verdict;
+use watermark_toolkit::read::{InputFormat, Select};
+use watermark_toolkit::scan::{self, Marks, Options, Outcome, Part, Unusable, expand, spool};
 
 use super::passphrase::PassphraseArgs;
 use super::{claim, print_json, say};

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use watermark_cli::scan::{Finished, Source};
+use watermark_toolkit::scan::{Finished, Source};
 
 use crate::command::{print, shown, table};
 

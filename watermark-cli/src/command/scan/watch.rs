@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use serde_json::{Value, json};
-use watermark_cli::scan::{Outcome, Phase, Progress, Unusable};
+use watermark_toolkit::scan::{Outcome, Phase, Progress, Unusable};
 
 use crate::command::{print_json, spinner};
 

@@ -1,6 +1,6 @@
 //! Registrations of a test, made before its data, and bundles that an outsider can check and recompute.
 //!
-//! `papers/verify/FORMAT.md` is the format, for verifiers in any language: every field, which bytes are hashed how, in which
+//! `verify/FORMAT.md` is the format, for verifiers in any language: every field, which bytes are hashed how, in which
 //! order a verifier looks at them. Files, tokenizers and time-stamp authorities are the caller's.
 
 mod conclusion;

@@ -27,7 +27,7 @@ const MAX_PAYLOAD: usize = MAX_REGISTRATION / 4 * 3 - 1024;
 /// The most fresh keys.
 pub const MAX_RESAMPLE: u32 = 1_000_000;
 
-/// A test, fixed before its data exist. `papers/verify/FORMAT.md`, section 2, says what each field means.
+/// A test, fixed before its data exist. `verify/FORMAT.md`, section 2, says what each field means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "one table for all languages")]

@@ -14,7 +14,7 @@ use crate::distill::{Collection, DecidedBy, ScoreClass};
 /// An in-toto Statement v1 around a [`Predicate`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct Statement {
     #[serde(rename = "_type")]
     pub type_: String,
@@ -45,7 +45,7 @@ pub struct SubjectDigest {
 /// What was tested, how, on what, and with which result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct Predicate {
     pub kind: String,
     pub signed_at: Time,
@@ -75,7 +75,7 @@ pub struct Predicate {
 /// The committed key: where it was committed to, and, if disclosed, what it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct KeyEvidence {
     pub head: Envelope,
     pub leaf: LeafEvidence,
@@ -87,7 +87,7 @@ pub struct KeyEvidence {
 /// A leaf of the tree of key commitments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct LeafEvidence {
     pub commitment: Digest,
     pub path: String,
@@ -113,7 +113,7 @@ impl fmt::Debug for Disclosed {
 /// What one model showed, with the numbers of its test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct SampleEvidence {
     pub model: String,
     pub collection: Collection,
@@ -175,7 +175,7 @@ impl From<ScoreClass> for ClassEvidence {
 /// Fresh keys on the suspect's pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 5")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 5")]
 pub struct ResamplingEvidence {
     pub seed: Digest,
     pub keys: u64,
@@ -185,7 +185,7 @@ pub struct ResamplingEvidence {
 /// What counts and what does not, in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 6")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 6")]
 pub struct Rules {
     pub context: String,
     pub dedup: String,
@@ -196,7 +196,7 @@ pub struct Rules {
 /// The family of tests that share the level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct Family {
     pub method: String,
     pub size: u64,
@@ -205,7 +205,7 @@ pub struct Family {
 /// What came of an earlier registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct Earlier {
     pub registration_sha256: Digest,
     pub evidence_sha256: Option<Digest>,
@@ -215,7 +215,7 @@ pub struct Earlier {
 /// Time-stamp responses (RFC 3161) in base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "one table for all languages: papers/verify/FORMAT.md, section 3")]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct TimeStamps {
     pub head: Option<String>,
     pub registration: Option<String>,

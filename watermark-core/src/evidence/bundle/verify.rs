@@ -31,7 +31,7 @@ const MAX_CLASSES: usize = 20_000;
 /// Relative difference at which two floats count as equal (absolute below 1).
 const TOLERANCE: f64 = 1e-9;
 
-/// Which step of `papers/verify/FORMAT.md`, section 7, found a fault. The words are stable.
+/// Which step of `verify/FORMAT.md`, section 7, found a fault. The words are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "one table for all languages")]
 pub enum Code {
@@ -135,7 +135,7 @@ pub struct Checked {
     pub bundle: Option<Bundle>,
 }
 
-/// Checks a bundle without its data: every step of `papers/verify/FORMAT.md`, section 7, up to `E-VERDICT`.
+/// Checks a bundle without its data: every step of `verify/FORMAT.md`, section 7, up to `E-VERDICT`.
 #[must_use]
 pub fn verify(bytes: &[u8]) -> Checked {
     match Bundle::open(bytes) {

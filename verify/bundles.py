@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Bundles for the tests of verify.py, made from the formulas of tests/vectors/oracle.py and a second telling of FORMAT.md; nothing
+of verify.py but its canonical form and the fixed texts of schema.json."""
+import base64, functools, hashlib, json, math, pathlib, random, sys
+import mpmath as mp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+here = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(here), str(here.parent / "tests" / "vectors")]
+import oracle, verify
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzé"  # the test's tokenizer has a token for every byte
+SALT = b"\2" * 32
+
+
+def canonical(value):
+    return verify.canonical(value).encode()
+
+
+def sha(raw):
+    return hashlib.sha256(raw).hexdigest()
+
+
+def sealed(payload, kind, seed):
+    """A signed envelope; payload is a JSON value, or bytes as they are."""
+    key, raw = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32), payload if isinstance(payload, bytes) else canonical(payload)
+    public = key.public_key().public_bytes_raw()
+    message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(raw), raw)
+    signature = {"keyid": sha(public), "public_key": public.hex(), "sig": base64.b64encode(key.sign(message)).decode()}
+    return {"payload": base64.b64encode(raw).decode(), "payloadType": kind, "signatures": [signature]}
+
+
+def tokenizer():
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    odd = [byte for byte in range(256) if byte not in plain]
+    vocab = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(odd)}
+    return json.dumps({"model": {"type": "BPE", "vocab": vocab}, "decoder": {"type": "ByteLevel"}, "normalizer": None,
+                       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+                       "added_tokens": [{"id": 256, "content": "<end>"}]}).encode()
+
+
+def slow_quoted(prompt, text):
+    """Two neighbouring bytes, read as the letters that they touch and without white space around, that stand in the prompt."""
+    raw, out = (text + "<end>").encode(), []
+    tokens = [raw[i:i + 1] for i in range(len(text.encode()))] + [b"<end>"]
+    at = 0
+    for i in range(len(tokens) - 1):
+        start, end = at, at + len(tokens[i]) + len(tokens[i + 1])
+        while start and raw[start] & 0xC0 == 0x80:
+            start -= 1
+        while end < len(raw) and raw[end] & 0xC0 == 0x80:
+            end += 1
+        two = raw[start:end].decode().strip()
+        if two and two in prompt:
+            if out and out[-1][1] == i + 1:
+                out[-1][1] += 1
+            else:
+                out.append([i, i + 2])
+        at += len(tokens[i])
+    return out
+
+
+class Case:
+    """A registered test of a suspect and one control, with everything that its bundle needs."""
+
+    def __init__(self, scheme="greenlist", weights="sqrt", width=1, bias=0.6, gamma=0.5, stopping="fixed", rounds=1, answers=6,
+                 length=60, resample=5, block=0, seed=1, quotes=False, beacon=""):
+        self.rnd, self.width, self.scheme, self.gamma, self.block, self.weights = random.Random(seed), width, scheme, gamma, block, weights
+        self.node = hashlib.sha256(b"node").digest()
+        # Before a beacon, the key at the profile's path is committed to, for the profile without the beacon.
+        path, place, below = "epoch/1", "epoch/1/layer/main", []
+        if beacon:
+            path, place, below = f"epoch/1/beacon/{beacon}", "epoch/1", ["beacon", beacon, "layer", "main"]
+        self.key = oracle.prf_key(functools.reduce(oracle.child_key, below, self.node), scheme, width)
+        layer = {"name": "main", "scheme": scheme, "width": width, "prf": "chacha20-v1"}
+        if scheme == "greenlist":
+            layer |= {"gamma": gamma, "delta": 2.0} | ({"block": block} if block else {})
+        committed, self.profile = (json.dumps({
+            "profile": "watermark-profile/1", "name": "t", "path": at, "layers": [layer], "tokenizer": {
+                "sha256": sha(tokenizer()), "vocab_size": 257, "special_token_ids": [256]}, "repeats": "unmarked"}, indent=1)
+            for at in ("epoch/1", path))
+        leaves = [{"commitment": oracle.commitment(node, SALT).hex(), "path": at, "profile_sha256": sha(committed.encode())}
+                  for at, node in [("epoch/1/layer/a", b"a" * 32), ("epoch/1/layer/b", b"b" * 32), (place, self.node)]]
+        hashes = [hashlib.sha256(b"\0" + canonical(one)).digest() for one in leaves]
+        left = hashlib.sha256(b"\1" + hashes[0] + hashes[1]).digest()
+        self.head = {"head": "watermark-head/1", "root": oracle.merkle_root([canonical(one) for one in leaves]).hex(),
+                     "signed_at": "2026-11-25T01:00:00Z", "tree": "key-commitments", "tree_size": 3}
+        prompts = ["".join(self.rnd.choices(LETTERS, k=9)) for _ in range(answers)]
+        extra = [] if stopping == "fixed" else ["unasked"] * 2
+        count = sum(2 ** i for i in range(answers.bit_length()) if answers >> i & 1)
+        self.registration = {
+            "registration": "watermark-registration/1", "registered_at": "2026-11-25T02:00:00Z", "question": "Was \"it\" copied? é\n",
+            "suspect": "s", "controls": ["c"], "profile_sha256": sha(self.profile.encode()), "layer": "main",
+            "key_path": f"{path}/layer/main", "head_sha256": None, "access": "answers", "weights": weights, "stopping": stopping,
+            "alpha": 1e-6, "resample": resample, "earlier": [sha(b"earlier")],
+            "prompts": {"count": count + len(extra), "root": oracle.merkle_root([canonical(p) for p in prompts + extra]).hex()}}
+        self.records, samples = [], []
+        for name, strength in [("s", bias), ("c", 0)]:
+            # The control's answers are a file, which says no times: one round, or one of every answer's own.
+            round_ = lambda i: i * rounds // answers if name == "s" else i if extra else 0
+            rows = [self.answer(prompt, strength, length, round_(i), quotes) for i, prompt in enumerate(prompts)]
+            self.records.append(b"".join(canonical(row) + b"\n" for row in rows))
+            samples.append(self.sample(name, rows, prompts, extra))
+        self.files = [b"".join(json.dumps({k: json.loads(line)[k] for k in ("prompt", "text")}).encode() + b"\n" for line in raw.splitlines())
+                      for raw in self.records]
+        shapes = verify.SCHEMA["predicate"]["properties"]
+        fixed = {name: shape["const"] for name, shape in shapes.items() if "const" in shape}
+        self.predicate = fixed | {
+            "signed_at": "2026-11-25T03:00:00Z", "software": "test 0", "registration": None, "profile": self.profile,
+            "key": {"head": None, "leaf": leaves[2], "index": 2, "proof": [left.hex()],
+                    "opening": {"node": self.node.hex(), "salt": SALT.hex()}},
+            "suspect": samples[0], "controls": samples[1:], "resampling": {"seed": None, "keys": resample, "at_least": None},
+            "earlier": [{"registration_sha256": sha(b"earlier"), "evidence_sha256": None, "verdict": None}],
+            "decided_by": "log10_p" if stopping == "fixed" else "ln_e", "controls_agree": True, "resampling_agrees": True, "answers_present": True,
+            "smallest_effect": None, "time_stamps": {"head": None, "registration": None}}
+        self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/1", "predicate": self.predicate,
+                          "subject": [{"digest": {"sha256": sha(raw)}, "name": f"{i}.jsonl"} for i, raw in enumerate(self.files)]}
+        self.seal()
+        self.conclude()
+
+    def green(self, word):
+        size = oracle.green_threshold(repr(self.gamma))
+        return self.block * size <= word < (self.block + 1) * size
+
+    def score(self, key, context, token):
+        word = oracle.word(key, list(context), token)
+        return int(self.green(word)) if self.scheme == "greenlist" else oracle.gumbel_q32(word)
+
+    def answer(self, prompt, strength, length, round_, quotes):
+        text = ""
+        while len(text) < length:
+            context = [*text.encode()][-self.width:] if self.width else []
+            options = self.rnd.choices(LETTERS, k=4)
+            if len(context) == self.width and self.rnd.random() < strength:
+                options.sort(key=lambda letter: -self.score(self.key, context, letter.encode()[0]))
+            text += options[0] + " " * (self.rnd.random() < .05)
+        text += prompt[:5] * quotes
+        return {"prompt": prompt, "text": text + "<end>", "prompt_tokens": [*prompt.encode()], "tokens": [*text.encode(), 256],
+                "quoted": slow_quoted(prompt, text), "round": round_}
+
+    def pairs(self, rows):
+        """A second telling of FORMAT.md, section 4, position by position."""
+        w, seen, totals = self.width, {}, dict.fromkeys(("n_scored", "n_duplicate", "n_excluded", "n_short_context"), 0)
+        for row in rows:
+            asked = [r for r in rows if r["round"] <= row["round"]]
+            banned = {tuple(ids[i:i + w + 1]) for r in asked for ids in [r["prompt_tokens"], *(r["tokens"][a:b] for a, b in r["quoted"])]
+                      for i in range(len(ids) - w)}
+            since = -1
+            for i, token in enumerate(row["tokens"]):
+                if token == 256:
+                    totals["n_excluded"], since = totals["n_excluded"] + 1, i
+                elif i - since - 1 < w:
+                    totals["n_short_context"] += 1
+                elif (pair := tuple(row["tokens"][i - w:i + 1])) in banned:
+                    totals["n_excluded"] += 1
+                elif pair in seen:
+                    totals["n_duplicate"] += 1
+                    seen[pair][1] += seen[pair][0] == row["round"]
+                else:
+                    seen[pair] = [row["round"], 1]
+                    totals["n_scored"] += 1
+        return {pair: count for pair, (_, count) in seen.items()}, totals
+
+    def classes(self, pairs, key):
+        classes = {}
+        for (*context, token), count in pairs.items():
+            n, s = classes.get(count, (0, 0))
+            classes[count] = n + 1, s + self.score(key, context, token)
+        return dict(sorted(classes.items()))
+
+    def weight(self, count):
+        return oracle.weight_sqrt(count) if self.weights == "sqrt" else 1
+
+    def logs(self, classes):
+        n, g = sum(a for a, _ in classes.values()), sum(b for _, b in classes.values())
+        if n == 0:
+            return [0, 0, 0]
+        s, gamma, green = mp.mpf(g) / 2**32, mp.mpf(self.gamma), self.scheme == "greenlist"
+        distinct = oracle.log10_binom_sf(g, n, gamma) if green else oracle.log10_gamma_sf(n, s)
+        if self.weights == "none":
+            return [distinct, distinct, oracle.ln_e_green(g, n, gamma) if green else oracle.ln_e_gumbel(n, s)]
+        if green:
+            bound = oracle.log10_weighted_green(classes, repr(self.gamma))
+            tilts, mean = [.01, .02, .04, .08, .16, .32, .64, 1.28], lambda y: 1 - gamma + gamma * mp.exp(y)
+        else:
+            rows = [(mp.mpf(oracle.weight_sqrt(c)), a, mp.mpf(b) / 2**32) for c, (a, b) in classes.items()]
+            total, top = sum(w * b for w, _, b in rows), max(w for w, *_ in rows)
+            value = lambda t: -t * total - sum(a * mp.log(1 - t * w) for w, a, _ in rows)
+            root = mp.findroot(lambda t: mp.diff(value, t), (mp.mpf(0), mp.mpf("0.5") / top)) if total > sum(w * a for w, a, _ in rows) else 0
+            bound = value(root) / mp.log(10)
+            tilts, mean = [.0025, .005, .01, .02, .05, .11], lambda y: 1 / (1 - y)
+        product = lambda t: mp.fprod(mp.exp(y * mp.mpf(b) / (1 if green else 2**32)) / mean(y) ** a for c, (a, b) in classes.items()
+                                     for y in [mp.mpf(repr(t)) * (mp.mpf(oracle.weight_sqrt(c)) / 65536 if green else min(mp.mpf(oracle.weight_sqrt(c)) / 65536, 8))])
+        return [bound, distinct, mp.log(sum(map(product, tilts)) / len(tilts))]
+
+    def sample(self, name, rows, prompts, extra):
+        pairs, totals = self.pairs(rows)
+        classes = self.classes(pairs, self.key)
+        log10_p, distinct, ln_e = map(float, self.logs(classes))
+        lines = [canonical(row) for row in rows]
+        proof = self.grown(prompts, extra) if extra else []
+        self.suspect_pairs = pairs if name == "s" else self.suspect_pairs
+        return totals | {
+            "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra), "tokens": sum(len(row["tokens"]) for row in rows),
+            "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,
+            "records": {"count": len(rows), "root": oracle.merkle_root(lines).hex(), "sha256": sha(b"".join(line + b"\n" for line in lines))},
+            "prompts_proof": proof, "prompts_root": oracle.merkle_root([canonical(p) for p in prompts]).hex(),
+            "classes": [{"count": c, "pairs": a, "score": str(b)} for c, (a, b) in classes.items()],
+            "score": str(sum(b for _, b in classes.values())), "statistic": str(sum(self.weight(c) * b for c, (_, b) in classes.items())),
+            "weight": str(sum(self.weight(c) * a for c, (a, _) in classes.items())), "log10_p": log10_p, "log10_p_distinct": distinct, "ln_e": ln_e}
+
+    @staticmethod
+    def grown(prompts, extra):
+        """The consistency proof from 6 to 8 leaves: the old tree is the complete tree of 4 and one of 2."""
+        assert (len(prompts), len(extra)) == (6, 2)
+        part = lambda texts: oracle.merkle_root([canonical(text) for text in texts]).hex()
+        return [part(prompts[4:]), part(extra), part(prompts[:4])]
+
+    def seal(self):
+        """Signs head and registration again, and puts into the statement what follows from them."""
+        self.predicate["key"]["head"] = sealed(self.head, "application/vnd.watermark.head+json", 7)
+        self.registration["head_sha256"] = sha(canonical(self.predicate["key"]["head"]))
+        self.predicate["registration"] = sealed(self.registration, "application/vnd.watermark.registration+json", 8)
+        seed = hashlib.sha256(canonical(self.predicate["registration"]) + bytes.fromhex(self.predicate["suspect"]["records"]["root"])).digest()
+        self.predicate["resampling"]["seed"] = seed.hex()
+        fresh = [self.logs(self.classes(self.suspect_pairs, key))[0] for key in oracle.fresh_keys(seed, self.registration["resample"])]
+        self.predicate["resampling"]["at_least"] = sum(float(one) <= self.predicate["suspect"]["log10_p"] for one in fresh)
+
+    def conclude(self):
+        suspect = self.predicate["suspect"]
+        p = suspect["log10_p"] if self.registration["stopping"] == "fixed" else min(0, -suspect["ln_e"] / math.log(10))
+        self.predicate["verdict"] = "detected" if p <= -6 else "not_detected"
+        if p > -6:
+            n, alpha, green = suspect["n_scored"], mp.mpf("1e-6"), self.scheme == "greenlist"
+            if green:
+                critical = next(g for g in range(n + 1) if oracle.log10_binom_sf(g, n, self.gamma) <= -6)
+                reach = lambda x: oracle.log10_binom_sf(critical, n, x)
+            else:
+                s = mp.findroot(lambda s: oracle.log10_gamma_sf(n, s) + 6, (n, 9 * n + 99), solver="bisect", maxsteps=150, verify=False)
+                reach = lambda x: oracle.log10_gamma_sf(n, s / x)
+            ends = (self.gamma, 1 - 1e-9) if green else (1, 1e3)
+            value = mp.findroot(lambda x: reach(x) - mp.log10(mp.mpf("0.8")), ends, solver="bisect", maxsteps=150, verify=False)
+            self.predicate["smallest_effect"] = {"of": "ones_share" if green else "mean_score", "power": 0.8, "value": float(value)}
+
+    def bundle(self, seed=9):
+        return canonical(sealed(self.statement, "application/vnd.in-toto+json", seed))

@@ -1,0 +1,119 @@
+use std::collections::HashMap;
+use std::ops::Range;
+
+use anyhow::{Result, bail};
+use watermark_core::detect::Choice;
+
+use super::Access;
+use crate::ids::{Ids, Vocabulary};
+use crate::read::Predicted;
+
+/// One text of a model, or of ours that it read.
+#[derive(Clone, Debug, Default)]
+pub struct Item {
+    /// Ids of what stood before the text.
+    pub prompt: Vec<u32>,
+    /// Ids of the text.
+    pub tokens: Vec<u32>,
+    /// Stretches of the text that stand in the prompt too, however that was cut into tokens: excluded like prompts.
+    pub quoted: Vec<Range<usize>>,
+    /// [tokens], or empty for answers only: what the model could choose at each position.
+    pub choices: Vec<Vec<Choice>>,
+    /// Prompt and text of an answer that came as text.
+    pub texts: Option<(String, String)>,
+}
+
+impl Item {
+    pub(super) fn check_choices(self, vocabulary: Vocabulary<'_>) -> Result<Self> {
+        for (at, row) in self.choices.iter().enumerate() {
+            for choice in row {
+                vocabulary.check_one(format_args!("choices[{at}] has token id"), choice.token)?;
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl From<Ids> for Item {
+    fn from(Ids { prompt, tokens, .. }: Ids) -> Self {
+        Self { prompt, tokens, ..Self::default() }
+    }
+}
+
+/// An answer in text.
+///
+/// # Errors
+/// As [`Vocabulary::encode`].
+pub fn item_of_text(vocabulary: Vocabulary<'_>, prompt: &str, text: &str) -> Result<Item> {
+    let ids = vocabulary.encode(prompt, text, true)?;
+    let quoted = quoted(prompt, text, ids.offsets.as_deref().unwrap_or_default());
+    let texts = Some((prompt.to_owned(), text.to_owned()));
+    Ok(Item { quoted, texts, ..Item::from(ids) })
+}
+
+/// Stretches of tokens of which every neighbouring two, as text, stand in the prompt. A quotation is cut differently at its edges
+/// than the text it quotes, so that token pairs alone would miss them.
+fn quoted(prompt: &str, text: &str, offsets: &[(usize, usize)]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    if prompt.is_empty() {
+        return runs;
+    }
+    for (at, pair) in offsets.windows(2).enumerate() {
+        let stands = text
+            .get(pair[0].0..pair[1].1)
+            .map(str::trim)
+            .is_some_and(|piece| !piece.is_empty() && prompt.contains(piece));
+        match runs.last_mut() {
+            Some(run) if stands && run.end == at + 1 => run.end = at + 2,
+            _ if stands => runs.push(at..at + 2),
+            _ => {}
+        }
+    }
+    runs
+}
+
+/// A text with what the model could say at its bytes, aligned to the mark's tokenizer (as 2502.17259 and 2602.03812 do): a
+/// position counts where both tokenisations cut the text, a piece where it is one token of the mark's vocabulary. What is left
+/// out has no weight, which keeps the null.
+///
+/// # Errors
+/// As [`Vocabulary::encode`]; while reading, if a position has no prediction.
+pub(super) fn item_of_pieces(
+    vocabulary: Vocabulary<'_>,
+    access: Access,
+    prompt: &str,
+    text: &str,
+    positions: &[Predicted],
+) -> Result<Item> {
+    let tokenizer = vocabulary.tokenizer()?;
+    let ids = vocabulary.encode(prompt, text, true)?;
+    let offsets = ids.offsets.as_deref().unwrap_or_default();
+    let at: HashMap<usize, &Predicted> = positions.iter().map(|position| (position.at, position)).collect();
+    let mut known: HashMap<&str, Option<u32>> = HashMap::new();
+    let mut choices = Vec::with_capacity(offsets.len());
+    let whole = access == Access::Reading;
+    let mut end = 0;
+    for &(start, stop) in offsets {
+        let mut row = Vec::new();
+        // Tokens that share a character have the same offsets; only the first of them begins at a cut.
+        let position = at.get(&start).filter(|_| start == end);
+        if whole && position.is_none() && start > 0 {
+            // Whether the model's own tokens end here depends on the text that follows, so on the key.
+            bail!(
+                "no prediction at byte {start}, where a token of the mark begins; while reading, ask the model for what follows \
+                 each of them, cutting its input there"
+            );
+        }
+        end = stop;
+        for (piece, ln_p) in position.map(|position| position.top.as_slice()).unwrap_or_default() {
+            let id = match known.get(piece.as_str()) {
+                Some(id) => *id,
+                None => *known.entry(piece).or_insert(tokenizer.single_token(piece)?),
+            };
+            row.extend(id.map(|id| (id, *ln_p)));
+        }
+        choices.push(Choice::from_log_probabilities(row));
+    }
+    let quoted = quoted(prompt, text, offsets);
+    Ok(Item { quoted, choices, ..Item::from(ids) })
+}

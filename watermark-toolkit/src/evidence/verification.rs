@@ -1,0 +1,143 @@
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use watermark_core::detect::Verdict;
+use watermark_core::evidence::PublicKey;
+use watermark_core::evidence::bundle::Decimal;
+use watermark_core::hex;
+
+use super::{Context, Report};
+
+/// What `verify` says of a bundle: integrity, trust and result apart.
+#[derive(Debug, Serialize)]
+pub struct Verification<'a> {
+    /// SHA-256 of the bundle.
+    pub evidence_sha256: String,
+    /// Signature, form, proofs, numbers and, where given, data and time stamps hold.
+    pub integrity: bool,
+    /// `trusted` or `not_trusted`; null where no keys were named.
+    pub trust: Option<&'static str>,
+    /// Everything that does not hold, in the order in which it was looked at.
+    pub faults: Vec<Fault<'a>>,
+    /// Null where the bundle could not be taken apart.
+    pub signers: Option<Signers>,
+    /// Null where the bundle could not be taken apart.
+    pub times: Option<Times<'a>>,
+    /// Null without integrity: a result that does not follow is none.
+    pub result: Option<Outcome<'a>>,
+    /// Files whose records were counted and scored again.
+    pub recomputed: &'a [String],
+    /// What was not looked at, or rests on a signer's word.
+    pub not_checked: &'a [String],
+    /// What makes the case weaker than its verdict sounds.
+    pub cautions: &'a [String],
+}
+
+/// Something that does not hold.
+#[derive(Debug, Serialize)]
+pub struct Fault<'a> {
+    /// The step that found it (verify/FORMAT.md, section 7).
+    pub code: &'static str,
+    /// What, for people.
+    pub what: &'a str,
+}
+
+/// Public keys of who signed, as hexadecimal digits.
+#[derive(Debug, Serialize)]
+pub struct Signers {
+    /// Of the bundle.
+    pub bundle: String,
+    /// Of the registration.
+    pub registration: String,
+    /// Of the head of the key commitments.
+    pub head: String,
+}
+
+/// The signers' clocks, and what others' time stamps say.
+#[derive(Debug, Serialize)]
+pub struct Times<'a> {
+    /// When the key was committed to.
+    pub head: &'a str,
+    /// When the test was registered.
+    pub registration: &'a str,
+    /// When the bundle was signed.
+    pub bundle: &'a str,
+    /// Of the head's time stamp, if it holds.
+    pub head_time_stamp: Option<&'a str>,
+    /// Of the registration's time stamp, if it holds.
+    pub registration_time_stamp: Option<&'a str>,
+}
+
+/// The result that a bundle states, if its integrity holds.
+#[derive(Debug, Serialize)]
+pub struct Outcome<'a> {
+    /// As it was registered.
+    pub question: &'a str,
+    /// The model that was tested.
+    pub suspect: &'a str,
+    /// The layer's name.
+    pub layer: &'a str,
+    /// The level.
+    pub alpha: f64,
+    /// Distinct pairs.
+    pub n_scored: u64,
+    /// Answers without text.
+    pub n_empty: u64,
+    /// The statistic of the registered test.
+    pub statistic: Decimal,
+    /// log10 of a bound of its tail.
+    pub log10_p: f64,
+    /// Natural logarithm of the e-value.
+    pub ln_e: f64,
+    /// Number of control models.
+    pub controls: usize,
+    /// Number of earlier analyses that are named.
+    pub earlier: usize,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+impl<'a> Verification<'a> {
+    /// Of the report that [`super::check`] made of `bytes` with `context`.
+    #[must_use]
+    pub fn new(report: &'a Report, bytes: &[u8], context: &Context) -> Self {
+        let bundle = report.bundle.as_ref();
+        Self {
+            evidence_sha256: hex::encode(&Sha256::digest(bytes)),
+            integrity: report.integrity(),
+            trust: report.trusted(context).map(|trusted| if trusted { "trusted" } else { "not_trusted" }),
+            faults: report.faults.iter().map(|fault| Fault { code: fault.code.as_str(), what: &fault.what }).collect(),
+            signers: bundle.map(|bundle| {
+                let [bundle, registration, head] = bundle.signers.each_ref().map(PublicKey::to_hex);
+                Signers { bundle, registration, head }
+            }),
+            times: bundle.map(|bundle| Times {
+                head: &bundle.head.signed_at,
+                registration: bundle.registration.registered_at.as_str(),
+                bundle: bundle.statement.predicate.signed_at.as_str(),
+                head_time_stamp: report.time_stamps[0].as_deref(),
+                registration_time_stamp: report.time_stamps[1].as_deref(),
+            }),
+            // A result that does not follow is none.
+            result: bundle.filter(|_| report.integrity()).map(|bundle| {
+                let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
+                Outcome {
+                    question: &registration.question,
+                    suspect: &registration.suspect,
+                    layer: &registration.layer,
+                    alpha: registration.alpha,
+                    n_scored: predicate.suspect.n_scored,
+                    n_empty: predicate.suspect.n_empty,
+                    statistic: predicate.suspect.statistic,
+                    log10_p: predicate.suspect.log10_p,
+                    ln_e: predicate.suspect.ln_e,
+                    controls: predicate.controls.len(),
+                    earlier: predicate.earlier.len(),
+                    verdict: predicate.verdict,
+                }
+            }),
+            recomputed: &report.recomputed,
+            not_checked: &report.not_checked,
+            cautions: &report.cautions,
+        }
+    }
+}
