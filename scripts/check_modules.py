@@ -25,26 +25,18 @@ from pathlib import Path
 
 # --- the rules ---
 
-# Rooms of watermark-core from the ground up; each imports its own floor and those below it. A room that does not exist is no fault.
-FLOORS = [["key", "prf"], ["scheme", "engine"], ["profile"], ["mark", "detect", "paired"], ["distill", "model_test"], ["evidence"]]
-# What every room may import, and what these import themselves.
-GROUND = {"error": set(), "hex": {"error"}, "lib": {"error", "hex"}, "stats": {"error"}}
-NEVER = {("mark", "detect")}
-
-# Which crates of the workspace a crate may depend on; tests and experiments (not named here) may depend on all of them.
-CRATES = {
-    "watermark-core": set(),
-    "watermark-capi": {"watermark-core"},
-    "watermark-toolkit": {"watermark-core"},
-    "watermark-lab": {"watermark-core", "watermark-toolkit"},
-    "watermark-cli": {"watermark-core", "watermark-toolkit", "watermark-lab"},
-    "watermark-python": {"watermark-core", "watermark-toolkit"},
-}
+ROOMS = tomllib.loads((Path(__file__).resolve().parent.parent / "docs" / "rooms.toml").read_text(encoding="utf-8"))
+GROUND = {room: set(imports) for room, imports in ROOMS["ground"].items()}
+NEVER = {tuple(pair) for pair in ROOMS["never"]}
+# Tests and experiments, which the table does not name, may depend on every crate.
+CRATES = {crate["name"]: set(crate["depends"]) for crate in ROOMS["crate"]}
+# Rooms from the ground up, by crate. A room that does not exist is no fault.
+FLOORS = {crate["name"]: [list(floor) for floor in crate.get("floors", [])] for crate in ROOMS["crate"]}
 
 
 def room_rule(crate: str, source: str, target: str) -> str | None:
     """The rule that an import between two rooms breaks."""
-    if crate != "watermark-core" or source == target:
+    if not FLOORS.get(crate) or source == target:
         return None
     if source in GROUND:
         allowed = "".join(f"`{room}` and " for room in sorted(GROUND[source]))
@@ -53,10 +45,10 @@ def room_rule(crate: str, source: str, target: str) -> str | None:
         return None
     if (source, target) in NEVER:
         return f"`{source}` never imports `{target}`"
-    floor = {room: at for at, rooms in enumerate(FLOORS) for room in rooms}
+    floor = {room: at for at, rooms in enumerate(FLOORS[crate]) for room in rooms}
     for room in (source, target):
         if room not in floor:
-            return f"`{room}` is a room without a floor; give it one in FLOORS of {Path(__file__).name}"
+            return f"`{room}` is a room without a floor; give it one in docs/rooms.toml"
     if floor[target] > floor[source]:
         return f"`{target}` stands above `{source}`"
     return None
@@ -380,7 +372,7 @@ def check(tree: Path) -> list[str]:
             for item in imports:
                 source, target = (file.relative_to(folder / "src").with_suffix("").parts[0] for file in item[:2])
                 if rule := room_rule(crate, source, target):
-                    faults.append(f"{rule} (ARCHITECTURE.md, which way dependencies point):\n{show([item])}")
+                    faults.append(f"{rule} (docs/rooms.toml):\n{show([item])}")
             faults += [f"parts of {crate} that import each other in a circle:\n{show(path)}" for path in circles(imports, root.parent)]
     package = tree / "python" / "watermark_core"
     if package.is_dir():
