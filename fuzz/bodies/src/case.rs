@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
-use watermark_core::distill::{Collection, Tails};
 use watermark_core::evidence::bundle::{
     self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
     NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
@@ -17,6 +16,7 @@ use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments};
 use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse, merkle};
 use watermark_core::hex;
 use watermark_core::key::NodeKey;
+use watermark_core::model_test::{Collection, Tails};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 

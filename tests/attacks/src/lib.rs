@@ -16,7 +16,7 @@ mod writing;
 
 use anyhow::Result;
 use watermark_core::detect::LayerDetector;
-use watermark_core::distill::{ModelSample, Round};
+use watermark_core::model_test::{ModelSample, Round};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::answer::Answer;
 use watermark_lab::school::Lesson;

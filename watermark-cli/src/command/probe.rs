@@ -19,8 +19,8 @@ use watermark_toolkit::tokenizer::Tokenizer;
 use watermark_toolkit::transcript::Api;
 use zeroize::Zeroizing;
 
-use super::distill::print_lines;
 use super::passphrase::PassphraseArgs;
+use super::test_model::print_lines;
 use super::{claim, print, print_json, progress, say, shown, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::Weights;
-use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
     Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time, TimeStamps,
 };
 use watermark_core::evidence::commitment::{KeyCommitments, KeyOpening};
 use watermark_core::evidence::{HEAD_TYPE, SigningKey};
 use watermark_core::key::NodeKey;
+use watermark_core::model_test::Access;
 use watermark_core::profile::Profile;
 use watermark_lab::prompts;
 use zeroize::Zeroizing;

@@ -12,10 +12,10 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector};
-use watermark_core::distill::{Access, ModelSample};
 use watermark_core::hex;
 use watermark_core::key::{NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling};
+use watermark_core::model_test::{Access, ModelSample};
 use watermark_core::profile::{Layer, Profile};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::model::Model;
@@ -27,11 +27,11 @@ pub(crate) use result::{Outcome, Row};
 
 use watermark_lab::answer::{Answer, Answering, answer};
 use watermark_lab::school::{Lesson, teach};
-use watermark_toolkit::distill::{add_round, item_of_text};
 use watermark_toolkit::evidence::Context;
 use watermark_toolkit::files::{new_folder, write_new};
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::write_key;
+use watermark_toolkit::model_test::{add_round, item_of_text};
 use watermark_toolkit::report;
 use watermark_toolkit::tokenizer::Tokenizer;
 

@@ -2,8 +2,8 @@ use anyhow::Result;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Resampling, Verdict};
-use watermark_core::distill::{Access, ModelFinding, ModelTest, conclude};
 use watermark_core::hex;
+use watermark_core::model_test::{Access, ModelFinding, ModelTest, conclude};
 use watermark_core::profile::AnyScheme;
 
 use super::plot::{Curve, Strip, evidence_svg};

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use watermark_core::distill::Collection;
+use watermark_core::model_test::Collection;
 use watermark_lab::prompts::word_problems;
 use watermark_toolkit::transcript::{Api, Attempt, Exchange, FORMAT, Header, Writer, prompts_sha256};
 
@@ -70,11 +70,11 @@ fn registered_tested_and_verified() {
         assert_eq!(folder.read(&format!("e/{name}")), folder.read(&format!("again/{name}")), "{name}");
     }
 
-    // The numbers are those of `watermark distill`.
+    // The numbers are those of `watermark test-model`.
     let statement = payload(&folder, "e/evidence.json");
     let predicate = &statement["predicate"];
-    let distill = "distill --profile p.json --key k.json --layer distillation --json --answers suspect.jsonl --controls clean.jsonl";
-    let line = folder.line(distill).expect(0).json().remove(0);
+    let test_model = "test-model --profile p.json --key k.json --layer distillation --json --answers suspect.jsonl --controls clean.jsonl";
+    let line = folder.line(test_model).expect(0).json().remove(0);
     for field in [
         "n_scored",
         "n_duplicate",

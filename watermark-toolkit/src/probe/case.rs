@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict};
-use watermark_core::distill::{Access, Collection};
 use watermark_core::hex;
+use watermark_core::model_test::{Access, Collection};
 
 use super::ask::Retries;
 use super::budget::Budget;
@@ -20,10 +20,10 @@ use super::endpoint::{ApiToken, Endpoint};
 use super::judge::{Judge, Standing};
 use super::plan::{End, Plan, Progress};
 use super::run::{Outcome, run};
-use crate::distill::{Line, Options, Tested, check_testable};
 use crate::files::{read_profile, replace};
 use crate::ids::Vocabulary;
 use crate::keys::read_key;
+use crate::model_test::{Line, Options, Tested, check_testable};
 use crate::passphrase::Passphrases;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Api, Exchange, FORMAT, Header, Registered, collector, prompts_sha256};
@@ -171,7 +171,7 @@ pub struct ProbeResult {
     profile_sha256: Option<String>,
     prompts_sha256: String,
     transcript_sha256: String,
-    /// As `watermark distill` gives it for the transcript.
+    /// As `watermark test-model` gives it for the transcript.
     pub test: Option<Line>,
 }
 

@@ -1,10 +1,10 @@
 //! What the answers so far say about the key.
 
 use anyhow::{Result, bail};
-use watermark_core::distill::{Access, Collection, ModelSample, e_process_decides};
+use watermark_core::model_test::{Access, Collection, ModelSample, e_process_decides};
 
-use crate::distill::{Item, Line, Material, Options, Tested, add_round, items, judge};
 use crate::ids::Vocabulary;
+use crate::model_test::{Item, Line, Material, Options, Tested, add_round, items, judge};
 use crate::transcript::{Api, Exchange};
 
 /// The evidence after a complete round.
@@ -63,7 +63,7 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The test as `watermark distill` gives it for the transcript.
+    /// The test as `watermark test-model` gives it for the transcript.
     ///
     /// # Errors
     /// As [`judge`].

@@ -1,7 +1,7 @@
 use serde::Serialize;
 use watermark_core::detect::Weights;
-use watermark_core::distill::{Collection, DecidedBy};
 use watermark_core::evidence::bundle::Bundle;
+use watermark_core::model_test::{Collection, DecidedBy};
 
 use super::insight::Example;
 use super::pictures::{self, Figure};

@@ -4,8 +4,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use watermark_core::detect::{LayerDetector, Pair};
-use watermark_core::distill::ModelSample;
 use watermark_core::evidence::bundle::{self, Bundle, EvidenceRecord};
+use watermark_core::model_test::ModelSample;
 use watermark_core::scheme::NullLaw;
 
 use crate::detect::fresh_log10_p;

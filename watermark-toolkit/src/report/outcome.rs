@@ -1,7 +1,7 @@
 use serde::Serialize;
 use watermark_core::detect::{EffectUnit, RESAMPLING_KEYS, Verdict};
-use watermark_core::distill::{DecidedBy, EMPTY_ONE_IN};
 use watermark_core::evidence::bundle::Bundle;
+use watermark_core::model_test::{DecidedBy, EMPTY_ONE_IN};
 
 use super::draw::short;
 use super::number::{chance, level};

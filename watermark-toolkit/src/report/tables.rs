@@ -1,9 +1,9 @@
 use serde::Serialize;
 use watermark_core::detect::{Verdict, Weights};
-use watermark_core::distill::DecidedBy;
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{Bundle, SampleEvidence, Stopping};
 use watermark_core::hex;
+use watermark_core::model_test::DecidedBy;
 
 use super::Insight;
 use super::draw::short;

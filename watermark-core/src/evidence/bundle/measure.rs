@@ -2,7 +2,7 @@ use super::fields::{Decimal, Digest};
 use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
 use super::statement::{Collected, SampleEvidence};
 use crate::detect::{LayerDetector, Weights};
-use crate::distill::{Collection, ModelSample, Round};
+use crate::model_test::{Collection, ModelSample, Round};
 use crate::{Error, ErrorKind, Result};
 
 /// Where a sample comes from, as its data say.

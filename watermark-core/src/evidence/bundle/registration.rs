@@ -8,8 +8,8 @@ use super::super::merkle;
 use super::super::signing::PublicKey;
 use super::fields::{Digest, Time};
 use crate::detect::Weights;
-use crate::distill::Access;
 use crate::key::KeyPath;
+use crate::model_test::Access;
 use crate::{Error, ErrorKind, Result};
 
 /// Payload type of a signed registration.

@@ -8,12 +8,12 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::ErrorKind;
 use crate::detect::{Verdict, Weights};
-use crate::distill::{Access, Collection};
 use crate::evidence::canonical::to_canonical;
 use crate::evidence::commitment::KeyCommitments;
 use crate::evidence::dsse::Envelope;
 use crate::evidence::{HEAD_TYPE, SigningKey, dsse};
 use crate::key::NodeKey;
+use crate::model_test::{Access, Collection};
 use crate::profile::Profile;
 
 const PROFILE: &str = r#"{"profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "tokenizer": {"sha256":

@@ -12,12 +12,12 @@ use super::{
     Rules, STATEMENT_TYPE, STATEMENT_VERSION,
 };
 use crate::detect::{Detector, LayerDetector, Resampling};
-use crate::distill::Tails;
 use crate::evidence::beacon::BeforeBeacon;
 use crate::evidence::canonical::from_canonical;
 use crate::evidence::commitment::{KEY_COMMITMENTS, KeyLeaf};
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
 use crate::key::NodeKey;
+use crate::model_test::Tails;
 use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};

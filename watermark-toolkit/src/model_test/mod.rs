@@ -8,7 +8,7 @@ mod transcript;
 
 use anyhow::{Context, Result};
 use watermark_core::detect::{LayerDetector, Verdict};
-use watermark_core::distill::{Access, ModelSample, ModelTest, Round, conclude};
+use watermark_core::model_test::{Access, ModelSample, ModelTest, Round, conclude};
 
 pub use item::{Item, item_of_text};
 use line::Found;

@@ -3,12 +3,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
-use watermark_core::distill::{Access, DecidedBy};
 use watermark_core::key::KeyPath;
-use watermark_toolkit::distill::{Line, Material, Options, Source, Tested, check_testable, judge};
+use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
+use watermark_toolkit::model_test::{Line, Material, Options, Source, Tested, check_testable, judge};
 use watermark_toolkit::read::InputFormat;
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -24,10 +24,10 @@ use super::{advance, claim, complain, measured, print, print_json, progress, say
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  watermark distill --profile P --key K --answers suspect.jsonl --controls llama.jsonl --controls qwen.jsonl
-  watermark distill --profile P --key K --logprobs suspect.jsonl      # answers with next-token log-probabilities
-  watermark distill --profile P --key K --reading read.jsonl          # the suspect's choices in our marked texts
-  watermark distill --profile P --reserved honeypot.json --key K --answers suspect.jsonl
+  watermark test-model --profile P --key K --answers suspect.jsonl --controls llama.jsonl --controls qwen.jsonl
+  watermark test-model --profile P --key K --logprobs suspect.jsonl      # answers with next-token log-probabilities
+  watermark test-model --profile P --key K --reading read.jsonl          # the suspect's choices in our marked texts
+  watermark test-model --profile P --reserved honeypot.json --key K --answers suspect.jsonl
 
 Answers: as for `watermark detect`. Log-probabilities and reading, one JSON object a line, natural logarithms:
   {\"prompt\": …, \"text\": …, \"positions\": [{\"at\": BYTE, \"top\": [[\"piece\", LN_P], …]}, …]}   any tokenizer

@@ -1,6 +1,8 @@
 use serde::Serialize;
 use watermark_core::detect::{Effect, LayerDetector, Verdict};
-use watermark_core::distill::{Access, Collection, DecidedBy, ModelConclusion, ModelFinding, ModelNumbers, ModelTest};
+use watermark_core::model_test::{
+    Access, Collection, DecidedBy, ModelConclusion, ModelFinding, ModelNumbers, ModelTest,
+};
 
 use super::Material;
 use crate::plan::{self, Curves, Dose, Sample};
