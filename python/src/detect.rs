@@ -9,7 +9,7 @@ use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::bundle::MAX_RESAMPLE;
 use watermark_core::scheme::Scheme;
-use watermark_toolkit::detect::{Exclude, Options, Run, report};
+use watermark_toolkit::detect::{Detection, Exclude, Options, report};
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::read::Record;
 use watermark_toolkit::tokenizer::Tokenizer;
@@ -217,14 +217,14 @@ impl Shared {
         Vocabulary { tokenizer: self.tokenizer.as_ref(), size: self.vocab_size }
     }
 
-    fn run(&self, options: Options) -> PyResult<Run<'_>> {
-        let run = Run::new(&self.layers, self.vocabulary(), options);
+    fn run(&self, options: Options) -> PyResult<Detection<'_>> {
+        let run = Detection::new(&self.layers, self.vocabulary(), options);
         run.check().map_err(raise)?;
         Ok(run)
     }
 
     /// A run that has seen all records.
-    fn counted(&self, py: Python<'_>, records: &Bound<'_, PyAny>, options: Options) -> PyResult<Run<'_>> {
+    fn counted(&self, py: Python<'_>, records: &Bound<'_, PyAny>, options: Options) -> PyResult<Detection<'_>> {
         let mut run = self.run(options)?;
         each_batch(records, |batch| self.add(py, &mut run, batch))?;
         Ok(run)
@@ -242,7 +242,7 @@ impl Shared {
         ))
     }
 
-    fn add(&self, py: Python<'_>, run: &mut Run<'_>, batch: &[Record]) -> PyResult<()> {
+    fn add(&self, py: Python<'_>, run: &mut Detection<'_>, batch: &[Record]) -> PyResult<()> {
         if self.tokenizer.is_none() {
             refuse_text(batch, "Detector")?;
         }

@@ -71,7 +71,7 @@ impl Data {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct CachedAnswer {
     prompt_tokens: Vec<u32>,
     tokens: Vec<u32>,
     text: String,
@@ -159,7 +159,7 @@ impl Lab {
         let questions = prompts::word_problems(seed, n);
         let path = self.cache.join(format!("{}.jsonl", hex::encode(&Sha256::digest(what)[..12])));
         if let Ok(text) = fs::read_to_string(&path) {
-            let kept = text.lines().map(serde_json::from_str::<Kept>).collect::<Result<Vec<_>, _>>()?;
+            let kept = text.lines().map(serde_json::from_str::<CachedAnswer>).collect::<Result<Vec<_>, _>>()?;
             let answers =
                 kept.into_iter().map(|k| Answer { prompt_tokens: k.prompt_tokens, tokens: k.tokens, text: k.text });
             return Ok(Data { questions, answers: answers.collect() });
@@ -176,7 +176,7 @@ impl Lab {
         let answers = answer(model, &self.tokenizer, &marker, &questions, &how, |_| ())?;
         let mut lines = Vec::new();
         for Answer { prompt_tokens, tokens, text } in answers.iter().cloned() {
-            serde_json::to_writer(&mut lines, &Kept { prompt_tokens, tokens, text })?;
+            serde_json::to_writer(&mut lines, &CachedAnswer { prompt_tokens, tokens, text })?;
             lines.push(b'\n');
         }
         self.keep(&path, &lines)?;

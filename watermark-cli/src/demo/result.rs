@@ -63,7 +63,7 @@ impl Row {
 
 /// What the demo found; `result.json` is this.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct DemoResult {
     rows: Vec<Row>,
     alpha: f64,
     layer: &'static str,
@@ -74,7 +74,7 @@ pub(crate) struct Outcome {
     fresh_keys_seed: String,
 }
 
-impl Outcome {
+impl DemoResult {
     pub(super) fn new(options: &Options, profile_json: &str, fresh_keys_seed: String, rows: Vec<Row>) -> Self {
         Self {
             rows,

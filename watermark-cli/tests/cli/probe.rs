@@ -9,7 +9,7 @@ use watermark_toolkit::tokenizer::Tokenizer;
 use watermark_toolkit::transcript::{Exchange, FaultKind, Reader};
 
 use crate::server::{Reply, Server, chat, ok};
-use crate::support::{Folder, Run};
+use crate::support::{Folder, ProcessOutput};
 
 const TOKEN: &str = "sk-test/0123456789abcdef";
 
@@ -43,7 +43,7 @@ fn answers(exchanges: &[Exchange]) -> BTreeMap<u64, (String, Option<String>)> {
 
 /// Nothing printed or written holds the token.
 #[track_caller]
-fn keeps_the_token(folder: &Folder, out: &str, run: &Run) {
+fn keeps_the_token(folder: &Folder, out: &str, run: &ProcessOutput) {
     for entry in std::fs::read_dir(folder.path(out)).unwrap() {
         let path = entry.unwrap().path();
         assert!(!std::fs::read_to_string(&path).unwrap().contains(TOKEN), "{}", path.display());

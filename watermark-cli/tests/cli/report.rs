@@ -331,7 +331,7 @@ fn hostile_strings_in_every_field() {
             let bytes = to_canonical(&sign(STATEMENT_TYPE, &whole)).unwrap();
             let context = Context::default();
             let report = check(std::path::Path::new("evidence.json"), &bytes, &context, &|_| Ok(())).unwrap();
-            let source = Source { name: &hostile, bytes: &bytes, report: &report, context: &context, insight: None };
+            let source = Source { name: &hostile, bytes: &bytes, check: &report, context: &context, insight: None };
             let html = page(&source).unwrap();
             harmless(&html);
             assert!(report.bundle.is_some() || html.contains("this file is not evidence"), "{path}");

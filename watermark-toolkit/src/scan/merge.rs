@@ -9,9 +9,9 @@ use watermark_core::hex;
 
 use super::finish::{Finishing, Layers};
 use super::folder::{self, Folder, InputFile, Manifest};
-use super::reading::{Shards, unfinished};
+use super::reader::{Shards, unfinished};
 use super::shard::Shard;
-use super::{Marks, Outcome, Progress, in_pool};
+use super::{Marks, Progress, ScanEnd, in_pool};
 use crate::read::Select;
 
 /// What is merged, and at what cost.
@@ -38,7 +38,7 @@ pub fn merge(
     marks: &Marks<'_>,
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Outcome> {
+) -> Result<ScanEnd> {
     in_pool(merging.threads, || {
         let parts = merging.parts.iter().map(|path| Ok((path, Manifest::read(path)?))).collect::<Result<Vec<_>>>()?;
         let first = &parts.first().context("no parts to merge")?.1;

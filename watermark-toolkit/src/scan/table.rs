@@ -286,9 +286,9 @@ mod tests {
 
     use super::*;
 
-    type Made = (u64, Option<String>, Vec<(u32, bool, Vec<u32>, Vec<u32>)>);
+    type RecordRow = (u64, Option<String>, Vec<(u32, bool, Vec<u32>, Vec<u32>)>);
 
-    fn table(records: &[Made]) -> Table {
+    fn table(records: &[RecordRow]) -> Table {
         let mut builder = Builder::new(2);
         for (record, id, texts) in records {
             builder.record(Origin { record: *record, id: id.as_deref(), bytes: Some((1, 2)) }).unwrap();
@@ -310,7 +310,7 @@ mod tests {
         writer.into_inner().unwrap()
     }
 
-    fn records() -> impl Strategy<Value = Vec<Made>> {
+    fn records() -> impl Strategy<Value = Vec<RecordRow>> {
         let ids = || proptest::collection::vec(0..1u32 << 24, 0..6);
         let texts = proptest::collection::vec((0..9u32, any::<bool>(), ids(), ids()), 0..4);
         proptest::collection::vec((0..1u64 << 40, proptest::option::of("\\PC{0,6}"), texts), 0..5)

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use watermark_core::detect::Verdict;
 use watermark_toolkit::read::{InputFormat, Select};
-use watermark_toolkit::scan::{self, Marks, Options, Outcome, Part, Unusable, expand, spool};
+use watermark_toolkit::scan::{self, Marks, Options, Part, ScanEnd, Unusable, expand, spool};
 
 use super::passphrase::PassphraseArgs;
 use super::{claim, print_json, say};
@@ -260,9 +260,9 @@ fn usable(unusable: &Unusable, max_bad_records: u64) -> bool {
 }
 
 /// Prints what came out, and says how the run ended.
-fn finish(outcome: Outcome, cost: &CostArgs) -> Result<ExitCode> {
+fn finish(end: ScanEnd, cost: &CostArgs) -> Result<ExitCode> {
     let out = &cost.out;
-    let Outcome::Finished(finished) = outcome else { return Ok(stopped()) };
+    let ScanEnd::Finished(finished) = end else { return Ok(stopped()) };
     std::fs::write(out.join("command.txt"), command_line()).with_context(|| format!("writing to {}", out.display()))?;
     let summary = &finished.summary;
     if cost.json {

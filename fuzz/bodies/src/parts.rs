@@ -37,9 +37,9 @@ pub(crate) fn other_key() -> SigningKey {
     SigningKey::from_seed(&[4; 32])
 }
 
-/// The parts of a case. What they say of each other is made to fit by [`Case::link`] and [`Case::count`].
+/// The parts of a case. What they say of each other is made to fit by [`BundleParts::link`] and [`BundleParts::count`].
 #[derive(Clone)]
-pub(crate) struct Case {
+pub(crate) struct BundleParts {
     pub(crate) profile: Value,
     pub(crate) head: Value,
     pub(crate) registration: Value,
@@ -52,11 +52,11 @@ pub(crate) const KINDS: u8 = 4;
 /// The kind whose stopping rule is `e_process`.
 pub(crate) const STOPPED: u8 = 3;
 
-impl Case {
+impl BundleParts {
     /// A case that verifies: by kind with another scheme, weights and stopping rule, with a control or without.
     pub(crate) fn new(kind: u8) -> Self {
-        static MADE: LazyLock<[Case; KINDS as usize]> =
-            LazyLock::new(|| [0, 1, 2, 3].map(|kind| Case::of(kind, &records(1), &"0".repeat(64))));
+        static MADE: LazyLock<[BundleParts; KINDS as usize]> =
+            LazyLock::new(|| [0, 1, 2, 3].map(|kind| BundleParts::of(kind, &records(1), &"0".repeat(64))));
         MADE[usize::from(kind)].clone()
     }
 
@@ -125,15 +125,15 @@ impl Case {
                 "does_not_show": DOES_NOT_SHOW, "alternatives": ALTERNATIVES,
             },
         });
-        let mut case = Self { profile, head, registration, statement };
-        case.link(&signing_key());
-        case.measure(suspect, &node);
+        let mut parts = Self { profile, head, registration, statement };
+        parts.link(&signing_key());
+        parts.measure(suspect, &node);
         if kind < 2 {
-            case.add_control(&node);
+            parts.add_control(&node);
         }
-        case.link(&signing_key());
-        case.count();
-        case
+        parts.link(&signing_key());
+        parts.count();
+        parts
     }
 
     /// Counts the suspect's records under the key, with true numbers of fresh keys.
