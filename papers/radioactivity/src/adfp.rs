@@ -4,8 +4,8 @@ use anyhow::Result;
 use rayon::prelude::*;
 use watermark_core::mark::{Marker, Session, SessionOptions};
 use watermark_core::scheme::{Adfp, Greenlist, Scheme};
+use watermark_lab::fine_tune::FineTuning;
 use watermark_lab::model::Model;
-use watermark_lab::school::Lesson;
 use watermark_lab::shipped;
 
 use crate::access::{Access, Shown};
@@ -51,7 +51,8 @@ pub(crate) fn run(lab: &Lab, seeds: u64, out: &str) -> Result<()> {
                 let mark = Mark { scheme, width: 1, key: seed };
                 let layer = lab.layer(&mark)?;
                 let served = lab.teacher(&mark, true, 500 + seed, 2400)?;
-                let student = lab.student(Start::Base, None, &served.slice(0, LEARNED), &Lesson::fine_tuning(seed))?;
+                let student =
+                    lab.student(Start::Base, None, &served.slice(0, LEARNED), &FineTuning::with_seed(seed))?;
                 let asked = lab.ask(&student, 9000 + seed, ASKED, 0.8)?;
                 let closed = Shown::new(lab, Access::Closed, &student, &asked)?;
                 let finding = closed.sample(&layer, closed.tokens(), usize::MAX)?.test(&layer)?;

@@ -19,7 +19,7 @@ use watermark_core::detect::LayerDetector;
 use watermark_core::model_test::{ModelSample, Round};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::answer::Answer;
-use watermark_lab::school::Lesson;
+use watermark_lab::fine_tune::FineTuning;
 use watermark_radioactivity::lab::{Data, Lab, Mark, Start, Student};
 
 /// Level at which a document counts as found: log10 of .001.
@@ -87,7 +87,7 @@ fn harvested(lab: &Lab, mark: &Mark, seed: u64, n: usize) -> Result<[Data; 2]> {
 /// A student of marked answers, and what it learned.
 fn marked_student(lab: &Lab, mark: &Mark, seed: u64) -> Result<(Student, Data)> {
     let learned = lab.teacher(mark, true, HARVESTED + seed, LEARNED)?;
-    let student = lab.student(Start::Base, None, &learned, &Lesson::fine_tuning(seed))?;
+    let student = lab.student(Start::Base, None, &learned, &FineTuning::with_seed(seed))?;
     Ok((student, learned))
 }
 

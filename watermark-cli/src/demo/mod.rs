@@ -26,7 +26,7 @@ use plot::Curve;
 pub(crate) use result::{DemoResult, Row};
 
 use watermark_lab::answer::{Answer, Answering, answer};
-use watermark_lab::school::{Lesson, teach};
+use watermark_lab::fine_tune::{FineTuning, fine_tune};
 use watermark_toolkit::evidence::Context;
 use watermark_toolkit::files::{new_folder, write_new};
 use watermark_toolkit::ids::Vocabulary;
@@ -128,10 +128,10 @@ pub(crate) fn run(
     write_answers(&file("teacher.jsonl"), &questions, &marked)?;
 
     let learn = |label: &str, answers: &[Answer]| {
-        let lesson = Lesson { epochs: size.epochs, ..Lesson::fine_tuning(options.seed) };
+        let tuning = FineTuning { epochs: size.epochs, ..FineTuning::with_seed(options.seed) };
         let student = shipped::base()?;
         let bar = stage(label, 1);
-        teach(&student, &tokenizer, &questions, answers, &lesson, |step| {
+        fine_tune(&student, &tokenizer, &questions, answers, &tuning, |step| {
             bar.set_length(step.of as u64);
             bar.set_position(step.done as u64);
             bar.set_message(format!("loss {:.2}", step.loss));

@@ -10,6 +10,7 @@
 //! The results are functions of the set of distinct inputs and of sums of integers, so that threads, memory, shards and
 //! the order of inputs change no byte of them.
 
+mod attribute;
 mod counts;
 mod distinct;
 mod finish;
@@ -17,7 +18,6 @@ mod folder;
 mod hits;
 mod inputs;
 mod keys;
-mod memory;
 mod merge;
 mod multiset;
 mod plots;
@@ -43,12 +43,12 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
 use watermark_core::hex;
 
+pub use attribute::{Attributed, attribute};
 use finish::{Finishing, Layers};
 use folder::{Folder, InputFile, Manifest};
 pub use hits::Hit;
 pub use inputs::expand;
 pub use keys::Keys;
-pub use memory::{Attributed, attribute};
 pub use merge::{Merging, merge};
 pub use profiles::Profiles;
 use reader::{Input, InputReader, Shards};
