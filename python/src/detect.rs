@@ -232,9 +232,9 @@ impl Shared {
 
     /// Refuses counts that were made for other layers; under which key does not matter to them.
     fn check_counts(&self, made_for: &Self) -> PyResult<()> {
-        let layer = |of: &LayerDetector| (of.name().map(str::to_owned), of.scheme());
-        let of = |shared: &Self| (shared.layers.iter().map(layer).collect::<Vec<_>>(), shared.vocab_size);
-        if of(self) == of(made_for) {
+        let layer = |detector: &LayerDetector| (detector.name().map(str::to_owned), detector.scheme());
+        let identity = |shared: &Self| (shared.layers.iter().map(layer).collect::<Vec<_>>(), shared.vocab_size);
+        if identity(self) == identity(made_for) {
             return Ok(());
         }
         Err(ParameterError::new_err(

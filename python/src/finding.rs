@@ -128,9 +128,9 @@ impl Finding {
 
     fn __repr__(&self) -> String {
         let LayerLine { record, layer, scheme, n_scored, log10_p, verdict, .. } = &self.0;
-        let of = record.as_ref().map(|record| format!("record={record:?}, ")).unwrap_or_default();
+        let record = record.as_ref().map(|record| format!("record={record:?}, ")).unwrap_or_default();
         let (layer, verdict) = (layer.as_deref().unwrap_or(scheme), verdict.as_str());
-        format!("Finding({of}layer={layer:?}, n_scored={n_scored}, log10_p={log10_p:.2}, verdict={verdict:?})")
+        format!("Finding({record}layer={layer:?}, n_scored={n_scored}, log10_p={log10_p:.2}, verdict={verdict:?})")
     }
 }
 

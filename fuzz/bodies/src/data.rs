@@ -83,10 +83,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         })
     };
     let transcript = format!("{begin}{}\n{}\n{}\n", &header.to_string()[1..], exchange(0), exchange(1));
-    let of = |kind: u8, file: &[u8]| [&[kind], file].concat();
-    let records = [records(1), records(4), records(7)].map(|records| of(RECORDS, &print_records(&records).unwrap()));
-    let answers = answers.iter().zip([b'l', b'j', b'p', b'l']).map(|(file, kind)| of(kind, file.as_bytes()));
-    answers.chain(records).chain([of(TRANSCRIPT, transcript.as_bytes())]).collect()
+    let tagged = |kind: u8, file: &[u8]| [&[kind], file].concat();
+    let records =
+        [records(1), records(4), records(7)].map(|records| tagged(RECORDS, &print_records(&records).unwrap()));
+    let answers = answers.iter().zip([b'l', b'j', b'p', b'l']).map(|(file, kind)| tagged(kind, file.as_bytes()));
+    answers.chain(records).chain([tagged(TRANSCRIPT, transcript.as_bytes())]).collect()
 }
 
 /// The first byte says what the others are.
@@ -142,7 +143,7 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     if records.is_empty() || records.len() > MOST_RECORDS {
         return;
     }
-    let mut parts = BundleParts::of(kind(file), records, &FILES.tokenizer_sha256);
+    let mut parts = BundleParts::from_records(kind(file), records, &FILES.tokenizer_sha256);
     // Records with a time are a transcript's, and in any rounds.
     let day = "2026-11-03T00:00:00Z";
     parts.statement["predicate"]["suspect"]["collected"] = json!({"first": day, "last": day});

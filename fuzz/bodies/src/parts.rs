@@ -56,12 +56,12 @@ impl BundleParts {
     /// A case that verifies: by kind with another scheme, weights and stopping rule, with a control or without.
     pub(crate) fn new(kind: u8) -> Self {
         static MADE: LazyLock<[BundleParts; KINDS as usize]> =
-            LazyLock::new(|| [0, 1, 2, 3].map(|kind| BundleParts::of(kind, &records(1), &"0".repeat(64))));
+            LazyLock::new(|| [0, 1, 2, 3].map(|kind| BundleParts::from_records(kind, &records(1), &"0".repeat(64))));
         MADE[usize::from(kind)].clone()
     }
 
     /// A case of the suspect's records.
-    pub(crate) fn of(kind: u8, suspect: &[EvidenceRecord], tokenizer_sha256: &str) -> Self {
+    pub(crate) fn from_records(kind: u8, suspect: &[EvidenceRecord], tokenizer_sha256: &str) -> Self {
         let (gumbel, none, stopped) = (kind & 1 == 1, kind == 2, kind == STOPPED);
         let scheme = if gumbel { "gumbel" } else { "greenlist" };
         let mut profile = json!({
@@ -88,7 +88,7 @@ impl BundleParts {
         };
 
         let texts: Vec<String> = suspect.iter().map(|record| record.prompt.clone()).collect();
-        let prompts = Prompts::of(&texts).unwrap();
+        let prompts = Prompts::commit_to(&texts).unwrap();
         let registration = json!({
             "registration": REGISTRATION_VERSION, "registered_at": "2026-11-02T00:00:00Z", "question": "Was it?",
             "suspect": "suspect", "controls": [], "profile_sha256": hex::encode(&[0; 32]), "layer": "d", "key_path": PATH,

@@ -110,14 +110,14 @@ fn divergence(lab: &Lab, scheme: Scheme, measured: &[Rows]) -> Result<f64> {
         let (mut marked, mut plain) = (open(true)?, open(false)?);
         let mut sum = 0.0;
         for ((row, proxy), &token) in rows.teacher.iter().zip(&rows.proxy).zip(&rows.tokens) {
-            let of = |session: &mut Session| -> Result<Vec<f64>> {
+            let next_probabilities = |session: &mut Session| -> Result<Vec<f64>> {
                 let mut row = row.clone();
                 session.set_proxy(proxy)?;
                 session.process(&mut row)?;
                 session.accept(token)?;
                 Ok(probabilities(&row))
             };
-            let (p, q) = (of(&mut marked)?, of(&mut plain)?);
+            let (p, q) = (next_probabilities(&mut marked)?, next_probabilities(&mut plain)?);
             sum += p.iter().zip(&q).filter(|(p, _)| **p > 0.0).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
         }
         Ok::<(f64, usize), anyhow::Error>((sum, rows.tokens.len()))

@@ -125,7 +125,7 @@ struct Documents {
 
 impl Documents {
     /// Tests `answers`, five at a time, each with its text tokenised anew.
-    fn of(lab: &Lab, layer: &LayerDetector, answers: &[Answer]) -> Result<Self> {
+    fn tested(lab: &Lab, layer: &LayerDetector, answers: &[Answer]) -> Result<Self> {
         let log10_p = answers.chunks_exact(DOCUMENT).map(|document| {
             let mut tally = layer.tally();
             for answer in document {
@@ -151,8 +151,8 @@ impl Documents {
     }
 }
 
-fn share<T>(of: &[T], holds: impl Fn(&T) -> bool) -> f64 {
-    of.iter().filter(|one| holds(one)).count() as f64 / of.len() as f64
+fn share<T>(items: &[T], holds: impl Fn(&T) -> bool) -> f64 {
+    items.iter().filter(|item| holds(item)).count() as f64 / items.len() as f64
 }
 
 /// The upper median; NaN of nothing.

@@ -138,7 +138,7 @@ impl Args {
             },
             alpha: self.alpha,
             resample: self.resample,
-            prompts: Prompts::of(&read_prompts(&self.prompts)?)?,
+            prompts: Prompts::commit_to(&read_prompts(&self.prompts)?)?,
             earlier: earlier.collect::<Result<_>>()?,
             registered_at,
         };

@@ -61,7 +61,7 @@ struct Size {
 }
 
 impl Size {
-    fn of(options: &Options) -> Self {
+    fn for_options(options: &Options) -> Self {
         if options.quick {
             Self { served_prompts: 800, held_out_prompts: 600, max_new_tokens: 80, epochs: 3.0 }
         } else {
@@ -89,7 +89,7 @@ pub(crate) fn run(
     stage: &dyn Fn(&str, u64) -> ProgressBar,
     clock: &dyn Fn() -> String,
 ) -> Result<DemoResult> {
-    let size = Size::of(options);
+    let size = Size::for_options(options);
     new_folder(&options.out)?;
     let file = |name: &str| options.out.join(name);
 
@@ -132,7 +132,7 @@ pub(crate) fn run(
         let student = shipped::base()?;
         let bar = stage(label, 1);
         fine_tune(&student, &tokenizer, &questions, answers, &tuning, |step| {
-            bar.set_length(step.of as u64);
+            bar.set_length(step.total as u64);
             bar.set_position(step.done as u64);
             bar.set_message(format!("loss {:.2}", step.loss));
         })?;

@@ -93,7 +93,7 @@ impl Committed {
             stopping: Stopping::Fixed,
             alpha: ALPHA,
             resample: 999,
-            prompts: Prompts::of(&prompts)?,
+            prompts: Prompts::commit_to(&prompts)?,
             earlier: Vec::new(),
         };
         let registration = self.signer.sign(REGISTRATION_TYPE, &registration.payload()?)?;

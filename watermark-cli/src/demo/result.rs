@@ -109,10 +109,10 @@ impl DemoResult {
     }
 
     pub(super) fn svg(&self, curves: &[Curve<'_>]) -> String {
-        let of = |subject: &str| -> Vec<f64> {
+        let log10_p = |subject: &str| -> Vec<f64> {
             self.rows.iter().filter(|row| row.subject == subject).map(|row| row.log10_p).collect()
         };
-        let (student, control, fresh) = (of("student"), of("control"), of("fresh_key"));
+        let (student, control, fresh) = (log10_p("student"), log10_p("control"), log10_p("fresh_key"));
         let strips = [
             Strip { label: "student", color: "#c2410c", log10_p: &student },
             Strip { label: "control", color: "#64748b", log10_p: &control },

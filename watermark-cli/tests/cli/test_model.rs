@@ -51,9 +51,9 @@ fn answers_with_controls_and_reserved_keys() {
     assert!(effect > 0.5 && effect < 0.65, "{clean:?}");
     assert!(line["smallest_effect"].is_null());
     let both = folder.line(&format!("{test_model} --answers suspect.jsonl --reserved honeypot.json")).expect(0).json();
-    let of = |line: &Value| [line["keys"].clone(), line["verdict"].clone(), line["family_size"].clone()];
-    assert_eq!(of(&both[0]), [json!("shared"), json!("detected"), json!(2)]);
-    assert_eq!(of(&both[1]), [json!("reserved"), json!("not_detected"), json!(2)]);
+    let conclusion = |line: &Value| [line["keys"].clone(), line["verdict"].clone(), line["family_size"].clone()];
+    assert_eq!(conclusion(&both[0]), [json!("shared"), json!("detected"), json!(2)]);
+    assert_eq!(conclusion(&both[1]), [json!("reserved"), json!("not_detected"), json!(2)]);
     let table =
         folder.line("test-model --profile p.json --key k.json --answers suspect.jsonl --reserved honeypot.json");
     for part in ["No controls", "Reserved keys served", "does not say", "not independently witnessed"] {

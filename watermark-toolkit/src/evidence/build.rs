@@ -81,7 +81,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) -> Result
         .context("the opening is of another path than registered, or made for another profile")?;
     let detector = bundle::layer_under(&profile, &layer, node)?;
     ensure!(
-        Prompts::of(case.prompts)? == registration.prompts,
+        Prompts::commit_to(case.prompts)? == registration.prompts,
         "the prompts are not the registered ones; give the same file as to `watermark register`"
     );
     ensure!(

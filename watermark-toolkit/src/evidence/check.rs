@@ -111,9 +111,9 @@ pub fn check(
         check.not_checked.push("the data, because the bundle itself does not hold".to_owned());
     }
     if !context.trusted.is_empty() {
-        for (signer, of) in bundle.signers.iter().zip(["bundle", "registration", "head of the key commitments"]) {
+        for (signer, signed) in bundle.signers.iter().zip(["bundle", "registration", "head of the key commitments"]) {
             if !context.trusted.contains(signer) {
-                check.fail(Code::Trust, format!("the {of} is signed by {}, which is not trusted", signer.to_hex()));
+                check.fail(Code::Trust, format!("the {signed} is signed by {}, which is not trusted", signer.to_hex()));
             }
         }
     }
@@ -129,15 +129,15 @@ fn stamps(bundle: &Bundle, context: &Context, check: &mut BundleCheck) -> Result
         (&stamps.head, &bundle.head_bytes, "head"),
         (&stamps.registration, &bundle.registration_bytes, "registration"),
     ];
-    for (at, (stamp, bytes, of)) in all.into_iter().enumerate() {
+    for (at, (stamp, bytes, stamped)) in all.into_iter().enumerate() {
         match (stamp, &context.authority) {
-            (None, _) => check.not_checked.push(format!("the time of the {of}: it is its signer's own clock")),
-            (Some(_), None) => check.not_checked.push(format!("the time stamp of the {of}: name its --authority")),
+            (None, _) => check.not_checked.push(format!("the time of the {stamped}: it is its signer's own clock")),
+            (Some(_), None) => check.not_checked.push(format!("the time stamp of the {stamped}: name its --authority")),
             (Some(stamp), Some(authority)) => {
                 let response = STANDARD.decode(stamp).unwrap_or_default();
                 match timestamp::verify_bytes(&response, &hex::encode(&Sha256::digest(bytes)), authority)? {
                     TimeStamp::Holds(time) => check.time_stamps[at] = Some(time),
-                    TimeStamp::DoesNotHold(why) => check.fail(Code::TimeStamp, format!("the {of}: {why}")),
+                    TimeStamp::DoesNotHold(why) => check.fail(Code::TimeStamp, format!("the {stamped}: {why}")),
                 }
             }
         }
@@ -197,7 +197,7 @@ fn data(
 fn are_stated(bundle: &Bundle, sample: &SampleEvidence, records: &[EvidenceRecord]) -> Result<bool> {
     let stopping = bundle.registration.stopping;
     let in_rounds = || (0..).zip(records).all(|(place, record)| record.round == stopping.round_in_file(place));
-    Ok(bundle::RecordsDigest::of(records)? == sample.records
+    Ok(bundle::RecordsDigest::from_records(records)? == sample.records
         && bundle::prompts_root(records)? == sample.prompts_root
         && bundle::n_empty(records) == sample.n_empty
         && (sample.collected.is_some() || in_rounds()))
@@ -220,7 +220,7 @@ fn recompute(
     let registration = &bundle.registration;
     let counted = bundle::count(detector, registration.weights, records)?;
     let found = bundle::measure(detector, &counted, records, origin(stated))?;
-    let numbers = |of: &SampleEvidence| [of.log10_p, of.log10_p_distinct, of.ln_e];
+    let numbers = |sample: &SampleEvidence| [sample.log10_p, sample.log10_p_distinct, sample.ln_e];
     let same_numbers = numbers(&found).iter().zip(numbers(stated)).all(|(&a, b)| close(a, b));
     // Everything but the floats, which another version may round otherwise.
     let rest = SampleEvidence {

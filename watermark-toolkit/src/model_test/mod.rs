@@ -78,7 +78,7 @@ pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access
         }
         return Ok(());
     }
-    let slices = |of: fn(&Item) -> &[u32]| round.iter().map(of).collect();
+    let slices = |field: fn(&Item) -> &[u32]| round.iter().map(field).collect();
     let (mut prompts, answers): (Vec<&[u32]>, _) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
     prompts.extend(round.iter().flat_map(|item| item.quoted.iter().map(|run| &item.tokens[run.clone()])));
     let choices = match access {

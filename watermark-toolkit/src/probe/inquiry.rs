@@ -300,7 +300,7 @@ impl Inquiry {
             requests: spent.requests,
             prompt_tokens: counted.then_some(spent.prompt_tokens),
             completion_tokens: counted.then_some(spent.completion_tokens),
-            cost: plan.budget.cost.map(|cost| cost.of(spent.prompt_tokens, spent.completion_tokens)),
+            cost: plan.budget.cost.map(|cost| cost.price(spent.prompt_tokens, spent.completion_tokens)),
             profile_sha256: self.wanted.as_ref().map(|wanted| hex::encode(&wanted.profile_sha256)),
             prompts_sha256: plan.header.prompts_sha256.clone(),
             transcript_sha256: ended.transcript_sha256.clone(),

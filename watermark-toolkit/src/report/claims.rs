@@ -53,7 +53,7 @@ struct Command {
 }
 
 impl Claims {
-    pub(super) fn of(bundle: &Bundle, source: &Source<'_>) -> Self {
+    pub(super) fn new(bundle: &Bundle, source: &Source<'_>) -> Self {
         let predicate = &bundle.statement.predicate;
         let insight = source.insight;
         let stamped = source.check.time_stamps.iter().flatten().count();

@@ -78,12 +78,13 @@ impl Insight {
             } else {
                 continue;
             };
-            return Self::of(bundle, &detector, &records, tokenizer.ok().filter(|_| texts).as_ref()).map(Some);
+            return Self::from_records(bundle, &detector, &records, tokenizer.ok().filter(|_| texts).as_ref())
+                .map(Some);
         }
         Ok(None)
     }
 
-    fn of(
+    fn from_records(
         bundle: &Bundle,
         detector: &LayerDetector,
         records: &[EvidenceRecord],

@@ -95,9 +95,9 @@ pub fn page(source: &Source<'_>) -> Result<String> {
         style,
         // No other style may act, whatever a text brings along.
         style_hash: format!("sha256-{}", STANDARD.encode(Sha256::digest(style))),
-        verdict: VerdictText::of(source.check),
-        checked: Checked::of(source.check, source.context),
-        claims: bundle.map(|bundle| Claims::of(bundle, source)),
+        verdict: VerdictText::new(source.check),
+        checked: Checked::new(source.check, source.context),
+        claims: bundle.map(|bundle| Claims::new(bundle, source)),
         source: Origin {
             name: source.name,
             sha256: hex::encode(&Sha256::digest(source.bytes)),

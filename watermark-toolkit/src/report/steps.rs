@@ -54,7 +54,7 @@ const STEPS: [(Code, &str); 19] = [
 ];
 
 impl Checked {
-    pub(super) fn of(check: &BundleCheck, context: &Context) -> Self {
+    pub(super) fn new(check: &BundleCheck, context: &Context) -> Self {
         let steps: Vec<Step> = STEPS.iter().map(|&(code, what)| step(code, what, check, context)).collect();
         let count = |class: &str| steps.iter().filter(|step| step.class == class).count();
         let summary = match (count("holds"), count("fails"), count("unchecked")) {
@@ -123,7 +123,7 @@ fn stamps(bundle: &Bundle, check: &BundleCheck) -> Option<String> {
     ]
     .into_iter()
     .filter(|(_, _, holds)| holds.is_none())
-    .map(|(of, stamp, _)| match (of, stamp) {
+    .map(|(what, stamp, _)| match (what, stamp) {
         ("commitment", None) => "the commitment carries no time stamp",
         ("commitment", _) => "the commitment’s time stamp needs its authority (--authority)",
         (_, None) => "the registration carries no time stamp",

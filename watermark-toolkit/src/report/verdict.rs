@@ -18,7 +18,7 @@ pub(super) struct VerdictText {
 }
 
 impl VerdictText {
-    pub(super) fn of(check: &BundleCheck) -> Self {
+    pub(super) fn new(check: &BundleCheck) -> Self {
         match &check.bundle {
             Some(bundle) if check.integrity() => Self::of_sound(bundle, check),
             Some(_) => Self::broken(

@@ -237,7 +237,7 @@ pub(super) fn distinct<C: Consume>(
     let mut positions = Positions::default();
     let mut spilled = None;
     for group in &groups {
-        let parts = group.par_iter().map(|shard| Part::of(shard, inputs, bits)).collect::<Result<Vec<_>>>()?;
+        let parts = group.par_iter().map(|shard| Part::collect(shard, inputs, bits)).collect::<Result<Vec<_>>>()?;
         for part in &parts {
             positions.add(part.positions);
         }
@@ -304,7 +304,7 @@ struct Part {
 }
 
 impl Part {
-    fn of(shard: &Shard, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
+    fn collect(shard: &Shard, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
         let mut flat = Vec::new();
         let positions = inputs.walk(&shard.table()?, |_, _, distinct| {
             flat.extend_from_slice(distinct);

@@ -81,13 +81,13 @@ pub struct Options {
     pub shard_bytes: u64,
 }
 
-/// Which of several machines this is: number `number` of `of`, counted from 1. It reads every `of`-th input.
+/// Which of several machines this is: number `number` of `count`, counted from 1. It reads every `count`-th input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// From 1.
     pub number: usize,
     /// At least 1.
-    pub of: usize,
+    pub count: usize,
 }
 
 /// What a scan is doing.
@@ -259,7 +259,7 @@ fn read(
         bail!("text has no fields; leave out --field and --role");
     }
     let folder = Folder::open(&options.out)?;
-    let mine = |at: usize| part.is_none_or(|part| at % part.of + 1 == part.number);
+    let mine = |at: usize| part.is_none_or(|part| at % part.count + 1 == part.number);
     let paths: Vec<&PathBuf> =
         options.inputs.iter().enumerate().filter(|(at, _)| mine(*at)).map(|(_, path)| path).collect();
     let inputs = paths.par_iter().map(|path| input(path)).collect::<Result<Vec<_>>>()?;
@@ -269,7 +269,7 @@ fn read(
         profiles: identity.profiles,
         tokenizers: identity.tokenizers,
         keys,
-        part: part.map(|part| format!("{}/{}", part.number, part.of)),
+        part: part.map(|part| format!("{}/{}", part.number, part.count)),
         list: part.map(|_| list(&options.inputs)).transpose()?,
         input_format: options.input_format.to_string(),
         field: options.select.field.clone(),

@@ -243,8 +243,8 @@ impl Stages {
         for batch in decode(tables)? {
             candidates.extend(texts(&Table::new(batch)?, layers.layers, &layers.inputs, &tested)?.candidates);
         }
-        let small = |of: fn(&Candidate) -> u64| -> Result<ArrayRef> {
-            let numbers = candidates.iter().map(|candidate| i64::try_from(of(candidate)));
+        let small = |field: fn(&Candidate) -> u64| -> Result<ArrayRef> {
+            let numbers = candidates.iter().map(|candidate| i64::try_from(field(candidate)));
             Ok(Arc::new(Int64Array::from(numbers.collect::<Result<Vec<_>, _>>()?)))
         };
         let sums = candidates.iter().map(|candidate| {

@@ -160,7 +160,8 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 fn part(text: &str) -> Result<Part, String> {
     let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-    let part = parsed.map(|(number, of)| Part { number, of }).filter(|part| (1..=part.of).contains(&part.number));
+    let part =
+        parsed.map(|(number, count)| Part { number, count }).filter(|part| (1..=part.count).contains(&part.number));
     part.ok_or_else(|| "a part such as 2/8, from 1/8 to 8/8".to_owned())
 }
 
@@ -189,11 +190,11 @@ impl Args {
         if self.partials {
             let options = self.options(select)?;
             stop_on_interrupt()?;
-            let part = self.shard.unwrap_or(Part { number: 1, of: 1 });
+            let part = self.shard.unwrap_or(Part { number: 1, count: 1 });
             let watch = Watch::new(&options.out, self.cost.json);
             let outcome = scan::partials(&options, &profiles, part, &STOP, &|progress| watch.see(progress));
             let Some(unusable) = watch.outcome(outcome)? else { return Ok(stopped()) };
-            let made = format!("part {}/{} is in {}", part.number, part.of, options.out.display());
+            let made = format!("part {}/{} is in {}", part.number, part.count, options.out.display());
             say(&format!("{made}; `watermark merge` takes it with the others"));
             return Ok(if usable(&unusable, self.cost.max_bad_records) {
                 ExitCode::SUCCESS

@@ -58,7 +58,7 @@ pub fn measure(
         collection,
         collected,
         stopped,
-        records: RecordsDigest::of(records)?,
+        records: RecordsDigest::from_records(records)?,
         prompts_proof: Vec::<Digest>::new(),
         prompts_root: prompts_root(records)?,
         n_empty: n_empty(records),

@@ -87,7 +87,7 @@ impl Prompts {
     ///
     /// # Errors
     /// None for strings; the type is that of canonical JSON.
-    pub fn of(prompts: &[String]) -> Result<Self> {
+    pub fn commit_to(prompts: &[String]) -> Result<Self> {
         let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>>>()?;
         Ok(Self { count: leaves.len() as u64, root: Digest(merkle::root(&leaves)) })
     }
