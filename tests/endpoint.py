@@ -51,7 +51,7 @@ def main():
                     # The same command finds its transcript whole and asks nothing again.
                     check(f"{name}, {way}: replayed", run(*probe, codes=(code,)) == printed, "another result")
                     access = "--logprobs" if test["access"] == "logprobs" else "--answers"
-                    offline = run(watermark, "distill", *key, "--layer", "distillation", access, out / "transcript.jsonl", "--json", codes=(code,))
+                    offline = run(watermark, "test-model", *key, "--layer", "distillation", access, out / "transcript.jsonl", "--json", codes=(code,))
                     whole = json.dumps(test, separators=(",", ":"), ensure_ascii=False)
                     check(f"{name}, {way}: offline", offline.strip() in printed.replace("\n", ""), (offline, whole))
         # A second party collects without the key; the key is opened afterwards.
@@ -60,12 +60,12 @@ def main():
             run(watermark, "probe", "--replicate", *collect, "--json", "--out", folder / "neutral")
         transcript = folder / "neutral" / "transcript.jsonl"
         controls = ["--controls", folder / "control-answers" / "transcript.jsonl"]
-        line = json.loads(run(watermark, "distill", *key, "--layer", "distillation", "--answers", transcript, *controls, "--json"))
+        line = json.loads(run(watermark, "test-model", *key, "--layer", "distillation", "--answers", transcript, *controls, "--json"))
         facts = (line["verdict"], line["decided_by"], line["collection"], line["controls_agree"])
         check(f"replicate: {facts}", facts == ("detected", "log10_p", "replicated without the key", True), line)
         damaged = transcript.read_bytes().replace(b"Ada", b"Eve", 1)
         (folder / "damaged.jsonl").write_bytes(damaged)
-        run(watermark, "distill", *key, "--answers", folder / "damaged.jsonl", codes=(2,))
+        run(watermark, "test-model", *key, "--answers", folder / "damaged.jsonl", codes=(2,))
         check("replicate: a changed transcript is refused", damaged != transcript.read_bytes(), "nothing was changed")
     done()
 

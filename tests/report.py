@@ -48,8 +48,8 @@ STRUCTURE = """() => ({
   headings: [...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(e => Number(e.tagName[1])),
   pictures: [...document.querySelectorAll('svg')].map(e => [e.getAttribute('role'), e.getAttribute('aria-label')]),
   cut: [...document.querySelectorAll('svg text')].filter(e => {
-    const [of, frame] = [e.getBoundingClientRect(), e.ownerSVGElement.getBoundingClientRect()];
-    return of.left < frame.left - 1 || of.right > frame.right + 1 || of.top < frame.top - 1 || of.bottom > frame.bottom + 1;
+    const [box, frame] = [e.getBoundingClientRect(), e.ownerSVGElement.getBoundingClientRect()];
+    return box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
   }).map(e => e.textContent),
   tables: [...document.querySelectorAll('table')].map(e => e.caption ? e.caption.textContent : ''),
   cells: [...document.querySelectorAll('th')].filter(e => !e.scope).length,

@@ -287,11 +287,11 @@ class Bundles(unittest.TestCase):
     def test_records(self):
         """Other records than the bundle's, or records that contradict themselves."""
         def edit(change):
-            def of(case):
+            def change_rows(case):
                 rows = [json.loads(line) for line in case.records[0].splitlines()]
                 change(rows)
                 self.resign(case, rows)
-            return of
+            return change_rows
         self.change(lambda case: case.records.__setitem__(0, case.records[0].replace(b'"round":0', b'"round":1', 1)), "E-DATA")
         for code, change in [("E-RECOMPUTED", lambda rows: rows[0]["tokens"].pop()), ("E-RECOMPUTED", lambda rows: rows[1].update(quoted=[[0, 50]])),
                              ("E-RECORDS", lambda rows: rows[0].update(round=1)), ("E-RECORDS", lambda rows: rows[0]["tokens"].append(257)),

@@ -51,15 +51,15 @@ def fits(value, schema, name="it"):
     if "$ref" in schema: return fits(value, SCHEMA[schema["$ref"].split("/")[-1]], name)
     for one in schema.get("anyOf", []):
         with contextlib.suppress(Refused): return fits(value, one, name)
-    allowed, of = [schema["const"]] if "const" in schema else schema.get("enum", [value]), schema.get
+    allowed, limit = [schema["const"]] if "const" in schema else schema.get("enum", [value]), schema.get
     need("anyOf" not in schema and canonical(value) in map(canonical, allowed), f"{name}: not one of the values allowed")
     need("type" not in schema or type(value) in TYPES[schema["type"]], f"{name}: another type")
     written = "pattern" not in schema or re.fullmatch(schema["pattern"], value) and ("format" not in schema or is_time(value))
     need(written, f"{name}: not written as it must be, or no second of the calendar")
     size = value if type(value) in (int, float) else len(value) if type(value) is list else 0
-    need(of("minimum", size) <= size <= of("maximum", size) and
-         of("exclusiveMinimum", -math.inf) < size < of("exclusiveMaximum", math.inf), f"{name}: out of range")
-    need(of("minItems", 0) <= size <= of("maxItems", math.inf) or "items" not in schema, f"{name}: too many or too few")
+    need(limit("minimum", size) <= size <= limit("maximum", size) and
+         limit("exclusiveMinimum", -math.inf) < size < limit("exclusiveMaximum", math.inf), f"{name}: out of range")
+    need(limit("minItems", 0) <= size <= limit("maxItems", math.inf) or "items" not in schema, f"{name}: too many or too few")
     for item in value if "items" in schema else []: fits(item, schema["items"], name)
     need("properties" not in schema or {*schema["required"]} <= value.keys() <= schema["properties"].keys(), f"{name}: a field is missing or unknown")
     for field in value if "properties" in schema else []: fits(value[field], schema["properties"][field], field)

@@ -9,7 +9,7 @@ use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::bundle::MAX_RESAMPLE;
 use watermark_core::scheme::Scheme;
-use watermark_toolkit::detect::{Exclude, Options, Run, report};
+use watermark_toolkit::detect::{Detection, Exclude, Options, report};
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::read::Record;
 use watermark_toolkit::tokenizer::Tokenizer;
@@ -217,14 +217,14 @@ impl Shared {
         Vocabulary { tokenizer: self.tokenizer.as_ref(), size: self.vocab_size }
     }
 
-    fn run(&self, options: Options) -> PyResult<Run<'_>> {
-        let run = Run::new(&self.layers, self.vocabulary(), options);
+    fn run(&self, options: Options) -> PyResult<Detection<'_>> {
+        let run = Detection::new(&self.layers, self.vocabulary(), options);
         run.check().map_err(raise)?;
         Ok(run)
     }
 
     /// A run that has seen all records.
-    fn counted(&self, py: Python<'_>, records: &Bound<'_, PyAny>, options: Options) -> PyResult<Run<'_>> {
+    fn counted(&self, py: Python<'_>, records: &Bound<'_, PyAny>, options: Options) -> PyResult<Detection<'_>> {
         let mut run = self.run(options)?;
         each_batch(records, |batch| self.add(py, &mut run, batch))?;
         Ok(run)
@@ -232,9 +232,9 @@ impl Shared {
 
     /// Refuses counts that were made for other layers; under which key does not matter to them.
     fn check_counts(&self, made_for: &Self) -> PyResult<()> {
-        let layer = |of: &LayerDetector| (of.name().map(str::to_owned), of.scheme());
-        let of = |shared: &Self| (shared.layers.iter().map(layer).collect::<Vec<_>>(), shared.vocab_size);
-        if of(self) == of(made_for) {
+        let layer = |detector: &LayerDetector| (detector.name().map(str::to_owned), detector.scheme());
+        let identity = |shared: &Self| (shared.layers.iter().map(layer).collect::<Vec<_>>(), shared.vocab_size);
+        if identity(self) == identity(made_for) {
             return Ok(());
         }
         Err(ParameterError::new_err(
@@ -242,7 +242,7 @@ impl Shared {
         ))
     }
 
-    fn add(&self, py: Python<'_>, run: &mut Run<'_>, batch: &[Record]) -> PyResult<()> {
+    fn add(&self, py: Python<'_>, run: &mut Detection<'_>, batch: &[Record]) -> PyResult<()> {
         if self.tokenizer.is_none() {
             refuse_text(batch, "Detector")?;
         }

@@ -58,7 +58,7 @@ pub(crate) struct Tensor {
 
 impl Tensor {
     /// What `given` shows; `None` if it does not know DLPack.
-    pub(crate) fn of(given: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+    pub(crate) fn shown_by(given: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
         let py = given.py();
         let (Ok(device), Ok(show)) = (given.getattr("__dlpack_device__"), given.getattr("__dlpack__")) else {
             return Ok(None);

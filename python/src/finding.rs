@@ -4,13 +4,13 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator};
 use serde::Serialize;
-use watermark_toolkit::detect::{self, Line, SpanLine};
+use watermark_toolkit::detect::{self, LayerLine, SpanLine};
 
 use crate::html;
 
 /// The test of one layer, over all records together or over one.
 #[pyclass(frozen, module = "watermark_core")]
-pub(crate) struct Finding(Line);
+pub(crate) struct Finding(LayerLine);
 
 #[pymethods]
 impl Finding {
@@ -127,10 +127,10 @@ impl Finding {
     }
 
     fn __repr__(&self) -> String {
-        let Line { record, layer, scheme, n_scored, log10_p, verdict, .. } = &self.0;
-        let of = record.as_ref().map(|record| format!("record={record:?}, ")).unwrap_or_default();
+        let LayerLine { record, layer, scheme, n_scored, log10_p, verdict, .. } = &self.0;
+        let record = record.as_ref().map(|record| format!("record={record:?}, ")).unwrap_or_default();
         let (layer, verdict) = (layer.as_deref().unwrap_or(scheme), verdict.as_str());
-        format!("Finding({of}layer={layer:?}, n_scored={n_scored}, log10_p={log10_p:.2}, verdict={verdict:?})")
+        format!("Finding({record}layer={layer:?}, n_scored={n_scored}, log10_p={log10_p:.2}, verdict={verdict:?})")
     }
 }
 
@@ -259,8 +259,8 @@ impl Report {
         #[derive(Serialize)]
         struct Lines<'a> {
             detected: bool,
-            pooled: &'a [Line],
-            per_record: &'a [Line],
+            pooled: &'a [LayerLine],
+            per_record: &'a [LayerLine],
             spans: &'a [SpanLine],
         }
         let detect::Report { pooled, per_record, spans, detected } = &self.0;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use watermark_core::detect::Verdict;
-use watermark_toolkit::detect::{Line, SpanLine};
+use watermark_toolkit::detect::{LayerLine, SpanLine};
 use watermark_toolkit::visible::visible;
 
 /// Rows of a table; a notebook keeps every output.
@@ -18,10 +18,10 @@ const LONGEST_SENTENCE: usize = 1000;
 const CELL: &str = "padding:2px 8px;text-align:left";
 
 /// A table of findings.
-pub(crate) fn findings(lines: &[Line]) -> String {
+pub(crate) fn findings(lines: &[LayerLine]) -> String {
     let header = ["record", "layer", "scored", "duplicate", "excluded", "log10 p", "by fresh keys", "ln e", "verdict"];
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
-    let row = |line: &Line| {
+    let row = |line: &LayerLine| {
         let cells = [
             line.record.clone().unwrap_or_else(|| "(all)".to_owned()),
             line.layer.clone().unwrap_or_else(|| line.scheme.to_owned()),

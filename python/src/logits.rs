@@ -100,7 +100,7 @@ impl Logits {
                 layout.rows().and_then(|rows| if indirect { Err(scattered()) } else { Ok(rows) })?;
             return Self { _owner: Owner::Buffer(buffer), data, format, read_only, rows, columns, step }.aligned();
         }
-        let Some(tensor) = Tensor::of(given)? else {
+        let Some(tensor) = Tensor::shown_by(given)? else {
             return Err(InputError::new_err(format!(
                 "logits are an array in memory of the host with the buffer protocol or DLPack (numpy, array, torch), not {}",
                 type_name(given)

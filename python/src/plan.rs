@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use watermark_core::distill::Access;
+use watermark_core::model_test::Access;
 use watermark_toolkit::plan::{Question, SHARES, scale};
 
 use crate::error::ParameterError;

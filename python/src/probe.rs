@@ -6,8 +6,8 @@ use anyhow::{Result, bail, ensure};
 use pyo3::prelude::*;
 use serde_json::{Map, Value, json};
 use watermark_toolkit::probe::budget::{Budget, CostLimit};
-use watermark_toolkit::probe::case::{Case, Ended, Limits, Request, Wanted};
 use watermark_toolkit::probe::endpoint::{ApiToken, Endpoint};
+use watermark_toolkit::probe::inquiry::{Ended, Inquiry, Limits, Request, Wanted};
 use watermark_toolkit::probe::plan::Progress;
 use watermark_toolkit::tokenizer::Tokenizer;
 use watermark_toolkit::transcript::Api;
@@ -79,7 +79,7 @@ fn probe_endpoint(
         max_retries,
         futility,
     };
-    let make = || -> Result<Case> {
+    let make = || -> Result<Inquiry> {
         ensure!(
             max_cost.is_some() == price_prompt.is_some() && max_cost.is_some() == price_completion.is_some(),
             "max_cost, price_prompt and price_completion go together"
@@ -107,10 +107,10 @@ fn probe_endpoint(
         let endpoint = Endpoint::parse(&endpoint)?;
         let request =
             Request { api, model, max_tokens, temperature, top_p, logprobs, stream, extra, round_size, alpha };
-        Ok(Case { wanted, tokenizer, endpoint, token, prompts, out, request, limits })
+        Ok(Inquiry { wanted, tokenizer, endpoint, token, prompts, out, request, limits })
     };
-    let case = py.detach(make).map_err(raise)?;
-    let in_all = case.prompts.len();
+    let inquiry = py.detach(make).map_err(raise)?;
+    let in_all = inquiry.prompts.len();
     let work = |watch: &Watch| {
         let mut told = |&Progress { answered, failed, requests, standing }: &Progress| {
             let ln_e = standing.map(|standing| standing.ln_e);
@@ -118,7 +118,7 @@ fn probe_endpoint(
                 "answered": answered, "failed": failed, "prompts": in_all, "requests": requests, "ln_e": ln_e,
             }));
         };
-        case.run(&watch.stop, &mut told)
+        inquiry.run(&watch.stop, &mut told)
     };
     let ended = interruptible(py, progress, work)?.map_err(raise)?;
     match ended {

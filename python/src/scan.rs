@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::read::{InputFormat, ReadError, Select};
-use watermark_toolkit::scan::{self, Attributed, Keys, Marks, Options, Outcome, Phase, Profiles, Progress, expand};
+use watermark_toolkit::scan::{self, Attributed, Keys, Marks, Options, Phase, Profiles, Progress, ScanEnd, expand};
 
 use crate::error::{InputError, ParameterError, raise};
 use crate::given;
@@ -97,8 +97,8 @@ impl Asked {
         self.options.inputs = expand(&self.inputs, &self.options.out).context("inputs")?;
         let marks = Marks { profiles: &profiles, keys: &keys };
         match scan::scan(&self.options, &marks, &watch.stop, &|progress| watch.tell(told(progress)))? {
-            Outcome::Finished(finished) => finished.summary.to_json(),
-            Outcome::Stopped => bail!("stopped; the same call goes on from here"),
+            ScanEnd::Finished(finished) => finished.summary.to_json(),
+            ScanEnd::Stopped => bail!("stopped; the same call goes on from here"),
         }
     }
 }
@@ -106,7 +106,7 @@ impl Asked {
 fn told(progress: Progress) -> Value {
     let Progress { phase, shards, resumed_shards, records, tokens, bad_records, bytes, bytes_in_all, ln_e } = progress;
     let phase = match phase {
-        Phase::Reading => "reading",
+        Phase::Tokenising => "reading",
         Phase::Scoring => "scoring",
         Phase::Ranking => "ranking",
     };

@@ -24,7 +24,7 @@ struct Stages(stages::Stages);
 /// Counts of what was read.
 #[pyclass(module = "watermark_core")]
 #[derive(Default)]
-struct Reading(stages::Reading);
+struct BatchCounts(stages::BatchCounts);
 
 /// Sums under every key.
 #[pyclass(module = "watermark_core")]
@@ -69,8 +69,8 @@ impl Stages {
         make().map(Self).map_err(raise)
     }
 
-    fn read<'py>(&self, py: Python<'py>, batches: &[u8], reading: &mut Reading) -> PyResult<Bound<'py, PyBytes>> {
-        bytes(py, detached(py, || self.0.read(batches, &mut reading.0))?)
+    fn read<'py>(&self, py: Python<'py>, batches: &[u8], counts: &mut BatchCounts) -> PyResult<Bound<'py, PyBytes>> {
+        bytes(py, detached(py, || self.0.read(batches, &mut counts.0))?)
     }
 
     fn pairs<'py>(&self, py: Python<'py>, tables: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
@@ -107,7 +107,7 @@ impl Stages {
 }
 
 #[pymethods]
-impl Reading {
+impl BatchCounts {
     #[new]
     fn new() -> Self {
         Self::default()
@@ -172,7 +172,7 @@ fn bytes(py: Python<'_>, made: Result<Vec<u8>>) -> PyResult<Bound<'_, PyBytes>> 
 /// Adds the stages to the module.
 pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Stages>()?;
-    module.add_class::<Reading>()?;
+    module.add_class::<BatchCounts>()?;
     module.add_class::<Summing>()?;
     module.add_class::<Conclusion>()?;
     module.add_function(wrap_pyfunction!(key_text, module)?)

@@ -51,7 +51,7 @@ class Package(unittest.TestCase):
                 _lib.Stages(*arguments, **options)
             self.assertIn(says, str(raised.exception))
             self.assertNotIn(NODE, str(raised.exception))
-        for call in (stages.pairs, lambda data: stages.read(data, _lib.Reading()), lambda data: stages.texts(data, "[[0]]")):
+        for call in (stages.pairs, lambda data: stages.read(data, _lib.BatchCounts()), lambda data: stages.texts(data, "[[0]]")):
             for data in (b"", b"ARROW1", os.urandom(1000)):
                 with self.assertRaises(watermark_core.WatermarkError):
                     call(data)

@@ -46,13 +46,13 @@ _KEY = (
 _HIT = ("key", "profile", "layer", "file", "record", "part", "id", "n_scored", "statistic", "log10_p", "ln_e")
 
 
-def of_report(report: Report, of: str) -> pandas.DataFrame:
+def of_report(report: Report, which: str) -> pandas.DataFrame:
     """The findings or spans of a report."""
-    if of in ("pooled", "per_record"):
-        findings = report.pooled if of == "pooled" else report.per_record
+    if which in ("pooled", "per_record"):
+        findings = report.pooled if which == "pooled" else report.per_record
         return _frame(([getattr(finding, name) for name in _FINDING] for finding in findings), _FINDING)
-    if of != "spans":
-        raise ParameterError(f'of is {of!r}; it must be "pooled", "per_record" or "spans"')
+    if which != "spans":
+        raise ParameterError(f'of is {which!r}; it must be "pooled", "per_record" or "spans"')
     columns = (*_SPAN, *(f"{name}_{end}" for name in _RANGES for end in ("start", "end")))
     rows = []
     for span in report.spans:
@@ -61,11 +61,11 @@ def of_report(report: Report, of: str) -> pandas.DataFrame:
     return _frame(rows, columns)
 
 
-def of_scan(findings: list[dict[str, Any]], hits: list[dict[str, Any]], of: str) -> pandas.DataFrame:
+def of_scan(findings: list[dict[str, Any]], hits: list[dict[str, Any]], which: str) -> pandas.DataFrame:
     """The findings or hits of a scan."""
-    if of not in ("findings", "hits"):
-        raise ParameterError(f'of is {of!r}; it must be "findings" or "hits"')
-    lines, columns = (findings, _KEY) if of == "findings" else (hits, _HIT)
+    if which not in ("findings", "hits"):
+        raise ParameterError(f'of is {which!r}; it must be "findings" or "hits"')
+    lines, columns = (findings, _KEY) if which == "findings" else (hits, _HIT)
     rows = ([int(line[name]) if name == "statistic" else line.get(name) for name in columns] for line in lines)
     return _frame(rows, columns)
 

@@ -188,15 +188,15 @@ def _reader(shared: Broadcast[_Secret]) -> _Map:
     def read(batches: Iterator[pyarrow.RecordBatch]) -> Iterator[pyarrow.RecordBatch]:
         import pyarrow as pa
 
-        stages, reading = shared.value.stages(), _lib.Reading()
+        stages, counts = shared.value.stages(), _lib.BatchCounts()
         schema = None
         for batch in batches:
-            for table in _batches(stages.read(_stream([batch], batch.schema), reading)):
+            for table in _batches(stages.read(_stream([batch], batch.schema), counts)):
                 table = table.append_column("counts", pa.nulls(table.num_rows, pa.string()))
                 schema = table.schema
                 yield table
         if schema is not None:
-            values = {"record": -1, "texts": [], "counts": reading.counts()}
+            values = {"record": -1, "texts": [], "counts": counts.counts()}
             columns = [pa.array([values.get(field.name)], field.type) for field in schema]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 

@@ -34,12 +34,12 @@ fn session(scheme: Scheme) -> Session {
 
 /// Which tokens are green after token 7.
 fn green(layer: &LayerDetector) -> Vec<bool> {
-    let of = |token: u32| {
+    let is_green = |token: u32| {
         let mut tally = layer.tally();
         layer.add(&mut tally, &[], &[7, token]).unwrap();
         layer.finding(&tally).unwrap().statistic == 1
     };
-    (0..VOCAB as u32).map(|token| token != SPECIAL && of(token)).collect()
+    (0..VOCAB as u32).map(|token| token != SPECIAL && is_green(token)).collect()
 }
 
 fn adfp(lambda: f64) -> Scheme {

@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 use watermark_core::detect::{Choice, LayerDetector, Resampling, Test, Weights, conclude};
-use watermark_core::distill::{ModelSample, Round};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
+use watermark_core::model_test::{ModelSample, Round};
 use watermark_core::profile::{AnyScheme, Profile};
 use watermark_core::scheme::{Domain, NullLaw, Parameters, Scheme, Value};
 

@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 
 use watermark_core::detect::{Choice, Detector, LayerDetector};
-use watermark_core::distill::{ModelSample, Round, log10_p_anytime};
 use watermark_core::key::{KeyPath, NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
+use watermark_core::model_test::{ModelSample, Round, log10_p_anytime};
 use watermark_core::profile::{Layer, Profile, TokenizerInfo};
 use watermark_core::scheme::{Greenlist, Scheme};
 use watermark_lab::generate::{Generate, generate};
@@ -163,7 +163,7 @@ fn no_distribution_of_p_exceeds_uniform() {
     assert!(2 * copies > n, "{copies} of {n}");
 }
 
-fn test(layer: &LayerDetector, tally: watermark_core::detect::Tally) -> watermark_core::distill::ModelFinding {
+fn test(layer: &LayerDetector, tally: watermark_core::detect::Tally) -> watermark_core::model_test::ModelFinding {
     let mut sample = ModelSample::of_probabilities(layer);
     sample.add_reading(tally).unwrap();
     sample.test(layer).unwrap()

@@ -206,8 +206,9 @@ fn mcmark_fills_the_favoured_block() {
             let prf_key = profile.prf_key(&profile.layers[0], &key(k), None).unwrap();
             let prf = ChaCha20V1::new(&prf_key, 1).unwrap();
             let context = prf.context(&[9]).unwrap().unwrap();
-            let favoured = scheme.blocks().of(prf.context_words(context)[0]);
-            let inside = |token: usize| scheme.blocks().of(prf.word(context, token as u32).unwrap()) == favoured;
+            let favoured = scheme.blocks().containing(prf.context_words(context)[0]);
+            let inside =
+                |token: usize| scheme.blocks().containing(prf.word(context, token as u32).unwrap()) == favoured;
             let mass = |p: &dyn Fn(usize) -> f64| (0..5).filter(|&v| inside(v)).map(p).sum::<f64>();
             let before = mass(&|v| P[v]);
             let after = mass(&|v| f64::from(logits[v]).exp());

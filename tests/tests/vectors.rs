@@ -131,11 +131,11 @@ fn decisions() {
         let place = prf.context(&context).unwrap().unwrap();
         let words = prf.context_words(place);
         let blocks = Blocks::from_gamma(1.0 / row["l"].as_f64().unwrap()).unwrap();
-        assert_eq!(u64::from(blocks.of(words[0])), row["favoured_block"].as_u64().unwrap());
+        assert_eq!(u64::from(blocks.containing(words[0])), row["favoured_block"].as_u64().unwrap());
         assert_eq!((u64::from(words[1]) * 4096) >> 32, row["position_of_4096"].as_u64().unwrap());
         assert_eq!(words[2] < 1 << 31, row["pilot_at_0.5"].as_bool().unwrap());
         let tokens = ids(&row["tokens"]);
-        let got: Vec<u32> = tokens.iter().map(|&token| blocks.of(prf.word(place, token).unwrap())).collect();
+        let got: Vec<u32> = tokens.iter().map(|&token| blocks.containing(prf.word(place, token).unwrap())).collect();
         assert_eq!(got, ids(&row["blocks"]));
         // The detector comes to the same: a pair is a hit iff its block is the favoured one.
         let scheme = Scheme::Mcmark(Mcmark::new(blocks.gamma()).unwrap());
@@ -144,7 +144,7 @@ fn decisions() {
             let mut tally = layer.tally();
             layer.add(&mut tally, &[], &[&context[..], &[token]].concat()).unwrap();
             let hits = layer.finding(&tally).unwrap().statistic;
-            assert_eq!(hits, u128::from(block == blocks.of(words[0])));
+            assert_eq!(hits, u128::from(block == blocks.containing(words[0])));
         }
     }
 }

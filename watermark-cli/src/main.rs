@@ -31,7 +31,8 @@ enum Command {
     Detect(command::detect::Args),
     Scan(command::scan::Args),
     Merge(command::scan::merge::Args),
-    Distill(command::distill::Args),
+    #[command(visible_alias = "distill")]
+    TestModel(command::test_model::Args),
     Register(command::register::Args),
     Evidence(command::evidence::Args),
     Verify(command::verify::Args),
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
         Command::Detect(args) => args.run(&passphrases),
         Command::Scan(args) => args.run(&passphrases),
         Command::Merge(args) => args.run(&passphrases),
-        Command::Distill(args) => args.run(&passphrases),
+        Command::TestModel(args) => args.run(&passphrases),
         Command::Register(args) => args.run(&passphrases),
         Command::Evidence(args) => args.run(&passphrases),
         Command::Verify(args) => args.run(),

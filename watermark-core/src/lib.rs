@@ -11,14 +11,14 @@
 //!    the null law says how the score is distributed over keys when the text is independent of the key.
 //!    [`engine`] says the same of the formats of other engines and libraries.
 //! 4. [`mark::Marker`] and [`mark::Session`] put the layers into token sampling.
-//! 5. `detect` (feature `detect`) counts distinct PRF inputs and gives exact tails; `distill` asks the same of
+//! 5. `detect` (feature `detect`) counts distinct PRF inputs and gives exact tails; `model_test` asks the same of
 //!    a suspect model's answers.
 //!
 //! # Features
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `detect` | yes | `detect`, `distill`, `stats` |
+//! | `detect` | yes | `detect`, `model_test`, `stats` |
 //! | `serde` | with `profile` | serde for the words of a conclusion: verdict, effect, weights, access, collection |
 //! | `profile` | yes | JSON profiles and key files (serde, serde_json) |
 //! | `passphrase` | no | key files behind a passphrase (argon2, chacha20poly1305) |
@@ -32,14 +32,14 @@ mod error;
 
 #[cfg(feature = "detect")]
 pub mod detect;
-#[cfg(feature = "detect")]
-pub mod distill;
 pub mod engine;
 #[cfg(feature = "evidence")]
 pub mod evidence;
 pub mod hex;
 pub mod key;
 pub mod mark;
+#[cfg(feature = "detect")]
+pub mod model_test;
 pub mod prf;
 pub mod profile;
 pub mod scheme;

@@ -4,12 +4,12 @@
 
 pub mod answer;
 pub mod data;
+pub mod fine_tune;
 pub mod generate;
 pub mod gguf;
 pub mod model;
 mod ops;
 pub mod prompts;
 mod rotary;
-pub mod school;
 pub mod shipped;
 pub mod train;

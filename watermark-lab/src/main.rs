@@ -137,7 +137,7 @@ fn main() -> Result<()> {
                 if step.done % 50 == 0 {
                     println!("step {} loss {:.4} {rate:.0} tokens/s", step.done, step.loss);
                 }
-                if step.done % save_every == 0 || step.done == step.of {
+                if step.done % save_every == 0 || step.done == step.total {
                     std::fs::write(&out, model.to_safetensors_f16()?)?;
                 }
                 Ok(())

@@ -49,7 +49,7 @@ pub struct Step {
     /// Steps done, from 1.
     pub done: usize,
     /// Steps in all.
-    pub of: usize,
+    pub total: usize,
     /// Training loss of this step in nats per weighted token.
     pub loss: f32,
 }
@@ -162,7 +162,7 @@ pub fn train(
         clip(model, &mut grads)?;
         optimizer.set_learning_rate(options.learning_rate(step, steps));
         optimizer.step(&grads)?;
-        on_step(&Step { done: step + 1, of: steps, loss: value })?;
+        on_step(&Step { done: step + 1, total: steps, loss: value })?;
     }
     Ok(())
 }

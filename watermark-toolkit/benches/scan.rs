@@ -15,7 +15,7 @@ use watermark_core::key::NodeKey;
 use watermark_core::profile::Profile;
 use watermark_toolkit::files::ProfileFile;
 use watermark_toolkit::read::{self, Body, InputFormat, Limits, Select};
-use watermark_toolkit::scan::{Keys, Marks, Options, Outcome, Profiles, scan};
+use watermark_toolkit::scan::{Keys, Marks, Options, Profiles, ScanEnd, scan};
 use watermark_toolkit::tokenizer::Tokenizer;
 
 const THREADS: usize = 2;
@@ -74,8 +74,8 @@ impl Bench {
         let profiles = if format == InputFormat::Tokens { &self.ids } else { &self.texts };
         let marks = Marks { profiles, keys };
         match scan(&options, &marks, &AtomicBool::new(false), &|_| ()).unwrap() {
-            Outcome::Finished(finished) => finished.summary.tokenizers[0].tokens,
-            Outcome::Stopped => 0,
+            ScanEnd::Finished(finished) => finished.summary.tokenizers[0].tokens,
+            ScanEnd::Stopped => 0,
         }
     }
 }

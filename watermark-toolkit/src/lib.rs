@@ -4,12 +4,12 @@
 
 pub mod calibrate;
 pub mod detect;
-pub mod distill;
 pub mod evidence;
 pub mod files;
 pub mod ids;
 pub mod keys;
 pub mod ledger;
+pub mod model_test;
 pub mod passphrase;
 pub mod plan;
 pub mod probe;

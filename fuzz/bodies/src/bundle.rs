@@ -11,13 +11,13 @@ use watermark_core::evidence::bundle::{Checked, Stopping, verify};
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::hex;
 
-use crate::case::{Case, KINDS, other_key, signing_key};
 use crate::edit::edit;
+use crate::parts::{BundleParts, KINDS, other_key, signing_key};
 
 /// Whole bundles, and instructions for changes.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
-    let bundles = (0..KINDS).map(|kind| Case::new(kind).signed(&signing_key()).unwrap());
+    let bundles = (0..KINDS).map(|kind| BundleParts::new(kind).signed(&signing_key()).unwrap());
     let changes = (0..64_u8).map(|seed| (0..32).map(|at: u8| at.wrapping_mul(seed).wrapping_add(seed)).collect());
     bundles.chain(changes).collect()
 }
@@ -28,7 +28,7 @@ pub fn run(bytes: &[u8]) {
         let checked = verify(bytes);
         if checked.faults.is_empty() && is_original(&checked) {
             assert!(
-                (0..KINDS).any(|kind| Case::new(kind).signed(&signing_key()).unwrap() == bytes),
+                (0..KINDS).any(|kind| BundleParts::new(kind).signed(&signing_key()).unwrap() == bytes),
                 "a change is not seen"
             );
         }
@@ -44,18 +44,18 @@ fn is_original(checked: &Checked) -> bool {
 }
 
 fn changed(u: &mut Unstructured<'_>) -> Result<()> {
-    let case = hostile(Case::new(u.int_in_range(0..=KINDS - 1)?), u)?;
-    let (Some(payload), Some(bundle)) = (case.payload(), case.signed(&other_key())) else { return Ok(()) };
+    let parts = hostile(BundleParts::new(u.int_in_range(0..=KINDS - 1)?), u)?;
+    let (Some(payload), Some(bundle)) = (parts.payload(), parts.signed(&other_key())) else { return Ok(()) };
     sound_only_if_true(&verify(&bundle), &payload);
     unsigned(&payload);
     Ok(())
 }
 
 /// A case with a few changes, made to fit again as far as the author cared to.
-pub(crate) fn hostile(mut case: Case, u: &mut Unstructured<'_>) -> Result<Case> {
+pub(crate) fn hostile(mut parts: BundleParts, u: &mut Unstructured<'_>) -> Result<BundleParts> {
     let care = u.arbitrary::<u8>()?;
     for (part, bit) in
-        [(&mut case.statement, 1), (&mut case.registration, 2), (&mut case.profile, 4), (&mut case.head, 8)]
+        [(&mut parts.statement, 1), (&mut parts.registration, 2), (&mut parts.profile, 4), (&mut parts.head, 8)]
     {
         if care & bit != 0 {
             edit(part, u)?;
@@ -63,12 +63,12 @@ pub(crate) fn hostile(mut case: Case, u: &mut Unstructured<'_>) -> Result<Case> 
     }
     // The parts that the statement holds are strings and envelopes: changed above, they are put into it here.
     if care & 16 != 0 {
-        case.link(&other_key());
+        parts.link(&other_key());
     }
     if care & 32 != 0 {
-        case.count();
+        parts.count();
     }
-    Ok(case)
+    Ok(parts)
 }
 
 /// What verifies says the same in other words, and its verdict is the one that its numbers give.
@@ -111,11 +111,11 @@ fn sound_only_if_true(checked: &Checked, payload: &[u8]) {
 
 /// An original's envelope around another payload.
 fn unsigned(payload: &[u8]) {
-    if Case::new(0).payload().as_deref() == Some(payload) {
+    if BundleParts::new(0).payload().as_deref() == Some(payload) {
         return;
     }
     static ENVELOPE: LazyLock<Value> =
-        LazyLock::new(|| serde_json::from_slice(&Case::new(0).signed(&signing_key()).unwrap()).unwrap());
+        LazyLock::new(|| serde_json::from_slice(&BundleParts::new(0).signed(&signing_key()).unwrap()).unwrap());
     let mut envelope = ENVELOPE.clone();
     envelope["payload"] = json!(STANDARD.encode(payload));
     let checked = verify(&to_canonical(&envelope).unwrap());

@@ -12,8 +12,8 @@ use watermark_toolkit::evidence::{Answers, Context, check};
 use watermark_toolkit::report::{Insight, Source, page};
 use watermark_toolkit::tokenizer::Tokenizer;
 
-use crate::case::{Case, STOPPED, VOCAB_SIZE, other_key, records};
 use crate::folder::Folder;
+use crate::parts::{BundleParts, STOPPED, VOCAB_SIZE, other_key, records};
 use crate::report::harmless;
 
 /// What the first byte of an input chooses.
@@ -83,10 +83,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         })
     };
     let transcript = format!("{begin}{}\n{}\n{}\n", &header.to_string()[1..], exchange(0), exchange(1));
-    let of = |kind: u8, file: &[u8]| [&[kind], file].concat();
-    let records = [records(1), records(4), records(7)].map(|records| of(RECORDS, &print_records(&records).unwrap()));
-    let answers = answers.iter().zip([b'l', b'j', b'p', b'l']).map(|(file, kind)| of(kind, file.as_bytes()));
-    answers.chain(records).chain([of(TRANSCRIPT, transcript.as_bytes())]).collect()
+    let tagged = |kind: u8, file: &[u8]| [&[kind], file].concat();
+    let records =
+        [records(1), records(4), records(7)].map(|records| tagged(RECORDS, &print_records(&records).unwrap()));
+    let answers = answers.iter().zip([b'l', b'j', b'p', b'l']).map(|(file, kind)| tagged(kind, file.as_bytes()));
+    answers.chain(records).chain([tagged(TRANSCRIPT, transcript.as_bytes())]).collect()
 }
 
 /// The first byte says what the others are.
@@ -142,19 +143,19 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     if records.is_empty() || records.len() > MOST_RECORDS {
         return;
     }
-    let mut case = Case::of(kind(file), records, &FILES.tokenizer_sha256);
+    let mut parts = BundleParts::from_records(kind(file), records, &FILES.tokenizer_sha256);
     // Records with a time are a transcript's, and in any rounds.
     let day = "2026-11-03T00:00:00Z";
-    case.statement["predicate"]["suspect"]["collected"] = json!({"first": day, "last": day});
+    parts.statement["predicate"]["suspect"]["collected"] = json!({"first": day, "last": day});
     if let Some(answers) = answers {
-        case.statement["subject"][0]["digest"]["sha256"] = json!(hex::encode(&Sha256::digest(file)));
-        let suspect = &mut case.statement["predicate"]["suspect"];
+        parts.statement["subject"][0]["digest"]["sha256"] = json!(hex::encode(&Sha256::digest(file)));
+        let suspect = &mut parts.statement["predicate"]["suspect"];
         suspect["collected"] = json!(answers.origin.collected);
         suspect["collection"] = json!(answers.origin.collection);
         suspect["stopped"] = json!(answers.origin.stopped);
     }
-    case.count().expect("records that can be counted");
-    let bundle = case.signed(&other_key()).expect("a bundle");
+    parts.count().expect("records that can be counted");
+    let bundle = parts.signed(&other_key()).expect("a bundle");
     // Times of a transcript may be before the registration.
     let faults = bundle::verify(&bundle).faults;
     if faults.iter().any(|fault| fault.code == bundle::Code::Time) {
@@ -172,6 +173,6 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     let texts = answers.is_some();
     let insight = Insight::read(Path::new("evidence.json"), read, &context, texts).expect("files that exist");
     let source =
-        Source { name: "evidence.json", bytes: &bundle, report: &report, context: &context, insight: insight.as_ref() };
+        Source { name: "evidence.json", bytes: &bundle, check: &report, context: &context, insight: insight.as_ref() };
     harmless(&page(&source).expect("a page"));
 }

@@ -8,16 +8,16 @@ use watermark_core::evidence::dsse::{self, Envelope, Verified};
 use watermark_core::evidence::ledger::ANSWERS;
 use watermark_core::evidence::{HEAD_TYPE, TreeHead};
 
-use crate::case::{Case, other_key, signing_key};
+use crate::parts::{BundleParts, other_key, signing_key};
 
 const LIMIT: usize = 1 << 20;
 
 /// A signed head and registration, their payloads, and canonical JSON of many kinds.
 #[must_use]
 pub fn seeds() -> Vec<Vec<u8>> {
-    let case = Case::new(0);
+    let parts = BundleParts::new(0);
     let json = "{\"\":[],\"a\":[1,-1,0.5,1e+21,5e-324,true,null],\"é\":\"€\\u000f\\n\\\"\\\\\",\"😀\":{}}";
-    let payloads = case.payloads();
+    let payloads = parts.payloads();
     let signed = [
         dsse::sign(HEAD_TYPE, &payloads[0], &signing_key()).unwrap(),
         dsse::sign(REGISTRATION_TYPE, &payloads[1], &signing_key()).unwrap(),
@@ -44,7 +44,7 @@ fn original(bytes: &[u8]) {
     for type_ in [HEAD_TYPE, REGISTRATION_TYPE, STATEMENT_TYPE] {
         if let Ok(Verified { payload, signer }) = dsse::verify(bytes, type_, LIMIT) {
             assert_eq!(signer, signing_key().public_key(), "a signature out of nowhere");
-            assert!(Case::new(0).payloads().contains(&payload), "a forged payload");
+            assert!(BundleParts::new(0).payloads().contains(&payload), "a forged payload");
         }
     }
     let _ = TreeHead::verify(bytes, KEY_COMMITMENTS);

@@ -8,8 +8,8 @@ use watermark_core::evidence::{HEAD_TYPE, TreeHead, dsse};
 use watermark_core::key::NodeKey;
 use watermark_toolkit::ledger::{Contents, Ledger, Served, head_path};
 
-use crate::case::signing_key;
 use crate::folder::Folder;
+use crate::parts::signing_key;
 
 const ENTRIES: u64 = 6;
 const SIGNED: u64 = 4;

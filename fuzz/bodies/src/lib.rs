@@ -11,9 +11,9 @@
     reason = "a panic is how a target tells of a finding"
 )]
 
-mod case;
 mod edit;
 mod folder;
+mod parts;
 
 pub mod bundle;
 pub mod data;

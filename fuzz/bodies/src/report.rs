@@ -8,8 +8,8 @@ use watermark_toolkit::evidence::{Context, check};
 use watermark_toolkit::report::{Insight, Source, page};
 
 use crate::bundle::hostile;
-use crate::case::{Case, KINDS, other_key};
 use crate::edit::{set, text};
+use crate::parts::{BundleParts, KINDS, other_key};
 
 /// Every element that a page has of itself.
 const ELEMENTS: [&str; 36] = [
@@ -64,31 +64,31 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn changed(u: &mut Unstructured<'_>) -> Result<()> {
-    let mut case = Case::new(u.int_in_range(0..=KINDS - 1)?);
+    let mut parts = BundleParts::new(u.int_in_range(0..=KINDS - 1)?);
     for place in ["/question", "/suspect", "/controls/0"] {
         if u.arbitrary()? {
-            set(&mut case.registration, place, json!(text(u)?));
+            set(&mut parts.registration, place, json!(text(u)?));
         }
     }
     for place in ["/subject/0/name", "/subject/1/name", "/predicate/software"] {
         if u.arbitrary()? {
-            set(&mut case.statement, place, json!(text(u)?));
+            set(&mut parts.statement, place, json!(text(u)?));
         }
     }
     if u.arbitrary()? {
-        set(&mut case.profile, "/name", json!(text(u)?));
+        set(&mut parts.profile, "/name", json!(text(u)?));
     }
     for (model, name) in [("/predicate/suspect/model", "/suspect"), ("/predicate/controls/0/model", "/controls/0")] {
-        if let Some(name) = case.registration.pointer(name).and_then(Value::as_str).map(str::to_owned) {
-            set(&mut case.statement, model, json!(name));
+        if let Some(name) = parts.registration.pointer(name).and_then(Value::as_str).map(str::to_owned) {
+            set(&mut parts.statement, model, json!(name));
         }
     }
-    case.link(&other_key());
+    parts.link(&other_key());
     if u.ratio(1, 3)? {
-        case = hostile(case, u)?;
+        parts = hostile(parts, u)?;
     }
     let file = text(u)?;
-    if let Some(bundle) = case.signed(&other_key()) {
+    if let Some(bundle) = parts.signed(&other_key()) {
         let html = rendered(&bundle, &file, &Context::default());
         harmless(&html);
     }
@@ -98,7 +98,7 @@ fn changed(u: &mut Unstructured<'_>) -> Result<()> {
 /// The page as `watermark report` makes it; the same twice.
 fn rendered(bundle: &[u8], name: &str, context: &Context) -> String {
     let report = check(Path::new("evidence.json"), bundle, context, &|_| Ok(())).expect("no file is read");
-    let source = Source { name, bytes: bundle, report: &report, context, insight: None::<&Insight> };
+    let source = Source { name, bytes: bundle, check: &report, context, insight: None::<&Insight> };
     let html = page(&source).expect("a page");
     assert_eq!(page(&source).expect("a page"), html);
     html

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use rayon::prelude::*;
 use watermark_core::detect::{Choice, LayerDetector};
-use watermark_core::distill::{ModelSample, Round};
+use watermark_core::model_test::{ModelSample, Round};
 
 use crate::lab::{Data, Lab, Student};
 

@@ -4,8 +4,8 @@ use anyhow::Result;
 use rayon::prelude::*;
 use watermark_core::mark::{Marker, Session, SessionOptions};
 use watermark_core::scheme::{Adfp, Greenlist, Scheme};
+use watermark_lab::fine_tune::FineTuning;
 use watermark_lab::model::Model;
-use watermark_lab::school::Lesson;
 use watermark_lab::shipped;
 
 use crate::access::{Access, Shown};
@@ -51,7 +51,8 @@ pub(crate) fn run(lab: &Lab, seeds: u64, out: &str) -> Result<()> {
                 let mark = Mark { scheme, width: 1, key: seed };
                 let layer = lab.layer(&mark)?;
                 let served = lab.teacher(&mark, true, 500 + seed, 2400)?;
-                let student = lab.student(Start::Base, None, &served.slice(0, LEARNED), &Lesson::fine_tuning(seed))?;
+                let student =
+                    lab.student(Start::Base, None, &served.slice(0, LEARNED), &FineTuning::with_seed(seed))?;
                 let asked = lab.ask(&student, 9000 + seed, ASKED, 0.8)?;
                 let closed = Shown::new(lab, Access::Closed, &student, &asked)?;
                 let finding = closed.sample(&layer, closed.tokens(), usize::MAX)?.test(&layer)?;
@@ -109,14 +110,14 @@ fn divergence(lab: &Lab, scheme: Scheme, measured: &[Rows]) -> Result<f64> {
         let (mut marked, mut plain) = (open(true)?, open(false)?);
         let mut sum = 0.0;
         for ((row, proxy), &token) in rows.teacher.iter().zip(&rows.proxy).zip(&rows.tokens) {
-            let of = |session: &mut Session| -> Result<Vec<f64>> {
+            let next_probabilities = |session: &mut Session| -> Result<Vec<f64>> {
                 let mut row = row.clone();
                 session.set_proxy(proxy)?;
                 session.process(&mut row)?;
                 session.accept(token)?;
                 Ok(probabilities(&row))
             };
-            let (p, q) = (of(&mut marked)?, of(&mut plain)?);
+            let (p, q) = (next_probabilities(&mut marked)?, next_probabilities(&mut plain)?);
             sum += p.iter().zip(&q).filter(|(p, _)| **p > 0.0).map(|(p, q)| p * (p / q).ln()).sum::<f64>();
         }
         Ok::<(f64, usize), anyhow::Error>((sum, rows.tokens.len()))

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use watermark_core::detect::Verdict;
 use watermark_core::scheme::{Adfp, Greenlist, Gumbel, Mcmark, Scheme};
 use watermark_lab::answer::Answer;
-use watermark_lab::school::Lesson;
+use watermark_lab::fine_tune::FineTuning;
 
 use crate::access::{Access, LOG10_ALPHA, Shown};
 use crate::lab::{Data, Lab, Mark, Start, Student};
@@ -29,7 +29,7 @@ struct Point {
     scheme: Scheme,
     width: usize,
     /// What the student learns, in order.
-    lessons: Vec<Learns>,
+    learns: Vec<Learns>,
     start: Start,
     temperature: f32,
 }
@@ -53,7 +53,7 @@ fn centre() -> Result<Point> {
         level: "greenlist width 1, 1200 answers, all marked, fine-tuned".to_owned(),
         scheme: Scheme::Greenlist(Greenlist::new(0.5, 2.0)?),
         width: 1,
-        lessons: vec![Learns::Marked { share: 1.0, answers: LEARNED }],
+        learns: vec![Learns::Marked { share: 1.0, answers: LEARNED }],
         start: Start::Base,
         temperature: 0.8,
     })
@@ -78,29 +78,29 @@ fn points() -> Result<Vec<Point>> {
         add("scheme", level, &|point| point.scheme = scheme)?;
     }
     for share in [0.5, 0.2, 0.1, 0.05, 0.01, 0.0] {
-        add("share", &share.to_string(), &|point| point.lessons = vec![Learns::Marked { share, answers: LEARNED }])?;
+        add("share", &share.to_string(), &|point| point.learns = vec![Learns::Marked { share, answers: LEARNED }])?;
     }
     for answers in [300, MOST] {
-        add("answers", &answers.to_string(), &|point| point.lessons = vec![Learns::Marked { share: 1.0, answers }])?;
+        add("answers", &answers.to_string(), &|point| point.learns = vec![Learns::Marked { share: 1.0, answers }])?;
     }
     add("start", "from scratch", &|point| point.start = Start::Scratch)?;
     for epochs in [1.0, 3.0] {
-        add("clean training after", &format!("{epochs} passes"), &|point| point.lessons.push(Learns::Clean(epochs)))?;
+        add("clean training after", &format!("{epochs} passes"), &|point| point.learns.push(Learns::Clean(epochs)))?;
     }
     for temperature in [0.4, 1.3] {
         add("temperature", &temperature.to_string(), &|point| point.temperature = temperature)?;
     }
-    add("two teachers", "half of another key", &|point| point.lessons = vec![Learns::TwoKeys])?;
+    add("two teachers", "half of another key", &|point| point.learns = vec![Learns::TwoKeys])?;
     for noise in [0.1, 0.3] {
-        add("token noise", &noise.to_string(), &|point| point.lessons = vec![Learns::Noisy(noise)])?;
+        add("token noise", &noise.to_string(), &|point| point.learns = vec![Learns::Noisy(noise)])?;
     }
     Ok(points)
 }
 
 /// The centre point's student with this share of marked answers, the marked answers, and the mark.
 pub(crate) fn of_share(lab: &Lab, share: f64, seed: u64) -> Result<(Student, Data, Mark)> {
-    let lessons = vec![Learns::Marked { share, answers: LEARNED }];
-    let (student, served, mark) = student(lab, &Point { lessons, ..centre()? }, seed)?;
+    let learns = vec![Learns::Marked { share, answers: LEARNED }];
+    let (student, served, mark) = student(lab, &Point { learns, ..centre()? }, seed)?;
     Ok((student, served.slice(0, (share * LEARNED as f64).round() as usize), mark))
 }
 
@@ -111,8 +111,8 @@ fn student(lab: &Lab, point: &Point, seed: u64) -> Result<(Student, Data, Mark)>
     let served = lab.teacher(&mark, true, prompts, MOST)?;
     let unmarked = || lab.teacher(&Mark { key: seed, ..plain()? }, false, prompts, MOST);
     let mut student: Option<Student> = None;
-    for lesson in &point.lessons {
-        let (data, epochs) = match *lesson {
+    for what in &point.learns {
+        let (data, epochs) = match *what {
             Learns::Marked { share, answers } if share >= 1.0 => (served.slice(0, answers), 3.0),
             Learns::Marked { share, answers } => {
                 (served.slice(0, answers).mixed(&unmarked()?.slice(0, answers), share), 3.0)
@@ -124,8 +124,8 @@ fn student(lab: &Lab, point: &Point, seed: u64) -> Result<(Student, Data, Mark)>
             Learns::Noisy(share) => (noisy(lab, &served.slice(0, LEARNED), share, seed)?, 3.0),
             Learns::Clean(epochs) => (unmarked()?.slice(LEARNED, LEARNED), epochs),
         };
-        let lesson = Lesson { epochs, ..Lesson::fine_tuning(seed) };
-        student = Some(lab.student(point.start, student.as_ref(), &data, &lesson)?);
+        let tuning = FineTuning { epochs, ..FineTuning::with_seed(seed) };
+        student = Some(lab.student(point.start, student.as_ref(), &data, &tuning)?);
     }
     let student = student.ok_or_else(|| anyhow::anyhow!("a point without lessons"))?;
     Ok((student, served, mark))

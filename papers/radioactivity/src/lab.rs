@@ -13,8 +13,8 @@ use watermark_core::mark::{Marker, Sampling};
 use watermark_core::profile::{Layer, Profile};
 use watermark_core::scheme::Scheme;
 use watermark_lab::answer::{Answer, Answering, answer, prompt_ids};
+use watermark_lab::fine_tune::{FineTuning, fine_tune};
 use watermark_lab::model::Model;
-use watermark_lab::school::{Lesson, teach};
 use watermark_lab::{prompts, shipped};
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -71,7 +71,7 @@ impl Data {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct CachedAnswer {
     prompt_tokens: Vec<u32>,
     tokens: Vec<u32>,
     text: String,
@@ -159,7 +159,7 @@ impl Lab {
         let questions = prompts::word_problems(seed, n);
         let path = self.cache.join(format!("{}.jsonl", hex::encode(&Sha256::digest(what)[..12])));
         if let Ok(text) = fs::read_to_string(&path) {
-            let kept = text.lines().map(serde_json::from_str::<Kept>).collect::<Result<Vec<_>, _>>()?;
+            let kept = text.lines().map(serde_json::from_str::<CachedAnswer>).collect::<Result<Vec<_>, _>>()?;
             let answers =
                 kept.into_iter().map(|k| Answer { prompt_tokens: k.prompt_tokens, tokens: k.tokens, text: k.text });
             return Ok(Data { questions, answers: answers.collect() });
@@ -176,7 +176,7 @@ impl Lab {
         let answers = answer(model, &self.tokenizer, &marker, &questions, &how, |_| ())?;
         let mut lines = Vec::new();
         for Answer { prompt_tokens, tokens, text } in answers.iter().cloned() {
-            serde_json::to_writer(&mut lines, &Kept { prompt_tokens, tokens, text })?;
+            serde_json::to_writer(&mut lines, &CachedAnswer { prompt_tokens, tokens, text })?;
             lines.push(b'\n');
         }
         self.keep(&path, &lines)?;
@@ -187,9 +187,12 @@ impl Lab {
     ///
     /// # Errors
     /// If training, reading or writing fails.
-    pub fn student(&self, from: Start, after: Option<&Student>, data: &Data, lesson: &Lesson) -> Result<Student> {
+    pub fn student(&self, from: Start, after: Option<&Student>, data: &Data, tuning: &FineTuning) -> Result<Student> {
         let mut digest = Sha256::new();
-        digest.update(format!("{from:?} {lesson:?} {:?}", after.map(|student| &student.name)));
+        let FineTuning { epochs, learning_rate, seed } = tuning;
+        // What names a kept student is spelled out: another name of a type or field must not train all of them anew.
+        let tuned = format!("Lesson {{ epochs: {epochs:?}, learning_rate: {learning_rate:?}, seed: {seed:?} }}");
+        digest.update(format!("{from:?} {tuned} {:?}", after.map(|student| &student.name)));
         digest.update(shipped::base()?.to_safetensors_f16()?);
         for (question, answer) in data.questions.iter().zip(&data.answers) {
             digest.update(format!("{question}\0{}\0", answer.text));
@@ -202,9 +205,9 @@ impl Lab {
         let model = match (after, from) {
             (Some(student), _) => Model::from_safetensors(&student.model.to_safetensors_f16()?)?,
             (None, Start::Base) => shipped::base()?,
-            (None, Start::Scratch) => Model::new(shipped::base()?.config(), lesson.seed)?,
+            (None, Start::Scratch) => Model::new(shipped::base()?.config(), tuning.seed)?,
         };
-        teach(&model, &self.tokenizer, &data.questions, &data.answers, lesson, |_| ())?;
+        fine_tune(&model, &self.tokenizer, &data.questions, &data.answers, tuning, |_| ())?;
         let bytes = model.to_safetensors_f16()?;
         self.keep(&path, &bytes)?;
         // What is kept is rounded; what is used is what is kept.

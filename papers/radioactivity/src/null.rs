@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use watermark_core::detect::LayerDetector;
-use watermark_core::distill::{ModelSample, log10_p_anytime};
 use watermark_core::key::fresh_keys;
+use watermark_core::model_test::{ModelSample, log10_p_anytime};
 
 use crate::access::{Access, Shown};
 use crate::factors::of_share;

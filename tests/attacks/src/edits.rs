@@ -70,12 +70,12 @@ pub fn run(lab: &Lab, seed: u64, rates: &[f64], tested: usize) -> Result<Measure
     for (name, mark) in layers(seed)? {
         let layer = lab.layer(&mark)?;
         let genuine = lab.teacher(&mark, true, TESTED + seed, tested)?;
-        let untouched = Documents::of(lab, &layer, &genuine.answers)?;
+        let untouched = Documents::tested(lab, &layer, &genuine.answers)?;
         measures.add("edits", &format!("{name}, none"), seed, &untouched.values());
         for (edit, what) in EDITS {
             for &rate in rates {
                 let answers = edited(lab, &genuine, edit, rate, seed)?;
-                let documents = Documents::of(lab, &layer, &answers)?;
+                let documents = Documents::tested(lab, &layer, &answers)?;
                 measures.add("edits", &format!("{name}, {:.0} % {what}", 100.0 * rate), seed, &documents.values());
             }
         }

@@ -41,7 +41,7 @@ pub fn run(lab: &Lab, seed: u64, widths: &[usize], harvests: &[usize], tested: u
         let genuine = lab.teacher(&mark, true, TESTED + seed, tested)?;
         let own = write(lab, &base, &genuine.questions, seed, |draft, logits| draft.draw(logits))?;
         for (what, answers) in [("nothing forged", &own), ("genuine", &genuine.answers)] {
-            let mut values = Documents::of(lab, &layer, answers)?.values().to_vec();
+            let mut values = Documents::tested(lab, &layer, answers)?.values().to_vec();
             values.push(cost(&teacher, answers)?);
             measures.add("forging", &format!("width {width}, {what}"), seed, &values);
         }
@@ -51,7 +51,7 @@ pub fn run(lab: &Lab, seed: u64, widths: &[usize], harvests: &[usize], tested: u
             let (guesses, precision) = list.precision(&layer)?;
             let forged = forged(lab, &base, &list, seed, tested)?;
             let tokens: usize = marked.answers[..harvest].iter().map(|answer| answer.tokens.len()).sum();
-            let mut values = Documents::of(lab, &layer, &forged)?.values().to_vec();
+            let mut values = Documents::tested(lab, &layer, &forged)?.values().to_vec();
             values.extend([
                 ("harvested tokens", tokens as f64),
                 ("pairs called green", guesses as f64),

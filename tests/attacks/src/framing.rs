@@ -4,7 +4,7 @@ use anyhow::Result;
 use watermark_core::evidence::ledger::{Entry, LedgerKey};
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_lab::answer::Answer;
-use watermark_lab::school::Lesson;
+use watermark_lab::fine_tune::FineTuning;
 use watermark_lab::{prompts, shipped};
 use watermark_radioactivity::lab::{Data, Lab, Start};
 
@@ -56,7 +56,7 @@ pub fn run(lab: &Lab, seed: u64, harvest: usize, asked: usize) -> Result<Measure
     let forged = Data { questions, answers: forged(lab, &base, &list, seed, LEARNED)? };
     let ledger = Served::new(seed, &served.answers);
     for (setting, data) in [("forged text", &forged), ("served text", &served.slice(0, LEARNED))] {
-        let student = lab.student(Start::Base, None, data, &Lesson::fine_tuning(seed))?;
+        let student = lab.student(Start::Base, None, data, &FineTuning::with_seed(seed))?;
         let answers = lab.ask(&student, TESTED + 300 + seed, asked, 0.8)?;
         measures.add(
             "framing",

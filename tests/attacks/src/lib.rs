@@ -16,10 +16,10 @@ mod writing;
 
 use anyhow::Result;
 use watermark_core::detect::LayerDetector;
-use watermark_core::distill::{ModelSample, Round};
+use watermark_core::model_test::{ModelSample, Round};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::answer::Answer;
-use watermark_lab::school::Lesson;
+use watermark_lab::fine_tune::FineTuning;
 use watermark_radioactivity::lab::{Data, Lab, Mark, Start, Student};
 
 /// Level at which a document counts as found: log10 of .001.
@@ -87,7 +87,7 @@ fn harvested(lab: &Lab, mark: &Mark, seed: u64, n: usize) -> Result<[Data; 2]> {
 /// A student of marked answers, and what it learned.
 fn marked_student(lab: &Lab, mark: &Mark, seed: u64) -> Result<(Student, Data)> {
     let learned = lab.teacher(mark, true, HARVESTED + seed, LEARNED)?;
-    let student = lab.student(Start::Base, None, &learned, &Lesson::fine_tuning(seed))?;
+    let student = lab.student(Start::Base, None, &learned, &FineTuning::with_seed(seed))?;
     Ok((student, learned))
 }
 
@@ -125,7 +125,7 @@ struct Documents {
 
 impl Documents {
     /// Tests `answers`, five at a time, each with its text tokenised anew.
-    fn of(lab: &Lab, layer: &LayerDetector, answers: &[Answer]) -> Result<Self> {
+    fn tested(lab: &Lab, layer: &LayerDetector, answers: &[Answer]) -> Result<Self> {
         let log10_p = answers.chunks_exact(DOCUMENT).map(|document| {
             let mut tally = layer.tally();
             for answer in document {
@@ -151,8 +151,8 @@ impl Documents {
     }
 }
 
-fn share<T>(of: &[T], holds: impl Fn(&T) -> bool) -> f64 {
-    of.iter().filter(|one| holds(one)).count() as f64 / of.len() as f64
+fn share<T>(items: &[T], holds: impl Fn(&T) -> bool) -> f64 {
+    items.iter().filter(|item| holds(item)).count() as f64 / items.len() as f64
 }
 
 /// The upper median; NaN of nothing.

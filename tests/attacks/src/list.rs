@@ -27,7 +27,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn of(width: usize, answers: &[Answer]) -> Self {
+    fn from_answers(width: usize, answers: &[Answer]) -> Self {
         let mut counts = Self::default();
         for answer in answers {
             for window in answer.tokens.windows(width + 1) {
@@ -59,11 +59,11 @@ impl StolenList {
     /// takes another model's text for comparison.
     #[must_use]
     pub fn steal(width: usize, marked: &[Answer], unmarked: &[Answer]) -> Self {
-        let [marked, unmarked] = [marked, unmarked].map(|answers| Counts::of(width, answers));
+        let [marked, unmarked] = [marked, unmarked].map(|answers| Counts::from_answers(width, answers));
         let seen: HashSet<&(Context, u32)> = marked.pairs.keys().chain(unmarked.pairs.keys()).collect();
         let log_ratios = seen.into_iter().map(|pair| {
-            let of = |map: &HashMap<u32, f64>| map.get(&pair.1).copied().unwrap_or(0.0);
-            let general = (of(&marked.tokens) + of(&unmarked.tokens)) / (marked.total + unmarked.total);
+            let count_in = |map: &HashMap<u32, f64>| map.get(&pair.1).copied().unwrap_or(0.0);
+            let general = (count_in(&marked.tokens) + count_in(&unmarked.tokens)) / (marked.total + unmarked.total);
             let rate = |counts: &Counts| {
                 let pairs = counts.pairs.get(pair).copied().unwrap_or(0.0);
                 let contexts = counts.contexts.get(&pair.0).copied().unwrap_or(0.0);

@@ -22,7 +22,7 @@ struct Difference {
 
 impl Difference {
     /// Over every position of `data`: each predicts one token from all before it.
-    fn of(before: &Model, after: &Model, data: &Data) -> Result<Self> {
+    fn between(before: &Model, after: &Model, data: &Data) -> Result<Self> {
         let vocab_size = after.config().vocab_size;
         let (mut mean, mut n) = (vec![0.0f32; vocab_size * vocab_size], vec![0.0f32; vocab_size]);
         for answer in data.answers.iter().filter(|answer| answer.tokens.len() > 1) {
@@ -62,7 +62,7 @@ pub fn run(lab: &Lab, seed: u64, strengths: &[f32], asked: usize) -> Result<Meas
     let (base, teacher) = (shipped::base()?, shipped::teacher()?);
     let mark = greenlist(1, seed)?;
     let (student, learned) = marked_student(lab, &mark, seed)?;
-    let difference = Difference::of(&base, &student.model, &learned)?;
+    let difference = Difference::between(&base, &student.model, &learned)?;
     let questions = prompts::word_problems(TESTED + 300 + seed, asked);
     let mut report = |setting: &str, answers: &[Answer]| -> Result<()> {
         let mut values = student_values(lab, &mark, answers)?.to_vec();

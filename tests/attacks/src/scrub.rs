@@ -73,7 +73,7 @@ pub fn run(lab: &Lab, seed: u64, harvests: &[usize], tested: usize) -> Result<Me
     let [marked, unmarked] = harvested(lab, &mark, seed, most)?;
     let mut add = |setting: &str, answers: &[Answer]| -> Result<f64> {
         let changed = changed(&genuine.answers, answers);
-        let mut values = Documents::of(lab, &layer, answers)?.values().to_vec();
+        let mut values = Documents::tested(lab, &layer, answers)?.values().to_vec();
         values.extend([("changed tokens", changed), cost(&teacher, answers)?]);
         measures.add("scrubbing", setting, seed, &values);
         Ok(changed)

@@ -32,7 +32,7 @@ impl Keys {
 }
 
 fn tested(lab: &Lab, keys: &[u64], answers: &[Answer]) -> Result<Vec<Keys>> {
-    let by_key = keys.iter().map(|&key| Ok(Documents::of(lab, &lab.layer(&greenlist(1, key)?)?, answers)?.log10_p));
+    let by_key = keys.iter().map(|&key| Ok(Documents::tested(lab, &lab.layer(&greenlist(1, key)?)?, answers)?.log10_p));
     let by_key = by_key.collect::<Result<Vec<_>>>()?;
     let documents = (0..answers.len() / DOCUMENT).map(|document| {
         let mut log10_p: Vec<f64> = by_key.iter().map(|key| key[document]).collect();

@@ -39,7 +39,7 @@ impl Accounts {
     }
 
     /// Whose token this is. Digests are compared, so the time it takes says nothing about other tokens.
-    pub(crate) fn of(&self, token: &str) -> Option<&Account> {
+    pub(crate) fn by_token(&self, token: &str) -> Option<&Account> {
         self.0.get(&hex::encode(&Sha256::digest(token)))
     }
 }

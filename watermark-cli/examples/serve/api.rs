@@ -120,7 +120,7 @@ async fn completions(State(shared): State<Arc<Shared>>, headers: HeaderMap, body
 /// Who asks, for what, and whether that may be had.
 fn order(shared: &Shared, kind: Kind, headers: &HeaderMap, body: &str) -> Result<(Order, bool), Refusal> {
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let account = token.and_then(|token| shared.accounts.of(token)).ok_or_else(|| {
+    let account = token.and_then(|token| shared.accounts.by_token(token)).ok_or_else(|| {
         Refusal(StatusCode::UNAUTHORIZED, "send a known token: Authorization: Bearer TOKEN".to_owned())
     })?;
     let request: Request = serde_json::from_str(body).map_err(|error| bad(format!("the request: {error}")))?;

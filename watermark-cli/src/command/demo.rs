@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
-use crate::demo::{self, ALPHA, Outcome, Row};
+use crate::demo::{self, ALPHA, DemoResult, Row};
 use anyhow::Result;
 use humantime::format_rfc3339_seconds;
 
@@ -37,8 +37,8 @@ impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
         let options = demo::Options { out: self.out, seed: self.seed, quick: self.quick };
-        let outcome = demo::run(&options, &progress, &|| format_rfc3339_seconds(SystemTime::now()).to_string())?;
-        print_table(&outcome)?;
+        let result = demo::run(&options, &progress, &|| format_rfc3339_seconds(SystemTime::now()).to_string())?;
+        print_table(&result)?;
         print(&format!(
             "\nFiles in {}/: profile, key, commitment, registration, tokenizer, models, answers, result.json, evidence.svg,\n\
              report.html to read, and evidence.json for others: watermark verify {}/evidence.json --data {}/student.jsonl. {} s.",
@@ -47,11 +47,11 @@ impl Args {
             options.out.display(),
             start.elapsed().as_secs()
         ))?;
-        Ok(claim(outcome.holds()))
+        Ok(claim(result.holds()))
     }
 }
 
-fn print_table(outcome: &Outcome) -> Result<()> {
+fn print_table(result: &DemoResult) -> Result<()> {
     let mut rows =
         vec![["whose answers", "key", "pairs", "green", "log10 p", "ln e", "verdict"].map(str::to_owned).to_vec()];
     let named = [
@@ -60,15 +60,15 @@ fn print_table(outcome: &Outcome) -> Result<()> {
         ("control", "student of unmarked answers", "provider's"),
     ];
     for (subject, who, key) in named {
-        rows.extend(outcome.rows().iter().filter(|row| row.subject == subject).map(|row| cells(who, key, row)));
+        rows.extend(result.rows().iter().filter(|row| row.subject == subject).map(|row| cells(who, key, row)));
     }
-    let fresh: Vec<&Row> = outcome.rows().iter().filter(|row| row.subject == "fresh_key").collect();
+    let fresh: Vec<&Row> = result.rows().iter().filter(|row| row.subject == "fresh_key").collect();
     if let Some(lowest) = fresh.iter().min_by(|a, b| a.log10_p.total_cmp(&b.log10_p)) {
         let key = format!("{} others, lowest", fresh.len());
         rows.push(cells("student of the marked answers", &key, lowest));
     }
     print(table(&rows, 2).trim_end())?;
-    let says = if outcome.holds() {
+    let says = if result.holds() {
         "The student's answers depend on the provider's key; the control's do not, and no other key finds anything."
     } else {
         "This run did not show it: the student must be detected, the control and every fresh key must not."

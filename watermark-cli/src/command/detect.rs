@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict, Weights};
-use watermark_toolkit::detect::{Exclude, Line, Options, Report, Run, SpanLine};
+use watermark_toolkit::detect::{Detection, Exclude, LayerLine, Options, Report, SpanLine};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
@@ -140,7 +140,7 @@ impl Args {
             compare_peer: self.compare_peer && self.layer.is_engine(),
         };
         let vocabulary = Vocabulary { tokenizer: tokenizer.as_ref(), size: vocab_size };
-        let mut run = Run::new(&layers, vocabulary, options);
+        let mut run = Detection::new(&layers, vocabulary, options);
         run.check()?;
         let (bad, unread) = self.read_all(&mut run)?;
         let bar = progress("Scoring under fresh keys", run.fresh_keys());
@@ -172,7 +172,7 @@ impl Args {
     }
 
     /// Reads every input; returns how many records could not be used and how many inputs not be read to their end.
-    fn read_all(&self, run: &mut Run<'_>) -> Result<(u64, u64)> {
+    fn read_all(&self, run: &mut Detection<'_>) -> Result<(u64, u64)> {
         let bar = progress("Reading records", 0);
         let (mut bad, mut unread, mut batch) = (0, 0, Vec::with_capacity(BATCH));
         for path in &self.inputs {
@@ -256,7 +256,7 @@ impl Args {
     }
 }
 
-fn flush(run: &mut Run<'_>, batch: &mut Vec<Record>) -> Result<u64> {
+fn flush(run: &mut Detection<'_>, batch: &mut Vec<Record>) -> Result<u64> {
     let mut bad = 0;
     for (record, result) in batch.iter().zip(run.add(batch)?) {
         if let Err(error) = result {
@@ -268,7 +268,7 @@ fn flush(run: &mut Run<'_>, batch: &mut Vec<Record>) -> Result<u64> {
     Ok(bad)
 }
 
-fn row(line: &Line) -> Vec<String> {
+fn row(line: &LayerLine) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
     vec![
         line.record.as_deref().map_or_else(|| "(all)".to_owned(), shown),

@@ -73,7 +73,7 @@ pub(crate) struct Args {
 const MAX_MODEL: u64 = 256 << 20;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct AnswerLine<'a> {
     prompt: &'a str,
     completion: &'a str,
     prompt_tokens: &'a [u32],
@@ -121,7 +121,7 @@ impl Args {
         let (mut lines, mut tokens) = (Vec::new(), 0);
         for (prompt, answer) in prompts.iter().map(|prompt| prompt_text(prompt)).zip(&answers) {
             tokens += answer.tokens.len();
-            let line = Line {
+            let line = AnswerLine {
                 prompt: &prompt,
                 completion: &answer.text,
                 prompt_tokens: &answer.prompt_tokens,

@@ -3,7 +3,6 @@
 pub(crate) mod calibrate;
 pub(crate) mod demo;
 pub(crate) mod detect;
-pub(crate) mod distill;
 pub(crate) mod evidence;
 pub(crate) mod key;
 pub(crate) mod keygen;
@@ -18,6 +17,7 @@ pub(crate) mod profile;
 pub(crate) mod register;
 pub(crate) mod report;
 pub(crate) mod scan;
+pub(crate) mod test_model;
 pub(crate) mod verify;
 
 use std::io::Write;

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use watermark_core::distill::Access;
+use watermark_core::model_test::Access;
 use watermark_toolkit::files::{read_profile, write_new};
 use watermark_toolkit::plan::{Question, SHARES, Sample, Tokens, power_svg, scale};
 

@@ -11,16 +11,16 @@ use watermark_core::detect::Verdict;
 use watermark_lab::prompts::{prompt_text, word_problems};
 use watermark_toolkit::files::read_secret;
 use watermark_toolkit::probe::budget::{Budget, CostLimit};
-use watermark_toolkit::probe::case::{Case, Ended, Limits, ProbeResult, RESULT, Request, TRANSCRIPT, Wanted};
 use watermark_toolkit::probe::endpoint::{ApiToken, Endpoint};
+use watermark_toolkit::probe::inquiry::{Ended, Inquiry, Limits, ProbeResult, RESULT, Request, TRANSCRIPT, Wanted};
 use watermark_toolkit::probe::plan::Progress;
 use watermark_toolkit::read::read_prompts;
 use watermark_toolkit::tokenizer::Tokenizer;
 use watermark_toolkit::transcript::Api;
 use zeroize::Zeroizing;
 
-use super::distill::print_lines;
 use super::passphrase::PassphraseArgs;
+use super::test_model::print_lines;
 use super::{claim, print, print_json, progress, say, shown, table};
 
 /// Ask a suspect's endpoint until the evidence decides or the budget ends
@@ -186,11 +186,11 @@ impl Args {
         let judged = wanted.is_some();
         let (prompts, request) = (self.prompts()?, self.request()?);
         let limits = self.limits();
-        let case = Case { wanted, tokenizer, endpoint, token, prompts, out: self.out.clone(), request, limits };
+        let inquiry = Inquiry { wanted, tokenizer, endpoint, token, prompts, out: self.out.clone(), request, limits };
         let stop = stop_on_signal()?;
-        let bar = progress("Asking", case.prompts.len() as u64);
+        let bar = progress("Asking", inquiry.prompts.len() as u64);
         let mut history = Vec::new();
-        let ended = case.run(&stop, &mut |progress| show(&bar, progress, &mut history, judged));
+        let ended = inquiry.run(&stop, &mut |progress| show(&bar, progress, &mut history, judged));
         bar.finish_and_clear();
         let result = match ended? {
             Ended::Finished(result) => result,

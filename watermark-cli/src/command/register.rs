@@ -5,13 +5,13 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::Weights;
-use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
     self, Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time,
 };
 use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::{TreeHead, timestamp};
 use watermark_core::hex;
+use watermark_core::model_test::Access;
 use watermark_toolkit::evidence::LAX_ALPHA;
 use watermark_toolkit::files::{random, read_bounded, read_profile, write_new};
 use watermark_toolkit::read::read_prompts;
@@ -138,7 +138,7 @@ impl Args {
             },
             alpha: self.alpha,
             resample: self.resample,
-            prompts: Prompts::of(&read_prompts(&self.prompts)?)?,
+            prompts: Prompts::commit_to(&read_prompts(&self.prompts)?)?,
             earlier: earlier.collect::<Result<_>>()?,
             registered_at,
         };

@@ -1,6 +1,6 @@
 //! The whole chain on the embedded models: mark, distil, detect, show.
 
-mod case;
+mod paperwork;
 mod plot;
 mod result;
 
@@ -12,26 +12,26 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector};
-use watermark_core::distill::{Access, ModelSample};
 use watermark_core::hex;
 use watermark_core::key::{NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling};
+use watermark_core::model_test::{Access, ModelSample};
 use watermark_core::profile::{Layer, Profile};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
 
-use case::Case;
+use paperwork::Committed;
 use plot::Curve;
-pub(crate) use result::{Outcome, Row};
+pub(crate) use result::{DemoResult, Row};
 
 use watermark_lab::answer::{Answer, Answering, answer};
-use watermark_lab::school::{Lesson, teach};
-use watermark_toolkit::distill::{add_round, item_of_text};
+use watermark_lab::fine_tune::{FineTuning, fine_tune};
 use watermark_toolkit::evidence::Context;
 use watermark_toolkit::files::{new_folder, write_new};
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::write_key;
+use watermark_toolkit::model_test::{add_round, item_of_text};
 use watermark_toolkit::report;
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -61,7 +61,7 @@ struct Size {
 }
 
 impl Size {
-    fn of(options: &Options) -> Self {
+    fn for_options(options: &Options) -> Self {
         if options.quick {
             Self { served_prompts: 800, held_out_prompts: 600, max_new_tokens: 80, epochs: 3.0 }
         } else {
@@ -88,8 +88,8 @@ pub(crate) fn run(
     options: &Options,
     stage: &dyn Fn(&str, u64) -> ProgressBar,
     clock: &dyn Fn() -> String,
-) -> Result<Outcome> {
-    let size = Size::of(options);
+) -> Result<DemoResult> {
+    let size = Size::for_options(options);
     new_folder(&options.out)?;
     let file = |name: &str| options.out.join(name);
 
@@ -101,7 +101,7 @@ pub(crate) fn run(
     let profile = profile(&tokenizer)?;
     let profile_json = profile.print();
     write_new(&file("profile.json"), profile_json.as_bytes())?;
-    let case = Case::commit(&options.out, &profile, &profile_json, &key, options.seed, &clock())?;
+    let committed = Committed::commit(&options.out, &profile, &profile_json, &key, options.seed, &clock())?;
     let marker = Marker::new(profile.clone(), &key)?;
 
     // The teacher answers harvested prompts, and the same prompts unmarked for the control.
@@ -128,11 +128,11 @@ pub(crate) fn run(
     write_answers(&file("teacher.jsonl"), &questions, &marked)?;
 
     let learn = |label: &str, answers: &[Answer]| {
-        let lesson = Lesson { epochs: size.epochs, ..Lesson::fine_tuning(options.seed) };
+        let tuning = FineTuning { epochs: size.epochs, ..FineTuning::with_seed(options.seed) };
         let student = shipped::base()?;
         let bar = stage(label, 1);
-        teach(&student, &tokenizer, &questions, answers, &lesson, |step| {
-            bar.set_length(step.of as u64);
+        fine_tune(&student, &tokenizer, &questions, answers, &tuning, |step| {
+            bar.set_length(step.total as u64);
             bar.set_position(step.done as u64);
             bar.set_message(format!("loss {:.2}", step.loss));
         })?;
@@ -146,7 +146,7 @@ pub(crate) fn run(
     write_new(&file("control.safetensors"), &control.to_safetensors_f16()?)?;
 
     // The investigator registers the test, then asks both what neither has seen.
-    let case = case.register(&held_out, &clock())?;
+    let registered = committed.register(&held_out, &clock())?;
     let student_answers = ask("Student answers held-out prompts", &student, &held_out, false, 3)?;
     let control_answers = ask("Control answers held-out prompts", &control, &held_out, false, 4)?;
     write_answers(&file("student.jsonl"), &held_out, &student_answers)?;
@@ -161,7 +161,7 @@ pub(crate) fn run(
     let control_sample = sample(&held_out, &control_answers)?;
     // What a third party gets.
     let bar = stage("Evidence under fresh keys", 0);
-    case.evidence(&tokenizer, &clock(), &|done| {
+    registered.evidence(&tokenizer, &clock(), &|done| {
         bar.inc(done);
         Ok(())
     })?;
@@ -178,16 +178,16 @@ pub(crate) fn run(
     for (index, fresh) in (0..).zip(fresh_keys(&seed_of_fresh_keys, FRESH_KEYS)) {
         rows.push(Row::new("fresh_key", index, layer.scheme(), &student_sample.test(&layer.with_prf_key(&fresh)?)?));
     }
-    let outcome = Outcome::new(options, &profile_json, hex::encode(&seed_of_fresh_keys), rows);
-    write_new(&file("result.json"), outcome.json()?.as_bytes())?;
+    let result = DemoResult::new(options, &profile_json, hex::encode(&seed_of_fresh_keys), rows);
+    write_new(&file("result.json"), result.json()?.as_bytes())?;
     let student_curve = student_sample.evidence_curve(layer, 200)?;
     let control_curve = control_sample.evidence_curve(layer, 200)?;
     let curves = [
         Curve { label: "student (true key)", color: "#c2410c", points: &student_curve },
         Curve { label: "control (true key)", color: "#64748b", points: &control_curve },
     ];
-    write_new(&file("evidence.svg"), outcome.svg(&curves).as_bytes())?;
-    Ok(outcome)
+    write_new(&file("evidence.svg"), result.svg(&curves).as_bytes())?;
+    Ok(result)
 }
 
 /// A key from the seed, so that the run can be repeated. A real key comes from `watermark keygen`.

@@ -2,8 +2,8 @@ use anyhow::Result;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Resampling, Verdict};
-use watermark_core::distill::{Access, ModelFinding, ModelTest, conclude};
 use watermark_core::hex;
+use watermark_core::model_test::{Access, ModelFinding, ModelTest, conclude};
 use watermark_core::profile::AnyScheme;
 
 use super::plot::{Curve, Strip, evidence_svg};
@@ -63,7 +63,7 @@ impl Row {
 
 /// What the demo found; `result.json` is this.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Outcome {
+pub(crate) struct DemoResult {
     rows: Vec<Row>,
     alpha: f64,
     layer: &'static str,
@@ -74,7 +74,7 @@ pub(crate) struct Outcome {
     fresh_keys_seed: String,
 }
 
-impl Outcome {
+impl DemoResult {
     pub(super) fn new(options: &Options, profile_json: &str, fresh_keys_seed: String, rows: Vec<Row>) -> Self {
         Self {
             rows,
@@ -109,10 +109,10 @@ impl Outcome {
     }
 
     pub(super) fn svg(&self, curves: &[Curve<'_>]) -> String {
-        let of = |subject: &str| -> Vec<f64> {
+        let log10_p = |subject: &str| -> Vec<f64> {
             self.rows.iter().filter(|row| row.subject == subject).map(|row| row.log10_p).collect()
         };
-        let (student, control, fresh) = (of("student"), of("control"), of("fresh_key"));
+        let (student, control, fresh) = (log10_p("student"), log10_p("control"), log10_p("fresh_key"));
         let strips = [
             Strip { label: "student", color: "#c2410c", log10_p: &student },
             Strip { label: "control", color: "#64748b", log10_p: &control },

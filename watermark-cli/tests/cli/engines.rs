@@ -8,12 +8,12 @@ use watermark_core::engine::vllm::{VllmPhilox, vllm_dual_keys};
 use watermark_core::engine::{torch_rand24, torch_randperm};
 use watermark_core::scheme::Gumbel;
 
-use crate::support::{Folder, Run};
+use crate::support::{Folder, ProcessOutput};
 
 /// Tokens of one record, all ids different, so that nothing is a duplicate.
 const TOKENS: std::ops::Range<u32> = 100..164;
 
-fn detect(engine: &str) -> Run {
+fn detect(engine: &str) -> ProcessOutput {
     let folder = Folder::new();
     let record = json!({ "prompt_tokens": [1, 2, 3, 4, 5], "tokens": TOKENS.collect::<Vec<_>>() });
     folder.write("in.jsonl", record.to_string());

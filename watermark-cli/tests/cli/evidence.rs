@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use watermark_core::distill::Collection;
+use watermark_core::model_test::Collection;
 use watermark_lab::prompts::word_problems;
 use watermark_toolkit::transcript::{Api, Attempt, Exchange, FORMAT, Header, Writer, prompts_sha256};
 
@@ -70,11 +70,11 @@ fn registered_tested_and_verified() {
         assert_eq!(folder.read(&format!("e/{name}")), folder.read(&format!("again/{name}")), "{name}");
     }
 
-    // The numbers are those of `watermark distill`.
+    // The numbers are those of `watermark test-model`.
     let statement = payload(&folder, "e/evidence.json");
     let predicate = &statement["predicate"];
-    let distill = "distill --profile p.json --key k.json --layer distillation --json --answers suspect.jsonl --controls clean.jsonl";
-    let line = folder.line(distill).expect(0).json().remove(0);
+    let test_model = "test-model --profile p.json --key k.json --layer distillation --json --answers suspect.jsonl --controls clean.jsonl";
+    let line = folder.line(test_model).expect(0).json().remove(0);
     for field in [
         "n_scored",
         "n_duplicate",
@@ -91,7 +91,7 @@ fn registered_tested_and_verified() {
     for field in ["decided_by", "controls_agree", "verdict", "smallest_effect"] {
         assert_eq!(predicate[field], line[field], "{field}");
     }
-    let control = |of: &Value| of["controls"][0]["log10_p"].as_f64().unwrap().to_bits();
+    let control = |line: &Value| line["controls"][0]["log10_p"].as_f64().unwrap().to_bits();
     assert_eq!(control(predicate), control(&line));
     assert_eq!(predicate["resampling"]["keys"], 999);
 
@@ -140,9 +140,9 @@ fn registered_tested_and_verified() {
 
 /// The bundle discloses one node and its salt; nothing holds another secret.
 fn no_other_secret(folder: &Folder) {
-    let secrets = |name: &str, of: &[&str]| -> Vec<String> {
+    let secrets = |name: &str, fields: &[&str]| -> Vec<String> {
         let value: Value = serde_json::from_str(&folder.read(name)).unwrap();
-        of.iter().map(|field| value[*field].as_str().unwrap().to_owned()).collect()
+        fields.iter().map(|field| value[*field].as_str().unwrap().to_owned()).collect()
     };
     let mut hidden = secrets("k.json", &["node"]);
     hidden.extend(secrets("s.json", &["seed"]));

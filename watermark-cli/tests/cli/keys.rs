@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::leaks::unhex;
-use crate::support::{Folder, Run};
+use crate::support::{Folder, ProcessOutput};
 
 const PASSPHRASE: &str = "a passphrase for tests only";
 
@@ -99,7 +99,7 @@ fn skipped(what: &str) {
 }
 
 /// Runs a line under `script`, which gives it a terminal, and types `typed`.
-fn at_terminal(folder: &Folder, line: &str, typed: &str) -> Option<Run> {
+fn at_terminal(folder: &Folder, line: &str, typed: &str) -> Option<ProcessOutput> {
     let program = env!("CARGO_BIN_EXE_watermark");
     let mut child = match Command::new("script")
         .args(["-qec", &format!("'{program}' {line}"), "/dev/null"])

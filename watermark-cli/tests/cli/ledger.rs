@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Folder, Run};
+use crate::support::{Folder, ProcessOutput};
 
 fn setup() -> Folder {
     let folder = Folder::new();
@@ -22,7 +22,7 @@ fn line(answer: &str, account: &str) -> String {
     json!({"answer": answer, "account": account, "key": "epoch/1"}).to_string() + "\n"
 }
 
-fn append(folder: &Folder, input: &str) -> Run {
+fn append(folder: &Folder, input: &str) -> ProcessOutput {
     folder.run_with_stdin("ledger append --ledger l --key k.json".split(' '), input)
 }
 

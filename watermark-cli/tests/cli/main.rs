@@ -3,7 +3,6 @@
 
 mod calibrate;
 mod detect;
-mod distill;
 mod engines;
 mod evidence;
 mod files;
@@ -19,4 +18,5 @@ mod scan;
 mod scan_plots;
 mod server;
 mod support;
+mod test_model;
 mod verdicts;

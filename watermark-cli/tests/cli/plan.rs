@@ -19,10 +19,10 @@ fn tokens_power_and_budgets() {
         assert!((pair[0]["minutes_80"].as_f64().unwrap() - prompts / 30.0).abs() < 1e-9);
     }
     // Stricter levels and more tests in the family need more.
-    let of = |more: &str| {
+    let median_with = |more: &str| {
         median(&folder.line(&format!("plan --access answers --share 1 --json {more}")).expect(0).json()[0])
     };
-    assert!(of("") < of("--alpha 1e-12") && of("") < of("--family 24000"));
+    assert!(median_with("") < median_with("--alpha 1e-12") && median_with("") < median_with("--family 24000"));
     let small = folder.line("plan --access answers --share 0.1 --json").expect(0).json();
     assert!(small[0]["tokens_80"]["more_than"].as_u64().is_some(), "{small:?}");
     let budget = folder.line("plan --access reading --budget-tokens 7000 --json").expect(0).json();
@@ -31,7 +31,7 @@ fn tokens_power_and_budgets() {
 
     // A layer that was measured, and one that was not.
     folder.line("profile new --distillation mcmark --provenance none --out mcmark.json").expect(0);
-    assert!(of("--profile mcmark.json") > of(""));
+    assert!(median_with("--profile mcmark.json") > median_with(""));
     folder.line("profile new --distillation tournament --provenance none --out tournament.json").expect(0);
     folder.line("plan --profile tournament.json").fails_with(&["was not measured"]);
     folder.line("plan --share 0.001").fails_with(&["outside what was measured"]);

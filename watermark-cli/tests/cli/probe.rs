@@ -9,7 +9,7 @@ use watermark_toolkit::tokenizer::Tokenizer;
 use watermark_toolkit::transcript::{Exchange, FaultKind, Reader};
 
 use crate::server::{Reply, Server, chat, ok};
-use crate::support::{Folder, Run};
+use crate::support::{Folder, ProcessOutput};
 
 const TOKEN: &str = "sk-test/0123456789abcdef";
 
@@ -43,7 +43,7 @@ fn answers(exchanges: &[Exchange]) -> BTreeMap<u64, (String, Option<String>)> {
 
 /// Nothing printed or written holds the token.
 #[track_caller]
-fn keeps_the_token(folder: &Folder, out: &str, run: &Run) {
+fn keeps_the_token(folder: &Folder, out: &str, run: &ProcessOutput) {
     for entry in std::fs::read_dir(folder.path(out)).unwrap() {
         let path = entry.unwrap().path();
         assert!(!std::fs::read_to_string(&path).unwrap().contains(TOKEN), "{}", path.display());
@@ -408,10 +408,10 @@ fn a_marked_model_decides_early() {
     assert_eq!([&test["verdict"], &test["decided_by"]], ["detected", "ln_e"]);
     assert!(test["ln_e"].as_f64() >= result["threshold_ln_e"].as_f64());
     // The transcript alone gives the same test, to the byte; with another layer it is another one.
-    let distill = "distill --profile p.json --key k.json --answers run/transcript.jsonl --json";
-    let offline = folder.line(&format!("{distill} --layer distillation")).expect(0);
+    let test_model = "test-model --profile p.json --key k.json --answers run/transcript.jsonl --json";
+    let offline = folder.line(&format!("{test_model} --layer distillation")).expect(0);
     assert!(folder.line(&format!("{line} --out run")).expect(0).stdout.contains(offline.stdout.trim_end()));
-    assert_eq!(folder.line(&format!("{distill} --layer provenance")).json()[0]["layer"], "provenance");
+    assert_eq!(folder.line(&format!("{test_model} --layer provenance")).json()[0]["layer"], "provenance");
     assert!(result["answered"].as_u64().unwrap() < 48, "{result}");
     let wrong = line.replace("k.json", "wrong.json");
     let result = folder.line(&format!("{wrong} --out wrong")).expect(1).json()[0].clone();
@@ -424,21 +424,21 @@ fn a_marked_model_decides_early() {
     assert_eq!([&result["verdict"], &result["test"], &result["profile_sha256"]], [&Value::Null; 3]);
     assert_eq!([&result["answered"], &result["collection"]], [&json!(48), &json!("replicate")]);
     assert_eq!(server.requests().len() - n, 48);
-    let opened = folder.line(&distill.replace("run/", "neutral/")).expect(0).json();
+    let opened = folder.line(&test_model.replace("run/", "neutral/")).expect(0).json();
     assert_eq!(opened[0]["collection"], "replicated without the key");
     assert_eq!([&opened[0]["decided_by"], &opened[0]["verdict"]], ["log10_p", "detected"]);
     // A replicate that ends early may have been ended for what it showed.
     let kept: Vec<String> =
         folder.read("neutral/transcript.jsonl").lines().take(17).map(|line| format!("{line}\n")).collect();
     folder.write("cut.jsonl", kept.concat());
-    let cut = folder.line(&distill.replace("run/transcript.jsonl", "cut.jsonl")).json();
+    let cut = folder.line(&test_model.replace("run/transcript.jsonl", "cut.jsonl")).json();
     assert_eq!([&cut[0]["decided_by"], &cut[0]["rounds"]], [&json!("ln_e"), &json!(2)]);
-    folder.line(&format!("{distill} --answers cut.jsonl")).fails_with(&["is a transcript", "test it alone"]);
+    folder.line(&format!("{test_model} --answers cut.jsonl")).fails_with(&["is a transcript", "test it alone"]);
     // A compressed one is not taken for other records; its chain is checked, and fails, as it stands.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, kept.concat().as_bytes()).unwrap();
     folder.write("cut.jsonl.gz", gzip.finish().unwrap());
-    folder.line(&distill.replace("run/transcript.jsonl", "cut.jsonl.gz")).fails_with(&["cut.jsonl.gz", "line 1"]);
+    folder.line(&test_model.replace("run/transcript.jsonl", "cut.jsonl.gz")).fails_with(&["cut.jsonl.gz", "line 1"]);
     // Another layer or level would be another test.
     folder.line(&format!("{line} --alpha 0.5 --out run")).fails_with(&["test was", "alpha"]);
     folder.line(&format!("{line} --layer provenance --out run")).fails_with(&["test was", "provenance"]);

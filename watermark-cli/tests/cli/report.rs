@@ -108,13 +108,13 @@ fn elements(html: &str) -> Vec<(String, Vec<(String, String)>)> {
         let name = tag.split_whitespace().next().unwrap_or("").to_owned();
         assert!(!name.is_empty() && ELEMENTS.contains(&name.as_str()), "element <{tag}>");
         let mut attributes = Vec::new();
-        let mut of = tag[name.len()..].trim_end_matches('/').trim();
-        while !of.is_empty() {
-            let (attribute, value) = of.split_once("=\"").unwrap_or((of, "\""));
+        let mut left = tag[name.len()..].trim_end_matches('/').trim();
+        while !left.is_empty() {
+            let (attribute, value) = left.split_once("=\"").unwrap_or((left, "\""));
             let (value, more) = value.split_once('"').unwrap();
             assert!(ATTRIBUTES.contains(&attribute), "attribute {attribute:?} of <{tag}>");
             attributes.push((attribute.to_owned(), value.to_owned()));
-            of = more.trim();
+            left = more.trim();
         }
         if name == "style" {
             rest = &rest[rest.find("</style>").unwrap()..];
@@ -138,16 +138,19 @@ fn harmless(html: &str) {
     assert!(html.contains("content=\"default-src 'none'; style-src 'sha256-"));
     let mut level = 0;
     for (name, attributes) in elements(html) {
-        let of = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let value_of =
+            |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         match name.as_str() {
             "h1" | "h2" | "h3" => {
                 let next = name[1..].parse::<u32>().unwrap();
                 assert!(next <= level + 1, "<{name}> after level {level}");
                 level = next;
             }
-            "svg" => assert!(of("role") == Some("img") && of("aria-label").is_some_and(|words| words.len() > 10)),
-            "th" => assert!(matches!(of("scope"), Some("col" | "row"))),
-            "section" => assert!(html.contains(&format!(" id=\"{}\"", of("aria-labelledby").unwrap()))),
+            "svg" => {
+                assert!(value_of("role") == Some("img") && value_of("aria-label").is_some_and(|words| words.len() > 10))
+            }
+            "th" => assert!(matches!(value_of("scope"), Some("col" | "row"))),
+            "section" => assert!(html.contains(&format!(" id=\"{}\"", value_of("aria-labelledby").unwrap()))),
             _ => {}
         }
     }
@@ -314,7 +317,7 @@ fn hostile_strings_in_every_field() {
     let hostile = format!("{HOSTILE}\0");
     let mut pages = 0;
     let mut shown = 0;
-    for (part, of) in [(&statement, 0), (&registration, 1), (&head, 2), (&profile, 3)] {
+    for (part, kind) in [(&statement, 0), (&registration, 1), (&head, 2), (&profile, 3)] {
         let mut paths = Vec::new();
         strings(part, "", &mut paths);
         for path in paths {
@@ -322,7 +325,7 @@ fn hostile_strings_in_every_field() {
             *changed.pointer_mut(&path).unwrap() = json!(hostile);
             let mut whole = statement.clone();
             let predicate = &mut whole["predicate"];
-            match of {
+            match kind {
                 0 => whole = changed,
                 1 => predicate["registration"] = sign(REGISTRATION_TYPE, &changed),
                 2 => predicate["key"]["head"] = sign(HEAD_TYPE, &changed),
@@ -331,7 +334,7 @@ fn hostile_strings_in_every_field() {
             let bytes = to_canonical(&sign(STATEMENT_TYPE, &whole)).unwrap();
             let context = Context::default();
             let report = check(std::path::Path::new("evidence.json"), &bytes, &context, &|_| Ok(())).unwrap();
-            let source = Source { name: &hostile, bytes: &bytes, report: &report, context: &context, insight: None };
+            let source = Source { name: &hostile, bytes: &bytes, check: &report, context: &context, insight: None };
             let html = page(&source).unwrap();
             harmless(&html);
             assert!(report.bundle.is_some() || html.contains("this file is not evidence"), "{path}");

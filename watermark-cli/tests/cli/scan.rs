@@ -517,10 +517,12 @@ fn accounts_are_told_apart() {
         .fails_with(&["name the account"]);
 
     // A test of the layer that all share needs no account, and one would decide nothing.
-    let distill = "distill --profile p.json --key k.json --layer distillation --resample 0 --answers m.jsonl";
-    folder.line(distill).expect(0);
-    folder.line(&format!("{distill} --account mallory")).fails_with(&["no layer that is tested has a key per account"]);
-    let of_account = distill.replace("distillation", "provenance");
+    let test_model = "test-model --profile p.json --key k.json --layer distillation --resample 0 --answers m.jsonl";
+    folder.line(test_model).expect(0);
+    folder
+        .line(&format!("{test_model} --account mallory"))
+        .fails_with(&["no layer that is tested has a key per account"]);
+    let of_account = test_model.replace("distillation", "provenance");
     folder.line(&of_account).fails_with(&["name the account"]);
     folder.line(&format!("{of_account} --account mallory")).expect(0);
 }

@@ -52,11 +52,15 @@ impl Folder {
     }
 
     /// Runs the program in this folder.
-    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> ProcessOutput {
         self.run_with_stdin(arguments, "")
     }
 
-    pub(crate) fn run_with_stdin<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, stdin: &str) -> Run {
+    pub(crate) fn run_with_stdin<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+        stdin: &str,
+    ) -> ProcessOutput {
         use std::io::Write;
         let mut child = self
             .command(arguments)
@@ -73,12 +77,12 @@ impl Folder {
     }
 
     /// What a child printed and how it ended.
-    pub(crate) fn ended(&self, child: Child) -> Run {
+    pub(crate) fn ended(&self, child: Child) -> ProcessOutput {
         let output = child.wait_with_output().unwrap();
         let mut printed = self.printed.lock().unwrap();
         printed.extend_from_slice(&output.stdout);
         printed.extend_from_slice(&output.stderr);
-        Run {
+        ProcessOutput {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
@@ -93,7 +97,7 @@ impl Folder {
     }
 
     /// Runs a line of words.
-    pub(crate) fn line(&self, line: &str) -> Run {
+    pub(crate) fn line(&self, line: &str) -> ProcessOutput {
         self.run(line.split_whitespace())
     }
 }
@@ -108,13 +112,13 @@ impl Drop for Folder {
 }
 
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct ProcessOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Run {
+impl ProcessOutput {
     /// The exit code, with everything printed if it is another.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 use watermark_core::detect::Resampling;
-use watermark_core::distill::{self, Access, ModelNumbers, ModelTest};
 use watermark_core::evidence::bundle::STATEMENT_TYPE;
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::{SigningKey, dsse};
+use watermark_core::model_test::{self, Access, ModelNumbers, ModelTest};
 use watermark_toolkit::files::read_profile;
 
 use crate::evidence::{payload, setup};
@@ -28,11 +28,11 @@ impl Question<'_> {
         format!("--answers {}{controls}", self.answers)
     }
 
-    /// The line of `watermark distill --json`, whose verdict the table repeats.
+    /// The line of `watermark test-model --json`, whose verdict the table repeats.
     fn line(&self, folder: &Folder) -> Value {
-        let distill = format!("distill --profile p.json --key k.json --layer {} {}", self.layer, self.files());
-        let line = folder.line(&format!("{distill} --json")).json().remove(0);
-        let table = folder.line(&distill).stdout;
+        let test_model = format!("test-model --profile p.json --key k.json --layer {} {}", self.layer, self.files());
+        let line = folder.line(&format!("{test_model} --json")).json().remove(0);
+        let table = folder.line(&test_model).stdout;
         let row = table.lines().find(|row| row.starts_with(self.layer)).unwrap();
         assert_eq!(row.split_whitespace().last(), line["verdict"].as_str(), "{table}");
         line
@@ -172,7 +172,7 @@ fn fresh_keys_contradict_everywhere_or_nowhere() {
     {
         let resampling = Resampling { keys, at_least };
         let test = ModelTest { scheme, access: Access::Answers, suspect, controls: Vec::new(), resampling };
-        let follows = distill::conclude(&[test], 1e-6).remove(0);
+        let follows = model_test::conclude(&[test], 1e-6).remove(0);
         assert_eq!(follows.verdict.as_str(), expected);
         let name = format!("b-{keys}-{at_least}");
         question.register(&folder, &name, &format!("--resample {keys}"));

@@ -97,7 +97,7 @@ pub unsafe extern "C" fn wm_detector_new(
         let profile = Profile::parse(text(profile_json, profile_len, "profile_json")?)?;
         let account = optional_string(account, "account")?;
         let detector = Detector::new(&profile, &shared(key, "key")?.0, account)?;
-        WmDetector::of(detector.layers())
+        WmDetector::from_layers(detector.layers())
     })
 }
 
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn wm_detector_from_prf_key(
 ) -> WmStatus {
     create(out, || {
         let key = PrfKey::from_bytes(secret(prf_key, "prf_key")?);
-        WmDetector::of(&[LayerDetector::from_prf_key(shared(scheme, "scheme")?.0, width, &key)?])
+        WmDetector::from_layers(&[LayerDetector::from_prf_key(shared(scheme, "scheme")?.0, width, &key)?])
     })
 }
 
@@ -233,7 +233,7 @@ pub unsafe extern "C" fn wm_scheme_score(scheme: *const WmScheme, word: u32, sec
 }
 
 impl WmDetector {
-    fn of(layers: &[LayerDetector]) -> Result<Self> {
+    fn from_layers(layers: &[LayerDetector]) -> Result<Self> {
         // Names are key-path segments and constants: no NUL.
         let text = |name: &str| CString::new(name).map_err(|_| Failure::argument("a layer's name holds a NUL"));
         let layer = |detector: &LayerDetector| {

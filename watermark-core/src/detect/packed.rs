@@ -332,9 +332,9 @@ mod tests {
                 let pairs: Vec<Pair> = packed.iter().map(|&number| packing.unpack(number)).collect();
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the length")]
                 let (left, right) = pairs.split_at((pairs.len() as f64 * cut) as usize);
-                let of = |pairs: &[Pair]| layer.sums(&layer.prepare(pairs.to_vec())).unwrap();
-                let mut sums = of(left);
-                sums.merge(&of(right));
+                let summed = |pairs: &[Pair]| layer.sums(&layer.prepare(pairs.to_vec())).unwrap();
+                let mut sums = summed(left);
+                sums.merge(&summed(right));
                 prop_assert_eq!((sums.n, sums.sum, n_excluded), (finding.n_scored, finding.statistic, finding.n_excluded));
                 let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
                 prop_assert!(same(layer.sums_log10_p(&sums).unwrap(), finding.log10_p));

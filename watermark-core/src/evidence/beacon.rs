@@ -24,7 +24,7 @@ pub fn under_beacon(text: &str, beacon: &str) -> Result<String> {
     if profile.path.as_str().is_empty() {
         return Err(invalid("the profile lies at the root of the key tree; give it a path of its own"));
     }
-    if BeforeBeacon::of(text, &profile).is_some() {
+    if BeforeBeacon::from_profile(text, &profile).is_some() {
         return Err(invalid("it has one"));
     }
     let plain = format!("\"{}\"", profile.path);
@@ -53,7 +53,7 @@ pub struct BeforeBeacon {
 impl BeforeBeacon {
     /// Of a profile and its text; `None` without a beacon at the end of the path, or if the text has those bytes in other places too.
     #[must_use]
-    pub fn of(text: &str, profile: &Profile) -> Option<Self> {
+    pub fn from_profile(text: &str, profile: &Profile) -> Option<Self> {
         let (above, beacon) = profile.path.as_str().rsplit_once('/')?;
         let path = above.strip_suffix("/beacon")?.parse().ok()?;
         parse_hash(beacon, "beacon").ok()?;
@@ -82,12 +82,12 @@ mod tests {
         let changed = under_beacon(TEXT, &beacon).unwrap();
         let profile = Profile::parse(&changed).unwrap();
         assert_eq!((profile.name.as_str(), profile.path.as_str()), ("epoch/1", &*format!("epoch/1/beacon/{beacon}")));
-        let before = BeforeBeacon::of(&changed, &profile).unwrap();
+        let before = BeforeBeacon::from_profile(&changed, &profile).unwrap();
         assert_eq!(before.path.as_str(), "epoch/1");
         assert_eq!(before.profile_sha256[..], Sha256::digest(TEXT.as_bytes())[..]);
         assert_eq!(before.beacon, beacon);
 
-        assert_eq!(BeforeBeacon::of(TEXT, &Profile::parse(TEXT).unwrap()), None);
+        assert_eq!(BeforeBeacon::from_profile(TEXT, &Profile::parse(TEXT).unwrap()), None);
         for (text, beacon) in [
             (changed.as_str(), beacon.as_str()),
             (TEXT, &beacon[1..]),
@@ -100,6 +100,6 @@ mod tests {
         }
         // The same bytes in a name, too: which to take out is not clear.
         let twice = changed.replacen("\"name\": \"epoch/1\"", &format!("\"name\": \"x/beacon/{beacon}\""), 1);
-        assert_eq!(BeforeBeacon::of(&twice, &Profile::parse(&twice).unwrap()), None);
+        assert_eq!(BeforeBeacon::from_profile(&twice, &Profile::parse(&twice).unwrap()), None);
     }
 }

@@ -55,10 +55,10 @@ impl LedgerKey {
         self.salt(b"account\0", account.as_bytes())
     }
 
-    fn salt(&self, label: &[u8], of: &[u8]) -> Zeroizing<[u8; 32]> {
+    fn salt(&self, label: &[u8], subject: &[u8]) -> Zeroizing<[u8; 32]> {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
         let mac = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("an HMAC key");
-        Zeroizing::new(mac.chain_update(label).chain_update(of).finalize().into_bytes().into())
+        Zeroizing::new(mac.chain_update(label).chain_update(subject).finalize().into_bytes().into())
     }
 }
 

@@ -113,8 +113,8 @@ impl Session {
         let Scratch { support, buffers, .. } = scratch;
         let probabilities = &mut buffers.probabilities;
         softmax(&support.logits, probabilities);
-        let of = |ids: &[u32], p: &[f64]| ids.binary_search(&draft).map_or(0.0, |at| p[at]);
-        if coin * of(q.0, q.1) < of(&support.ids, probabilities) {
+        let probability = |ids: &[u32], p: &[f64]| ids.binary_search(&draft).map_or(0.0, |at| p[at]);
+        if coin * probability(q.0, q.1) < probability(&support.ids, probabilities) {
             return Ok(draft);
         }
         let mut drafted = q.0.iter().zip(q.1).peekable();

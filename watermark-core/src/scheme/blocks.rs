@@ -44,7 +44,7 @@ impl Blocks {
 
     /// The block of a word.
     #[must_use]
-    pub fn of(&self, word: u32) -> u32 {
+    pub fn containing(&self, word: u32) -> u32 {
         word >> (u32::BITS - self.log2)
     }
 }

@@ -57,13 +57,13 @@ impl Entry for Mcmark {
     /// proportion to their surplus `(l P_j - 1)+`, and inside a block to tokens in proportion to p.
     fn reweight(&self, position: &mut Position<'_>) {
         let l = f64::from(self.blocks.count());
-        let favoured = self.blocks.of(position.context_word()) as usize;
+        let favoured = self.blocks.containing(position.context_word()) as usize;
         position.change_probabilities(|p, words, work| {
             let masses = &mut work.numbers;
             masses.clear();
             masses.resize(self.blocks.count() as usize, 0.0);
             for (p, &word) in p.iter().zip(words) {
-                masses[self.blocks.of(word) as usize] += l * p;
+                masses[self.blocks.containing(word) as usize] += l * p;
             }
             let missing = (1.0 - masses[favoured]).max(0.0);
             let surplus: f64 = masses.iter().map(|mass| (mass - 1.0).max(0.0)).sum();
@@ -75,14 +75,14 @@ impl Entry for Mcmark {
                 *mass = if *mass > 0.0 { l * (taken + spread) / *mass } else { 0.0 };
             }
             for (p, &word) in p.iter_mut().zip(words) {
-                *p *= masses[self.blocks.of(word) as usize];
+                *p *= masses[self.blocks.containing(word) as usize];
             }
         });
     }
 
     /// 1 if the token lies in the context's favoured block; `second` is word 0 of the context.
     fn score(&self, word: u32, second: u32) -> u64 {
-        u64::from(self.blocks.of(word) == self.blocks.of(second))
+        u64::from(self.blocks.containing(word) == self.blocks.containing(second))
     }
 
     /// A coin of probability 1/l: given the favoured block, each token's block is an independent uniform draw.

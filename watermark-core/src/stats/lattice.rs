@@ -106,22 +106,22 @@ impl<'a> Tail<'a> {
     /// Its two terms, from the mean or, far out, from the largest value.
     fn exponent_terms(&self, theta: f64) -> (f64, f64) {
         let near = self.near_mean(theta);
-        let of = |l: &Layers| {
+        let layer_exponent = |l: &Layers| {
             let y = theta * l.weight as f64;
             l.trials * if near { bernoulli_cumulant(0.5, y) } else { libm::log1p(libm::exp(-y)) - LN_2 }
         };
-        (self.layers.iter().map(of).sum(), theta * if near { -self.excess } else { self.missing })
+        (self.layers.iter().map(layer_exponent).sum(), theta * if near { -self.excess } else { self.missing })
     }
 
     /// Derivative of that logarithm in `theta`.
     fn slope(&self, theta: f64) -> f64 {
         let near = self.near_mean(theta);
-        let of = |l: &Layers| {
+        let layer_slope = |l: &Layers| {
             let w = l.weight as f64;
             let y = theta * w;
             w * l.trials * if near { 0.5 * libm::tanh(0.5 * y) } else { -1.0 / (1.0 + libm::exp(y)) }
         };
-        self.layers.iter().map(of).sum::<f64>() + if near { -self.excess } else { self.missing }
+        self.layers.iter().map(layer_slope).sum::<f64>() + if near { -self.excess } else { self.missing }
     }
 
     fn near_mean(&self, theta: f64) -> bool {
@@ -130,12 +130,12 @@ impl<'a> Tail<'a> {
 
     /// Standard deviation under the law tilted by `theta`.
     fn deviation(&self, theta: f64) -> f64 {
-        let of = |l: &Layers| {
+        let layer_variance = |l: &Layers| {
             let w = l.weight as f64;
             let tilt = libm::exp(-theta * w);
             l.trials * w * w * tilt / ((1.0 + tilt) * (1.0 + tilt))
         };
-        libm::sqrt(self.layers.iter().map(of).sum())
+        libm::sqrt(self.layers.iter().map(layer_variance).sum())
     }
 
     /// Where the slope vanishes; `tanh y <= y` makes the Gaussian guess a lower bound.
@@ -174,7 +174,7 @@ impl<'a> Tail<'a> {
     fn steps(&self, theta: f64) -> u64 {
         let heaviest = self.layers.iter().map(|l| l.weight as f64).fold(1.0, f64::max);
         let lambda = (ALIAS_TILT / self.deviation(theta)).min(LARGEST_EXPONENT / heaviest);
-        let of = |signed: f64| {
+        let steps_for = |signed: f64| {
             let of_layers = |l: &Layers| {
                 let w = l.weight as f64;
                 l.trials * bernoulli_cumulant(1.0 / (1.0 + libm::exp(theta * w)), signed * w)
@@ -183,10 +183,10 @@ impl<'a> Tail<'a> {
             (ALIAS + ln_mean.max(0.0)) / signed.abs()
         };
         let least = |mut signed: f64| {
-            let mut least = of(signed);
+            let mut least = steps_for(signed);
             loop {
                 signed *= 0.5;
-                let next = of(signed);
+                let next = steps_for(signed);
                 if next.is_nan() || next >= least {
                     return least;
                 }
@@ -223,12 +223,12 @@ impl<'a> Tail<'a> {
     }
 
     fn factors(&self, theta: f64) -> Vec<Factor> {
-        let of = |l: &Layers| {
+        let factor = |l: &Layers| {
             let tanh = libm::tanh(0.5 * theta * l.weight as f64);
             let tilt = libm::exp(-theta * l.weight as f64);
             Factor { weight: l.weight, trials: l.trials, tanh, sech2: 4.0 * tilt / ((1.0 + tilt) * (1.0 + tilt)) }
         };
-        self.layers.iter().map(of).collect()
+        self.layers.iter().map(factor).collect()
     }
 }
 
@@ -289,7 +289,7 @@ impl Circle<'_> {
     /// What the modulus does not exceed anywhere between two nodes: `sin^2` is smallest at an end unless it vanishes
     /// in between, the denominator at the first.
     fn bound(&self, first: u64, last: u64) -> f64 {
-        let of = |f: &Factor| {
+        let ln_bound = |f: &Factor| {
             let turn = |node: u64| u128::from(f.weight) * u128::from(node) / u128::from(self.steps);
             if turn(first) != turn(last) {
                 return 0.0;
@@ -299,6 +299,6 @@ impl Circle<'_> {
             f.ln_modulus(least * least)
         };
         let (re, im) = self.denominator(self.angle(first));
-        libm::exp(self.factors.iter().map(of).sum()) / libm::hypot(re, im)
+        libm::exp(self.factors.iter().map(ln_bound).sum()) / libm::hypot(re, im)
     }
 }

@@ -152,22 +152,22 @@ mod tests {
     #[test]
     fn benjamini_yekutieli_by_hand() {
         // h = 2.45; levels 0.05 k / 14.7 = 0.0034, 0.0068, 0.0102, 0.0136, 0.0170, 0.0204
-        let of = |p: [f64; 6]| benjamini_yekutieli(&p.map(libm::log10), 0.05);
-        assert_eq!(of(P), [false, false, true, false, false, false]);
+        let rejected = |p: [f64; 6]| benjamini_yekutieli(&p.map(libm::log10), 0.05);
+        assert_eq!(rejected(P), [false, false, true, false, false, false]);
         // the fourth holds, and carries the second and third, which alone would not
-        assert_eq!(of([0.0101, 0.6, 0.001, 0.0103, 0.0135, 0.04]), [true, false, true, true, true, false]);
-        assert_eq!(of([0.0035; 6]), [true; 6]);
+        assert_eq!(rejected([0.0101, 0.6, 0.001, 0.0103, 0.0135, 0.04]), [true, false, true, true, true, false]);
+        assert_eq!(rejected([0.0035; 6]), [true; 6]);
     }
 
     #[test]
     fn e_bh_by_hand() {
         // m = 4, alpha = 0.05: levels 80, 40, 26.7, 20
-        let of = |e: [f64; 4]| e_bh(&e.map(libm::log), 0.05);
-        assert_eq!(of([81.0, 39.0, 26.0, 19.0]), [true, false, false, false]);
-        assert_eq!(of([41.0, 27.0, 30.0, 19.0]), [true, true, true, false]);
-        assert_eq!(of([79.0, 39.0, 26.0, 19.0]), [false; 4]);
-        assert_eq!(of([21.0; 4]), [true; 4]);
-        assert_eq!(of([f64::INFINITY, 0.0, f64::NAN, 1.0]), [true, false, false, false]);
+        let rejected = |e: [f64; 4]| e_bh(&e.map(libm::log), 0.05);
+        assert_eq!(rejected([81.0, 39.0, 26.0, 19.0]), [true, false, false, false]);
+        assert_eq!(rejected([41.0, 27.0, 30.0, 19.0]), [true, true, true, false]);
+        assert_eq!(rejected([79.0, 39.0, 26.0, 19.0]), [false; 4]);
+        assert_eq!(rejected([21.0; 4]), [true; 4]);
+        assert_eq!(rejected([f64::INFINITY, 0.0, f64::NAN, 1.0]), [true, false, false, false]);
         // the same with those below 1 / alpha = 20 left out
         let kept = |e: &[f64]| e_bh_among(&e.iter().map(|&e| libm::log(e)).collect::<Vec<_>>(), 4, 0.05);
         assert_eq!(kept(&[41.0, 27.0, 30.0]), [true; 3]);

@@ -132,7 +132,7 @@ impl GreenSum {
     /// Derivative of the exponent in `theta`: it rises from minus the excess.
     fn slope(&self, theta: f64) -> f64 {
         let gamma = self.gamma;
-        let of = |t: &Term| {
+        let term_slope = |t: &Term| {
             let tilt = libm::exp(-theta * t.weight);
             let green = if near_all_green(tilt, gamma) {
                 let missing = (1.0 - gamma) * tilt / (gamma + (1.0 - gamma) * tilt);
@@ -142,24 +142,24 @@ impl GreenSum {
             };
             t.weight * green
         };
-        self.terms.iter().map(of).sum()
+        self.terms.iter().map(term_slope).sum()
     }
 
     /// Variance under the law tilted by `theta`: the second derivative of the exponent.
     pub(super) fn variance(&self, theta: f64) -> f64 {
-        let of = |t: &Term| {
+        let term_variance = |t: &Term| {
             let tilt = libm::exp(-theta * t.weight);
             let odds = (1.0 - self.gamma) * tilt;
             t.pairs * t.weight * t.weight * self.gamma * odds / ((self.gamma + odds) * (self.gamma + odds))
         };
-        self.terms.iter().map(of).sum()
+        self.terms.iter().map(term_variance).sum()
     }
 
     /// Third cumulant under the null hypothesis.
     pub(super) fn third_cumulant(&self) -> f64 {
-        let of = |t: &Term| t.pairs * t.weight * t.weight * t.weight;
+        let term_cumulant = |t: &Term| t.pairs * t.weight * t.weight * t.weight;
         let per_trial = self.gamma * (1.0 - self.gamma) * (1.0 - 2.0 * self.gamma);
-        per_trial * self.terms.iter().map(of).sum::<f64>()
+        per_trial * self.terms.iter().map(term_cumulant).sum::<f64>()
     }
 
     /// Where the convex exponent is smallest, for a positive excess: bisection on its derivative. The Gaussian guess

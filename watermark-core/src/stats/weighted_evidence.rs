@@ -28,12 +28,12 @@ pub fn ln_e_weighted_green(classes: &[WeightClass], gamma: f64) -> f64 {
         return 0.0;
     }
     let exponent = |tilt: f64| -> f64 {
-        let of = |class: &WeightClass| {
+        let class_exponent = |class: &WeightClass| {
             let (y, pairs) = (tilt * class.weight as f64 / UNIT, class.pairs as f64);
             let green = class.green.min(class.pairs) as f64;
             y * (green - gamma * pairs) - pairs * bernoulli_cumulant(gamma, y)
         };
-        classes.iter().map(of).sum()
+        classes.iter().map(class_exponent).sum()
     };
     mean(GREEN_TILTS.map(exponent))
 }
@@ -43,13 +43,13 @@ pub fn ln_e_weighted_green(classes: &[WeightClass], gamma: f64) -> f64 {
 /// Null hypothesis: the scores of distinct pairs are independent standard exponentials.
 pub fn ln_e_weighted_exponential(classes: &[ExponentialClass]) -> f64 {
     let exponent = |tilt: f64| -> f64 {
-        let of = |class: &ExponentialClass| {
+        let class_exponent = |class: &ExponentialClass| {
             let y = tilt * (class.weight as f64 / UNIT).min(EXPONENTIAL_CAP);
             let (pairs, sum) = (class.pairs as f64, super::q32_to_f64(class.sum_q32));
             // ln(1 - y) = -y + log_remainder(-y)
             y * (sum - pairs) + pairs * log_remainder(-y)
         };
-        classes.iter().map(of).sum()
+        classes.iter().map(class_exponent).sum()
     };
     mean(EXPONENTIAL_TILTS.map(exponent))
 }

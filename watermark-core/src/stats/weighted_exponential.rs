@@ -98,17 +98,17 @@ impl ExponentialSum {
 
     /// Derivative of the exponent in `theta`, given the excess: it rises from minus that.
     fn slope(&self, theta: f64, excess: f64) -> f64 {
-        let of = |t: &Term| t.pairs * t.weight * t.weight * theta / (1.0 - theta * t.weight);
-        self.terms.iter().map(of).sum::<f64>() - excess
+        let term_slope = |t: &Term| t.pairs * t.weight * t.weight * theta / (1.0 - theta * t.weight);
+        self.terms.iter().map(term_slope).sum::<f64>() - excess
     }
 
     /// Variance under the law tilted by `theta`: the second derivative of the exponent.
     pub(super) fn variance(&self, theta: f64) -> f64 {
-        let of = |t: &Term| {
+        let term_variance = |t: &Term| {
             let scale = t.weight / (1.0 - theta * t.weight);
             t.pairs * scale * scale
         };
-        self.terms.iter().map(of).sum()
+        self.terms.iter().map(term_variance).sum()
     }
 
     /// Third cumulant under the null hypothesis.

@@ -81,7 +81,7 @@ impl Test {
             for example in spec.examples {
                 let (scheme, width) = spec.build(example)?;
                 let name = name(spec, &scheme, width);
-                let further = FURTHER.iter().find(|(of, _)| *of == name).map_or(&[][..], |(_, further)| *further);
+                let further = FURTHER.iter().find(|(test, _)| *test == name).map_or(&[][..], |(_, further)| *further);
                 for &statistic in [Statistic::Plain].iter().chain(further) {
                     let kind = match statistic {
                         Statistic::Plain => "",

@@ -94,7 +94,7 @@ pub struct PerLevel<T> {
 }
 
 impl<T> PerLevel<T> {
-    fn of(value: impl Fn(f64) -> T) -> Self {
+    fn at_each(value: impl Fn(f64) -> T) -> Self {
         let [percent, per_mille, per_myriad] = LEVELS.map(value);
         Self { percent, per_mille, per_myriad }
     }
@@ -140,9 +140,9 @@ pub fn calibrate(test: &Test, corpus: &Corpus, trials: u32, seed: u64, cells: us
     let mut values: Vec<f64> = keys.par_iter().enumerate().map(|(i, key)| trial((i, key))).collect::<Result<_>>()?;
     values.sort_unstable_by(f64::total_cmp);
     let n = values.len() as u64;
-    let rejected = PerLevel::of(|level| values.partition_point(|&log10_p| log10_p <= level.log10()) as u64);
+    let rejected = PerLevel::at_each(|level| values.partition_point(|&log10_p| log10_p <= level.log10()) as u64);
     let count = |level: f64| values.partition_point(|&log10_p| log10_p <= level.log10()) as u64;
-    let log10_chance = PerLevel::of(|level| log10_binomial_sf(count(level), n, level));
+    let log10_chance = PerLevel::at_each(|level| log10_binomial_sf(count(level), n, level));
     let allowed = (1e-3 / (cells.max(1) * LEVELS.len()) as f64).log10();
     Ok(Cell {
         test: test.name.clone(),
@@ -150,7 +150,7 @@ pub fn calibrate(test: &Test, corpus: &Corpus, trials: u32, seed: u64, cells: us
         trials: n,
         texts: corpus.texts.len().min(values.len()) as u64,
         rejected,
-        rate_bounds: PerLevel::of(|level| clopper_pearson(count(level), n, BOUND_LEVEL)),
+        rate_bounds: PerLevel::at_each(|level| clopper_pearson(count(level), n, BOUND_LEVEL)),
         broken: log10_chance.as_array().into_iter().any(|&chance| chance < allowed),
         log10_chance,
         quantiles: quantiles(&values),

@@ -7,7 +7,7 @@ use super::SpanLine;
 
 /// One line of output: a layer over the whole input, or over one record.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct LayerLine {
     /// The record's id, or its file and line; null for the pooled line.
     pub record: Option<String>,
     /// The layer's name; null for a raw PRF key.
@@ -65,9 +65,9 @@ impl From<PeerStatistic> for Peer {
 #[derive(Clone, Debug)]
 pub struct Report {
     /// One line per layer.
-    pub pooled: Vec<Line>,
+    pub pooled: Vec<LayerLine>,
     /// One line per record and layer, empty unless asked for.
-    pub per_record: Vec<Line>,
+    pub per_record: Vec<LayerLine>,
     /// Marked stretches, empty unless asked for.
     pub spans: Vec<SpanLine>,
     /// Whether any layer is detected in the whole input.
@@ -75,7 +75,7 @@ pub struct Report {
 }
 
 /// A finding with what goes on its line.
-pub(super) struct Tested<'a> {
+pub(super) struct LayerFinding<'a> {
     pub(super) record: Option<String>,
     pub(super) layer: &'a LayerDetector,
     pub(super) finding: Finding,
@@ -84,8 +84,13 @@ pub(super) struct Tested<'a> {
 }
 
 /// The lines of a family; also says whether anything is detected.
-pub(super) fn lines(tested: Vec<Tested<'_>>, weights: Weights, alpha: f64, family: &str) -> (Vec<Line>, bool) {
-    let test = |tested: &Tested<'_>| Test {
+pub(super) fn lines(
+    tested: Vec<LayerFinding<'_>>,
+    weights: Weights,
+    alpha: f64,
+    family: &str,
+) -> (Vec<LayerLine>, bool) {
+    let test = |tested: &LayerFinding<'_>| Test {
         scheme: tested.layer.scheme(),
         n_scored: tested.finding.n_scored,
         log10_p: tested.finding.log10_p,
@@ -96,8 +101,8 @@ pub(super) fn lines(tested: Vec<Tested<'_>>, weights: Weights, alpha: f64, famil
     let detected = conclusions.iter().any(|conclusion| conclusion.verdict == Verdict::Detected);
     let family_size = tested.len();
     let lines = tested.into_iter().zip(conclusions).map(|(tested, conclusion)| {
-        let Tested { record, finding, resampling, peer, .. } = tested;
-        Line {
+        let LayerFinding { record, finding, resampling, peer, .. } = tested;
+        LayerLine {
             record,
             layer: finding.layer,
             scheme: finding.scheme,

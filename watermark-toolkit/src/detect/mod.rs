@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampling, Tally, Weights};
 
-pub use line::{Line, Peer, Report};
-use line::{Tested, lines};
+use line::{LayerFinding, lines};
+pub use line::{LayerLine, Peer, Report};
 use resample::seed_of;
 pub use resample::{fresh_log10_p, resample, resample_under};
-use spans::Kept;
+use spans::RecordTokens;
 pub use spans::SpanLine;
 
 use crate::ids::{Conversation, Ids, Vocabulary};
@@ -48,7 +48,7 @@ pub struct Options {
 }
 
 /// Counts records into one tally per layer, and into one per record and layer where asked.
-pub struct Run<'a> {
+pub struct Detection<'a> {
     layers: &'a [LayerDetector],
     vocabulary: Vocabulary<'a>,
     options: Options,
@@ -56,7 +56,7 @@ pub struct Run<'a> {
     prompts: Vec<PairSet>,
     peers: Vec<Option<PeerTally>>,
     records: Vec<Counted>,
-    kept: Vec<Kept>,
+    kept: Vec<RecordTokens>,
     conversation: Conversation,
 }
 
@@ -67,7 +67,7 @@ struct Counted {
     findings: Vec<Finding>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Detection<'a> {
     /// Starts with nothing counted.
     #[must_use]
     pub fn new(layers: &'a [LayerDetector], vocabulary: Vocabulary<'a>, options: Options) -> Self {
@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
         let prompt = self.options.locate.then(|| prompt.to_vec());
         self.conversation.answer(&tokens);
         if let Some(prompt) = prompt {
-            self.kept.push(Kept { id: id(), prompt, tokens, offsets });
+            self.kept.push(RecordTokens { id: id(), prompt, tokens, offsets });
         }
         Ok(())
     }
@@ -176,7 +176,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Number of fresh keys that [`Run::report`] will draw, for a progress bar.
+    /// Number of fresh keys that [`Detection::report`] will draw, for a progress bar.
     #[must_use]
     pub fn fresh_keys(&self) -> u64 {
         let layers = self.layers.iter().filter(|layer| !layer.inputs_depend_on_key()).count() as u64;
@@ -184,7 +184,7 @@ impl<'a> Run<'a> {
     }
 
     /// Scores what was counted. Calls `progress` with the number of fresh keys done (0 for those of records and spans, which
-    /// [`Run::fresh_keys`] does not count), from several threads; an error of it ends the work.
+    /// [`Detection::fresh_keys`] does not count), from several threads; an error of it ends the work.
     ///
     /// # Errors
     /// If a statistic leaves the domain of the exact tails, or the layers have no test with these weights. Those of `progress`.
@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
                     None => Resampling::default(),
                 };
                 let (record, finding) = (Some(id.clone()), finding.clone());
-                per_record.push(Tested { record, layer, finding, resampling, peer: None });
+                per_record.push(LayerFinding { record, layer, finding, resampling, peer: None });
             }
         }
         let Options { alpha, weights, .. } = self.options;
@@ -213,11 +213,11 @@ impl<'a> Run<'a> {
         Ok(Report { pooled, per_record, spans, detected })
     }
 
-    /// What [`Run::report`] compares the pooled lines with: log10 p under each of the fresh keys, one list for each layer; an empty
+    /// What [`Detection::report`] compares the pooled lines with: log10 p under each of the fresh keys, one list for each layer; an empty
     /// one where the counted positions depend on the key, or there are none.
     ///
     /// # Errors
-    /// As [`Run::report`].
+    /// As [`Detection::report`].
     pub fn fresh_log10_p(mut self, progress: impl Fn(u64) -> Result<()> + Sync) -> Result<Vec<Vec<f64>>> {
         self.exclude_prompts()?;
         let Options { weights, resample, .. } = self.options;
@@ -260,10 +260,10 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Tests tallies that were counted elsewhere, one per layer, as [`Run::report`] tests its own: the pooled lines.
+/// Tests tallies that were counted elsewhere, one per layer, as [`Detection::report`] tests its own: the pooled lines.
 ///
 /// # Errors
-/// If a tally belongs to another context rule, or as [`Run::report`].
+/// If a tally belongs to another context rule, or as [`Detection::report`].
 pub fn report(
     layers: &[LayerDetector],
     tallies: &[Tally],
@@ -283,16 +283,16 @@ fn tested<'a>(
     tallies: &[Tally],
     options: Options,
     progress: &(impl Fn(u64) -> Result<()> + Sync),
-) -> Result<Vec<Tested<'a>>> {
+) -> Result<Vec<LayerFinding<'a>>> {
     let test = |(layer, tally): (&'a LayerDetector, &Tally)| {
         let finding = layer.finding_with(tally, options.weights)?;
         let resampling = resample(layer, tally, options.weights, finding.log10_p, options.resample, progress)?;
-        Ok(Tested { record: None, layer, finding, resampling, peer: None })
+        Ok(LayerFinding { record: None, layer, finding, resampling, peer: None })
     };
     layers.iter().zip(tallies).map(test).collect()
 }
 
-fn pooled_lines(tested: Vec<Tested<'_>>, weights: Weights, alpha: f64) -> (Vec<Line>, bool) {
+fn pooled_lines(tested: Vec<LayerFinding<'_>>, weights: Weights, alpha: f64) -> (Vec<LayerLine>, bool) {
     let family = format!("1 key x {}, the input as a whole", plural(tested.len(), "layer"));
     lines(tested, weights, alpha, &family)
 }

@@ -3,10 +3,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 use watermark_core::detect::{LayerDetector, PairSet, Resampling, Span, Verdict};
 
-use super::{Exclude, Run, plural};
+use super::{Detection, Exclude, plural};
 
 /// A record kept until the size of the family is known.
-pub(super) struct Kept {
+pub(super) struct RecordTokens {
     pub(super) id: String,
     pub(super) prompt: Vec<u32>,
     pub(super) tokens: Vec<u32>,
@@ -51,10 +51,10 @@ pub struct Stretch {
     pub bytes: Option<(usize, usize)>,
 }
 
-impl Run<'_> {
+impl Detection<'_> {
     /// Stretches of all records, at the family-wise level over all their windows.
     pub(super) fn spans(&self, progress: &(impl Fn(u64) -> Result<()> + Sync)) -> Result<Vec<SpanLine>> {
-        let each = |record: &Kept| -> Result<u64> {
+        let each = |record: &RecordTokens| -> Result<u64> {
             let windows = self.layers.iter().enumerate().map(|(at, layer)| {
                 let exclude = self.excluded(at, record)?;
                 Ok(layer.count_windows(&exclude, &record.prompt, &record.tokens)?)
@@ -81,7 +81,7 @@ impl Run<'_> {
     }
 
     /// Pairs that do not count in a record.
-    fn excluded(&self, layer: usize, record: &Kept) -> Result<PairSet> {
+    fn excluded(&self, layer: usize, record: &RecordTokens) -> Result<PairSet> {
         if self.options.exclude == Exclude::Run {
             return Ok(self.prompts[layer].clone());
         }
@@ -93,7 +93,7 @@ impl Run<'_> {
 
 fn line(
     layer: &LayerDetector,
-    record: &Kept,
+    record: &RecordTokens,
     span: Span,
     resampling: Resampling,
     family: &str,

@@ -3,7 +3,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
-use watermark_core::distill::ModelSample;
 use watermark_core::evidence::bundle::{
     self, Digest, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, MAX_BUNDLE, MAX_REGISTRATION, Predicate,
     Prompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement, Time, TimeStamps,
@@ -12,6 +11,7 @@ use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::dsse::Envelope;
 use watermark_core::evidence::{TreeHead, merkle};
 use watermark_core::hex;
+use watermark_core::model_test::ModelSample;
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
@@ -81,7 +81,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) -> Result
         .context("the opening is of another path than registered, or made for another profile")?;
     let detector = bundle::layer_under(&profile, &layer, node)?;
     ensure!(
-        Prompts::of(case.prompts)? == registration.prompts,
+        Prompts::commit_to(case.prompts)? == registration.prompts,
         "the prompts are not the registered ones; give the same file as to `watermark register`"
     );
     ensure!(

@@ -1,8 +1,8 @@
 use std::time::SystemTime;
 
 use watermark_core::detect::RESAMPLING_KEYS;
-use watermark_core::distill::DecidedBy;
 use watermark_core::evidence::bundle::Bundle;
+use watermark_core::model_test::DecidedBy;
 
 use crate::tokenizer::Tokenizer;
 

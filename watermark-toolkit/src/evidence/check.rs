@@ -40,7 +40,7 @@ pub struct Context {
 
 /// What was found.
 #[derive(Debug)]
-pub struct Report {
+pub struct BundleCheck {
     /// Everything that does not hold, in the order in which it was looked at.
     pub faults: Vec<Fault>,
     /// The bundle, if it could be taken apart.
@@ -55,7 +55,7 @@ pub struct Report {
     pub cautions: Vec<String>,
 }
 
-impl Report {
+impl BundleCheck {
     /// Signature, form, proofs, numbers and, where given, data and time stamps hold. Trust apart.
     #[must_use]
     pub fn integrity(&self) -> bool {
@@ -83,9 +83,9 @@ pub fn check(
     bytes: &[u8],
     context: &Context,
     progress: &(impl Fn(u64) -> Result<()> + Sync),
-) -> Result<Report> {
+) -> Result<BundleCheck> {
     let Checked { faults, bundle } = bundle::verify(bytes);
-    let mut report = Report {
+    let mut check = BundleCheck {
         faults,
         bundle: None,
         recomputed: Vec::new(),
@@ -96,48 +96,48 @@ pub fn check(
     if let Some(authority) = &context.authority {
         File::open(authority).with_context(|| format!("authority {}", authority.display()))?;
     }
-    let Some(bundle) = bundle else { return Ok(report) };
-    let (sound, mut given) = (report.faults.is_empty(), Vec::new());
+    let Some(bundle) = bundle else { return Ok(check) };
+    let (sound, mut given) = (check.faults.is_empty(), Vec::new());
     let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer);
-    stamps(&bundle, context, &mut report)?;
+    stamps(&bundle, context, &mut check)?;
     if sound {
         for file in &context.data {
             let named = || format!("data {}", file.display());
             let sha256 = file_sha256(file).with_context(named)?;
-            data(&bundle, file, sha256, &tokenizer, &mut report, progress).with_context(named)?;
+            data(&bundle, file, sha256, &tokenizer, &mut check, progress).with_context(named)?;
             given.push(sha256);
         }
     } else if !context.data.is_empty() {
-        report.not_checked.push("the data, because the bundle itself does not hold".to_owned());
+        check.not_checked.push("the data, because the bundle itself does not hold".to_owned());
     }
     if !context.trusted.is_empty() {
-        for (signer, of) in bundle.signers.iter().zip(["bundle", "registration", "head of the key commitments"]) {
+        for (signer, signed) in bundle.signers.iter().zip(["bundle", "registration", "head of the key commitments"]) {
             if !context.trusted.contains(signer) {
-                report.fail(Code::Trust, format!("the {of} is signed by {}, which is not trusted", signer.to_hex()));
+                check.fail(Code::Trust, format!("the {signed} is signed by {}, which is not trusted", signer.to_hex()));
             }
         }
     }
-    open_points(&bundle, context, &given, &mut report);
-    report.cautions = cautions(&bundle, tokenizer.as_ref().ok());
-    report.bundle = Some(bundle);
-    Ok(report)
+    open_points(&bundle, context, &given, &mut check);
+    check.cautions = cautions(&bundle, tokenizer.as_ref().ok());
+    check.bundle = Some(bundle);
+    Ok(check)
 }
 
-fn stamps(bundle: &Bundle, context: &Context, report: &mut Report) -> Result<()> {
+fn stamps(bundle: &Bundle, context: &Context, check: &mut BundleCheck) -> Result<()> {
     let stamps = &bundle.statement.predicate.time_stamps;
     let all = [
         (&stamps.head, &bundle.head_bytes, "head"),
         (&stamps.registration, &bundle.registration_bytes, "registration"),
     ];
-    for (at, (stamp, bytes, of)) in all.into_iter().enumerate() {
+    for (at, (stamp, bytes, stamped)) in all.into_iter().enumerate() {
         match (stamp, &context.authority) {
-            (None, _) => report.not_checked.push(format!("the time of the {of}: it is its signer's own clock")),
-            (Some(_), None) => report.not_checked.push(format!("the time stamp of the {of}: name its --authority")),
+            (None, _) => check.not_checked.push(format!("the time of the {stamped}: it is its signer's own clock")),
+            (Some(_), None) => check.not_checked.push(format!("the time stamp of the {stamped}: name its --authority")),
             (Some(stamp), Some(authority)) => {
                 let response = STANDARD.decode(stamp).unwrap_or_default();
                 match timestamp::verify_bytes(&response, &hex::encode(&Sha256::digest(bytes)), authority)? {
-                    TimeStamp::Holds(time) => report.time_stamps[at] = Some(time),
-                    TimeStamp::DoesNotHold(why) => report.fail(Code::TimeStamp, format!("the {of}: {why}")),
+                    TimeStamp::Holds(time) => check.time_stamps[at] = Some(time),
+                    TimeStamp::DoesNotHold(why) => check.fail(Code::TimeStamp, format!("the {stamped}: {why}")),
                 }
             }
         }
@@ -150,7 +150,7 @@ fn data(
     file: &Path,
     sha256: Digest,
     tokenizer: &Result<Tokenizer>,
-    report: &mut Report,
+    check: &mut BundleCheck,
     progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let statement = &bundle.statement;
@@ -163,33 +163,32 @@ fn data(
         let answers = match Answers::read(file, &sample.model, tokenizer, vocab_size, bundle.registration.stopping) {
             Ok(answers) => answers,
             Err(error) => {
-                report.fail(Code::Records, format!("{shown}: {error:#}"));
+                check.fail(Code::Records, format!("{shown}: {error:#}"));
                 return Ok(());
             }
         };
         if answers.origin != origin(sample) {
-            report
-                .fail(Code::Records, format!("{shown}: who collected it, when, or what ended it is stated otherwise"));
+            check.fail(Code::Records, format!("{shown}: who collected it, when, or what ended it is stated otherwise"));
         }
         (sample, answers.records)
     } else if let Some(sample) = bundle.samples().find(|sample| sample.records.sha256 == sha256) {
         match bundle::parse_records(&read_bounded(file, MAX_RECORDS)?, vocab_size) {
             Ok(records) => (sample, records),
             Err(error) => {
-                report.fail(Code::Records, format!("{shown}: {error}"));
+                check.fail(Code::Records, format!("{shown}: {error}"));
                 return Ok(());
             }
         }
     } else {
-        report.fail(Code::Data, format!("{shown} has SHA-256 {sha256}: no file that the bundle is about"));
+        check.fail(Code::Data, format!("{shown} has SHA-256 {sha256}: no file that the bundle is about"));
         return Ok(());
     };
     if !are_stated(bundle, sample, &records)? {
-        report.fail(Code::Records, format!("{shown}: its records are not those of the bundle"));
+        check.fail(Code::Records, format!("{shown}: its records are not those of the bundle"));
         return Ok(());
     }
     match bundle.detector()? {
-        Some(detector) => recompute(bundle, &detector, sample, &records, &shown.to_string(), report, progress),
+        Some(detector) => recompute(bundle, &detector, sample, &records, &shown.to_string(), check, progress),
         None => Ok(()),
     }
 }
@@ -198,7 +197,7 @@ fn data(
 fn are_stated(bundle: &Bundle, sample: &SampleEvidence, records: &[EvidenceRecord]) -> Result<bool> {
     let stopping = bundle.registration.stopping;
     let in_rounds = || (0..).zip(records).all(|(place, record)| record.round == stopping.round_in_file(place));
-    Ok(bundle::RecordsDigest::of(records)? == sample.records
+    Ok(bundle::RecordsDigest::from_records(records)? == sample.records
         && bundle::prompts_root(records)? == sample.prompts_root
         && bundle::n_empty(records) == sample.n_empty
         && (sample.collected.is_some() || in_rounds()))
@@ -215,13 +214,13 @@ fn recompute(
     stated: &SampleEvidence,
     records: &[EvidenceRecord],
     file: &str,
-    report: &mut Report,
+    check: &mut BundleCheck,
     progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let registration = &bundle.registration;
     let counted = bundle::count(detector, registration.weights, records)?;
     let found = bundle::measure(detector, &counted, records, origin(stated))?;
-    let numbers = |of: &SampleEvidence| [of.log10_p, of.log10_p_distinct, of.ln_e];
+    let numbers = |sample: &SampleEvidence| [sample.log10_p, sample.log10_p_distinct, sample.ln_e];
     let same_numbers = numbers(&found).iter().zip(numbers(stated)).all(|(&a, b)| close(a, b));
     // Everything but the floats, which another version may round otherwise.
     let rest = SampleEvidence {
@@ -232,34 +231,34 @@ fn recompute(
         ..found.clone()
     };
     if !same_numbers || rest != *stated {
-        report.fail(Code::Recomputed, format!("{file}: counts, classes or numbers are not what its records give"));
+        check.fail(Code::Recomputed, format!("{file}: counts, classes or numbers are not what its records give"));
         return Ok(());
     }
     let predicate = &bundle.statement.predicate;
     if std::ptr::eq(stated, &raw const predicate.suspect) {
         let fresh = fresh_keys(&bundle.seed(), detector, registration, &counted, &found, progress)?;
         if fresh != predicate.resampling {
-            report.fail(Code::Recomputed, format!("{file}: another number of fresh keys does as well as the true one"));
+            check.fail(Code::Recomputed, format!("{file}: another number of fresh keys does as well as the true one"));
             return Ok(());
         }
     }
-    report.recomputed.push(file.to_owned());
+    check.recomputed.push(file.to_owned());
     Ok(())
 }
 
 /// `given`: digests of the files that were looked at.
-fn open_points(bundle: &Bundle, context: &Context, given: &[Digest], report: &mut Report) {
+fn open_points(bundle: &Bundle, context: &Context, given: &[Digest], check: &mut BundleCheck) {
     let predicate = &bundle.statement.predicate;
     if context.trusted.is_empty() {
-        report.not_checked.push("who signed: name the keys that you trust with --trusted-key".to_owned());
+        check.not_checked.push("who signed: name the keys that you trust with --trusted-key".to_owned());
     }
     if let Some(beacon) = &bundle.beacon {
-        report.not_checked.push(format!(
+        check.not_checked.push(format!(
             "that beacon {beacon} was drawn after the key was committed to: look it up where it comes from"
         ));
     }
     if predicate.key.opening.is_none() {
-        report.not_checked.push("the scores: the key is not disclosed".to_owned());
+        check.not_checked.push("the scores: the key is not disclosed".to_owned());
     }
     for (sample, subject) in bundle.samples().zip(&bundle.statement.subject) {
         if given.contains(&subject.digest.sha256) {
@@ -270,13 +269,13 @@ fn open_points(bundle: &Bundle, context: &Context, given: &[Digest], report: &mu
         } else {
             "the counts"
         };
-        report.not_checked.push(format!(
+        check.not_checked.push(format!(
             "{:?}: {counts}, and who collected it, when and until when; give the answer file with --data",
             sample.model
         ));
     }
     for sample in bundle.samples().filter(|sample| sample.collected.is_none()) {
-        report.not_checked.push(format!(
+        check.not_checked.push(format!(
             "that the answers of {:?} are later than the registration: their file states no times, so it is the signer's word",
             sample.model
         ));

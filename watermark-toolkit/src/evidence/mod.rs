@@ -10,6 +10,6 @@ mod verification;
 
 pub use build::{Case, Written, build, earlier};
 pub use cautions::LAX_ALPHA;
-pub use check::{Context, MAX_BUNDLE, Report, check};
+pub use check::{BundleCheck, Context, MAX_BUNDLE, check};
 pub use sample::Answers;
-pub use verification::{Fault, Outcome, Signers, Times, Verification};
+pub use verification::{Fault, Signers, StatedResult, Times, Verification};

@@ -4,13 +4,13 @@ use std::path::{Component, Path};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use sha2::{Digest as _, Sha256};
-use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
     Collected, Digest, EvidenceRecord, Origin, Stopping, Subject, SubjectDigest, Time,
 };
+use watermark_core::model_test::Access;
 
-use crate::distill::{Material, Source};
 use crate::ids::Vocabulary;
+use crate::model_test::{Material, Source};
 use crate::read::InputFormat;
 use crate::tokenizer::Tokenizer;
 
@@ -26,7 +26,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Reads and tokenises an answer file or a transcript, as `watermark distill --answers` does; `stopping` says which rounds
+    /// Reads and tokenises an answer file or a transcript, as `watermark test-model --answers` does; `stopping` says which rounds
     /// the answers of a file are.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::Decimal;
 use watermark_core::hex;
 
-use super::{Context, Report};
+use super::{BundleCheck, Context};
 
 /// What `verify` says of a bundle: integrity, trust and result apart.
 #[derive(Debug, Serialize)]
@@ -23,7 +23,7 @@ pub struct Verification<'a> {
     /// Null where the bundle could not be taken apart.
     pub times: Option<Times<'a>>,
     /// Null without integrity: a result that does not follow is none.
-    pub result: Option<Outcome<'a>>,
+    pub result: Option<StatedResult<'a>>,
     /// Files whose records were counted and scored again.
     pub recomputed: &'a [String],
     /// What was not looked at, or rests on a signer's word.
@@ -69,7 +69,7 @@ pub struct Times<'a> {
 
 /// The result that a bundle states, if its integrity holds.
 #[derive(Debug, Serialize)]
-pub struct Outcome<'a> {
+pub struct StatedResult<'a> {
     /// As it was registered.
     pub question: &'a str,
     /// The model that was tested.
@@ -97,15 +97,15 @@ pub struct Outcome<'a> {
 }
 
 impl<'a> Verification<'a> {
-    /// Of the report that [`super::check`] made of `bytes` with `context`.
+    /// Of what [`super::check`] found in `bytes` with `context`.
     #[must_use]
-    pub fn new(report: &'a Report, bytes: &[u8], context: &Context) -> Self {
-        let bundle = report.bundle.as_ref();
+    pub fn new(found: &'a BundleCheck, bytes: &[u8], context: &Context) -> Self {
+        let bundle = found.bundle.as_ref();
         Self {
             evidence_sha256: hex::encode(&Sha256::digest(bytes)),
-            integrity: report.integrity(),
-            trust: report.trusted(context).map(|trusted| if trusted { "trusted" } else { "not_trusted" }),
-            faults: report.faults.iter().map(|fault| Fault { code: fault.code.as_str(), what: &fault.what }).collect(),
+            integrity: found.integrity(),
+            trust: found.trusted(context).map(|trusted| if trusted { "trusted" } else { "not_trusted" }),
+            faults: found.faults.iter().map(|fault| Fault { code: fault.code.as_str(), what: &fault.what }).collect(),
             signers: bundle.map(|bundle| {
                 let [bundle, registration, head] = bundle.signers.each_ref().map(PublicKey::to_hex);
                 Signers { bundle, registration, head }
@@ -114,13 +114,13 @@ impl<'a> Verification<'a> {
                 head: &bundle.head.signed_at,
                 registration: bundle.registration.registered_at.as_str(),
                 bundle: bundle.statement.predicate.signed_at.as_str(),
-                head_time_stamp: report.time_stamps[0].as_deref(),
-                registration_time_stamp: report.time_stamps[1].as_deref(),
+                head_time_stamp: found.time_stamps[0].as_deref(),
+                registration_time_stamp: found.time_stamps[1].as_deref(),
             }),
             // A result that does not follow is none.
-            result: bundle.filter(|_| report.integrity()).map(|bundle| {
+            result: bundle.filter(|_| found.integrity()).map(|bundle| {
                 let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
-                Outcome {
+                StatedResult {
                     question: &registration.question,
                     suspect: &registration.suspect,
                     layer: &registration.layer,
@@ -135,9 +135,9 @@ impl<'a> Verification<'a> {
                     verdict: predicate.verdict,
                 }
             }),
-            recomputed: &report.recomputed,
-            not_checked: &report.not_checked,
-            cautions: &report.cautions,
+            recomputed: &found.recomputed,
+            not_checked: &found.not_checked,
+            cautions: &found.cautions,
         }
     }
 }

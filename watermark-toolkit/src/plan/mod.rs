@@ -9,7 +9,7 @@ mod question;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use watermark_core::distill::Access;
+use watermark_core::model_test::Access;
 use watermark_core::profile::{AnyScheme, Profile};
 use watermark_core::scheme::{Greenlist, Scheme};
 

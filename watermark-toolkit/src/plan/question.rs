@@ -1,6 +1,6 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
-use watermark_core::distill::Access;
+use watermark_core::model_test::Access;
 
 use super::{Curves, Sample, Tokens};
 

@@ -77,7 +77,7 @@ impl Budget {
         let completion_tokens = spent.completion_tokens + ahead.completion_tokens;
         within(self.max_requests, spent.requests + ahead.requests)
             && within(self.max_completion_tokens, completion_tokens)
-            && self.cost.is_none_or(|cost| cost.of(prompt_tokens, completion_tokens) <= cost.max)
+            && self.cost.is_none_or(|cost| cost.price(prompt_tokens, completion_tokens) <= cost.max)
     }
 
     /// HTTP requests that may still be sent.
@@ -89,7 +89,7 @@ impl Budget {
 impl CostLimit {
     /// Price of so many tokens.
     #[must_use]
-    pub fn of(&self, prompt_tokens: u64, completion_tokens: u64) -> f64 {
+    pub fn price(&self, prompt_tokens: u64, completion_tokens: u64) -> f64 {
         (prompt_tokens as f64 * self.per_million_prompt + completion_tokens as f64 * self.per_million_completion) / 1e6
     }
 }

@@ -1,10 +1,10 @@
 //! What the answers so far say about the key.
 
 use anyhow::{Result, bail};
-use watermark_core::distill::{Access, Collection, ModelSample, e_process_decides};
+use watermark_core::model_test::{Access, Collection, ModelSample, e_process_decides};
 
-use crate::distill::{Item, Line, Material, Options, Tested, add_round, items, judge};
 use crate::ids::Vocabulary;
+use crate::model_test::{Item, Material, ModelLine, Options, TestedLayer, add_round, items, judge};
 use crate::transcript::{Api, Exchange};
 
 /// The evidence after a complete round.
@@ -23,7 +23,7 @@ pub struct Standing {
 /// The test of one layer, round by round ([`ModelSample`]): every pair counts once, with the weight of its first round, unless it
 /// occurs in a prompt of that round or an earlier one.
 pub struct Judge<'a> {
-    tested: &'a Tested,
+    tested: &'a TestedLayer,
     vocabulary: Vocabulary<'a>,
     api: Api,
     options: Options,
@@ -34,7 +34,7 @@ pub struct Judge<'a> {
 impl<'a> Judge<'a> {
     /// Nothing seen yet.
     #[must_use]
-    pub fn new(tested: &'a Tested, vocabulary: Vocabulary<'a>, api: Api, options: Options) -> Self {
+    pub fn new(tested: &'a TestedLayer, vocabulary: Vocabulary<'a>, api: Api, options: Options) -> Self {
         let sample = options.access.sample(&tested.layer);
         let material = Material { stopped: true, collection: Collection::NotWitnessed, ..Material::default() };
         Self { tested, vocabulary, api, options, sample, material }
@@ -63,11 +63,11 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// The test as `watermark distill` gives it for the transcript.
+    /// The test as `watermark test-model` gives it for the transcript.
     ///
     /// # Errors
     /// As [`judge`].
-    pub fn line(&self) -> Result<Line> {
+    pub fn line(&self) -> Result<ModelLine> {
         let (mut lines, _) = judge(std::slice::from_ref(self.tested), &self.material, &[], &self.options, |_| Ok(()))?;
         lines.pop().ok_or_else(|| anyhow::anyhow!("no layer"))
     }

@@ -7,9 +7,9 @@
 
 pub mod ask;
 pub mod budget;
-pub mod case;
 pub mod client;
 pub mod endpoint;
+pub mod inquiry;
 pub mod judge;
 pub mod plan;
 pub mod run;

@@ -15,7 +15,7 @@ use crate::transcript::{Exchange, Writer};
 
 /// How a run ended; a function of transcript, plan and judge.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct RunSummary {
     /// Why.
     pub end: End,
     /// The evidence after the last complete round.
@@ -39,7 +39,12 @@ pub struct Outcome {
 /// # Errors
 /// If the transcript is broken or belongs to another plan, the endpoint refuses every prompt, too many prompts of a round
 /// fail, or the judge fails. The transcript then holds what was answered.
-pub fn run(plan: &Plan<'_>, path: &Path, judge: JudgeRound<'_>, watch: &mut dyn FnMut(&Progress)) -> Result<Outcome> {
+pub fn run(
+    plan: &Plan<'_>,
+    path: &Path,
+    judge: JudgeRound<'_>,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<RunSummary> {
     plan.check()?;
     let mut state = State::new(plan, judge);
     let mut n_exchanges = 0;
@@ -78,7 +83,7 @@ pub fn run(plan: &Plan<'_>, path: &Path, judge: JudgeRound<'_>, watch: &mut dyn 
         }
         state.close()?;
     };
-    Ok(Outcome {
+    Ok(RunSummary {
         end,
         standing: state.standing,
         rounds: state.round,

@@ -8,7 +8,7 @@ use super::container::{Content, Stream};
 use super::error::Flaw;
 use super::fields::Parsed;
 use super::lines::utf8;
-use super::reading::Reading;
+use super::parser::RecordParser;
 use super::{Item, Limits, Location, ReadError, ReadErrorKind};
 
 /// The elements of one JSON array, one at a time and in bounded memory.
@@ -18,7 +18,7 @@ use super::{Item, Limits, Location, ReadError, ReadErrorKind};
 pub(super) struct Array {
     input: BufReader<Stream>,
     compression: Compression,
-    reading: Reading,
+    parser: RecordParser,
     limit: usize,
     hint: &'static str,
     source: Arc<str>,
@@ -51,14 +51,14 @@ impl Array {
         content: Content,
         source: &Arc<str>,
         limits: Limits,
-        reading: Reading,
+        parser: RecordParser,
         hint: &'static str,
     ) -> Self {
         Self {
             compression: content.compression,
             at: content.skipped as u64,
             input: BufReader::with_capacity(1 << 16, content.stream),
-            reading,
+            parser,
             limit: limits.max_record_bytes,
             hint,
             source: Arc::clone(source),
@@ -135,7 +135,7 @@ impl Array {
         let parsed = if self.element.len() > self.limit {
             Err(Flaw::too_long("the element", self.limit))
         } else {
-            utf8(&self.element, "element").and_then(|text| self.reading.parse(text, true))
+            utf8(&self.element, "element").and_then(|text| self.parser.parse(text, true))
         };
         Ok(match parsed {
             Ok(parsed) => Ok((location, parsed)),

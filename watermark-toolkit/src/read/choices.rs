@@ -54,7 +54,7 @@ pub struct Predicted {
 }
 
 #[derive(Deserialize)]
-struct Line {
+struct ChoiceLine {
     id: Option<String>,
     prompt_tokens: Option<Vec<u32>>,
     tokens: Option<Vec<u32>>,
@@ -91,7 +91,7 @@ pub fn read_choices(
 }
 
 fn parse(line: &str, terminated: bool) -> Result<(Option<String>, Choices), Flaw> {
-    let line: Line = serde_json::from_str(line).map_err(|error| {
+    let line: ChoiceLine = serde_json::from_str(line).map_err(|error| {
         if error.is_data() {
             let message = format!(
                 "at column {} a field is missing or of another type than in {{\"prompt\", \"text\", \"positions\"}} or \

@@ -20,7 +20,7 @@ impl Compression {
         }
     }
 
-    pub(super) fn of(head: &[u8]) -> Self {
+    pub(super) fn sniff(head: &[u8]) -> Self {
         if head.starts_with(GZIP) {
             Self::Gzip
         } else if head.starts_with(ZSTD) || (head.len() >= 4 && head[0] >> 4 == 5 && &head[1..4] == ZSTD_SKIPPABLE) {

@@ -54,7 +54,7 @@ impl Content {
     ) -> Result<Self, ReadError> {
         let mut stream = Stream::new(source);
         let head = stream.peek(ZSTD.len()).map_err(|error| ReadError::from_io(name, Compression::None, &error))?;
-        let compression = Compression::of(head);
+        let compression = Compression::sniff(head);
         let io = |error| ReadError::from_io(name, compression, &error);
         stream = match compression {
             Compression::None => stream,
@@ -74,7 +74,7 @@ impl Content {
                 return Err(ReadError::new(kind, format!("{name}: this is {what}, which is not read; {remedy}")));
             }
         }
-        if compression != Compression::None && Compression::of(head) == Compression::Zstd {
+        if compression != Compression::None && Compression::sniff(head) == Compression::Zstd {
             let message = format!("{name}: this is compressed twice, which is not read; decompress it once");
             return Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message));
         }

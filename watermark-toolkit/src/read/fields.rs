@@ -3,7 +3,7 @@
 use serde_json::Value as Tree;
 
 use super::error::Flaw;
-use super::reading::Reading;
+use super::parser::RecordParser;
 use super::turns::{self, Generated};
 use super::value::{Value, Want};
 use super::{BadRecordKind, Body, Location, Record};
@@ -126,12 +126,12 @@ impl Fields {
     }
 }
 
-pub(super) fn from_fields(mut fields: Fields, how: &Reading) -> Result<Parsed, Flaw> {
+pub(super) fn from_fields(mut fields: Fields, parser: &RecordParser) -> Result<Parsed, Flaw> {
     if let Some(name) = fields.duplicate {
         return Err(Flaw::new(BadRecordKind::DuplicateField, format!("field \"{name}\" occurs twice; keep one")));
     }
     let id = fields.take_id()?;
-    if how.tokens {
+    if parser.tokens {
         let (schema, texts) = tokens(fields)?;
         return Ok(Parsed { id, schema, texts });
     }
@@ -140,14 +140,14 @@ pub(super) fn from_fields(mut fields: Fields, how: &Reading) -> Result<Parsed, F
         Value::Tokens(ids) => Some(std::mem::take(ids)),
         _ => None,
     });
-    let (schema, mut texts) = texts(fields, how)?;
+    let (schema, mut texts) = texts(fields, parser)?;
     if let [text] = texts.as_mut_slice() {
         text.issued = issued;
     }
     Ok(Parsed { id, schema, texts })
 }
 
-fn texts(mut fields: Fields, how: &Reading) -> Result<(&'static str, Vec<Generated>), Flaw> {
+fn texts(mut fields: Fields, parser: &RecordParser) -> Result<(&'static str, Vec<Generated>), Flaw> {
     let mut passed_over = None;
     for (name, asked, schema) in SHAPES {
         let Some(value) = fields.take(name) else { continue };
@@ -179,7 +179,7 @@ fn texts(mut fields: Fields, how: &Reading) -> Result<(&'static str, Vec<Generat
                 return Ok(("response.body.choices", turns::choices(choices)?));
             }
             Value::Tree(tree @ Tree::Array(_)) if name != "text" => {
-                return Ok((schema, turns::conversation(name, &tree, prompt, how.select.role.as_deref())?));
+                return Ok((schema, turns::conversation(name, &tree, prompt, parser.select.role.as_deref())?));
             }
             Value::Text(text) => return Ok((schema, vec![Generated::only(Body::Text { prompt, text })])),
             other => return Err(wrong(name, &other, "a string or a conversation")),
@@ -218,7 +218,7 @@ fn tokens(mut fields: Fields) -> Result<(&'static str, Vec<Generated>), Flaw> {
 }
 
 /// What `--field` names: a text, ids, or a conversation.
-pub(super) fn from_pointer(mut tree: Tree, pointer: &str, how: &Reading) -> Result<Parsed, Flaw> {
+pub(super) fn from_pointer(mut tree: Tree, pointer: &str, parser: &RecordParser) -> Result<Parsed, Flaw> {
     let id = IDS.iter().find_map(|name| match tree.get(name)? {
         Tree::String(id) => Some(id.clone()),
         Tree::Number(id) => Some(id.to_string()),
@@ -227,8 +227,8 @@ pub(super) fn from_pointer(mut tree: Tree, pointer: &str, how: &Reading) -> Resu
     let found = tree.pointer_mut(pointer).map_or(Tree::Null, Tree::take);
     let texts = match found {
         Tree::Null => return Err(Flaw::new(BadRecordKind::MissingField, "nothing where --field points")),
-        Tree::String(text) if !how.tokens => vec![Generated::only(Body::Text { prompt: None, text })],
-        Tree::Array(elements) if how.tokens => {
+        Tree::String(text) if !parser.tokens => vec![Generated::only(Body::Text { prompt: None, text })],
+        Tree::Array(elements) if parser.tokens => {
             let mut tokens = Vec::with_capacity(elements.len());
             for (position, element) in elements.iter().enumerate() {
                 let token = element.as_u64().and_then(|id| u32::try_from(id).ok());
@@ -239,7 +239,7 @@ pub(super) fn from_pointer(mut tree: Tree, pointer: &str, how: &Reading) -> Resu
             }
             vec![Generated::only(Body::Tokens { prompt_tokens: Vec::new(), tokens })]
         }
-        tree @ Tree::Array(_) => turns::conversation("--field", &tree, None, how.select.role.as_deref())?,
+        tree @ Tree::Array(_) => turns::conversation("--field", &tree, None, parser.select.role.as_deref())?,
         _ => {
             let message =
                 "--field points to neither a text, an array of token ids (--input-format tokens) nor a conversation";

@@ -11,10 +11,10 @@ use super::{
     error::Flaw,
     fields::{Fields, NAMES, want},
     fields::{Parsed, from_fields, from_pointer},
-    reading::Reading,
+    parser::RecordParser,
 };
 
-impl Reading {
+impl RecordParser {
     /// Reads one object; `followed` says whether something stood after it.
     pub(super) fn parse(&self, json: &str, followed: bool) -> Result<Parsed, Flaw> {
         // The first byte is checked here because serde's own message on a type that it did not expect repeats the value.

@@ -49,9 +49,9 @@ pub(crate) mod guard;
 mod json;
 mod lines;
 mod location;
+mod parser;
 mod plain;
 mod prompts;
-mod reading;
 mod record;
 mod rows;
 #[cfg(test)]
@@ -75,7 +75,7 @@ use container::{Content, PARQUET};
 use error::Flaw;
 use fields::Parsed;
 use lines::Lines;
-use reading::Reading;
+use parser::RecordParser;
 use rows::Rows;
 
 /// Opens a file, or standard input if the path is `-`.
@@ -105,7 +105,7 @@ pub fn open_selecting(path: &Path, format: InputFormat, select: &Select, limits:
         file.rewind().map_err(|error| io("read", error))?;
         if head == PARQUET && format != InputFormat::Text {
             let source = Arc::from(name);
-            let rows = Rows::open(file, &source, limits, Reading::new(format, select))?;
+            let rows = Rows::open(file, &source, limits, RecordParser::new(format, select))?;
             return Ok(Reader::new(source, limits, State::Rows(rows)));
         }
     }
@@ -150,18 +150,18 @@ fn from_stream(
 ) -> Result<Reader, ReadError> {
     let content = Content::open(source, name, format, limits)?;
     let source = Arc::from(name);
-    let reading = Reading::new(format, select);
+    let parser = RecordParser::new(format, select);
     let state = match (format, content.first) {
         (InputFormat::Text, _) => State::Plain(content),
         (_, b'[') => {
             let hint = "; pass --input-format text if it is plain text";
-            State::Array(Array::new(content, &source, limits, reading, hint))
+            State::Array(Array::new(content, &source, limits, parser, hint))
         }
         (InputFormat::Auto, first) if first != b'{' => State::Plain(content),
         _ => {
             let hint = "taken for JSONL because it begins with `{`: pass --input-format text if it is plain text";
             let hint = (format == InputFormat::Auto).then_some(hint);
-            let parse = Box::new(move |line: &str, terminated| reading.parse(line, terminated));
+            let parse = Box::new(move |line: &str, terminated| parser.parse(line, terminated));
             State::Lines(Lines::new(content, &source, limits.max_record_bytes, parse, hint))
         }
     };
@@ -183,7 +183,7 @@ pub fn records_of(
     let parsed = if line.len() > limits.max_record_bytes {
         Err(Flaw::too_long("the line", limits.max_record_bytes))
     } else {
-        lines::utf8(line, "line").and_then(|line| Reading::new(format, select).parse(line, true))
+        lines::utf8(line, "line").and_then(|line| RecordParser::new(format, select).parse(line, true))
     };
     match parsed {
         Ok(parsed) => Ok(parsed.records(&location).collect()),

@@ -11,7 +11,7 @@ use watermark_core::MAX_TOKEN_ID;
 use super::error::Flaw;
 use super::fields::{Fields, NAMES, Parsed, from_fields, from_pointer, want};
 use super::guard;
-use super::reading::Reading;
+use super::parser::RecordParser;
 use super::value::{Value, Want};
 use super::{Item, Limits, Location, ReadError, ReadErrorKind};
 
@@ -21,7 +21,7 @@ use super::{Item, Limits, Location, ReadError, ReadErrorKind};
 /// 2 GiB for one, and a gzip page is not held to its claim.
 pub(super) struct Rows {
     rows: RowIter<'static>,
-    reading: Reading,
+    parser: RecordParser,
     limit: usize,
     source: Arc<str>,
     number: u64,
@@ -31,15 +31,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn open(file: File, source: &Arc<str>, limits: Limits, reading: Reading) -> Result<Self, ReadError> {
+    pub(super) fn open(file: File, source: &Arc<str>, limits: Limits, parser: RecordParser) -> Result<Self, ReadError> {
         let bytes = file.metadata().map_or(0, |metadata| metadata.len());
         let mut rows_in_all = 0;
         let rows = guarded(|| {
             let reader = SerializedFileReader::new(file)?;
             rows_in_all = u64::try_from(reader.metadata().file_metadata().num_rows()).unwrap_or(0);
             let schema = reader.metadata().file_metadata().schema();
-            let columns: Vec<_> =
-                schema.get_fields().iter().filter(|column| is_read(column.name(), &reading)).collect();
+            let columns: Vec<_> = schema.get_fields().iter().filter(|column| is_read(column.name(), &parser)).collect();
             if columns.is_empty() {
                 return Ok(None);
             }
@@ -50,7 +49,7 @@ impl Rows {
         match rows {
             Ok(Some(rows)) => {
                 let (limit, source) = (limits.max_record_bytes, Arc::clone(source));
-                Ok(Self { rows, reading, limit, source, number: 0, rows_in_all, bytes })
+                Ok(Self { rows, parser, limit, source, number: 0, rows_in_all, bytes })
             }
             Ok(None) => {
                 let message = format!(
@@ -87,26 +86,26 @@ impl Rows {
         if bytes > self.limit {
             return Err(Flaw::too_long("the row", self.limit));
         }
-        if let Some(pointer) = &self.reading.select.field {
-            return from_pointer(row.to_json_value(), pointer, &self.reading);
+        if let Some(pointer) = &self.parser.select.field {
+            return from_pointer(row.to_json_value(), pointer, &self.parser);
         }
         let mut fields = Fields::default();
         for (name, field) in row.into_columns() {
             if let Some(slot) = NAMES.iter().position(|known| *known == name) {
-                fields.set(slot, value(field, want(&name, self.reading.tokens)));
+                fields.set(slot, value(field, want(&name, self.parser.tokens)));
             }
         }
-        from_fields(fields, &self.reading)
+        from_fields(fields, &self.parser)
     }
 }
 
-fn is_read(column: &str, reading: &Reading) -> bool {
-    match &reading.select.field {
+fn is_read(column: &str, parser: &RecordParser) -> bool {
+    match &parser.select.field {
         // Ids beside it, for the report.
         Some(pointer) => pointer.split('/').nth(1) == Some(column) || NAMES[..4].contains(&column),
         // Ids beside texts cost as much as the texts.
-        None => match want(column, reading.tokens) {
-            Want::Tokens => reading.tokens,
+        None => match want(column, parser.tokens) {
+            Want::Tokens => parser.tokens,
             want => NAMES.contains(&column) && want != Want::Nothing,
         },
     }

@@ -1,13 +1,13 @@
 use serde::Serialize;
 use watermark_core::detect::Weights;
-use watermark_core::distill::{Collection, DecidedBy};
 use watermark_core::evidence::bundle::Bundle;
+use watermark_core::model_test::{Collection, DecidedBy};
 
 use super::insight::Example;
 use super::pictures::{self, Figure};
 use super::tables::{self, Table};
 use super::{Insight, Source};
-use crate::evidence::Report;
+use crate::evidence::BundleCheck;
 use crate::visible::visible;
 
 /// Characters of a question: it must not bury what follows.
@@ -53,15 +53,15 @@ struct Command {
 }
 
 impl Claims {
-    pub(super) fn of(bundle: &Bundle, source: &Source<'_>) -> Self {
+    pub(super) fn new(bundle: &Bundle, source: &Source<'_>) -> Self {
         let predicate = &bundle.statement.predicate;
         let insight = source.insight;
-        let stamped = source.report.time_stamps.iter().flatten().count();
+        let stamped = source.check.time_stamps.iter().flatten().count();
         Self {
             question: visible(&bundle.registration.question, MOST_OF_A_QUESTION),
             does_not_show: predicate.does_not_show.clone(),
             alternatives: predicate.alternatives.clone(),
-            limits: limits(bundle, source.report),
+            limits: limits(bundle, source.check),
             figures: figures(bundle, insight),
             not_drawn: not_drawn(bundle, insight),
             examples: insight.map_or_else(Vec::new, |insight| insight.examples.clone()),
@@ -71,7 +71,7 @@ impl Claims {
             } else {
                 "Times without a checked time stamp are those of the signer’s own clock."
             },
-            timeline: tables::timeline(bundle, &source.report.time_stamps),
+            timeline: tables::timeline(bundle, &source.check.time_stamps),
             registration: tables::registration(bundle),
             earlier: tables::earlier(bundle),
             null_hypothesis: predicate.null_hypothesis.clone(),
@@ -95,9 +95,9 @@ impl Claims {
     }
 }
 
-fn limits(bundle: &Bundle, report: &Report) -> Vec<String> {
+fn limits(bundle: &Bundle, check: &BundleCheck) -> Vec<String> {
     let predicate = &bundle.statement.predicate;
-    let mut limits = report.cautions.clone();
+    let mut limits = check.cautions.clone();
     let witnessed = bundle.samples().all(|sample| sample.collection == Collection::Replicate);
     limits.push(if witnessed {
         "The answers were collected by a party without the key.".to_owned()
@@ -132,7 +132,7 @@ fn limits(bundle: &Bundle, report: &Report) -> Vec<String> {
         ),
         None => "No public random value went into the key after the commitment: it could have been chosen among many before.".to_owned(),
     });
-    if report.time_stamps.iter().any(Option::is_none) {
+    if check.time_stamps.iter().any(Option::is_none) {
         limits.push("Without time stamps by others, key or registration could have been dated back.".to_owned());
     }
     if bundle.samples().any(|sample| sample.collected.is_none()) {

@@ -4,8 +4,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use watermark_core::detect::{LayerDetector, Pair};
-use watermark_core::distill::ModelSample;
 use watermark_core::evidence::bundle::{self, Bundle, EvidenceRecord};
+use watermark_core::model_test::ModelSample;
 use watermark_core::scheme::NullLaw;
 
 use crate::detect::fresh_log10_p;
@@ -78,12 +78,13 @@ impl Insight {
             } else {
                 continue;
             };
-            return Self::of(bundle, &detector, &records, tokenizer.ok().filter(|_| texts).as_ref()).map(Some);
+            return Self::from_records(bundle, &detector, &records, tokenizer.ok().filter(|_| texts).as_ref())
+                .map(Some);
         }
         Ok(None)
     }
 
-    fn of(
+    fn from_records(
         bundle: &Bundle,
         detector: &LayerDetector,
         records: &[EvidenceRecord],

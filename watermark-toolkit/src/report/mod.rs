@@ -7,10 +7,10 @@ mod claims;
 mod draw;
 mod insight;
 mod number;
-mod outcome;
 mod pictures;
 mod steps;
 mod tables;
+mod verdict;
 
 use std::path::Path;
 
@@ -23,13 +23,13 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::hex;
 
-use crate::evidence::{Context, MAX_BUNDLE, Report, check};
+use crate::evidence::{BundleCheck, Context, MAX_BUNDLE, check};
 use crate::files::{read_bounded, write_new};
 use crate::visible::visible;
 use claims::Claims;
 pub use insight::Insight;
-use outcome::Outcome;
 use steps::Checked;
+use verdict::VerdictText;
 
 /// Characters of one text that are shown.
 const MOST_OF_A_TEXT: usize = 1500;
@@ -38,17 +38,17 @@ const MOST_OF_A_TEXT: usize = 1500;
 ///
 /// # Errors
 /// If a file cannot be read, or `out` exists. What does not hold is no error: the page says it.
-pub fn write(path: &Path, context: &Context, texts: bool, out: &Path) -> Result<Report> {
+pub fn write(path: &Path, context: &Context, texts: bool, out: &Path) -> Result<BundleCheck> {
     let bytes = read_bounded(path, MAX_BUNDLE).with_context(|| format!("reading {}", path.display()))?;
-    let report = check(path, &bytes, context, &|_| Ok(()))?;
-    let insight = match &report.bundle {
-        Some(bundle) if report.integrity() => Insight::read(path, bundle, context, texts)?,
+    let found = check(path, &bytes, context, &|_| Ok(()))?;
+    let insight = match &found.bundle {
+        Some(bundle) if found.integrity() => Insight::read(path, bundle, context, texts)?,
         _ => None,
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let source = Source { name: &name, bytes: &bytes, report: &report, context, insight: insight.as_ref() };
+    let source = Source { name: &name, bytes: &bytes, check: &found, context, insight: insight.as_ref() };
     write_new(out, page(&source)?.as_bytes())?;
-    Ok(report)
+    Ok(found)
 }
 
 /// What a page is made from.
@@ -58,7 +58,7 @@ pub struct Source<'a> {
     /// Its bytes.
     pub bytes: &'a [u8],
     /// What was found in them.
-    pub report: &'a Report,
+    pub check: &'a BundleCheck,
     /// What the reader brought along.
     pub context: &'a Context,
     /// What the suspect's answers add; only of a bundle that holds.
@@ -70,7 +70,7 @@ struct Page<'a> {
     title: &'a str,
     style: &'static str,
     style_hash: String,
-    outcome: Outcome,
+    verdict: VerdictText,
     checked: Checked,
     claims: Option<Claims>,
     source: Origin<'a>,
@@ -89,15 +89,15 @@ struct Origin<'a> {
 /// If the template fails, which it does not.
 pub fn page(source: &Source<'_>) -> Result<String> {
     let style = include_str!("style.css");
-    let bundle = source.report.bundle.as_ref();
+    let bundle = source.check.bundle.as_ref();
     let page = Page {
         title: "Evidence report",
         style,
         // No other style may act, whatever a text brings along.
         style_hash: format!("sha256-{}", STANDARD.encode(Sha256::digest(style))),
-        outcome: Outcome::of(source.report),
-        checked: Checked::of(source.report, source.context),
-        claims: bundle.map(|bundle| Claims::of(bundle, source)),
+        verdict: VerdictText::new(source.check),
+        checked: Checked::new(source.check, source.context),
+        claims: bundle.map(|bundle| Claims::new(bundle, source)),
         source: Origin {
             name: source.name,
             sha256: hex::encode(&Sha256::digest(source.bytes)),

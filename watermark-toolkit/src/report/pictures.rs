@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use watermark_core::detect::Weights;
-use watermark_core::distill::{Access, DecidedBy};
 use watermark_core::evidence::bundle::{Bundle, ClassEvidence, Registration, SampleEvidence, Stopping};
+use watermark_core::model_test::{Access, DecidedBy};
 use watermark_core::scheme::NullLaw;
 
 use super::draw::{COMPARED, Drawing, FAINT, LEFT, LEVEL, RIGHT, TESTED, WIDTH, short, ticks};

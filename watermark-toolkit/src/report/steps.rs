@@ -1,7 +1,7 @@
 use serde::Serialize;
 use watermark_core::evidence::bundle::{Bundle, Code};
 
-use crate::evidence::{Context, Report};
+use crate::evidence::{BundleCheck, Context};
 use crate::visible::visible;
 
 /// Characters of a finding; model names in it have no limit.
@@ -54,8 +54,8 @@ const STEPS: [(Code, &str); 19] = [
 ];
 
 impl Checked {
-    pub(super) fn of(report: &Report, context: &Context) -> Self {
-        let steps: Vec<Step> = STEPS.iter().map(|&(code, what)| step(code, what, report, context)).collect();
+    pub(super) fn new(check: &BundleCheck, context: &Context) -> Self {
+        let steps: Vec<Step> = STEPS.iter().map(|&(code, what)| step(code, what, check, context)).collect();
         let count = |class: &str| steps.iter().filter(|step| step.class == class).count();
         let summary = match (count("holds"), count("fails"), count("unchecked")) {
             (holds, 0, open) => format!("Of {} steps, {holds} hold and {open} were not made.", STEPS.len()),
@@ -64,23 +64,23 @@ impl Checked {
             }
         };
         let shown = |text: &String| visible(text, MOST_OF_A_FINDING);
-        let mut open: Vec<String> = report.not_checked.iter().map(shown).collect();
-        if report.bundle.is_none() {
+        let mut open: Vec<String> = check.not_checked.iter().map(shown).collect();
+        if check.bundle.is_none() {
             open.push("everything that comes after the first fault".to_owned());
         }
         open.push("whether the answers came from the model that they are said to come from".to_owned());
         open.push("whether other analyses were made and not registered".to_owned());
-        let faults = report.faults.iter().map(|fault| Finding { code: fault.code.as_str(), what: shown(&fault.what) });
+        let faults = check.faults.iter().map(|fault| Finding { code: fault.code.as_str(), what: shown(&fault.what) });
         Self { summary, faults: faults.collect(), open, steps }
     }
 }
 
-fn step(code: Code, what: &'static str, report: &Report, context: &Context) -> Step {
+fn step(code: Code, what: &'static str, check: &BundleCheck, context: &Context) -> Step {
     let failed =
-        report.faults.iter().any(|fault| fault.code == code || (code == Code::Records && fault.code == Code::Data));
+        check.faults.iter().any(|fault| fault.code == code || (code == Code::Records && fault.code == Code::Data));
     let (class, result) = if failed {
         ("fails", "does not hold".to_owned())
-    } else if let Some(why) = open(code, report, context) {
+    } else if let Some(why) = open(code, check, context) {
         ("unchecked", format!("not checked: {why}"))
     } else {
         ("holds", "holds".to_owned())
@@ -89,25 +89,25 @@ fn step(code: Code, what: &'static str, report: &Report, context: &Context) -> S
 }
 
 /// Why a step without a fault was not made, or `None` if it was.
-fn open(code: Code, report: &Report, context: &Context) -> Option<String> {
-    let Some(bundle) = &report.bundle else {
+fn open(code: Code, check: &BundleCheck, context: &Context) -> Option<String> {
+    let Some(bundle) = &check.bundle else {
         // Steps are made in order, and the first fault ended them.
         let place = |code: Code| STEPS.iter().position(|&(step, _)| step == code);
-        let ended = report.faults.first().and_then(|fault| place(fault.code));
+        let ended = check.faults.first().and_then(|fault| place(fault.code));
         return (place(code) > ended).then(|| "an earlier step failed".to_owned());
     };
-    let sound = report.integrity();
+    let sound = check.integrity();
     match code {
         Code::Opening if bundle.statement.predicate.key.opening.is_none() => {
             Some("the key is not disclosed".to_owned())
         }
         Code::Opening if bundle.node.is_none() => Some("an earlier step failed".to_owned()),
-        Code::TimeStamp => stamps(bundle, report),
+        Code::TimeStamp => stamps(bundle, check),
         Code::Records | Code::Recomputed if context.data.is_empty() => Some("it needs the answers (--data)".to_owned()),
         Code::Records | Code::Recomputed if !sound => Some("an earlier step failed".to_owned()),
         Code::Recomputed if bundle.node.is_none() => Some("the key is not disclosed".to_owned()),
         Code::Records | Code::Recomputed => {
-            let (done, all) = (report.recomputed.len(), bundle.samples().count());
+            let (done, all) = (check.recomputed.len(), bundle.samples().count());
             (bundle.node.is_some() && done < all).then(|| format!("{done} of {all} files were given"))
         }
         Code::Trust if context.trusted.is_empty() => Some("no trusted keys were named".to_owned()),
@@ -115,15 +115,15 @@ fn open(code: Code, report: &Report, context: &Context) -> Option<String> {
     }
 }
 
-fn stamps(bundle: &Bundle, report: &Report) -> Option<String> {
+fn stamps(bundle: &Bundle, check: &BundleCheck) -> Option<String> {
     let given = &bundle.statement.predicate.time_stamps;
     let missing: Vec<&str> = [
-        ("commitment", &given.head, &report.time_stamps[0]),
-        ("registration", &given.registration, &report.time_stamps[1]),
+        ("commitment", &given.head, &check.time_stamps[0]),
+        ("registration", &given.registration, &check.time_stamps[1]),
     ]
     .into_iter()
     .filter(|(_, _, holds)| holds.is_none())
-    .map(|(of, stamp, _)| match (of, stamp) {
+    .map(|(what, stamp, _)| match (what, stamp) {
         ("commitment", None) => "the commitment carries no time stamp",
         ("commitment", _) => "the commitment’s time stamp needs its authority (--authority)",
         (_, None) => "the registration carries no time stamp",

@@ -1,9 +1,9 @@
 use serde::Serialize;
 use watermark_core::detect::{Verdict, Weights};
-use watermark_core::distill::DecidedBy;
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{Bundle, SampleEvidence, Stopping};
 use watermark_core::hex;
+use watermark_core::model_test::DecidedBy;
 
 use super::Insight;
 use super::draw::short;
@@ -90,32 +90,32 @@ pub(super) fn timeline(bundle: &Bundle, stamps: &[Option<String>; 2]) -> Table {
 }
 
 pub(super) fn registration(bundle: &Bundle) -> Table {
-    let of = &bundle.registration;
-    let controls = if of.controls.is_empty() {
+    let registered = &bundle.registration;
+    let controls = if registered.controls.is_empty() {
         "none".to_owned()
     } else {
-        of.controls.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")
+        registered.controls.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")
     };
-    let weights = match of.weights {
+    let weights = match registered.weights {
         Weights::Sqrt => "the square root of how often a pair occurred",
         Weights::Expected => "the square root of how often a pair was expected",
         Weights::None => "every distinct pair once",
     };
-    let stopping = match of.stopping {
+    let stopping = match registered.stopping {
         Stopping::Fixed => "one answer to every prompt; the p-value decides",
         Stopping::EProcess => "collection may stop after any prompt; the e-value decides",
     };
     let rows = [
-        ("Suspect", of.suspect.clone()),
+        ("Suspect", registered.suspect.clone()),
         ("Controls", controls),
         ("Access", "answers, as text".to_owned()),
-        ("Prompts", format!("{} prompts in a fixed order", grouped(of.prompts.count))),
+        ("Prompts", format!("{} prompts in a fixed order", grouped(registered.prompts.count))),
         ("Stopping rule", stopping.to_owned()),
         ("Weights", weights.to_owned()),
-        ("Level of the verdict", format!("{:?}", of.alpha)),
-        ("Fresh keys to compare with", grouped(of.resample.into())),
-        ("Layer of the mark", of.layer.clone()),
-        ("Path of the key", of.key_path.clone()),
+        ("Level of the verdict", format!("{:?}", registered.alpha)),
+        ("Fresh keys to compare with", grouped(registered.resample.into())),
+        ("Layer of the mark", registered.layer.clone()),
+        ("Path of the key", registered.key_path.clone()),
     ];
     Table::new("What was registered", ["Field", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
 }
@@ -138,18 +138,20 @@ pub(super) fn earlier(bundle: &Bundle) -> Table {
 }
 
 pub(super) fn results(bundle: &Bundle) -> Table {
-    let rows = samples(bundle).map(|(name, of)| {
-        let numbers = [of.log10_p, of.log10_p_distinct, of.ln_e].map(|value| format!("{value:?}"));
+    let rows = samples(bundle).map(|(name, sample)| {
+        let numbers = [sample.log10_p, sample.log10_p_distinct, sample.ln_e].map(|value| format!("{value:?}"));
         let [p, distinct, e] = numbers;
-        [name, grouped(of.records.count), grouped(of.n_empty), grouped(of.n_scored), p, distinct, e]
+        [name, grouped(sample.records.count), grouped(sample.n_empty), grouped(sample.n_scored), p, distinct, e]
     });
     let head = ["Model", "Answers", "Without text", "Distinct pairs", "log10_p", "log10_p_distinct", "ln_e"];
     Table::new("The tests", head, rows).of_numbers()
 }
 
 pub(super) fn counts(bundle: &Bundle) -> Table {
-    let rows = samples(bundle).map(|(name, of)| {
-        let [a, b, c, d, e] = [of.tokens, of.n_scored, of.n_duplicate, of.n_excluded, of.n_short_context].map(grouped);
+    let rows = samples(bundle).map(|(name, sample)| {
+        let [a, b, c, d, e] =
+            [sample.tokens, sample.n_scored, sample.n_duplicate, sample.n_excluded, sample.n_short_context]
+                .map(grouped);
         [name, a, b, c, d, e]
     });
     let head = ["Model", "tokens", "n_scored", "n_duplicate", "n_excluded", "n_short_context"];
@@ -157,8 +159,14 @@ pub(super) fn counts(bundle: &Bundle) -> Table {
 }
 
 pub(super) fn sums(bundle: &Bundle) -> Table {
-    let rows = samples(bundle).map(|(name, of)| {
-        [name, of.score.0.to_string(), of.statistic.0.to_string(), of.weight.0.to_string(), of.stopped.to_string()]
+    let rows = samples(bundle).map(|(name, sample)| {
+        [
+            name,
+            sample.score.0.to_string(),
+            sample.statistic.0.to_string(),
+            sample.weight.0.to_string(),
+            sample.stopped.to_string(),
+        ]
     });
     Table::new("Sums over the pairs", ["Model", "score", "statistic", "weight", "stopped"], rows).of_numbers()
 }
@@ -184,9 +192,13 @@ pub(super) fn decision(bundle: &Bundle) -> Table {
 }
 
 pub(super) fn rules(bundle: &Bundle) -> Table {
-    let of = &bundle.statement.predicate.rules;
-    let rows =
-        [("Context", &of.context), ("Repeats", &of.dedup), ("Not counted", &of.exclusion), ("Filter", &of.filter)];
+    let rules = &bundle.statement.predicate.rules;
+    let rows = [
+        ("Context", &rules.context),
+        ("Repeats", &rules.dedup),
+        ("Not counted", &rules.exclusion),
+        ("Filter", &rules.filter),
+    ];
     Table::new("What counts", ["Rule", "In words"], rows.map(|(name, value)| [name.to_owned(), value.clone()]))
 }
 
@@ -210,14 +222,14 @@ pub(super) fn layer(bundle: &Bundle) -> Table {
 
 /// Distinct pairs by how often they occurred, one table a model.
 pub(super) fn classes(bundle: &Bundle) -> Vec<Table> {
-    let of = |(name, sample): (String, &SampleEvidence)| {
+    let class_table = |(name, sample): (String, &SampleEvidence)| {
         let rows = sample.classes.iter().map(|class| [class.count, class.pairs].map(grouped)).zip(&sample.classes);
         let rows = rows.map(|([count, pairs], class)| [count, pairs, class.score.0.to_string()]);
         let table = Table::new(&format!("Classes of {name}"), ["count", "pairs", "score"], rows).of_numbers();
         Table { narrow: true, ..table }
     };
     // Each is as long as a page: those of many controls are in the bundle.
-    samples(bundle).take(9).map(of).collect()
+    samples(bundle).take(9).map(class_table).collect()
 }
 
 /// Fresh keys in order of strength, at some ranks.
@@ -250,13 +262,13 @@ pub(super) fn files(bundle: &Bundle) -> Table {
 }
 
 pub(super) fn digests(bundle: &Bundle) -> Table {
-    let (of, key) = (&bundle.registration, &bundle.statement.predicate.key);
+    let (registered, key) = (&bundle.registration, &bundle.statement.predicate.key);
     let mut rows = vec![
-        ("Profile".to_owned(), of.profile_sha256.to_string()),
-        ("Signed head of the key commitments".to_owned(), of.head_sha256.to_string()),
+        ("Profile".to_owned(), registered.profile_sha256.to_string()),
+        ("Signed head of the key commitments".to_owned(), registered.head_sha256.to_string()),
         (format!("Root of the {} key commitments", grouped(bundle.head.size)), hex::encode(&bundle.head.root)),
         (format!("Commitment to the key, at index {}", grouped(key.index)), key.leaf.commitment.to_string()),
-        ("Root of the prompts".to_owned(), of.prompts.root.to_string()),
+        ("Root of the prompts".to_owned(), registered.prompts.root.to_string()),
     ];
     for (name, sample) in samples(bundle) {
         rows.push((format!("Root of the records of {name}"), sample.records.root.to_string()));

@@ -211,13 +211,13 @@ const BUCKET: u64 = 1 << 14;
 /// What takes the numbers of one bucket after another.
 pub(super) trait Consume: Sync {
     /// What is made of buckets; merged in any order.
-    type Made: Send;
+    type Total: Send;
 
     /// Of one bucket: ascending, each number as often as it occurs in different texts.
-    fn consume(&self, sorted: &[u128]) -> Result<Self::Made>;
+    fn consume(&self, sorted: &[u128]) -> Result<Self::Total>;
 
     /// Of two disjoint sets of buckets.
-    fn merge(&self, a: Self::Made, b: Self::Made) -> Self::Made;
+    fn merge(&self, a: Self::Total, b: Self::Total) -> Self::Total;
 }
 
 /// Hands the PRF inputs of all texts to `consume`, equal ones together. Takes about `memory` bytes; `spill` is written if they
@@ -228,7 +228,7 @@ pub(super) fn distinct<C: Consume>(
     memory: u64,
     spill: &Path,
     consume: &C,
-) -> Result<(Positions, Option<C::Made>)> {
+) -> Result<(Positions, Option<C::Total>)> {
     let total: u64 = shards.iter().map(|shard| tokens(shard, inputs)).sum();
     let bits = (total / BUCKET).max(64).next_power_of_two().ilog2().min(14);
     // A group is held twice for a moment, as it was collected and by bucket.
@@ -237,7 +237,7 @@ pub(super) fn distinct<C: Consume>(
     let mut positions = Positions::default();
     let mut spilled = None;
     for group in &groups {
-        let parts = group.par_iter().map(|shard| Part::of(shard, inputs, bits)).collect::<Result<Vec<_>>>()?;
+        let parts = group.par_iter().map(|shard| Part::collect(shard, inputs, bits)).collect::<Result<Vec<_>>>()?;
         for part in &parts {
             positions.add(part.positions);
         }
@@ -261,7 +261,7 @@ fn each<C: Consume>(
     bits: u32,
     consume: &C,
     gather: impl Fn(usize) -> Result<Vec<u128>> + Sync,
-) -> Result<Option<C::Made>> {
+) -> Result<Option<C::Total>> {
     (0..1usize << bits).into_par_iter().map(|bucket| consume.consume(&gather(bucket)?).map(Some)).try_reduce(
         || None,
         |a, b| {
@@ -304,7 +304,7 @@ struct Part {
 }
 
 impl Part {
-    fn of(shard: &Shard, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
+    fn collect(shard: &Shard, inputs: Inputs<'_>, bits: u32) -> Result<Self> {
         let mut flat = Vec::new();
         let positions = inputs.walk(&shard.table()?, |_, _, distinct| {
             flat.extend_from_slice(distinct);

@@ -15,12 +15,12 @@ use super::hits::{Hit, hits, jsonl, parquet};
 use super::keys::{Keys, Layer};
 use super::plots;
 use super::profiles::Profiles;
-use super::reading::Shards;
-use super::result::{FindingLine, Found, LayerResult, Summary, findings, text_tests};
-use super::score::{KEYS_PER_TEXT, RESAMPLED_TOKENS, Scoring, Tested, Walked, fresh, less_excess, texts};
+use super::reader::Shards;
+use super::result::{FindingLine, LayerResult, Summary, SummaryParts, findings, text_tests};
+use super::score::{KEYS_PER_TEXT, KeysPerLayer, RESAMPLED_TOKENS, Scoring, TextScores, fresh, less_excess, texts};
 use super::shard::Shard;
 use super::sources::{Source, SourceSums, rank, sources};
-use super::{Finished, Marks, Outcome, Phase, Progress};
+use super::{Finished, Marks, Phase, Progress, ScanEnd};
 use crate::read::Select;
 
 /// The layers of a scan on their way from ids to PRF inputs.
@@ -42,12 +42,12 @@ impl<'a> Layers<'a> {
     }
 
     /// All keys, if they are few enough for every text to be scored under them.
-    pub(super) fn few(&self, keys: &Keys) -> Option<Tested> {
+    pub(super) fn few(&self, keys: &Keys) -> Option<KeysPerLayer> {
         (keys.len() <= KEYS_PER_TEXT).then(|| self.layers.iter().map(|layer| (0..layer.keys.len()).collect()).collect())
     }
 
     /// The keys that are detected in any layer.
-    pub(super) fn detected(&self, findings: &[FindingLine]) -> Tested {
+    pub(super) fn detected(&self, findings: &[FindingLine]) -> KeysPerLayer {
         let detected: Vec<usize> =
             findings.iter().filter(|line| line.verdict == Verdict::Detected).map(|line| line.at.1).collect();
         let of_layer = |layer: &Layer| (0..layer.keys.len()).filter(|&at| detected.contains(&layer.keys[at])).collect();
@@ -80,13 +80,13 @@ struct SkippedLine<'a> {
 const MAX_SKIPPED: usize = 1000;
 
 impl Finishing<'_> {
-    /// Scores the shards and writes the results. `walked` holds what is known of the texts of some shards.
+    /// Scores the shards and writes the results. `text_scores` holds what is known of the texts of some shards.
     pub(super) fn run(
         &self,
         inputs: Vec<InputFile>,
         shards: Shards,
-        mut walked: HashMap<(usize, u32), Walked>,
-    ) -> Result<Outcome> {
+        mut text_scores: HashMap<(usize, u32), TextScores>,
+    ) -> Result<ScanEnd> {
         // A run that was killed may have left it.
         match std::fs::remove_file(self.folder.file("spill")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("removing spill"),
@@ -110,20 +110,20 @@ impl Finishing<'_> {
             !self.stop.load(Ordering::Relaxed)
         };
         if !report(Phase::Scoring) {
-            return Ok(Outcome::Stopped);
+            return Ok(ScanEnd::Stopped);
         }
         let few = self.layers.few(keys);
         let mut total = None;
         if let Some(few) = &few {
-            self.walk(&shards, few, &mut walked)?;
-            let mut sum = Walked::default();
-            walked.values().for_each(|of_shard| sum.add(of_shard));
+            self.walk(&shards, few, &mut text_scores)?;
+            let mut sum = TextScores::default();
+            text_scores.values().for_each(|of_shard| sum.add(of_shard));
             total = Some(sum.sums);
         }
         let mut results = Vec::new();
         for (at, layer) in self.layers.layers.iter().enumerate() {
             if !report(Phase::Scoring) {
-                return Ok(Outcome::Stopped);
+                return Ok(ScanEnd::Stopped);
             }
             let of_texts = total.as_ref().map(|total| total.get(at).map_or(&[][..], Vec::as_slice));
             results.push(self.score(&shards, at, layer.detectors.iter().collect(), of_texts)?);
@@ -131,15 +131,15 @@ impl Finishing<'_> {
         let findings = findings(profiles, keys, &results, self.alpha)?;
         let tested = few.unwrap_or_else(|| self.layers.detected(&findings));
         if !report(Phase::Ranking) {
-            return Ok(Outcome::Stopped);
+            return Ok(ScanEnd::Stopped);
         }
         if total.is_none() {
-            self.walk(&shards, &tested, &mut walked)?;
+            self.walk(&shards, &tested, &mut text_scores)?;
         }
         let mut candidates = Vec::new();
         for shard in &shards {
-            let of_shard = walked.get_mut(&(shard.header.file, shard.header.index));
-            let of_shard = of_shard.map(|walked| std::mem::take(&mut walked.candidates)).unwrap_or_default();
+            let of_shard = text_scores.get_mut(&(shard.header.file, shard.header.index));
+            let of_shard = of_shard.map(|text_scores| std::mem::take(&mut text_scores.candidates)).unwrap_or_default();
             candidates.extend(of_shard.into_iter().map(|candidate| (shard.header.file, candidate)));
         }
         let files: Vec<&str> = inputs.iter().map(|input| input.path.as_str()).collect();
@@ -147,11 +147,11 @@ impl Finishing<'_> {
         let skipped = skipped(&shards, &files)?;
         let mut sources = sources(inputs, &shards, &hits);
         if !report(Phase::Ranking) {
-            return Ok(Outcome::Stopped);
+            return Ok(ScanEnd::Stopped);
         }
-        let sums = self.sums_of_sources(&shards, &walked, &results, &tested, sources.len())?;
+        let sums = self.sums_of_sources(&shards, &text_scores, &results, &tested, sources.len())?;
         rank(&mut sources, &sums, profiles, keys, &tested)?;
-        let summary = Summary::new(Found {
+        let summary = Summary::new(SummaryParts {
             profiles,
             keys,
             select: self.select,
@@ -164,7 +164,7 @@ impl Finishing<'_> {
             keys_scored: keys_scored(self.layers.layers, &tested),
         });
         self.write(&summary, &sources, &hits, &skipped)?;
-        Ok(Outcome::Finished(Box::new(Finished { summary, sources })))
+        Ok(ScanEnd::Finished(Box::new(Finished { summary, sources })))
     }
 
     /// The results come last: where they are, the run has ended.
@@ -178,14 +178,19 @@ impl Finishing<'_> {
     }
 
     /// Scores the texts of shards that were not scored yet.
-    fn walk(&self, shards: &[&Shard], tested: &Tested, walked: &mut HashMap<(usize, u32), Walked>) -> Result<()> {
+    fn walk(
+        &self,
+        shards: &[&Shard],
+        tested: &KeysPerLayer,
+        text_scores: &mut HashMap<(usize, u32), TextScores>,
+    ) -> Result<()> {
         let place = |shard: &Shard| (shard.header.file, shard.header.index);
-        let todo: Vec<&&Shard> = shards.iter().filter(|shard| !walked.contains_key(&place(shard))).collect();
+        let todo: Vec<&&Shard> = shards.iter().filter(|shard| !text_scores.contains_key(&place(shard))).collect();
         let score = |shard: &&&Shard| {
             let of_shard = texts(&shard.table()?, self.layers.layers, &self.layers.inputs, tested)?;
             Ok((place(shard), of_shard))
         };
-        walked.extend(todo.par_iter().map(score).collect::<Result<Vec<_>>>()?);
+        text_scores.extend(todo.par_iter().map(score).collect::<Result<Vec<_>>>()?);
         Ok(())
     }
 
@@ -216,9 +221,9 @@ impl Finishing<'_> {
     fn sums_of_sources(
         &self,
         shards: &[&Shard],
-        walked: &HashMap<(usize, u32), Walked>,
+        text_scores: &HashMap<(usize, u32), TextScores>,
         results: &[LayerResult],
-        tested: &Tested,
+        tested: &KeysPerLayer,
         sources: usize,
     ) -> Result<Vec<SourceSums>> {
         if sources == 1 {
@@ -229,10 +234,10 @@ impl Finishing<'_> {
         }
         let mut all = vec![SourceSums::new(); sources];
         for of_source in shards.chunk_by(|a, b| a.header.file == b.header.file) {
-            let mut texts = Walked::default();
+            let mut texts = TextScores::default();
             for shard in of_source {
-                if let Some(walked) = walked.get(&(shard.header.file, shard.header.index)) {
-                    texts.add(walked);
+                if let Some(text_scores) = text_scores.get(&(shard.header.file, shard.header.index)) {
+                    texts.add(text_scores);
                 }
             }
             let sums = texts.sums.iter().zip(tested).enumerate().map(|(layer, (of_texts, tested))| {
@@ -252,7 +257,7 @@ impl Finishing<'_> {
 }
 
 /// How many different keys are tested in any layer.
-pub(super) fn keys_scored(layers: &[Layer], tested: &Tested) -> usize {
+pub(super) fn keys_scored(layers: &[Layer], tested: &KeysPerLayer) -> usize {
     let mut keys: Vec<usize> =
         layers.iter().zip(tested).flat_map(|(layer, tested)| tested.iter().map(|&at| layer.keys[at])).collect();
     keys.sort_unstable();

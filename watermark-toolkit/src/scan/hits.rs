@@ -100,15 +100,17 @@ pub(super) fn jsonl<'a, T: Serialize + 'a>(lines: impl Iterator<Item = &'a T>) -
 /// The same rows for tools of tables. `start` and `end` stand for `bytes`.
 pub(super) fn parquet<'a>(hits: impl Iterator<Item = &'a Hit>) -> Result<Vec<u8>> {
     let hits: Vec<&Hit> = hits.collect();
-    let text =
-        |of: fn(&Hit) -> Option<&str>| Arc::new(hits.iter().map(|hit| of(hit)).collect::<StringArray>()) as ArrayRef;
-    let number = |of: fn(&Hit) -> Option<u64>| {
-        let numbers = hits.iter().map(|hit| of(hit).map(i64::try_from).transpose());
+    let text = |field: fn(&Hit) -> Option<&str>| {
+        Arc::new(hits.iter().map(|hit| field(hit)).collect::<StringArray>()) as ArrayRef
+    };
+    let number = |field: fn(&Hit) -> Option<u64>| {
+        let numbers = hits.iter().map(|hit| field(hit).map(i64::try_from).transpose());
         Ok(Arc::new(numbers.collect::<Result<Int64Array, _>>()?) as ArrayRef)
     };
-    let float =
-        |of: fn(&Hit) -> f64| Arc::new(hits.iter().map(|hit| Some(of(hit))).collect::<Float64Array>()) as ArrayRef;
-    let number = |of| -> Result<ArrayRef> { number(of).map_err(|error: std::num::TryFromIntError| error.into()) };
+    let float = |field: fn(&Hit) -> f64| {
+        Arc::new(hits.iter().map(|hit| Some(field(hit))).collect::<Float64Array>()) as ArrayRef
+    };
+    let number = |field| -> Result<ArrayRef> { number(field).map_err(|error: std::num::TryFromIntError| error.into()) };
     let batch = RecordBatch::try_from_iter_with_nullable([
         ("key", text(|hit| Some(&hit.key)), false),
         ("profile", text(|hit| Some(&hit.profile)), false),

@@ -9,9 +9,9 @@ use watermark_core::hex;
 
 use super::finish::{Finishing, Layers};
 use super::folder::{self, Folder, InputFile, Manifest};
-use super::reading::{Shards, unfinished};
+use super::reader::{Shards, unfinished};
 use super::shard::Shard;
-use super::{Marks, Outcome, Progress, in_pool};
+use super::{Marks, Progress, ScanEnd, in_pool};
 use crate::read::Select;
 
 /// What is merged, and at what cost.
@@ -38,7 +38,7 @@ pub fn merge(
     marks: &Marks<'_>,
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Outcome> {
+) -> Result<ScanEnd> {
     in_pool(merging.threads, || {
         let parts = merging.parts.iter().map(|path| Ok((path, Manifest::read(path)?))).collect::<Result<Vec<_>>>()?;
         let first = &parts.first().context("no parts to merge")?.1;
@@ -101,14 +101,14 @@ pub fn merge(
 fn check(parts: &[(&PathBuf, Manifest)]) -> Result<()> {
     let (first_path, first) = &parts[0];
     let mut numbers = Vec::new();
-    let mut of_all = None;
+    let mut count_of_all = None;
     for (path, manifest) in parts {
         let part = manifest.part.as_deref().and_then(|part| part.split_once('/'));
-        let part = part.and_then(|(number, of)| Some((number.parse::<usize>().ok()?, of.parse::<usize>().ok()?)));
-        let Some((number, of)) = part else {
+        let part = part.and_then(|(number, count)| Some((number.parse::<usize>().ok()?, count.parse::<usize>().ok()?)));
+        let Some((number, count)) = part else {
             bail!("{} is no part; parts are made by `watermark scan --shard i/N --partials`", path.display());
         };
-        if manifest.config()? != first.config()? || *of_all.get_or_insert(of) != of {
+        if manifest.config()? != first.config()? || *count_of_all.get_or_insert(count) != count {
             bail!(
                 "{} and {} are of different readings (profile, tokenizer, fields, shard size or number of parts)",
                 first_path.display(),
@@ -126,13 +126,13 @@ fn check(parts: &[(&PathBuf, Manifest)]) -> Result<()> {
         }
         numbers.push(number);
     }
-    let of = of_all.unwrap_or_default();
+    let count = count_of_all.unwrap_or_default();
     numbers.sort_unstable();
     if let Some(pair) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
-        bail!("part {}/{of} is given twice", pair[0]);
+        bail!("part {}/{count} is given twice", pair[0]);
     }
-    if let Some(missing) = (1..=of).find(|number| numbers.binary_search(number).is_err()) {
-        bail!("part {missing}/{of} is missing; the results would be of the rest only");
+    if let Some(missing) = (1..=count).find(|number| numbers.binary_search(number).is_err()) {
+        bail!("part {missing}/{count} is missing; the results would be of the rest only");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 //! The results are functions of the set of distinct inputs and of sums of integers, so that threads, memory, shards and
 //! the order of inputs change no byte of them.
 
+mod attribute;
 mod counts;
 mod distinct;
 mod finish;
@@ -17,12 +18,11 @@ mod folder;
 mod hits;
 mod inputs;
 mod keys;
-mod memory;
 mod merge;
 mod multiset;
 mod plots;
 mod profiles;
-mod reading;
+mod reader;
 mod result;
 mod score;
 mod shard;
@@ -43,17 +43,17 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use sha2::{Digest, Sha256};
 use watermark_core::hex;
 
+pub use attribute::{Attributed, attribute};
 use finish::{Finishing, Layers};
 use folder::{Folder, InputFile, Manifest};
 pub use hits::Hit;
 pub use inputs::expand;
 pub use keys::Keys;
-pub use memory::{Attributed, attribute};
 pub use merge::{Merging, merge};
 pub use profiles::Profiles;
-use reading::{Input, Reading, Shards};
+use reader::{Input, InputReader, Shards};
 pub use result::{FindingLine, HitsLine, PositionsLine, ProfileLine, Summary, TokenizerLine, Totals};
-use score::Walked;
+use score::TextScores;
 use shard::Shard;
 pub use sources::{Mark, Source};
 
@@ -81,13 +81,13 @@ pub struct Options {
     pub shard_bytes: u64,
 }
 
-/// Which of several machines this is: number `number` of `of`, counted from 1. It reads every `of`-th input.
+/// Which of several machines this is: number `number` of `count`, counted from 1. It reads every `count`-th input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// From 1.
     pub number: usize,
     /// At least 1.
-    pub of: usize,
+    pub count: usize,
 }
 
 /// What a scan is doing.
@@ -95,7 +95,7 @@ pub struct Part {
 pub enum Phase {
     /// Tokenising.
     #[default]
-    Reading,
+    Tokenising,
     /// Deduplicating and scoring the run as a whole.
     Scoring,
     /// Scoring single texts and inputs.
@@ -127,7 +127,7 @@ pub struct Progress {
 
 /// How a scan ended.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum ScanEnd {
     /// With results.
     Finished(Box<Finished>),
     /// At a shard boundary, because it was told to stop; the same run goes on from there.
@@ -161,12 +161,12 @@ pub fn scan(
     marks: &Marks<'_>,
     stop: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Outcome> {
+) -> Result<ScanEnd> {
     in_pool(options.threads, || {
         let layers = Layers::new(marks.profiles, marks.keys);
         let few = layers.few(marks.keys);
-        let so_far = Mutex::new((0, Walked::default()));
-        let walked = Mutex::new(HashMap::new());
+        let so_far = Mutex::new((0, TextScores::default()));
+        let text_scores = Mutex::new(HashMap::new());
         let look = |shard: &Shard, table: &table::Table| -> Result<Option<f64>> {
             let Some(few) = &few else { return Ok(None) };
             let of_shard = score::texts(table, layers.layers, &layers.inputs, few)?;
@@ -177,15 +177,15 @@ pub fn scan(
                 let sums = so_far.1.ln_e_sums.iter().flatten().copied();
                 ln_e = sums.max_by(f64::total_cmp).map(|ln_sum| ln_sum - (so_far.0.max(1) as f64).ln());
             }
-            if let Ok(mut walked) = walked.lock() {
-                walked.insert((shard.header.file, shard.header.index), of_shard);
+            if let Ok(mut text_scores) = text_scores.lock() {
+                text_scores.insert((shard.header.file, shard.header.index), of_shard);
             }
             Ok(ln_e.filter(|ln_e| ln_e.is_finite()))
         };
         let keys = Some(hex::encode(marks.keys.fingerprint()));
         let (folder, manifest, shards) = read(options, marks.profiles, None, keys, &look, stop, progress)?;
-        let Some(shards) = shards else { return Ok(Outcome::Stopped) };
-        let walked = walked.into_inner().unwrap_or_default();
+        let Some(shards) = shards else { return Ok(ScanEnd::Stopped) };
+        let text_scores = text_scores.into_inner().unwrap_or_default();
         let finishing = Finishing {
             folder: &folder,
             marks,
@@ -196,7 +196,7 @@ pub fn scan(
             stop,
             progress,
         };
-        finishing.run(manifest.inputs, shards, walked)
+        finishing.run(manifest.inputs, shards, text_scores)
     })
 }
 
@@ -259,7 +259,7 @@ fn read(
         bail!("text has no fields; leave out --field and --role");
     }
     let folder = Folder::open(&options.out)?;
-    let mine = |at: usize| part.is_none_or(|part| at % part.of + 1 == part.number);
+    let mine = |at: usize| part.is_none_or(|part| at % part.count + 1 == part.number);
     let paths: Vec<&PathBuf> =
         options.inputs.iter().enumerate().filter(|(at, _)| mine(*at)).map(|(_, path)| path).collect();
     let inputs = paths.par_iter().map(|path| input(path)).collect::<Result<Vec<_>>>()?;
@@ -269,7 +269,7 @@ fn read(
         profiles: identity.profiles,
         tokenizers: identity.tokenizers,
         keys,
-        part: part.map(|part| format!("{}/{}", part.number, part.of)),
+        part: part.map(|part| format!("{}/{}", part.number, part.count)),
         list: part.map(|_| list(&options.inputs)).transpose()?,
         input_format: options.input_format.to_string(),
         field: options.select.field.clone(),
@@ -278,7 +278,7 @@ fn read(
         inputs: inputs.iter().map(|input| input.file.clone()).collect(),
     };
     folder.begin(&manifest)?;
-    let reading = Reading {
+    let reader = InputReader {
         options,
         profiles,
         shards: folder.shards(),
@@ -288,8 +288,8 @@ fn read(
         stop,
         progress,
     };
-    let mut shards = resumed(&reading)?;
-    let whole = reading.read_all(&mut shards)?;
+    let mut shards = resumed(&reader)?;
+    let whole = reader.read_all(&mut shards)?;
     Ok((folder, manifest, whole.then_some(shards)))
 }
 
@@ -310,13 +310,13 @@ fn list(inputs: &[PathBuf]) -> Result<String> {
 }
 
 /// The shards that an earlier run finished; what is not intact is removed and done again.
-fn resumed(reading: &Reading<'_>) -> Result<Shards> {
-    let (found, rest) = Shard::all(&reading.shards)?;
+fn resumed(reader: &InputReader<'_>) -> Result<Shards> {
+    let (found, rest) = Shard::all(&reader.shards)?;
     let (usable, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|Shard { header, .. }| {
         // What ended an input may be gone, with more memory say.
         header.error.is_none()
-            && header.config == reading.config
-            && reading.inputs.get(header.file).is_some_and(|input| input.file.sha256 == header.input)
+            && header.config == reader.config
+            && reader.inputs.get(header.file).is_some_and(|input| input.file.sha256 == header.input)
     });
     for path in rest.into_iter().chain(others.iter().flat_map(Shard::files)) {
         fs::remove_file(&path).with_context(|| path.display().to_string())?;

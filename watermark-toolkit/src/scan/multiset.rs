@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    fn of(elements: &[[u8; 32]]) -> Multiset {
+    fn multiset(elements: &[[u8; 32]]) -> Multiset {
         let mut set = Multiset::default();
         elements.iter().for_each(|element| set.insert(element));
         set
@@ -92,12 +92,12 @@ mod tests {
             elements in proptest::collection::vec(any::<[u8; 32]>(), 1..12),
             cut in any::<proptest::sample::Index>(),
         ) {
-            let whole = of(&elements);
+            let whole = multiset(&elements);
             let (left, right) = elements.split_at(cut.index(elements.len()));
-            let mut sum = of(right);
-            sum.add(&of(left));
+            let mut sum = multiset(right);
+            sum.add(&multiset(left));
             prop_assert_eq!(&sum, &whole);
-            prop_assert_ne!(of(&elements[1..]).digest(), whole.digest());
+            prop_assert_ne!(multiset(&elements[1..]).digest(), whole.digest());
             sum.insert(&elements[0]);
             prop_assert_ne!(sum.digest(), whole.digest());
             let text = serde_json::to_string(&whole).unwrap();

@@ -214,7 +214,7 @@ pub(super) fn findings(
 }
 
 /// What a scan has found.
-pub(super) struct Found<'a> {
+pub(super) struct SummaryParts<'a> {
     pub(super) profiles: &'a Profiles,
     pub(super) keys: &'a Keys,
     pub(super) select: &'a Select,
@@ -234,8 +234,9 @@ pub(super) fn text_tests(counts: &Counts, keys: &Keys) -> u64 {
 }
 
 impl Summary {
-    pub(super) fn new(found: Found<'_>) -> Self {
-        let Found { profiles, keys, select, alpha, counts, unread_inputs, layers, findings, hits, keys_scored } = found;
+    pub(super) fn new(found: SummaryParts<'_>) -> Self {
+        let SummaryParts { profiles, keys, select, alpha, counts, unread_inputs, layers, findings, hits, keys_scored } =
+            found;
         let identity = profiles.identity();
         let name = |profile: usize| profiles.files()[profile].profile.name.clone();
         let positions = keys.layers().iter().zip(layers).map(|(layer, result)| PositionsLine {

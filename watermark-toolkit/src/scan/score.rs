@@ -29,7 +29,7 @@ pub(super) const KEYS_PER_TEXT: usize = 16;
 
 /// What the inputs of one layer add up to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Made {
+pub(super) struct LayerSums {
     /// [key]
     pub(super) sums: Vec<Sums>,
     /// Distinct inputs.
@@ -60,10 +60,10 @@ impl Scoring<'_> {
 }
 
 impl Consume for Scoring<'_> {
-    type Made = Made;
+    type Total = LayerSums;
 
-    fn consume(&self, sorted: &[u128]) -> Result<Made> {
-        let mut made = Made { sums: vec![Sums::default(); self.keys.len()], distinct: 0, kept: Vec::new() };
+    fn consume(&self, sorted: &[u128]) -> Result<LayerSums> {
+        let mut made = LayerSums { sums: vec![Sums::default(); self.keys.len()], distinct: 0, kept: Vec::new() };
         let runs = sorted.chunk_by(|a, b| a == b);
         if self.excess && !self.keep {
             // By the bits of how often an input occurs too much: most occur twice, and every list is scored once.
@@ -92,7 +92,7 @@ impl Consume for Scoring<'_> {
         Ok(made)
     }
 
-    fn merge(&self, mut a: Made, mut b: Made) -> Made {
+    fn merge(&self, mut a: LayerSums, mut b: LayerSums) -> LayerSums {
         for (sums, more) in a.sums.iter_mut().zip(&b.sums) {
             sums.merge(more);
         }
@@ -141,7 +141,7 @@ pub(super) fn resampling(fresh: &[f64], log10_p: f64) -> Resampling {
 }
 
 /// Which keys of every layer texts and sources are scored under: numbers into the layer's keys.
-pub(super) type Tested = Vec<Vec<usize>>;
+pub(super) type KeysPerLayer = Vec<Vec<usize>>;
 
 /// A text under one key that may be marked: its e-value is at least the least that e-BH can reject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub(super) struct Candidate {
 
 /// The texts of one table, each by itself.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Walked {
+pub(super) struct TextScores {
     /// [layer][tested key]: over the texts.
     pub(super) sums: Vec<Vec<Sums>>,
     /// [layer][tested key]: logarithm of the sum of the texts' e-values, whose mean is an e-value too.
@@ -166,7 +166,7 @@ pub(super) struct Walked {
     pub(super) candidates: Vec<Candidate>,
 }
 
-impl Walked {
+impl TextScores {
     pub(super) fn add(&mut self, other: &Self) {
         self.sums.resize(self.sums.len().max(other.sums.len()), Vec::new());
         self.ln_e_sums.resize(self.sums.len(), Vec::new());
@@ -188,9 +188,14 @@ fn ln_add(a: f64, b: f64) -> f64 {
 }
 
 /// Scores every text of a table under the tested keys.
-pub(super) fn texts(table: &Table, layers: &[Layer], inputs: &[Inputs<'_>], tested: &Tested) -> Result<Walked> {
+pub(super) fn texts(
+    table: &Table,
+    layers: &[Layer],
+    inputs: &[Inputs<'_>],
+    tested: &KeysPerLayer,
+) -> Result<TextScores> {
     let least = -FALSE_DISCOVERY_RATE.ln();
-    let mut walked = Walked::default();
+    let mut scores = TextScores::default();
     for (at, ((layer, inputs), keys)) in layers.iter().zip(inputs).zip(tested).enumerate() {
         let (mut of_keys, mut ln_e_sums) = (vec![Sums::default(); keys.len()], vec![f64::NEG_INFINITY; keys.len()]);
         if !keys.is_empty() {
@@ -203,7 +208,7 @@ pub(super) fn texts(table: &Table, layers: &[Layer], inputs: &[Inputs<'_>], test
                     let ln_e = detector.sums_ln_e(&sums)?;
                     *ln_e_sum = ln_add(*ln_e_sum, ln_e);
                     if ln_e >= least {
-                        walked.candidates.push(Candidate {
+                        scores.candidates.push(Candidate {
                             layer: at,
                             key,
                             record: origin.record,
@@ -217,10 +222,10 @@ pub(super) fn texts(table: &Table, layers: &[Layer], inputs: &[Inputs<'_>], test
                 Ok(())
             })?;
         }
-        walked.sums.push(of_keys);
-        walked.ln_e_sums.push(ln_e_sums);
+        scores.sums.push(of_keys);
+        scores.ln_e_sums.push(ln_e_sums);
     }
-    Ok(walked)
+    Ok(scores)
 }
 
 /// The sums of distinct inputs of a set of texts, from the sums of the texts and the excess over one occurrence each.

@@ -12,7 +12,7 @@ use super::folder::InputFile;
 use super::hits::Hit;
 use super::keys::Keys;
 use super::profiles::Profiles;
-use super::score::{FALSE_DISCOVERY_RATE, Tested};
+use super::score::{FALSE_DISCOVERY_RATE, KeysPerLayer};
 use super::shard::Shard;
 use crate::visible::shown;
 
@@ -127,7 +127,7 @@ pub(super) fn rank(
     sums: &[SourceSums],
     profiles: &Profiles,
     keys: &Keys,
-    tested: &Tested,
+    tested: &KeysPerLayer,
 ) -> Result<()> {
     let mut candidates = Vec::new();
     for (source, of_source) in sums.iter().enumerate() {

@@ -2,7 +2,7 @@
 //!
 //! What crosses the boundary is an Arrow IPC stream, so that no version of Arrow is part of the interface:
 //!
-//! 1. [`Stages::read`]: records as JSON -> tables of token ids, and counts ([`Reading::counts`]).
+//! 1. [`Stages::read`]: records as JSON -> tables of token ids, and counts ([`BatchCounts::counts`]).
 //! 2. [`Stages::pairs`]: tables -> the PRF inputs of each text as two 64-bit numbers. The engine drops duplicates: exactly, since
 //!    they are the inputs themselves, mixed by a bijection that only who has the keys knows.
 //! 3. [`Summing::add`]: distinct inputs -> sums under every key, as limbs of 32 bits that the engine can add.
@@ -27,8 +27,8 @@ use super::finish::{Layers, keys_scored};
 use super::hits::{Hit, hits};
 use super::keys::Keys;
 use super::profiles::Profiles;
-use super::result::{FindingLine, Found, LayerResult, Summary, findings, text_tests};
-use super::score::{Candidate, RESAMPLED_TOKENS, Tested, fresh, texts};
+use super::result::{FindingLine, LayerResult, Summary, SummaryParts, findings, text_tests};
+use super::score::{Candidate, KeysPerLayer, RESAMPLED_TOKENS, fresh, texts};
 use super::table::Table;
 use super::tokenise::{count_bad, tokenise};
 use crate::read::{InputFormat, Limits, Select, guard, records_of};
@@ -43,13 +43,13 @@ pub struct Stages {
 
 /// Counts of the batches that one call after another has read.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Reading {
+pub struct BatchCounts {
     counts: Counts,
     /// [layer]
     positions: Vec<Positions>,
 }
 
-impl Reading {
+impl BatchCounts {
     /// As JSON; those of all machines go into [`Stages::conclude`].
     ///
     /// # Errors
@@ -81,7 +81,7 @@ pub struct Conclusion {
     counts: Counts,
     layers: Vec<LayerResult>,
     findings: Vec<FindingLine>,
-    tested: Tested,
+    tested: KeysPerLayer,
     alpha: f64,
 }
 
@@ -97,7 +97,7 @@ impl Stages {
     ///
     /// # Errors
     /// If the batches are not of such columns.
-    pub fn read(&self, batches: &[u8], reading: &mut Reading) -> Result<Vec<u8>> {
+    pub fn read(&self, batches: &[u8], read: &mut BatchCounts) -> Result<Vec<u8>> {
         let layers = Layers::new(&self.profiles, &self.keys);
         let mut tables = Vec::new();
         for batch in decode(batches)? {
@@ -110,7 +110,7 @@ impl Stages {
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                let counts = &mut reading.counts;
+                let counts = &mut read.counts;
                 counts.records += 1;
                 match records_of(line, row as u64 + 1, self.format, &self.select, Limits::default()) {
                     Ok(mut texts) => {
@@ -125,9 +125,9 @@ impl Stages {
                     Err(bad) => count_bad(counts, &mut skipped, &bad),
                 }
             }
-            let table = tokenise(records, &self.profiles, &mut reading.counts, &mut skipped)?;
+            let table = tokenise(records, &self.profiles, &mut read.counts, &mut skipped)?;
             let positions = layers.inputs.iter().map(|inputs| inputs.walk(&table, |_, _, _| Ok(())));
-            reading.add_positions(&positions.collect::<Result<Vec<_>>>()?);
+            read.add_positions(&positions.collect::<Result<Vec<_>>>()?);
             tables.push(table.batch().clone());
         }
         encode(&super::table::schema(), &tables)
@@ -173,7 +173,7 @@ impl Stages {
     /// Layers that are scored under fresh keys too: their distinct inputs go into [`Self::conclude`].
     ///
     /// # Errors
-    /// If a text is not what [`Reading::counts`] gives.
+    /// If a text is not what [`BatchCounts::counts`] gives.
     pub fn to_resample<S: AsRef<str>>(&self, counts: &[S]) -> Result<Vec<usize>> {
         let counts = total(counts)?.counts;
         Ok((0..self.keys.layers().len()).filter(|&layer| self.tokens(&counts, layer) <= RESAMPLED_TOKENS).collect())
@@ -197,7 +197,7 @@ impl Stages {
         alpha: f64,
     ) -> Result<Conclusion> {
         super::check_alpha(alpha)?;
-        let Reading { mut counts, positions } = total(counts)?;
+        let BatchCounts { mut counts, positions } = total(counts)?;
         counts.ids.resize(self.profiles.slots(), Default::default());
         let mut summing = self.summing();
         for batch in decode(sums)? {
@@ -231,7 +231,7 @@ impl Stages {
     /// # Errors
     /// If the batches are not what [`Self::read`] gives.
     pub fn texts(&self, tables: &[u8], tested: &str) -> Result<Vec<u8>> {
-        let tested: Tested = serde_json::from_str(tested).context("the keys to test")?;
+        let tested: KeysPerLayer = serde_json::from_str(tested).context("the keys to test")?;
         let known = self.keys.layers();
         if tested.len() != known.len()
             || tested.iter().zip(known).any(|(keys, layer)| keys.iter().any(|&key| key >= layer.keys.len()))
@@ -243,8 +243,8 @@ impl Stages {
         for batch in decode(tables)? {
             candidates.extend(texts(&Table::new(batch)?, layers.layers, &layers.inputs, &tested)?.candidates);
         }
-        let small = |of: fn(&Candidate) -> u64| -> Result<ArrayRef> {
-            let numbers = candidates.iter().map(|candidate| i64::try_from(of(candidate)));
+        let small = |field: fn(&Candidate) -> u64| -> Result<ArrayRef> {
+            let numbers = candidates.iter().map(|candidate| i64::try_from(field(candidate)));
             Ok(Arc::new(Int64Array::from(numbers.collect::<Result<Vec<_>, _>>()?)))
         };
         let sums = candidates.iter().map(|candidate| {
@@ -303,7 +303,7 @@ impl Conclusion {
         let (profiles, keys) = (&stages.profiles, &stages.keys);
         all.sort_by(|(_, a), (_, b)| (&a.id, a.part).cmp(&(&b.id, b.part)));
         let hits = hits::<&str>(all, text_tests(&self.counts, keys), &[], profiles, keys)?;
-        let summary = Summary::new(Found {
+        let summary = Summary::new(SummaryParts {
             profiles,
             keys,
             select: &stages.select,
@@ -411,8 +411,8 @@ fn parse_sums(text: &str) -> Result<Sums> {
     Ok(Sums { n, sum, layer_ones: numbers.map(str::parse).collect::<Result<_, _>>()? })
 }
 
-fn total<S: AsRef<str>>(counts: &[S]) -> Result<Reading> {
-    let mut total = Reading::default();
+fn total<S: AsRef<str>>(counts: &[S]) -> Result<BatchCounts> {
+    let mut total = BatchCounts::default();
     for text in counts {
         total.add(&serde_json::from_str(text.as_ref()).context("counts of a reader")?);
     }

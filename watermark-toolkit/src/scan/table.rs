@@ -68,8 +68,8 @@ fn offset(length: usize) -> Result<i32> {
     i32::try_from(length).context("more than 2^31 token ids in one shard; use a smaller --shard-size")
 }
 
-fn item(of: DataType) -> Arc<Field> {
-    Arc::new(Field::new_list_field(of, false))
+fn item(data_type: DataType) -> Arc<Field> {
+    Arc::new(Field::new_list_field(data_type, false))
 }
 
 /// Records that are being collected.
@@ -223,7 +223,7 @@ impl Table {
         let texts = lists.values().as_struct();
         let parts = texts.column(0).as_primitive::<Int32Type>().values();
         let continues = texts.column(1).as_boolean();
-        let [prompts, tokens] = [2, 3].map(|at| Nested::of(texts.column(at)));
+        let [prompts, tokens] = [2, 3].map(|at| Nested::new(texts.column(at)));
         for row in 0..self.batch.num_rows() {
             let bytes = (starts.is_valid(row) && ends.is_valid(row))
                 .then(|| Ok::<_, anyhow::Error>((unsigned(starts.value(row))?, unsigned(ends.value(row))?)))
@@ -251,7 +251,7 @@ struct Nested<'a> {
 }
 
 impl<'a> Nested<'a> {
-    fn of(array: &'a ArrayRef) -> Self {
+    fn new(array: &'a ArrayRef) -> Self {
         let outer = array.as_list::<i32>();
         let inner = outer.values().as_list::<i32>();
         let values = bytemuck::cast_slice(inner.values().as_primitive::<Int32Type>().values());
@@ -286,9 +286,9 @@ mod tests {
 
     use super::*;
 
-    type Made = (u64, Option<String>, Vec<(u32, bool, Vec<u32>, Vec<u32>)>);
+    type RecordRow = (u64, Option<String>, Vec<(u32, bool, Vec<u32>, Vec<u32>)>);
 
-    fn table(records: &[Made]) -> Table {
+    fn table(records: &[RecordRow]) -> Table {
         let mut builder = Builder::new(2);
         for (record, id, texts) in records {
             builder.record(Origin { record: *record, id: id.as_deref(), bytes: Some((1, 2)) }).unwrap();
@@ -310,7 +310,7 @@ mod tests {
         writer.into_inner().unwrap()
     }
 
-    fn records() -> impl Strategy<Value = Vec<Made>> {
+    fn records() -> impl Strategy<Value = Vec<RecordRow>> {
         let ids = || proptest::collection::vec(0..1u32 << 24, 0..6);
         let texts = proptest::collection::vec((0..9u32, any::<bool>(), ids(), ids()), 0..4);
         proptest::collection::vec((0..1u64 << 40, proptest::option::of("\\PC{0,6}"), texts), 0..5)

@@ -2,8 +2,8 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use watermark_core::distill::Collection;
 use watermark_core::hex;
+use watermark_core::model_test::Collection;
 
 use super::api::Api;
 
@@ -55,7 +55,7 @@ pub struct Header {
 pub(crate) mod collector {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
-    use watermark_core::distill::Collection;
+    use watermark_core::model_test::Collection;
 
     pub(crate) fn serialize<S: Serializer>(collection: &Collection, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(match collection {

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use anyhow::Result;
 use proptest::prelude::*;
-use watermark_core::distill::Collection;
+use watermark_core::model_test::Collection;
 
 use super::*;
 

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Line {
+struct KeyFileLine {
     file: String,
     kind: &'static str,
     path: Option<String>,
@@ -65,7 +65,7 @@ impl Args {
     }
 }
 
-fn describe(path: &Path) -> Result<Option<Line>> {
+fn describe(path: &Path) -> Result<Option<KeyFileLine>> {
     let (text, others_can_read) = read_secret(path).with_context(|| path.display().to_string())?;
     let (kind, at, sealed) = if let Ok((at, sealed)) = inspect_key_file(&text) {
         (if at.as_str().is_empty() { "master" } else { "subtree" }, Some(at.as_str().to_owned()), sealed)
@@ -75,5 +75,5 @@ fn describe(path: &Path) -> Result<Option<Line>> {
         return Ok(None);
     };
     let mode = mode(&File::open(path)?)?.map(|mode| format!("{mode:04o}"));
-    Ok(Some(Line { file: path.display().to_string(), kind, path: at, sealed, mode, others_can_read }))
+    Ok(Some(KeyFileLine { file: path.display().to_string(), kind, path: at, sealed, mode, others_can_read }))
 }

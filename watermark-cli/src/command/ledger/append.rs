@@ -38,7 +38,7 @@ pub(crate) struct Args {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct ServedLine {
     answer: String,
     account: String,
     key: String,
@@ -90,7 +90,7 @@ impl Args {
 
 /// Reads a line of input; the message repeats nothing of it.
 fn served(line: &[u8]) -> Result<Served> {
-    let line: Line = serde_json::from_slice(line).map_err(|error| {
+    let line: ServedLine = serde_json::from_slice(line).map_err(|error| {
         anyhow!("expected one object with the strings \"answer\", \"account\" and \"key\" (column {})", error.column())
     })?;
     ensure!(!line.account.is_empty(), "\"account\" is empty: all who are not known would be one account");

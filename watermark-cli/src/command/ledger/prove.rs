@@ -49,7 +49,7 @@ impl Args {
         let Some(leaves) = usize::try_from(head.size).ok().and_then(|size| contents.leaves().get(..size)) else {
             bail!("{} is of a ledger of {} entries; this one is shorter", self.head.display(), head.size);
         };
-        let (proof, of) = match (&self.older, self.index, &self.key) {
+        let (proof, proved) = match (&self.older, self.index, &self.key) {
             (Some(older), ..) => {
                 let (older, _) = read_head(older)?;
                 let proof = ConsistencyProof::new(leaves, older.size)?;
@@ -66,7 +66,7 @@ impl Args {
             _ => bail!("give --index and --key, or --older"),
         };
         write_new(&self.out, &proof)?;
-        print(&format!("Wrote {}: {of}.", self.out.display()))?;
+        print(&format!("Wrote {}: {proved}.", self.out.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

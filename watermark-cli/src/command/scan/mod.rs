@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use watermark_core::detect::Verdict;
 use watermark_toolkit::read::{InputFormat, Select};
-use watermark_toolkit::scan::{self, Marks, Options, Outcome, Part, Unusable, expand, spool};
+use watermark_toolkit::scan::{self, Marks, Options, Part, ScanEnd, Unusable, expand, spool};
 
 use super::passphrase::PassphraseArgs;
 use super::{claim, print_json, say};
@@ -160,7 +160,8 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 fn part(text: &str) -> Result<Part, String> {
     let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-    let part = parsed.map(|(number, of)| Part { number, of }).filter(|part| (1..=part.of).contains(&part.number));
+    let part =
+        parsed.map(|(number, count)| Part { number, count }).filter(|part| (1..=part.count).contains(&part.number));
     part.ok_or_else(|| "a part such as 2/8, from 1/8 to 8/8".to_owned())
 }
 
@@ -189,11 +190,11 @@ impl Args {
         if self.partials {
             let options = self.options(select)?;
             stop_on_interrupt()?;
-            let part = self.shard.unwrap_or(Part { number: 1, of: 1 });
+            let part = self.shard.unwrap_or(Part { number: 1, count: 1 });
             let watch = Watch::new(&options.out, self.cost.json);
             let outcome = scan::partials(&options, &profiles, part, &STOP, &|progress| watch.see(progress));
             let Some(unusable) = watch.outcome(outcome)? else { return Ok(stopped()) };
-            let made = format!("part {}/{} is in {}", part.number, part.of, options.out.display());
+            let made = format!("part {}/{} is in {}", part.number, part.count, options.out.display());
             say(&format!("{made}; `watermark merge` takes it with the others"));
             return Ok(if usable(&unusable, self.cost.max_bad_records) {
                 ExitCode::SUCCESS
@@ -260,9 +261,9 @@ fn usable(unusable: &Unusable, max_bad_records: u64) -> bool {
 }
 
 /// Prints what came out, and says how the run ended.
-fn finish(outcome: Outcome, cost: &CostArgs) -> Result<ExitCode> {
+fn finish(end: ScanEnd, cost: &CostArgs) -> Result<ExitCode> {
     let out = &cost.out;
-    let Outcome::Finished(finished) = outcome else { return Ok(stopped()) };
+    let ScanEnd::Finished(finished) = end else { return Ok(stopped()) };
     std::fs::write(out.join("command.txt"), command_line()).with_context(|| format!("writing to {}", out.display()))?;
     let summary = &finished.summary;
     if cost.json {

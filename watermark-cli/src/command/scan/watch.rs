@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use serde_json::{Value, json};
-use watermark_toolkit::scan::{Outcome, Phase, Progress, Unusable};
+use watermark_toolkit::scan::{Phase, Progress, ScanEnd, Unusable};
 
 use crate::command::{print_json, spinner};
 
@@ -24,7 +24,7 @@ pub(super) trait Ended {
     fn whole(&self) -> bool;
 }
 
-impl Ended for Outcome {
+impl Ended for ScanEnd {
     fn whole(&self) -> bool {
         matches!(self, Self::Finished(_))
     }
@@ -117,7 +117,7 @@ impl State {
     fn line(&self, seconds: f64, ended: Option<&'static str>) -> Value {
         let progress = self.last;
         let phase = ended.unwrap_or(match progress.phase {
-            Phase::Reading => "reading",
+            Phase::Tokenising => "reading",
             Phase::Scoring => "scoring",
             Phase::Ranking => "ranking",
         });

@@ -172,11 +172,11 @@ static WmScheme *scheme(char *name) {
 /* score SCHEME GAMMA DEPTH WORD SCORE */
 static void score(void) {
     char name[64];
-    WmScheme *of = scheme(name);
+    WmScheme *own = scheme(name);
     uint32_t prf_word = (uint32_t)number();
     uint64_t got;
-    OK(wm_scheme_score(of, prf_word, 0, &got));
-    wm_scheme_free(of);
+    OK(wm_scheme_score(own, prf_word, 0, &got));
+    wm_scheme_free(own);
     CHECK(got == number());
 }
 
@@ -187,11 +187,11 @@ static void detect(void) {
     WmDetector *detector;
     WmTally *tally, *part;
     WmFinding finding;
-    WmScheme *of = scheme(name);
+    WmScheme *own = scheme(name);
     size_t width = number();
     hex(key, 32);
-    OK(wm_detector_from_prf_key(of, width, key, &detector));
-    wm_scheme_free(of);
+    OK(wm_detector_from_prf_key(own, width, key, &detector));
+    wm_scheme_free(own);
     CHECK(wm_detector_n_layers(detector) == 1);
     OK(wm_tally_new(detector, &tally));
     OK(wm_tally_new(detector, &part));

@@ -1,7 +1,7 @@
 use super::registration::{Registration, Stopping};
 use super::statement::{ResamplingEvidence, SampleEvidence};
 use crate::detect::Resampling;
-use crate::distill::{self, AnswerCounts, ModelConclusion, ModelNumbers, ModelTest};
+use crate::model_test::{self, AnswerCounts, ModelConclusion, ModelNumbers, ModelTest};
 use crate::profile::AnyScheme;
 
 impl SampleEvidence {
@@ -15,7 +15,7 @@ impl SampleEvidence {
 }
 
 /// What follows from the numbers of all samples under a registration: the rule of every test of a model
-/// ([`distill::conclude`]), for a family of one.
+/// ([`model_test::conclude`]), for a family of one.
 #[must_use]
 pub fn conclude(
     registration: &Registration,
@@ -33,5 +33,5 @@ pub fn conclude(
         controls: controls.iter().map(SampleEvidence::numbers).collect(),
         resampling: Resampling { keys: resampling.keys, at_least: resampling.at_least },
     };
-    distill::conclude(&[test], registration.alpha).remove(0)
+    model_test::conclude(&[test], registration.alpha).remove(0)
 }

@@ -2,7 +2,7 @@ use super::fields::{Decimal, Digest};
 use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
 use super::statement::{Collected, SampleEvidence};
 use crate::detect::{LayerDetector, Weights};
-use crate::distill::{Collection, ModelSample, Round};
+use crate::model_test::{Collection, ModelSample, Round};
 use crate::{Error, ErrorKind, Result};
 
 /// Where a sample comes from, as its data say.
@@ -58,7 +58,7 @@ pub fn measure(
         collection,
         collected,
         stopped,
-        records: RecordsDigest::of(records)?,
+        records: RecordsDigest::from_records(records)?,
         prompts_proof: Vec::<Digest>::new(),
         prompts_root: prompts_root(records)?,
         n_empty: n_empty(records),

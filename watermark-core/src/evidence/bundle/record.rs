@@ -104,7 +104,7 @@ impl RecordsDigest {
     ///
     /// # Errors
     /// As [`print_records`].
-    pub fn of(records: &[EvidenceRecord]) -> Result<Self> {
+    pub fn from_records(records: &[EvidenceRecord]) -> Result<Self> {
         let file = print_records(records)?;
         let lines = file.split_inclusive(|&byte| byte == b'\n');
         let leaves: Vec<_> = lines.map(|line| merkle::leaf_hash(&line[..line.len() - 1])).collect();

@@ -8,8 +8,8 @@ use super::super::merkle;
 use super::super::signing::PublicKey;
 use super::fields::{Digest, Time};
 use crate::detect::Weights;
-use crate::distill::Access;
 use crate::key::KeyPath;
+use crate::model_test::Access;
 use crate::{Error, ErrorKind, Result};
 
 /// Payload type of a signed registration.
@@ -87,7 +87,7 @@ impl Prompts {
     ///
     /// # Errors
     /// None for strings; the type is that of canonical JSON.
-    pub fn of(prompts: &[String]) -> Result<Self> {
+    pub fn commit_to(prompts: &[String]) -> Result<Self> {
         let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>>>()?;
         Ok(Self { count: leaves.len() as u64, root: Digest(merkle::root(&leaves)) })
     }

@@ -9,7 +9,7 @@ use super::fields::{Decimal, Digest, Time};
 use super::record::RecordsDigest;
 use crate::Result;
 use crate::detect::{Effect, Verdict};
-use crate::distill::{Collection, DecidedBy, ScoreClass};
+use crate::model_test::{Collection, DecidedBy, ScoreClass};
 
 /// An in-toto Statement v1 around a [`Predicate`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

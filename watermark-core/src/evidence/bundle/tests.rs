@@ -8,12 +8,12 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::ErrorKind;
 use crate::detect::{Verdict, Weights};
-use crate::distill::{Access, Collection};
 use crate::evidence::canonical::to_canonical;
 use crate::evidence::commitment::KeyCommitments;
 use crate::evidence::dsse::Envelope;
 use crate::evidence::{HEAD_TYPE, SigningKey, dsse};
 use crate::key::NodeKey;
+use crate::model_test::{Access, Collection};
 use crate::profile::Profile;
 
 const PROFILE: &str = r#"{"profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "tokenizer": {"sha256":
@@ -74,21 +74,21 @@ fn statement() -> Statement {
         stopping: Stopping::Fixed,
         alpha: 1e-6,
         resample: 19,
-        prompts: Prompts::of(&prompts).unwrap(),
+        prompts: Prompts::commit_to(&prompts).unwrap(),
         earlier: vec![Digest([5; 32])],
     };
     let signed = envelope(REGISTRATION_TYPE, &registration.payload().unwrap());
 
     let profile = Profile::parse(PROFILE).unwrap();
     let layer = layer_under(&profile, &testable_layer(&profile, "d").unwrap(), &node).unwrap();
-    let of = |model: &str, salt| {
+    let measured = |model: &str, salt| {
         let collected = Some(Collected { first: time("2026-11-03T00:00:00Z"), last: time("2026-11-03T00:00:09Z") });
         let origin =
             Origin { model: model.to_owned(), collection: Collection::NotWitnessed, collected, stopped: false };
         let sample = count(&layer, registration.weights, &records(salt)).unwrap();
         (measure(&layer, &sample, &records(salt), origin).unwrap(), sample)
     };
-    let ((suspect, counted), (control, _)) = (of("suspect", 1), of("control", 4));
+    let ((suspect, counted), (control, _)) = (measured("suspect", 1), measured("control", 4));
     let seed = crate::detect::Resampling::seed(&signed.bytes().unwrap(), &suspect.records.root.0);
     let fresh = layer.resample(counted.tally(), Weights::Sqrt, suspect.log10_p, &seed, 0..19).unwrap();
     let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };

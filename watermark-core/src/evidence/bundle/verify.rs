@@ -12,12 +12,12 @@ use super::{
     Rules, STATEMENT_TYPE, STATEMENT_VERSION,
 };
 use crate::detect::{Detector, LayerDetector, Resampling};
-use crate::distill::Tails;
 use crate::evidence::beacon::BeforeBeacon;
 use crate::evidence::canonical::from_canonical;
 use crate::evidence::commitment::{KEY_COMMITMENTS, KeyLeaf};
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
 use crate::key::NodeKey;
+use crate::model_test::Tails;
 use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
@@ -183,9 +183,10 @@ impl Bundle {
         check_fixed(&statement).map_err(|what| fault(Code::Schema, what))?;
         let predicate = &statement.predicate;
 
-        let of = |code: Code| move |error: Error| fault(code, error.to_string());
-        let registration_bytes = predicate.registration.bytes().map_err(of(Code::Registration))?;
-        let (registration, registrant) = Registration::verify(&registration_bytes).map_err(of(Code::Registration))?;
+        let refused = |code: Code| move |error: Error| fault(code, error.to_string());
+        let registration_bytes = predicate.registration.bytes().map_err(refused(Code::Registration))?;
+        let (registration, registrant) =
+            Registration::verify(&registration_bytes).map_err(refused(Code::Registration))?;
 
         let sha256 = Sha256::digest(predicate.profile.as_bytes());
         if sha256[..] != registration.profile_sha256.0 {
@@ -194,8 +195,8 @@ impl Bundle {
         let (profile, layer) = profile_layer(&predicate.profile, &registration)
             .map_err(|error| fault(Code::Profile, error.to_string()))?;
 
-        let head_bytes = predicate.key.head.bytes().map_err(of(Code::Head))?;
-        let (head, committer) = TreeHead::verify(&head_bytes, KEY_COMMITMENTS).map_err(of(Code::Head))?;
+        let head_bytes = predicate.key.head.bytes().map_err(refused(Code::Head))?;
+        let (head, committer) = TreeHead::verify(&head_bytes, KEY_COMMITMENTS).map_err(refused(Code::Head))?;
         if Sha256::digest(&head_bytes)[..] != registration.head_sha256.0 {
             return Err(fault(Code::Head, "the head of the key commitments is not the registered one"));
         }
@@ -425,7 +426,7 @@ pub fn beacon_of(leaf: &KeyLeaf, registration: &Registration, text: &str, profil
     if leaf.path.as_str() == registration.key_path && leaf.profile_sha256 == registration.profile_sha256.0 {
         return Ok(None);
     }
-    match BeforeBeacon::of(text, profile) {
+    match BeforeBeacon::from_profile(text, profile) {
         Some(before) if leaf.path == before.path && leaf.profile_sha256 == before.profile_sha256 => {
             Ok(Some(before.beacon))
         }

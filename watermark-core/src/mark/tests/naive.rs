@@ -157,12 +157,12 @@ impl Naive {
 
     fn accept_or_correct(&self, draft: u32, q: &[(u32, f64)], row: &[f32]) -> u32 {
         let p = self.probabilities(row);
-        let of = |d: &[(u32, f64)], id: u32| d.iter().find(|(other, _)| *other == id).map_or(0.0, |(_, p)| *p);
+        let probability = |d: &[(u32, f64)], id: u32| d.iter().find(|(other, _)| *other == id).map_or(0.0, |(_, p)| *p);
         let coin = (f64::from(self.coins()[1]) + 0.5) / 4_294_967_296.0;
-        if coin * of(q, draft) < of(&p, draft) {
+        if coin * probability(q, draft) < probability(&p, draft) {
             return draft;
         }
-        let left = p.iter().map(|&(id, p)| (id, p - of(q, id))).filter(|(_, p)| *p > 0.0);
+        let left = p.iter().map(|&(id, p)| (id, p - probability(q, id))).filter(|(_, p)| *p > 0.0);
         // Logits are single precision.
         let logits: Vec<_> = left.map(|(id, p)| (id, f64::from(libm::log(p) as f32))).collect();
         if logits.is_empty() {

@@ -3,12 +3,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use watermark_core::detect::{Detector, RESAMPLING_KEYS};
-use watermark_core::distill::{Access, DecidedBy};
 use watermark_core::key::KeyPath;
-use watermark_toolkit::distill::{Line, Material, Options, Source, Tested, check_testable, judge};
+use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
+use watermark_toolkit::model_test::{Material, ModelLine, Options, Source, TestedLayer, check_testable, judge};
 use watermark_toolkit::read::InputFormat;
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -24,10 +24,10 @@ use super::{advance, claim, complain, measured, print, print_json, progress, say
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  watermark distill --profile P --key K --answers suspect.jsonl --controls llama.jsonl --controls qwen.jsonl
-  watermark distill --profile P --key K --logprobs suspect.jsonl      # answers with next-token log-probabilities
-  watermark distill --profile P --key K --reading read.jsonl          # the suspect's choices in our marked texts
-  watermark distill --profile P --reserved honeypot.json --key K --answers suspect.jsonl
+  watermark test-model --profile P --key K --answers suspect.jsonl --controls llama.jsonl --controls qwen.jsonl
+  watermark test-model --profile P --key K --logprobs suspect.jsonl      # answers with next-token log-probabilities
+  watermark test-model --profile P --key K --reading read.jsonl          # the suspect's choices in our marked texts
+  watermark test-model --profile P --reserved honeypot.json --key K --answers suspect.jsonl
 
 Answers: as for `watermark detect`. Log-probabilities and reading, one JSON object a line, natural logarithms:
   {\"prompt\": …, \"text\": …, \"positions\": [{\"at\": BYTE, \"top\": [[\"piece\", LN_P], …]}, …]}   any tokenizer
@@ -97,7 +97,7 @@ impl Args {
         if self.resample > MAX_RESAMPLE {
             bail!("--resample is {}; at most {MAX_RESAMPLE}", self.resample);
         }
-        let mut tested: Vec<Tested> = Vec::new();
+        let mut tested: Vec<TestedLayer> = Vec::new();
         let mut paths: Vec<KeyPath> = Vec::new();
         let mut known: Vec<String> = Vec::new();
         let mut account_decides = false;
@@ -125,7 +125,7 @@ impl Args {
                 let name = layer.name().unwrap_or_default();
                 check_testable(layer).with_context(|| format!("layer {name:?} of {}", path.display()))?;
                 known.push(name.to_owned());
-                tested.push(Tested { layer: layer.clone(), reserved });
+                tested.push(TestedLayer { layer: layer.clone(), reserved });
             }
         }
         if self.account.is_some() && !account_decides {
@@ -172,7 +172,7 @@ impl Args {
 const MAX_RESAMPLE: u32 = 1_000_000;
 
 /// The table of a model test, and what it does not show.
-pub(crate) fn print_lines(lines: &[Line], alpha: f64) -> Result<()> {
+pub(crate) fn print_lines(lines: &[ModelLine], alpha: f64) -> Result<()> {
     let header = ["layer", "keys", "scheme", "texts", "tokens", "pairs", "log10 p", "by fresh keys", "ln e", "verdict"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for line in lines {

@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
-use watermark_core::distill::{Collection, Tails};
 use watermark_core::evidence::bundle::{
     self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
     NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
@@ -17,6 +16,7 @@ use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments};
 use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse, merkle};
 use watermark_core::hex;
 use watermark_core::key::NodeKey;
+use watermark_core::model_test::{Collection, Tails};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
@@ -37,9 +37,9 @@ pub(crate) fn other_key() -> SigningKey {
     SigningKey::from_seed(&[4; 32])
 }
 
-/// The parts of a case. What they say of each other is made to fit by [`Case::link`] and [`Case::count`].
+/// The parts of a case. What they say of each other is made to fit by [`BundleParts::link`] and [`BundleParts::count`].
 #[derive(Clone)]
-pub(crate) struct Case {
+pub(crate) struct BundleParts {
     pub(crate) profile: Value,
     pub(crate) head: Value,
     pub(crate) registration: Value,
@@ -52,16 +52,16 @@ pub(crate) const KINDS: u8 = 4;
 /// The kind whose stopping rule is `e_process`.
 pub(crate) const STOPPED: u8 = 3;
 
-impl Case {
+impl BundleParts {
     /// A case that verifies: by kind with another scheme, weights and stopping rule, with a control or without.
     pub(crate) fn new(kind: u8) -> Self {
-        static MADE: LazyLock<[Case; KINDS as usize]> =
-            LazyLock::new(|| [0, 1, 2, 3].map(|kind| Case::of(kind, &records(1), &"0".repeat(64))));
+        static MADE: LazyLock<[BundleParts; KINDS as usize]> =
+            LazyLock::new(|| [0, 1, 2, 3].map(|kind| BundleParts::from_records(kind, &records(1), &"0".repeat(64))));
         MADE[usize::from(kind)].clone()
     }
 
     /// A case of the suspect's records.
-    pub(crate) fn of(kind: u8, suspect: &[EvidenceRecord], tokenizer_sha256: &str) -> Self {
+    pub(crate) fn from_records(kind: u8, suspect: &[EvidenceRecord], tokenizer_sha256: &str) -> Self {
         let (gumbel, none, stopped) = (kind & 1 == 1, kind == 2, kind == STOPPED);
         let scheme = if gumbel { "gumbel" } else { "greenlist" };
         let mut profile = json!({
@@ -88,7 +88,7 @@ impl Case {
         };
 
         let texts: Vec<String> = suspect.iter().map(|record| record.prompt.clone()).collect();
-        let prompts = Prompts::of(&texts).unwrap();
+        let prompts = Prompts::commit_to(&texts).unwrap();
         let registration = json!({
             "registration": REGISTRATION_VERSION, "registered_at": "2026-11-02T00:00:00Z", "question": "Was it?",
             "suspect": "suspect", "controls": [], "profile_sha256": hex::encode(&[0; 32]), "layer": "d", "key_path": PATH,
@@ -125,15 +125,15 @@ impl Case {
                 "does_not_show": DOES_NOT_SHOW, "alternatives": ALTERNATIVES,
             },
         });
-        let mut case = Self { profile, head, registration, statement };
-        case.link(&signing_key());
-        case.measure(suspect, &node);
+        let mut parts = Self { profile, head, registration, statement };
+        parts.link(&signing_key());
+        parts.measure(suspect, &node);
         if kind < 2 {
-            case.add_control(&node);
+            parts.add_control(&node);
         }
-        case.link(&signing_key());
-        case.count();
-        case
+        parts.link(&signing_key());
+        parts.count();
+        parts
     }
 
     /// Counts the suspect's records under the key, with true numbers of fresh keys.

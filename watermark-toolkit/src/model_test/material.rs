@@ -1,4 +1,4 @@
-use watermark_core::distill::Collection;
+use watermark_core::model_test::Collection;
 
 use super::item::Item;
 

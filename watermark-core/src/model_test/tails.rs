@@ -53,10 +53,10 @@ impl Tails {
         };
         let by_count: BTreeMap<u64, (u64, u128)> =
             classes.iter().map(|class| (class.count, (class.pairs, class.score))).collect();
-        Self::of(&keyless(scheme)?, &Scores { sum, draws, classes: by_count, layer_ones: Vec::new() }, weights)
+        Self::from_scores(&keyless(scheme)?, &Scores { sum, draws, classes: by_count, layer_ones: Vec::new() }, weights)
     }
 
-    pub(super) fn of(layer: &LayerDetector, scores: &Scores, weights: Weights) -> Result<Self> {
+    pub(super) fn from_scores(layer: &LayerDetector, scores: &Scores, weights: Weights) -> Result<Self> {
         let log10_p_distinct = layer.log10_p(scores.sum, scores.draws)?;
         let plain = weights == Weights::None;
         let (statistic, log10_p) =

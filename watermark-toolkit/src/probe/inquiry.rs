@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict};
-use watermark_core::distill::{Access, Collection};
 use watermark_core::hex;
+use watermark_core::model_test::{Access, Collection};
 
 use super::ask::Retries;
 use super::budget::Budget;
@@ -19,11 +19,11 @@ use super::client::Client;
 use super::endpoint::{ApiToken, Endpoint};
 use super::judge::{Judge, Standing};
 use super::plan::{End, Plan, Progress};
-use super::run::{Outcome, run};
-use crate::distill::{Line, Options, Tested, check_testable};
+use super::run::{RunSummary, run};
 use crate::files::{read_profile, replace};
 use crate::ids::Vocabulary;
 use crate::keys::read_key;
+use crate::model_test::{ModelLine, Options, TestedLayer, check_testable};
 use crate::passphrase::Passphrases;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Api, Exchange, FORMAT, Header, Registered, collector, prompts_sha256};
@@ -36,7 +36,7 @@ pub const RESULT: &str = "result.json";
 
 /// Whose mark is looked for.
 pub struct Wanted {
-    tested: Tested,
+    tested: TestedLayer,
     vocab_size: u32,
     profile_sha256: [u8; 32],
     path: String,
@@ -69,7 +69,7 @@ impl Wanted {
         let name = layer.name().unwrap_or_default();
         check_testable(&layer).with_context(|| format!("layer {name:?} of {}", profile.display()))?;
         let wanted = Self {
-            tested: Tested { layer, reserved: false },
+            tested: TestedLayer { layer, reserved: false },
             vocab_size: file.profile.tokenizer.vocab_size,
             profile_sha256: file.sha256,
             path: file.profile.path.as_str().to_owned(),
@@ -122,7 +122,7 @@ pub struct Limits {
 }
 
 /// A probe that is ready to begin, or to go on where its transcript ends.
-pub struct Case {
+pub struct Inquiry {
     /// `None` collects for somebody else's test, without a key and without looking at evidence.
     pub wanted: Option<Wanted>,
     /// The mark's tokenizer; counts tokens for the budget.
@@ -171,8 +171,8 @@ pub struct ProbeResult {
     profile_sha256: Option<String>,
     prompts_sha256: String,
     transcript_sha256: String,
-    /// As `watermark distill` gives it for the transcript.
-    pub test: Option<Line>,
+    /// As `watermark test-model` gives it for the transcript.
+    pub test: Option<ModelLine>,
 }
 
 /// How a probe ended without an error.
@@ -180,11 +180,11 @@ pub struct ProbeResult {
 pub enum Ended {
     /// With a result, which is in the folder.
     Finished(Box<ProbeResult>),
-    /// Stopped from outside after so many answers; the same case goes on.
+    /// Stopped from outside after so many answers; the same inquiry goes on.
     Interrupted(u64),
 }
 
-impl Case {
+impl Inquiry {
     /// Asks until something ends it. `watch` is told how far it is.
     ///
     /// # Errors
@@ -221,12 +221,12 @@ impl Case {
             // Nobody looks: there is no key.
             None => Ok(Standing { ln_e: 0.0, n_scored: 0, threshold_ln: f64::INFINITY, decided: false }),
         };
-        let outcome = run(&plan, &self.out.join(TRANSCRIPT), Box::new(look), watch)?;
-        if outcome.end == End::Interrupted {
-            return Ok(Ended::Interrupted(outcome.answered + outcome.not_judged));
+        let ended = run(&plan, &self.out.join(TRANSCRIPT), Box::new(look), watch)?;
+        if ended.end == End::Interrupted {
+            return Ok(Ended::Interrupted(ended.answered + ended.not_judged));
         }
         let test = judge.as_ref().map(Judge::line).transpose()?;
-        let result = self.result(&plan, &outcome, test);
+        let result = self.result(&plan, &ended, test);
         replace(&self.out.join(RESULT), (serde_json::to_string_pretty(&result)? + "\n").as_bytes())?;
         Ok(Ended::Finished(Box::new(result)))
     }
@@ -282,28 +282,28 @@ impl Case {
         Ok(header)
     }
 
-    fn result(&self, plan: &Plan<'_>, outcome: &Outcome, test: Option<Line>) -> ProbeResult {
-        let spent = &outcome.spent;
+    fn result(&self, plan: &Plan<'_>, ended: &RunSummary, test: Option<ModelLine>) -> ProbeResult {
+        let spent = &ended.spent;
         let counted = plan.tokenizer.is_some();
         ProbeResult {
             result: "watermark-probe/1",
             collection: plan.header.collection,
             model: plan.header.model.clone(),
             verdict: test.as_ref().map(|test| test.verdict),
-            end: outcome.end.as_str(),
+            end: ended.end.as_str(),
             threshold_ln_e: self.wanted.is_some().then(|| -self.request.alpha.ln()),
             n_prompts: plan.header.n_prompts,
-            rounds: outcome.rounds,
-            answered: outcome.answered,
-            failed: outcome.failed,
-            not_judged: outcome.not_judged,
+            rounds: ended.rounds,
+            answered: ended.answered,
+            failed: ended.failed,
+            not_judged: ended.not_judged,
             requests: spent.requests,
             prompt_tokens: counted.then_some(spent.prompt_tokens),
             completion_tokens: counted.then_some(spent.completion_tokens),
-            cost: plan.budget.cost.map(|cost| cost.of(spent.prompt_tokens, spent.completion_tokens)),
+            cost: plan.budget.cost.map(|cost| cost.price(spent.prompt_tokens, spent.completion_tokens)),
             profile_sha256: self.wanted.as_ref().map(|wanted| hex::encode(&wanted.profile_sha256)),
             prompts_sha256: plan.header.prompts_sha256.clone(),
-            transcript_sha256: outcome.transcript_sha256.clone(),
+            transcript_sha256: ended.transcript_sha256.clone(),
             test,
         }
     }

@@ -27,8 +27,8 @@ fn lines(records: &[Value]) -> String {
 #[test]
 fn answers_with_controls_and_reserved_keys() {
     let folder = setup();
-    let distill = "distill --profile p.json --key k.json --json";
-    let found = folder.line(&format!("{distill} --answers suspect.jsonl --controls clean.jsonl")).expect(0).json();
+    let test_model = "test-model --profile p.json --key k.json --json";
+    let found = folder.line(&format!("{test_model} --answers suspect.jsonl --controls clean.jsonl")).expect(0).json();
     let line = &found[0];
     assert_eq!([&line["verdict"], &line["decided_by"], &line["keys"]], ["detected", "log10_p", "shared"]);
     assert_eq!(line["controls"][0]["name"], "clean.jsonl");
@@ -39,21 +39,23 @@ fn answers_with_controls_and_reserved_keys() {
         ["n_scored", "n_duplicate", "n_excluded", "n_short_context"].iter().map(|n| line[*n].as_u64().unwrap()).sum();
     assert_eq!(positions, line["tokens"].as_u64().unwrap());
 
-    // Same bytes again; a control that carries the mark; a clean suspect; keys that this traffic never had.
-    let again = folder.line(&format!("{distill} --answers suspect.jsonl --controls clean.jsonl")).expect(0);
+    // Same bytes again, by the command's alias; a control that carries the mark; a clean suspect; keys that this traffic never had.
+    let alias = test_model.replace("test-model", "distill");
+    let again = folder.line(&format!("{alias} --answers suspect.jsonl --controls clean.jsonl")).expect(0);
     assert_eq!(again.json(), found);
-    let odd = folder.line(&format!("{distill} --answers suspect.jsonl --controls suspect.jsonl")).expect(1).json();
+    let odd = folder.line(&format!("{test_model} --answers suspect.jsonl --controls suspect.jsonl")).expect(1).json();
     assert_eq!([&odd[0]["verdict"], &odd[0]["controls_agree"]], [&json!("inconclusive"), &json!(false)]);
-    let clean = folder.line(&format!("{distill} --answers clean.jsonl")).expect(1).json();
+    let clean = folder.line(&format!("{test_model} --answers clean.jsonl")).expect(1).json();
     assert_eq!(clean[0]["verdict"], "not_detected");
     let effect = clean[0]["smallest_effect"]["value"].as_f64().unwrap();
     assert!(effect > 0.5 && effect < 0.65, "{clean:?}");
     assert!(line["smallest_effect"].is_null());
-    let both = folder.line(&format!("{distill} --answers suspect.jsonl --reserved honeypot.json")).expect(0).json();
-    let of = |line: &Value| [line["keys"].clone(), line["verdict"].clone(), line["family_size"].clone()];
-    assert_eq!(of(&both[0]), [json!("shared"), json!("detected"), json!(2)]);
-    assert_eq!(of(&both[1]), [json!("reserved"), json!("not_detected"), json!(2)]);
-    let table = folder.line("distill --profile p.json --key k.json --answers suspect.jsonl --reserved honeypot.json");
+    let both = folder.line(&format!("{test_model} --answers suspect.jsonl --reserved honeypot.json")).expect(0).json();
+    let conclusion = |line: &Value| [line["keys"].clone(), line["verdict"].clone(), line["family_size"].clone()];
+    assert_eq!(conclusion(&both[0]), [json!("shared"), json!("detected"), json!(2)]);
+    assert_eq!(conclusion(&both[1]), [json!("reserved"), json!("not_detected"), json!(2)]);
+    let table =
+        folder.line("test-model --profile p.json --key k.json --answers suspect.jsonl --reserved honeypot.json");
     for part in ["No controls", "Reserved keys served", "does not say", "not independently witnessed"] {
         assert!(table.stdout.contains(part), "{part}: {table:?}");
     }
@@ -87,14 +89,14 @@ fn log_probabilities_in_ids_and_in_pieces() {
         .collect();
     folder.write("ids.jsonl", lines(&in_ids));
     folder.write("pieces.jsonl", lines(&in_pieces));
-    let distill = |access: &str, name: &str| {
-        let line = format!("distill --profile p.json --key k.json --json --resample 0 {access} {name}");
+    let test_model = |access: &str, name: &str| {
+        let line = format!("test-model --profile p.json --key k.json --json --resample 0 {access} {name}");
         folder.line(&line).expect(0).json().remove(0)
     };
     // Text is tokenised anew, which need not give the ids that were drawn.
     let (answers, drawn) =
-        (distill("--answers", "suspect.jsonl"), distill("--input-format tokens --answers", "suspect.jsonl"));
-    let (ids, pieces) = (distill("--logprobs", "ids.jsonl"), distill("--logprobs", "pieces.jsonl"));
+        (test_model("--answers", "suspect.jsonl"), test_model("--input-format tokens --answers", "suspect.jsonl"));
+    let (ids, pieces) = (test_model("--logprobs", "ids.jsonl"), test_model("--logprobs", "pieces.jsonl"));
     for field in ["n_scored", "score", "verdict", "log10_p_distinct"] {
         assert_eq!(ids[field], drawn[field], "{field}");
     }
@@ -128,12 +130,13 @@ fn reading() {
     };
     folder.write("student.jsonl", read(&|_, id| id));
     folder.write("innocent.jsonl", read(&|at, _| other[at % other.len()]));
-    let distill = |name: &str| folder.line(&format!("distill --profile p.json --key k.json --json --reading {name}"));
-    let student = distill("student.jsonl").expect(0).json().remove(0);
+    let test_model =
+        |name: &str| folder.line(&format!("test-model --profile p.json --key k.json --json --reading {name}"));
+    let student = test_model("student.jsonl").expect(0).json().remove(0);
     assert_eq!([&student["verdict"], &student["access"]], ["detected", "reading"]);
     assert_eq!([&student["resampling_decides"], &student["decided_by"]], [&json!(false), &json!("ln_e")]);
     assert!(student["n_excluded"].as_u64().unwrap() > 100, "{student}");
-    assert_eq!(distill("innocent.jsonl").expect(1).json()[0]["verdict"], "not_detected");
+    assert_eq!(test_model("innocent.jsonl").expect(1).json()[0]["verdict"], "not_detected");
 }
 
 /// An innocent model that repeats marked text out of its prompt, which quotes it: cut differently into tokens at the edges, and
@@ -148,13 +151,13 @@ fn a_parrot_is_not_accused() {
     let quoting =
         texts.iter().map(|text| json!({"prompt": format!("Repeat: \"{}\"", text.trim()), "completion": text}));
     folder.write("parrot.jsonl", lines(&quoting.collect::<Vec<_>>()));
-    let distill = "distill --profile p.json --key k.json --resample 0";
-    let parrot = folder.line(&format!("{distill} --json --answers parrot.jsonl")).expect(1).json().remove(0);
+    let test_model = "test-model --profile p.json --key k.json --resample 0";
+    let parrot = folder.line(&format!("{test_model} --json --answers parrot.jsonl")).expect(1).json().remove(0);
     assert!(parrot["log10_p"].as_f64().unwrap() > -2.0 && parrot["n_scored"].as_u64().unwrap() < 60, "{parrot}");
     assert_eq!(parrot["without_prompt"], 0);
     let bare = texts.iter().map(|text| json!({"text": text}));
     folder.write("bare.jsonl", lines(&bare.collect::<Vec<_>>()));
-    let table = folder.line(&format!("{distill} --answers bare.jsonl"));
+    let table = folder.line(&format!("{test_model} --answers bare.jsonl"));
     assert!(table.stdout.contains("60 of 60 texts came without a prompt"), "{table:?}");
 }
 
@@ -169,9 +172,9 @@ fn reading_needs_a_prediction_at_every_cut() {
     };
     folder.write("every.jsonl", lines(&[read(&[0, 1, 2, 3, 4, 5, 6, 7, 8])]));
     folder.write("some.jsonl", lines(&[read(&[0, 3])]));
-    let distill = "distill --profile p.json --key k.json --json --reading";
-    folder.line(&format!("{distill} every.jsonl")).expect(1);
-    folder.line(&format!("{distill} some.jsonl")).fails_with(&["some.jsonl:1", "no prediction at byte"]);
+    let test_model = "test-model --profile p.json --key k.json --json --reading";
+    folder.line(&format!("{test_model} every.jsonl")).expect(1);
+    folder.line(&format!("{test_model} some.jsonl")).fails_with(&["some.jsonl:1", "no prediction at byte"]);
 }
 
 #[test]
@@ -181,8 +184,8 @@ fn wrong_use_is_explained() {
         "bad.jsonl",
         "{\"tokens\":[1,2],\"choices\":[[]]}\n{\"tokens\":[5000],\"choices\":[[]]}\n{\"text\":\"a\"}\n",
     );
-    let distill = "distill --profile p.json --key k.json";
-    folder.line(&format!("{distill} --logprobs bad.jsonl")).fails_with(&[
+    let test_model = "test-model --profile p.json --key k.json";
+    folder.line(&format!("{test_model} --logprobs bad.jsonl")).fails_with(&[
         "bad.jsonl:1",
         "1 rows of \"choices\" for 2 tokens",
         "bad.jsonl:2",
@@ -190,17 +193,19 @@ fn wrong_use_is_explained() {
         "bad.jsonl:3",
         "3 records could not be used",
     ]);
-    folder.line(&format!("{distill} --answers suspect.jsonl --reserved p.json")).fails_with(&["same key path"]);
-    folder.line(&format!("{distill} --answers suspect.jsonl --layer distillation --layer typo")).fails_with(&["typo"]);
-    folder.line(&format!("{distill} --answers suspect.jsonl --resample 4000000000")).fails_with(&["--resample"]);
+    folder.line(&format!("{test_model} --answers suspect.jsonl --reserved p.json")).fails_with(&["same key path"]);
+    folder
+        .line(&format!("{test_model} --answers suspect.jsonl --layer distillation --layer typo"))
+        .fails_with(&["typo"]);
+    folder.line(&format!("{test_model} --answers suspect.jsonl --resample 4000000000")).fails_with(&["--resample"]);
     folder.line("profile new --distillation tournament --provenance none --out t.json").expect(0);
-    folder.line("distill --profile t.json --key k.json --answers suspect.jsonl").fails_with(&[
+    folder.line("test-model --profile t.json --key k.json --answers suspect.jsonl").fails_with(&[
         "distillation",
         "no test of a model",
         "watermark detect",
     ]);
-    folder.line(&format!("{distill} --answers suspect.jsonl --layer nothing")).fails_with(&["no layer", "nothing"]);
-    folder.line(&format!("{distill} --answers clean.jsonl --answers clean.jsonl")).fails_with(&["named twice"]);
-    folder.line(&format!("{distill} --answers missing.jsonl")).fails_with(&["missing.jsonl", "cannot open"]);
-    assert_eq!(folder.line(distill).code, Some(2));
+    folder.line(&format!("{test_model} --answers suspect.jsonl --layer nothing")).fails_with(&["no layer", "nothing"]);
+    folder.line(&format!("{test_model} --answers clean.jsonl --answers clean.jsonl")).fails_with(&["named twice"]);
+    folder.line(&format!("{test_model} --answers missing.jsonl")).fails_with(&["missing.jsonl", "cannot open"]);
+    assert_eq!(folder.line(test_model).code, Some(2));
 }

@@ -10,7 +10,7 @@ use watermark_toolkit::tokenizer::Tokenizer;
 
 /// How a student learns prompt and answer; only the answers are learned.
 #[derive(Clone, Copy, Debug)]
-pub struct Lesson {
+pub struct FineTuning {
     /// Passes over the answers.
     pub epochs: f64,
     /// Peak learning rate.
@@ -22,10 +22,10 @@ pub struct Lesson {
 /// Rows of a training step.
 const BATCH_ROWS: usize = 12;
 
-impl Lesson {
+impl FineTuning {
     /// Three passes at the rate at which the clean base learns a few thousand answers.
     #[must_use]
-    pub fn fine_tuning(seed: u64) -> Self {
+    pub fn with_seed(seed: u64) -> Self {
         Self { epochs: 3.0, learning_rate: 4e-3, seed }
     }
 
@@ -46,16 +46,16 @@ impl Lesson {
 ///
 /// # Errors
 /// If there are too few tokens, or training diverges.
-pub fn teach(
+pub fn fine_tune(
     student: &Model,
     tokenizer: &Tokenizer,
     questions: &[String],
     answers: &[Answer],
-    lesson: &Lesson,
+    tuning: &FineTuning,
     mut on_step: impl FnMut(&Step),
 ) -> Result<()> {
     let examples = examples(tokenizer, questions, answers)?;
-    train(student, &examples, &lesson.options(student.config().context_len), |step| {
+    train(student, &examples, &tuning.options(student.config().context_len), |step| {
         on_step(step);
         Ok(())
     })

@@ -151,7 +151,7 @@ impl ModelSample {
     /// [`crate::ErrorKind::InvalidParameter`] for a scheme whose pair is neither one bit nor one exponential score, or another
     /// context rule.
     pub fn test(&self, layer: &LayerDetector) -> Result<ModelFinding> {
-        let tails = Tails::of(layer, &layer.scores(&self.tally)?, self.weights)?;
+        let tails = Tails::from_scores(layer, &layer.scores(&self.tally)?, self.weights)?;
         let counted = self.weights != Weights::Expected;
         Ok(ModelFinding {
             n_scored: self.tally.n_scored(),

@@ -26,7 +26,7 @@ pub(super) struct Input {
 }
 
 /// What a run reads, where it keeps it, and who watches.
-pub(super) struct Reading<'a> {
+pub(super) struct InputReader<'a> {
     pub(super) options: &'a Options,
     pub(super) profiles: &'a Profiles,
     pub(super) shards: PathBuf,
@@ -42,7 +42,7 @@ pub(super) struct Reading<'a> {
 /// Finished shards by input and number.
 pub(super) type Shards = HashMap<(usize, u32), Shard>;
 
-impl Reading<'_> {
+impl InputReader<'_> {
     /// Reads what no shard covers yet. False if it was told to stop before all was read.
     ///
     /// # Errors

@@ -5,25 +5,25 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::Weights;
-use watermark_core::distill::Access;
 use watermark_core::evidence::bundle::{
     Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time, TimeStamps,
 };
 use watermark_core::evidence::commitment::{KeyCommitments, KeyOpening};
 use watermark_core::evidence::{HEAD_TYPE, SigningKey};
 use watermark_core::key::NodeKey;
+use watermark_core::model_test::Access;
 use watermark_core::profile::Profile;
 use watermark_lab::prompts;
 use zeroize::Zeroizing;
 
 use super::ALPHA;
-use watermark_toolkit::evidence::{Case as Evidence, build};
+use watermark_toolkit::evidence::{Case, build};
 use watermark_toolkit::files::{write_new, write_secret};
 use watermark_toolkit::signer::Signer;
 use watermark_toolkit::tokenizer::Tokenizer;
 
 /// Committed keys, not yet registered.
-pub(super) struct Case {
+pub(super) struct Committed {
     out: PathBuf,
     profile: String,
     layer: String,
@@ -34,7 +34,7 @@ pub(super) struct Case {
 
 /// A registered test.
 pub(super) struct Registered {
-    case: Case,
+    committed: Committed,
     registration: Vec<u8>,
     prompts: Vec<String>,
 }
@@ -44,7 +44,7 @@ fn secret(label: &[u8], seed: u64) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(Sha256::new().chain_update(label).chain_update(seed.to_le_bytes()).finalize().into())
 }
 
-impl Case {
+impl Committed {
     /// Commits to the nodes of the profile and of its layers, and opens the first layer's.
     pub(super) fn commit(
         out: &Path,
@@ -93,12 +93,12 @@ impl Case {
             stopping: Stopping::Fixed,
             alpha: ALPHA,
             resample: 999,
-            prompts: Prompts::of(&prompts)?,
+            prompts: Prompts::commit_to(&prompts)?,
             earlier: Vec::new(),
         };
         let registration = self.signer.sign(REGISTRATION_TYPE, &registration.payload()?)?;
         write_new(&self.out.join("registration.json"), &registration)?;
-        Ok(Registered { case: self, registration, prompts })
+        Ok(Registered { committed: self, registration, prompts })
     }
 }
 
@@ -110,12 +110,12 @@ impl Registered {
         signed_at: &str,
         progress: &(impl Fn(u64) -> Result<()> + Sync),
     ) -> Result<()> {
-        let file = |name: &str| self.case.out.join(name);
-        let evidence = Evidence {
+        let file = |name: &str| self.committed.out.join(name);
+        let evidence = Case {
             registration: &self.registration,
-            profile: &self.case.profile,
-            head: &self.case.head,
-            opening: &self.case.opening,
+            profile: &self.committed.profile,
+            head: &self.committed.head,
+            opening: &self.committed.opening,
             disclose: true,
             prompts: &self.prompts,
             tokenizer,
@@ -125,7 +125,7 @@ impl Registered {
             time_stamps: TimeStamps::default(),
             signed_at: Time::new(signed_at)?,
         };
-        let written = build(evidence, &self.case.signer, progress)?;
+        let written = build(evidence, &self.committed.signer, progress)?;
         write_new(&file("evidence.json"), &written.bundle)?;
         for (name, records) in ["student.records.jsonl", "control.records.jsonl"].iter().zip(&written.records) {
             write_new(&file(name), records)?;

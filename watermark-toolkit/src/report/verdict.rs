@@ -1,26 +1,26 @@
 use serde::Serialize;
 use watermark_core::detect::{EffectUnit, RESAMPLING_KEYS, Verdict};
-use watermark_core::distill::{DecidedBy, EMPTY_ONE_IN};
 use watermark_core::evidence::bundle::Bundle;
+use watermark_core::model_test::{DecidedBy, EMPTY_ONE_IN};
 
 use super::draw::short;
 use super::number::{chance, level};
 use super::pictures::deciding;
-use crate::evidence::Report;
+use crate::evidence::BundleCheck;
 
 /// The verdict in a sentence, and what it means.
 #[derive(Serialize)]
-pub(super) struct Outcome {
+pub(super) struct VerdictText {
     /// Class of the box.
     pub(super) tone: &'static str,
     pub(super) headline: String,
     pub(super) sentences: Vec<String>,
 }
 
-impl Outcome {
-    pub(super) fn of(report: &Report) -> Self {
-        match &report.bundle {
-            Some(bundle) if report.integrity() => Self::of_sound(bundle, report),
+impl VerdictText {
+    pub(super) fn new(check: &BundleCheck) -> Self {
+        match &check.bundle {
+            Some(bundle) if check.integrity() => Self::of_sound(bundle, check),
             Some(_) => Self::broken(
                 "No result: this evidence does not hold together",
                 "It says more below than it can support. Read the numbers as claims of whoever wrote the file, and ask them for a bundle \
@@ -37,7 +37,7 @@ impl Outcome {
         Self { tone: "broken", headline: headline.to_owned(), sentences: vec![sentence.to_owned()] }
     }
 
-    fn of_sound(bundle: &Bundle, report: &Report) -> Self {
+    fn of_sound(bundle: &Bundle, check: &BundleCheck) -> Self {
         let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
         let (name, alpha) = (short(&registration.suspect), level(registration.alpha));
         let by_e = predicate.decided_by == DecidedBy::EValue;
@@ -82,8 +82,8 @@ impl Outcome {
                 ("inconclusive", format!("Inconclusive: nothing can be said about “{name}”"))
             }
         };
-        if report.faults.is_empty() {
-            let data = match report.recomputed.len() {
+        if check.faults.is_empty() {
+            let data = match check.recomputed.len() {
                 0 => "This page did not see the answers: that the counts are theirs is the signer’s word.".to_owned(),
                 n => format!("The counts were recomputed from {n} of {} answer files.", bundle.samples().count()),
             };

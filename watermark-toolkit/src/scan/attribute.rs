@@ -7,7 +7,7 @@ use watermark_core::detect::{LayerDetector, Sums};
 use super::counts::Counts;
 use super::finish::{Layers, keys_scored};
 use super::hits::{Hit, hits};
-use super::result::{Found, LayerResult, Summary, findings, text_tests};
+use super::result::{LayerResult, Summary, SummaryParts, findings, text_tests};
 use super::score::{RESAMPLED_TOKENS, fresh, prepare, sums_under, texts};
 use super::tokenise::tokenise;
 use super::{Marks, check_alpha};
@@ -71,7 +71,7 @@ pub fn attribute(
     let candidates = texts(&table, layers.layers, &layers.inputs, &tested)?.candidates;
     let candidates = candidates.into_iter().map(|candidate| (0, candidate)).collect();
     let hits = hits::<&str>(candidates, text_tests(&counts, keys), &[], profiles, keys)?;
-    let summary = Summary::new(Found {
+    let summary = Summary::new(SummaryParts {
         profiles,
         keys,
         select: &Select::default(),

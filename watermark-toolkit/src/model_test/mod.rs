@@ -8,11 +8,11 @@ mod transcript;
 
 use anyhow::{Context, Result};
 use watermark_core::detect::{LayerDetector, Verdict};
-use watermark_core::distill::{Access, ModelSample, ModelTest, Round, conclude};
+use watermark_core::model_test::{Access, ModelSample, ModelTest, Round, conclude};
 
 pub use item::{Item, item_of_text};
-use line::Found;
-pub use line::{Control, Line};
+use line::SuspectFinding;
+pub use line::{Control, ModelLine};
 pub use material::Material;
 pub use read::Source;
 pub use transcript::items;
@@ -20,7 +20,7 @@ pub use transcript::items;
 use crate::detect::resample;
 
 /// A layer that is tested, and whom its key was ever used for.
-pub struct Tested {
+pub struct TestedLayer {
     /// The layer under its key.
     pub layer: LayerDetector,
     /// Whether only quarantined or honeypot accounts ever got answers under this key. A signal there cannot come from
@@ -78,7 +78,7 @@ pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access
         }
         return Ok(());
     }
-    let slices = |of: fn(&Item) -> &[u32]| round.iter().map(of).collect();
+    let slices = |field: fn(&Item) -> &[u32]| round.iter().map(field).collect();
     let (mut prompts, answers): (Vec<&[u32]>, _) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
     prompts.extend(round.iter().flat_map(|item| item.quoted.iter().map(|run| &item.tokens[run.clone()])));
     let choices = match access {
@@ -93,14 +93,14 @@ pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access
 /// # Errors
 /// As [`sample`].
 pub fn judge(
-    tested: &[Tested],
+    tested: &[TestedLayer],
     suspect: &Material,
     controls: &[Material],
     options: &Options,
     progress: impl Fn(u64) -> Result<()> + Sync,
-) -> Result<(Vec<Line>, bool)> {
+) -> Result<(Vec<ModelLine>, bool)> {
     let (mut found, mut tests) = (Vec::new(), Vec::new());
-    for Tested { layer, reserved } in tested {
+    for TestedLayer { layer, reserved } in tested {
         let sample = sample(layer, options.access, suspect)?;
         let finding = sample.test(layer)?;
         let resampling =
@@ -115,7 +115,7 @@ pub fn judge(
             controls: controls.iter().map(numbers).collect::<Result<_>>()?,
             resampling,
         });
-        found.push(Found { layer, reserved: *reserved, finding });
+        found.push(SuspectFinding { layer, reserved: *reserved, finding });
     }
     let conclusions = conclude(&tests, options.alpha);
     let detected = conclusions.iter().any(|conclusion| conclusion.verdict == Verdict::Detected);

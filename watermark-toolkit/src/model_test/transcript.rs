@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use watermark_core::distill::{Access, Collection};
+use watermark_core::model_test::{Access, Collection};
 
 use super::item::{Item, item_of_pieces, item_of_text};
 use super::material::Material;

@@ -1,13 +1,15 @@
 use serde::Serialize;
 use watermark_core::detect::{Effect, LayerDetector, Verdict};
-use watermark_core::distill::{Access, Collection, DecidedBy, ModelConclusion, ModelFinding, ModelNumbers, ModelTest};
+use watermark_core::model_test::{
+    Access, Collection, DecidedBy, ModelConclusion, ModelFinding, ModelNumbers, ModelTest,
+};
 
 use super::Material;
 use crate::plan::{self, Curves, Dose, Sample};
 
 /// One layer's test of a suspect model.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct ModelLine {
     /// The layer's name; null for a raw PRF key.
     pub layer: Option<String>,
     /// The scheme's name.
@@ -82,13 +84,13 @@ pub struct Control {
 }
 
 /// A finding with what goes on its line.
-pub(super) struct Found<'a> {
+pub(super) struct SuspectFinding<'a> {
     pub(super) layer: &'a LayerDetector,
     pub(super) reserved: bool,
     pub(super) finding: ModelFinding,
 }
 
-impl Found<'_> {
+impl SuspectFinding<'_> {
     /// The line of a test with what follows from it in a family of `family_size`.
     pub(super) fn line(
         self,
@@ -98,7 +100,7 @@ impl Found<'_> {
         family_size: usize,
         test: &ModelTest,
         conclusion: ModelConclusion,
-    ) -> Line {
+    ) -> ModelLine {
         let Self { layer, reserved, finding } = self;
         let controls = controls.iter().zip(&test.controls).zip(conclusion.controls_log10_p);
         let control = |((material, numbers), log10_p): ((&Material, &ModelNumbers), f64)| Control {
@@ -107,7 +109,7 @@ impl Found<'_> {
             log10_p,
             ln_e: numbers.ln_e,
         };
-        Line {
+        ModelLine {
             layer: layer.name().map(str::to_owned),
             scheme: layer.scheme().name(),
             keys: if reserved { "reserved" } else { "shared" },
