@@ -14,6 +14,53 @@ use crate::stats;
 use crate::{Error, ErrorKind, Result};
 
 /// Every layer of a profile under one key.
+///
+/// # Example
+///
+/// ```
+/// use watermark_core::detect::{Detector, Resampling, Test, Verdict, Weights, conclude};
+/// use watermark_core::key::{KeyPath, NodeKey};
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+///
+/// let profile = Profile {
+///     name: "chat".to_owned(),
+///     path: KeyPath::root(),
+///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
+///     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
+/// };
+/// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
+/// let mut session =
+///     Marker::new(profile.clone(), &key)?.session(&SessionOptions { marked: true, ..SessionOptions::default() })?;
+/// for _ in 0..200 {
+///     // In place of a model: every token is as likely as any other.
+///     let token = session.sample(&[0.0_f32; 100])?;
+///     session.accept(token)?;
+/// }
+///
+/// // Both layers of the profile are tested, as one family at the level 10^-6.
+/// let verdicts = |key: &NodeKey| {
+///     let mut tests = Vec::new();
+///     for layer in Detector::new(&profile, key, None)?.layers() {
+///         let mut tally = layer.tally();
+///         layer.add(&mut tally, &[], session.generated())?;
+///         let finding = layer.finding(&tally)?;
+///         tests.push(Test {
+///             scheme: layer.scheme(),
+///             n_scored: finding.n_scored,
+///             log10_p: finding.log10_p,
+///             weights: Weights::None,
+///             resampling: Resampling::default(),
+///         });
+///     }
+///     let conclusions = conclude(&tests, 1e-6);
+///     Ok::<_, watermark_core::Error>(conclusions.iter().map(|conclusion| conclusion.verdict).collect::<Vec<_>>())
+/// };
+/// assert_eq!(verdicts(&key)?, [Verdict::Detected; 2]);
+/// assert_eq!(verdicts(&NodeKey::root(b"another key"))?, [Verdict::NotDetected; 2]);
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Detector {
     layers: Vec<LayerDetector>,

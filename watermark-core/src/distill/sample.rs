@@ -10,6 +10,53 @@ use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
 /// the rounds; weighing old pairs again as their counts grow would not be. A fixed sample is one round.
 ///
 /// The sample depends on text and probabilities alone, so one sample can be tested under the true key and under fresh keys.
+///
+/// # Example
+///
+/// The e-value may be looked at after every round, and the collection may stop as soon as it suffices.
+///
+/// ```
+/// use watermark_core::detect::LayerDetector;
+/// use watermark_core::distill::{ModelSample, Round, e_process_decides};
+/// use watermark_core::key::{KeyPath, NodeKey};
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// use watermark_core::scheme::{Greenlist, Scheme};
+///
+/// let scheme = Scheme::Greenlist(Greenlist::new(0.5, 1.0)?);
+/// let profile = Profile {
+///     name: "chat".to_owned(),
+///     path: KeyPath::root(),
+///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 200, special_token_ids: vec![] },
+///     layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
+/// };
+/// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
+/// let prf_key = profile.prf_key(&profile.layers[0], &key, None)?;
+/// let layer = LayerDetector::from_prf_key(scheme, 1, &prf_key)?;
+/// let marker = Marker::new(profile, &key)?;
+///
+/// // In place of a model: one that prefers green tokens as a student of marked text does, or one that does not.
+/// let rounds_until_decided = |inherited: bool| {
+///     let mut sample = ModelSample::of_answers(&layer);
+///     for round in 1..=10 {
+///         let options = SessionOptions { marked: inherited, seed: round, ..SessionOptions::default() };
+///         let mut session = marker.session(&options)?;
+///         for _ in 0..200 {
+///             let token = session.sample(&[0.0_f32; 200])?;
+///             session.accept(token)?;
+///         }
+///         let (prompts, answers) = (vec![&[1, 2, 3][..]], vec![session.generated()]);
+///         sample.add_round(&layer, &Round { prompts, answers, choices: vec![] })?;
+///         if e_process_decides(sample.test(&layer)?.ln_e, 1e-6) {
+///             return Ok(Some(round));
+///         }
+///     }
+///     Ok::<_, watermark_core::Error>(None)
+/// };
+/// assert!(rounds_until_decided(true)?.is_some_and(|rounds| rounds < 10));
+/// assert_eq!(rounds_until_decided(false)?, None);
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ModelSample {
     tally: Tally,

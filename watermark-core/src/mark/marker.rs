@@ -10,6 +10,47 @@ use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
 
 /// A profile with its key: makes sessions. `Send + Sync`, cheap to clone.
+///
+/// # Example
+///
+/// A server makes one marker and a session for every answer. Here each account has a key of its own.
+///
+/// ```
+/// use watermark_core::ErrorKind;
+/// use watermark_core::key::{KeyPath, NodeKey};
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// use watermark_core::scheme::{Gumbel, Scheme};
+///
+/// let scheme = Scheme::Gumbel(Gumbel).into();
+/// let profile = Profile {
+///     name: "chat".to_owned(),
+///     path: KeyPath::root(),
+///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
+///     layers: vec![Layer { name: "provenance".to_owned(), scheme, width: 4, per_account: true }],
+/// };
+/// let marker = Marker::new(profile, &NodeKey::root(b"32 bytes from the system's randomness in real use"))?;
+///
+/// let answer = |account: &str| {
+///     let options = SessionOptions { account: Some(account.to_owned()), marked: true, ..SessionOptions::default() };
+///     let mut session = marker.session(&options)?;
+///     for _ in 0..50 {
+///         // In place of a model: every token is as likely as any other.
+///         let token = session.sample(&[0.0_f32; 100])?;
+///         session.accept(token)?;
+///     }
+///     Ok::<_, watermark_core::Error>(session.generated().to_vec())
+/// };
+/// let (first, second) = (answer("first")?, answer("second")?);
+/// // Both answers share a seed and a model. They differ where the account's key decides: after the first four tokens,
+/// // which have no complete context.
+/// assert_eq!(first[..4], second[..4]);
+/// assert_ne!(first[4..], second[4..]);
+/// // A marked session that names no account has no key, so it is refused.
+/// let nobody = SessionOptions { marked: true, ..SessionOptions::default() };
+/// assert!(marker.session(&nobody).is_err_and(|error| error.kind() == ErrorKind::MissingInput));
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Marker(Arc<Shared>);
 

@@ -41,6 +41,53 @@ pub enum MarkState {
 ///
 /// A session is as large as its sequence; what a step needs beside it, some 50 bytes per token of the vocabulary, each thread
 /// keeps once. A step allocates nothing after a thread's first marked one if [`Session::reserve`] made room for the sequence.
+///
+/// # Example
+///
+/// ```
+/// # use watermark_core::key::{KeyPath, NodeKey};
+/// # use watermark_core::mark::{MarkState, Marker, SessionOptions};
+/// # use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// # use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+/// # let profile = Profile {
+/// #     name: "chat".to_owned(),
+/// #     path: KeyPath::root(),
+/// #     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
+/// #     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
+/// # };
+/// # let marker = Marker::new(profile, &NodeKey::root(b"an example"))?;
+/// # // In place of a model: logits that depend on the last token.
+/// # let model = |tokens: &[u32]| -> Vec<f32> {
+/// #     let last = tokens.last().copied().unwrap_or(0);
+/// #     (0..100_u32).map(|token| ((token * 31 + last * 17) % 97) as f32 / 30.0).collect()
+/// # };
+/// let mut session = marker.session(&SessionOptions { marked: true, seed: 7, ..SessionOptions::default() })?;
+/// assert_eq!(session.mark_state(), MarkState::Off);
+/// for _ in 0..40 {
+///     let logits = model(session.generated());
+///     let token = session.sample(&logits)?;
+///     session.accept(token)?;
+/// }
+/// assert_eq!(session.mark_state(), MarkState::Marked);
+///
+/// // An engine may take tokens back, for instance when it preempts a request. Every draw depends on the keys, the seed, the
+/// // context and the position alone, so the same tokens come again.
+/// let text = session.generated().to_vec();
+/// session.rollback(10);
+/// while session.generated().len() < 40 {
+///     let logits = model(session.generated());
+///     let token = session.sample(&logits)?;
+///     session.accept(token)?;
+/// }
+/// assert_eq!(session.generated(), text);
+///
+/// // A grammar that leaves one token leaves no room for a mark, and the session says so.
+/// let mut only = [f32::NEG_INFINITY; 100];
+/// only[42] = 0.0;
+/// assert_eq!(session.sample(&only)?, 42);
+/// assert_eq!(session.mark_state(), MarkState::Certain);
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Session {
     pub(super) reweighting: Vec<(Scheme, ChaCha20V1)>,

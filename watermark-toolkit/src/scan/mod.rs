@@ -156,6 +156,66 @@ pub struct Marks<'a> {
 ///
 /// # Errors
 /// If the folder belongs to another run, an input cannot be read or changes meanwhile, or the folder cannot be written.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+///
+/// use watermark_core::detect::Verdict;
+/// use watermark_core::key::NodeKey;
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_toolkit::files::ProfileFile;
+/// use watermark_toolkit::read::{InputFormat, Select};
+/// use watermark_toolkit::scan::{Keys, Marks, Options, Outcome, Profiles, scan};
+///
+/// # let folder = std::env::temp_dir().join(format!("watermark-scan-example-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// let file = ProfileFile::parse(
+///     r#"{"profile": "watermark-profile/1", "name": "chat", "path": "epoch/1", "tokenizer": {"sha256":
+///     "0000000000000000000000000000000000000000000000000000000000000000", "vocab_size": 100, "special_token_ids": []},
+///     "layers": [{"name": "provenance", "scheme": "gumbel", "width": 4, "prf": "chacha20-v1"}], "repeats": "unmarked"}"#,
+/// )?;
+///
+/// // Three records of 100 token ids each, of which the second is marked.
+/// let marker = Marker::new(file.profile.clone(), &NodeKey::root(b"ours"))?;
+/// let mut records = String::new();
+/// for seed in 0..3 {
+///     let mut session = marker.session(&SessionOptions { marked: seed == 1, seed, ..SessionOptions::default() })?;
+///     for _ in 0..100 {
+///         let token = session.sample(&[0.0_f32; 100])?;
+///         session.accept(token)?;
+///     }
+///     records += &format!("{{\"id\": \"record {seed}\", \"tokens\": {:?}}}\n", session.generated());
+/// }
+/// let input = folder.join("corpus.jsonl");
+/// std::fs::write(&input, records)?;
+///
+/// let profiles = Profiles::of_ids(vec![file])?;
+/// let nodes = ["ours", "another"].map(|name| (name.to_owned(), NodeKey::root(name.as_bytes())));
+/// let keys = Keys::new(&profiles, &nodes, None)?;
+/// let options = Options {
+///     inputs: vec![input],
+///     out: folder.join("run"),
+///     input_format: InputFormat::Tokens,
+///     select: Select::default(),
+///     alpha: 1e-6,
+///     memory: 1 << 20,
+///     threads: 2,
+///     shard_bytes: 1 << 20,
+/// };
+/// let marks = Marks { profiles: &profiles, keys: &keys };
+/// let Outcome::Finished(finished) = scan(&options, &marks, &AtomicBool::new(false), &|_| ())? else {
+///     panic!("nobody told it to stop");
+/// };
+/// let verdicts: Vec<_> = finished.summary.findings.iter().map(|test| (test.key.as_str(), test.verdict)).collect();
+/// assert_eq!(verdicts, [("ours", Verdict::Detected), ("another", Verdict::NotDetected)]);
+/// // The marked record is named in the run folder.
+/// let hits = std::fs::read_to_string(options.out.join("hits.jsonl"))?;
+/// assert!(finished.summary.hits.n == 1 && hits.contains("\"id\":\"record 1\""));
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub fn scan(
     options: &Options,
     marks: &Marks<'_>,
