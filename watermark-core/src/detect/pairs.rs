@@ -122,8 +122,8 @@ impl Tally {
         self.short_context += 1;
     }
 
-    /// Takes over what a later round shows of pairs that this tally does not hold; returns how many occurrences of the
-    /// others there were. So a pair keeps the count of the round that showed it first.
+    /// Adds those pairs of a later round that this tally does not hold, with their counts. A pair that it holds keeps
+    /// the count of the round that showed it first. Returns how often such pairs occurred in the later round.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a tally of another context rule.
@@ -143,7 +143,8 @@ impl Tally {
         Ok(spent)
     }
 
-    /// Excludes every position of these pairs after the fact: the same as having known them from the start.
+    /// Excludes every position of these pairs after they were counted. The result is the same as if they had been
+    /// excluded from the start.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a set of another context rule.

@@ -4,10 +4,10 @@ use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
 
 /// What a suspect model showed of its preferences, in rounds.
 ///
-/// A pair that occurs in a prompt of its round or an earlier one is excluded: prompts may carry the mark, and a model repeats
-/// them. Every other pair is looked at once, with the weight of the round that showed it first: by then the weight is fixed,
-/// and no earlier look has revealed its score. So after every round the e-value is a fair bet, whatever was decided between
-/// the rounds; weighing old pairs again as their counts grow would not be. A fixed sample is one round.
+/// A pair that occurs in a prompt of its round or of an earlier one is excluded: prompts may carry the mark, and a
+/// model repeats them. Every other pair is scored once, with the weight of the round that showed it first: that weight
+/// is fixed before the score is seen. So the e-value stays a fair bet after every round, whatever was decided between
+/// the rounds. Weighing old pairs again as their counts grow would not be fair. A fixed sample is one round.
 ///
 /// The sample depends on text and probabilities alone, so one sample can be tested under the true key and under fresh keys.
 ///
@@ -139,7 +139,8 @@ impl ModelSample {
         Self { tally, prompts, weights, spent: 0, order: Vec::new() }
     }
 
-    /// Adds a round of answers; after an error nothing of it counts but its prompts. Only context rule and special tokens of `layer` matter, not its key.
+    /// Adds a round of answers. After an error nothing of the round counts except its prompts. Only the context rule
+    /// and the special tokens of `layer` matter, not its key.
     ///
     /// # Errors
     /// [`crate::ErrorKind::TokenOutOfRange`]; as [`LayerDetector::add_preferences`] with probabilities.

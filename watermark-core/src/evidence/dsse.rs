@@ -11,7 +11,8 @@ use super::canonical::{from_canonical, to_canonical};
 use super::signing::{PublicKey, SigningKey};
 use crate::{Error, ErrorKind, Result, hex};
 
-/// An envelope inside another file: its canonical bytes are those of the file that it was. Nothing is checked but the shape.
+/// An envelope that is part of another file. Its canonical bytes are those of the file that it was. Only its shape was
+/// checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {

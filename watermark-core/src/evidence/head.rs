@@ -77,7 +77,8 @@ impl TreeHead {
     }
 }
 
-/// A second that there was, in UTC: the text is shown to people, and a stranger may have signed it.
+/// Checks that the text names an existing second in UTC, because it is shown to people and a stranger may have signed
+/// it.
 pub(super) fn check_time(text: &str) -> Result<()> {
     let form = b"dddd-dd-ddTdd:dd:ddZ";
     let fits = |(byte, form): (u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte == *form };

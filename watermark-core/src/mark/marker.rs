@@ -9,7 +9,7 @@ use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
 
-/// A profile with its key: makes sessions. `Send + Sync`, cheap to clone.
+/// A profile under its key, which opens a [`Session`] for every sequence. `Send + Sync`, cheap to clone.
 ///
 /// # Example
 ///
@@ -58,7 +58,8 @@ struct Shared {
     profile: Profile,
     key: NodeKey,
     special: Arc<[u32]>,
-    /// Layers with a key for everyone, derived once.
+    /// One entry per layer: the layer under its key, derived once. `None` for a layer with a key per account, whose key
+    /// a session derives.
     keyed: Vec<Option<Keyed>>,
 }
 
@@ -85,8 +86,9 @@ impl Keyed {
 /// How one sequence is sampled.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// The account that asks; needed by layers with a key per account, and refused where there is none
-    /// ([`Profile::has_account_layer`]): all accounts' marks would be alike.
+    /// The account that asks. A marked session of a profile with a key per account needs it
+    /// ([`Profile::has_account_layer`]). A profile without one refuses it, because the marks of all accounts would be
+    /// alike.
     pub account: Option<String>,
     /// `false` samples the same distribution without any mark.
     pub marked: bool,
@@ -103,7 +105,7 @@ impl Marker {
     /// [`ErrorKind::InvalidProfile`], [`ErrorKind::OutsideSubtree`].
     pub fn new(profile: Profile, key: &NodeKey) -> Result<Self> {
         profile.validate()?;
-        // Keep only the profile's subtree: the master key is not needed again.
+        // Keep the key of the profile's subtree only: the master key is not needed again.
         let key = key.descend(&profile.path)?;
         let keyed = profile
             .layers
@@ -151,7 +153,7 @@ impl Marker {
         Ok(Session::new(reweighting, choosing, draws, options.sampling, vocab_size, Arc::clone(&shared.special)))
     }
 
-    /// Length of a row of logits, as the profile has it.
+    /// Length of a row of logits, as the profile states it.
     #[must_use]
     pub fn vocab_size(&self) -> u32 {
         self.0.profile.tokenizer.vocab_size
@@ -182,7 +184,8 @@ impl std::fmt::Debug for Marker {
     }
 }
 
-/// Ordinary draws use the same PRF under a key made from the public seed, so they are random access too.
+/// Draws that no layer decides use the same PRF under a key made from the public seed, so that any of them can be
+/// repeated without those before it.
 fn draw_key(seed: u64) -> PrfKey {
     use sha2::{Digest, Sha256};
     let digest = Sha256::new().chain_update(b"watermark-draw-v1\0").chain_update(seed.to_le_bytes()).finalize();

@@ -12,7 +12,7 @@ pub(crate) trait Entry: Copy {
     /// What the score needs beside the word of (context, token).
     const SECOND_WORD: SecondWord = SecondWord::None;
 
-    /// The scheme with parameters that have been held against the spec.
+    /// Makes the scheme from parameters that were checked against the spec.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidParameter`] for what a spec cannot say: parameters that do not go together.
@@ -29,7 +29,7 @@ pub(crate) trait Entry: Copy {
         None
     }
 
-    /// Whether a public uniform word hands the position to the second of two keys.
+    /// Whether a public uniform word gives the position to the second of two keys.
     fn uses_second_key(&self, _coin: u32) -> bool {
         false
     }

@@ -1,5 +1,5 @@
-//! Running evidence. Types that are sums of what was seen have `merge`: any split and order of the scores ends in the same
-//! state. Types whose bets follow what was seen before are ordered, and have none.
+//! Running evidence. Some types are sums of what was seen: they have `merge`, and any split and order of the scores
+//! ends in the same state. Types whose bets follow earlier scores depend on the order and have no `merge`.
 
 use super::{ln_e_dual_key, ln_e_green, ln_e_gumbel, ln_e_tournament, q32_to_f64};
 

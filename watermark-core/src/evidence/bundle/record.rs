@@ -41,7 +41,7 @@ pub struct RecordsDigest {
 }
 
 impl EvidenceRecord {
-    /// Ids and stretches in range, so that it can be counted.
+    /// Checks that ids and stretches are in range, so that the record can be counted.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidEvidence`].

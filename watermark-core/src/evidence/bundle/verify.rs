@@ -24,7 +24,7 @@ use crate::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// More pairs or classes than these no verifier has to sum over; a text of gigabytes has fewer.
+/// Limits on what a verifier has to sum over; a text of gigabytes has fewer pairs and classes.
 const MAX_PAIRS: u64 = 1 << 32;
 const MAX_CLASSES: usize = 20_000;
 
@@ -101,7 +101,7 @@ pub struct Fault {
     pub what: String,
 }
 
-/// A bundle whose parts hold each by itself, taken apart.
+/// A bundle taken apart, of which every part holds by itself.
 #[derive(Debug)]
 pub struct Bundle {
     /// The signed statement.
@@ -294,7 +294,7 @@ impl Bundle {
             dsse::verify(bytes, STATEMENT_TYPE, MAX_BUNDLE).map_err(|error| opening(&error, Code::Envelope))?;
         let statement: Statement = from_canonical(&verified.payload, MAX_BUNDLE, "an evidence statement")
             .map_err(|error| fault(Code::Schema, error.to_string()))?;
-        // An absent field is not the same as null.
+        // A field that is absent would be read as null, but the format wants it written.
         if statement.payload().ok().as_ref() != Some(&verified.payload) {
             return Err(fault(Code::Schema, "not an evidence statement: a field is missing"));
         }
