@@ -25,7 +25,7 @@ pub(super) struct Rows {
     limit: usize,
     source: Arc<str>,
     number: u64,
-    /// Of the whole file.
+    /// Rows of the whole file.
     rows_in_all: u64,
     bytes: u64,
 }
@@ -102,9 +102,9 @@ impl Rows {
 
 fn is_read(column: &str, reading: &Reading) -> bool {
     match &reading.select.field {
-        // Ids beside it, for the report.
+        // The record's own id is read too, because reports name it.
         Some(pointer) => pointer.split('/').nth(1) == Some(column) || NAMES[..4].contains(&column),
-        // Ids beside texts cost as much as the texts.
+        // Token ids beside texts are left out, because reading them costs as much as the texts.
         None => match want(column, reading.tokens) {
             Want::Tokens => reading.tokens,
             want => NAMES.contains(&column) && want != Want::Nothing,
@@ -118,7 +118,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
 }
 
 fn damaged(place: &str, error: &ParquetError) -> ReadError {
-    // Only the kind: details can repeat the file's content.
+    // Only the kind of the error is told, because its details can repeat the file's content.
     let what = match error {
         ParquetError::NYI(_) => "uses a Parquet feature that is not read; write it again with another tool",
         _ => "damaged or cut short; get an intact copy",
@@ -145,7 +145,7 @@ fn value(field: Field, want: Want) -> Value {
     match field {
         Field::Null => Value::Null,
         Field::Str(text) => Value::Text(text),
-        // Writers that do not annotate their strings.
+        // Some writers do not annotate their strings.
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => Value::Text(text.to_owned()),
             Err(_) => Value::Other("bytes that are not UTF-8"),
