@@ -102,7 +102,7 @@ pub enum Phase {
     Ranking,
 }
 
-/// How far a scan is.
+/// How far a scan has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     /// What is being done.
@@ -121,20 +121,21 @@ pub struct Progress {
     pub bytes: u64,
     /// See `bytes`.
     pub bytes_in_all: u64,
-    /// Logarithm of the strongest mean of the texts' e-values so far, over keys and layers; if there are few keys.
+    /// Natural logarithm of the strongest mean of the texts' e-values so far, over keys and layers; `None` with many
+    /// keys.
     pub ln_e: Option<f64>,
 }
 
 /// How a scan ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// With results.
+    /// The scan has results.
     Finished(Box<Finished>),
-    /// At a shard boundary, because it was told to stop; the same run goes on from there.
+    /// The scan was told to stop and did so at a shard boundary; the same call goes on from there.
     Stopped,
 }
 
-/// What a scan has found, as it is in the run folder.
+/// The results of a scan, as they stand in the run folder.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// `result.json`
@@ -151,7 +152,7 @@ pub struct Marks<'a> {
     pub keys: &'a Keys,
 }
 
-/// Scans, or goes on with a scan, and writes `result.json`, `hits.jsonl`, `hits.parquet`, `sources.jsonl` and
+/// Scans a corpus, or continues a scan, and writes `result.json`, `hits.jsonl`, `hits.parquet`, `sources.jsonl` and
 /// `skipped.jsonl` into the run folder.
 ///
 /// # Errors
@@ -304,7 +305,7 @@ fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> 
     pool.install(work)
 }
 
-/// The reading of [`scan`] and [`partials`]; no shards if it was told to stop.
+/// Reads the inputs for [`scan`] and [`partials`]. No shards are returned if it was told to stop.
 fn read(
     options: &Options,
     profiles: &Profiles,
@@ -369,11 +370,11 @@ fn list(inputs: &[PathBuf]) -> Result<String> {
     Ok(format!("{} files, {}", files.len(), hex::encode(&digest.finalize())))
 }
 
-/// The shards that an earlier run finished; what is not intact is removed and done again.
+/// The shards that an earlier run finished. Those that are not intact are removed, to be read again.
 fn resumed(reading: &Reading<'_>) -> Result<Shards> {
     let (found, rest) = Shard::all(&reading.shards)?;
     let (usable, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|Shard { header, .. }| {
-        // What ended an input may be gone, with more memory say.
+        // A shard that ends in an error is read again, because the cause may be gone, for instance with more memory.
         header.error.is_none()
             && header.config == reading.config
             && reading.inputs.get(header.file).is_some_and(|input| input.file.sha256 == header.input)

@@ -134,7 +134,7 @@ pub struct FindingLine {
     pub verdict: Verdict,
     /// With `not_detected`: the smallest effect that would have been shown with a power of 80 %.
     pub smallest_effect: Option<Effect>,
-    /// Numbers of the layer among those of all profiles, and of the key.
+    /// Number of the layer among the layers of all profiles, and number of the key.
     #[serde(skip)]
     pub(super) at: (usize, usize),
 }
