@@ -33,8 +33,8 @@ enum Statistic {
     Located,
 }
 
-/// Statistics beside the plain one are calibrated once for each null law and not for each scheme: a scheme shows in them by its
-/// law alone.
+/// Statistics other than the plain one are calibrated once for each null law and not for each scheme, because a scheme
+/// affects them through its law alone.
 const FURTHER: [(&str, &[Statistic]); 5] = [
     ("greenlist width 1 gamma 0.5", &[Statistic::Weighted, Statistic::EValue, Statistic::Located]),
     ("gumbel width 2", &[Statistic::Weighted]),

@@ -158,7 +158,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) -> Result
         },
     };
     let bundle = signer.sign(bundle::STATEMENT_TYPE, &statement.payload()?)?;
-    // What would not convince a reader is not written.
+    // A bundle with a fault is not written, because it would convince nobody.
     let checked = bundle::verify(&bundle);
     if let Some(fault) = checked.faults.first() {
         bail!("the run is not what was registered: {} ({})", fault.what, fault.code);
@@ -207,7 +207,7 @@ pub(super) fn fresh_keys(
     Ok(ResamplingEvidence { seed: Digest(*seed), keys: fresh.keys, at_least: fresh.at_least })
 }
 
-/// What came of an earlier registration, from the bundle that was made of it.
+/// The outcome of an earlier registration, from the bundle that was made of it.
 ///
 /// # Errors
 /// If it is no bundle that holds.

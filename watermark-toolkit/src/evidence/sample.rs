@@ -54,7 +54,7 @@ impl Answers {
                     bail!("{}: an answer is token ids; evidence is made from text", named());
                 };
                 let quoted = item.quoted.iter().map(|run| Ok([u32::try_from(run.start)?, u32::try_from(run.end)?]));
-                // Only transcripts say when their answers came, and in which rounds.
+                // Only transcripts say when answers came, and in which rounds.
                 let of_file = || stopping.round_in_file(records.len() as u64);
                 let round = if material.collected.is_some() { round } else { of_file() };
                 records.push(EvidenceRecord {

@@ -7,7 +7,7 @@ use watermark_core::hex;
 
 use super::{Context, Report};
 
-/// What `verify` says of a bundle: integrity, trust and result apart.
+/// The result of `verify`: integrity, trust and conclusion are told apart.
 #[derive(Debug, Serialize)]
 pub struct Verification<'a> {
     /// SHA-256 of the bundle.
@@ -117,7 +117,7 @@ impl<'a> Verification<'a> {
                 head_time_stamp: report.time_stamps[0].as_deref(),
                 registration_time_stamp: report.time_stamps[1].as_deref(),
             }),
-            // A result that does not follow is none.
+            // Where integrity fails, the stated result is left out, because it does not follow.
             result: bundle.filter(|_| report.integrity()).map(|bundle| {
                 let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
                 Outcome {

@@ -155,7 +155,7 @@ fn stopped() -> anyhow::Error {
     anyhow!("the ledger has stopped because a write failed; see the earlier error, and open it again")
 }
 
-/// That a ledger is this key's.
+/// Checks that a ledger belongs to this key.
 ///
 /// # Errors
 /// If it is another's, with which pseudonyms would not fit the earlier ones and proofs would not hold, or does not say whose it is.
