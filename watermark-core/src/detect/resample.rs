@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind, Result, stats};
 pub struct Resampling {
     /// Fresh keys drawn.
     pub keys: u64,
-    /// Those whose log10 p is at most the true key's (ties count).
+    /// Fresh keys whose log10 p is at most the true key's (ties count).
     pub at_least: u64,
 }
 

@@ -1,4 +1,5 @@
-//! What follows from tests of texts: the one rule for records, spans' families, whole inputs and corpora.
+//! The conclusions that follow from tests of texts. This is the one rule for records, families of spans, whole inputs
+//! and corpora.
 
 use std::collections::HashMap;
 
@@ -48,10 +49,10 @@ pub struct Test {
     pub resampling: Resampling,
 }
 
-/// What follows from one test of a family.
+/// The conclusion of one test of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conclusion {
-    /// After adjustment for the family.
+    /// The verdict, after adjustment for the family.
     pub verdict: Verdict,
     /// With `not_detected`: the smallest effect that the family's strictest level would have shown. `None` if no effect
     /// would have been shown, and for weighted tests, because their bound has no effect of a single number.
@@ -92,7 +93,7 @@ pub fn conclude(tests: &[Test], alpha: f64) -> Vec<Conclusion> {
     tests.iter().zip(decide(&judged, alpha)).map(conclusion).collect()
 }
 
-/// What decides about one test of any family, of texts or of models.
+/// The facts that decide about one test of any family, of texts or of models.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Judged {
     /// Distinct pairs.

@@ -1,4 +1,5 @@
-//! What follows from the numbers of a model's test: the one rule for answer files, probes and evidence bundles.
+//! The conclusion that follows from the numbers of a model's test. This is the one rule for answer files, probes and
+//! evidence bundles.
 
 use super::{Access, ModelFinding};
 use crate::detect::{Effect, Judged, Resampling, Verdict, decide, smallest_effect};
@@ -40,9 +41,9 @@ pub struct ModelNumbers {
 /// The answers of a registered test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerCounts {
-    /// All of them.
+    /// All answers.
     pub n: u64,
-    /// Those without text.
+    /// Answers without text.
     pub n_empty: u64,
 }
 
@@ -61,7 +62,7 @@ pub struct ModelTest {
     pub resampling: Resampling,
 }
 
-/// What follows from one test of a model.
+/// The conclusion of one test of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConclusion {
     /// Which number decides about the suspect.
@@ -115,7 +116,7 @@ impl DecidedBy {
 }
 
 impl ModelFinding {
-    /// What a conclusion looks at where no number of answers was registered.
+    /// The numbers that a conclusion looks at, where nobody registered how many answers there should be.
     #[must_use]
     pub fn numbers(&self, stopped: bool) -> ModelNumbers {
         let Self { n_scored, log10_p, log10_p_distinct, ln_e, .. } = *self;
@@ -247,7 +248,7 @@ mod tests {
         let resampling = Resampling { keys: 999, at_least: 10 };
         let fresh = alone(ModelTest { resampling, ..test(strong, &[]) });
         assert_eq!((fresh.resampling_agrees, fresh.verdict), (false, Verdict::Inconclusive));
-        // What was stopped depends on the key, so fresh keys say nothing about it.
+        // Which answers a stopped collection has depends on the key, so fresh keys say nothing about it.
         let stopped = alone(ModelTest { resampling, ..test(model(-9.0, 30.0, true), &[]) });
         assert_eq!((stopped.resampling_agrees, stopped.verdict), (true, Verdict::Detected));
         for (n_empty, verdict) in [(3, Verdict::Detected), (4, Verdict::Inconclusive)] {

@@ -116,19 +116,22 @@ impl ModelFinding {
 }
 
 impl ModelSample {
-    /// Nothing seen yet. Answers only: a pair's weight is the square root of its count in its round.
+    /// A sample with nothing counted yet, for answers only. A pair's weight is the square root of its count in its
+    /// round.
     #[must_use]
     pub fn of_answers(layer: &LayerDetector) -> Self {
         Self::new(layer, Weights::Sqrt)
     }
 
-    /// Nothing seen yet. Answers only, and every pair counts once, however often it occurs: the exact tail decides.
+    /// A sample with nothing counted yet, for answers only. Every pair counts once, however often it occurs, and the
+    /// exact tail decides.
     #[must_use]
     pub fn of_distinct_answers(layer: &LayerDetector) -> Self {
         Self::new(layer, Weights::None)
     }
 
-    /// Nothing seen yet. Next-token probabilities: a pair's weight is the square root of its expected count in its round.
+    /// A sample with nothing counted yet, for next-token probabilities. A pair's weight is the square root of its
+    /// expected count in its round.
     #[must_use]
     pub fn of_probabilities(layer: &LayerDetector) -> Self {
         Self::new(layer, Weights::Expected)

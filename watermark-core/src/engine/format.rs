@@ -60,15 +60,15 @@ pub(crate) struct Format {
     pub(crate) in_profiles: Option<(&'static str, &'static [&'static str])>,
     /// How its configuration writes a key.
     pub(crate) key: KeyForm,
-    /// The peer's default first.
+    /// The algorithms that it offers, the peer's default first.
     pub(crate) algorithms: &'static [Algorithm],
     /// Tokens of context by default and at most, in the peer's own counting.
     pub(crate) width: (usize, usize),
-    /// Green lists are the head of a permutation of the whole vocabulary.
+    /// Whether a green list is the head of a permutation of the whole vocabulary.
     pub(crate) permutes_vocabulary: bool,
-    /// Words come from torch's generator.
+    /// Whether the words come from torch's generator.
     pub(crate) torch_generator: bool,
-    /// One score takes a generator's whole stream.
+    /// Whether every score takes a pass over a generator's whole stream, so that tests under many keys take long.
     pub(crate) slow: bool,
     /// Algorithm and context width of the settings that tests, calibrations and benchmarks run.
     pub(crate) examples: &'static [(&'static str, Option<usize>)],
@@ -226,7 +226,7 @@ mod scoring {
             self.scores(pairs).into_iter().map(|score| score as f64).sum()
         }
 
-        /// What the peer makes of the sum over `n` positions.
+        /// The number that the peer's detector prints for this sum over `n` positions.
         fn peer_number(&self, n: u64, sum: f64) -> PeerNumber;
     }
 

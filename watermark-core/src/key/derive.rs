@@ -44,7 +44,7 @@ impl NodeKey {
         Self { path, secret }
     }
 
-    /// Where this node sits.
+    /// The path of this node.
     #[must_use]
     pub fn path(&self) -> &KeyPath {
         &self.path

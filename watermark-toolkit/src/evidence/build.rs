@@ -44,7 +44,7 @@ pub struct Case<'a> {
     pub suspect: &'a Path,
     /// The controls', in the order of their registered names.
     pub controls: &'a [PathBuf],
-    /// What came of earlier registrations ([`earlier`]); those without an entry were not run.
+    /// Outcomes of earlier registrations ([`earlier`]). A registration without an outcome was not run.
     pub earlier: &'a [Earlier],
     /// Time stamps by others.
     pub time_stamps: TimeStamps,
@@ -56,7 +56,7 @@ pub struct Case<'a> {
 pub struct Written {
     /// The bundle's file.
     pub bundle: Vec<u8>,
-    /// What it says.
+    /// The signed statement.
     pub statement: Statement,
     /// Records files: the suspect's, then the controls'.
     pub records: Vec<Vec<u8>>,

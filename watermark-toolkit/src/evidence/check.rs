@@ -38,7 +38,7 @@ pub struct Context {
     pub authority: Option<PathBuf>,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Report {
     /// Everything that does not hold, in the order in which it was looked at.

@@ -19,9 +19,9 @@ use crate::tokenizer::Tokenizer;
 pub struct Answers {
     /// The file.
     pub subject: Subject,
-    /// What it holds.
+    /// The records that it holds.
     pub records: Vec<EvidenceRecord>,
-    /// What it says of the collection.
+    /// The model, and what the file says of the collection.
     pub origin: Origin,
 }
 

@@ -37,18 +37,18 @@ pub struct Verification<'a> {
 pub struct Fault<'a> {
     /// The step that found it (verify/FORMAT.md, section 7).
     pub code: &'static str,
-    /// What, for people.
+    /// The fault in words.
     pub what: &'a str,
 }
 
 /// Public keys of who signed, as hexadecimal digits.
 #[derive(Debug, Serialize)]
 pub struct Signers {
-    /// Of the bundle.
+    /// The key that signed the bundle.
     pub bundle: String,
-    /// Of the registration.
+    /// The key that signed the registration.
     pub registration: String,
-    /// Of the head of the key commitments.
+    /// The key that signed the head of the key commitments.
     pub head: String,
 }
 
@@ -61,16 +61,16 @@ pub struct Times<'a> {
     pub registration: &'a str,
     /// When the bundle was signed.
     pub bundle: &'a str,
-    /// Of the head's time stamp, if it holds.
+    /// The time of the head's time stamp, if the stamp holds.
     pub head_time_stamp: Option<&'a str>,
-    /// Of the registration's time stamp, if it holds.
+    /// The time of the registration's time stamp, if the stamp holds.
     pub registration_time_stamp: Option<&'a str>,
 }
 
 /// The result that a bundle states, if its integrity holds.
 #[derive(Debug, Serialize)]
 pub struct Outcome<'a> {
-    /// As it was registered.
+    /// The question, as it was registered.
     pub question: &'a str,
     /// The model that was tested.
     pub suspect: &'a str,
@@ -92,12 +92,12 @@ pub struct Outcome<'a> {
     pub controls: usize,
     /// Number of earlier analyses that are named.
     pub earlier: usize,
-    /// What follows.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
 impl<'a> Verification<'a> {
-    /// Of the report that [`super::check`] made of `bytes` with `context`.
+    /// The verification of the bundle `bytes`, from the report that [`super::check`] made of it with `context`.
     #[must_use]
     pub fn new(report: &'a Report, bytes: &[u8], context: &Context) -> Self {
         let bundle = report.bundle.as_ref();

@@ -215,7 +215,7 @@ impl Writer {
         }
         let written =
             self.file.write_all(&lines).and_then(|()| self.file.sync_data()).map_err(|error| error.to_string());
-        // Whoever has stopped waiting does not stop the others.
+        // A caller that has stopped waiting must not stop the others.
         for (receipt, reply) in receipts {
             let _ = reply.send(written.clone().map(|()| receipt));
         }

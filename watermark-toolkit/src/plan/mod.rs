@@ -38,7 +38,7 @@ struct Point {
     sd: f64,
 }
 
-/// One share's curve.
+/// The curve of one share.
 #[derive(Clone, Debug)]
 struct Curve {
     share: f64,
@@ -64,9 +64,9 @@ pub struct Dose {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Tokens {
-    /// So many.
+    /// This number of tokens.
     Need(u64),
-    /// More than were measured at this share.
+    /// More tokens than were measured at this share.
     MoreThan {
         /// The largest size that was measured.
         more_than: u64,

@@ -191,7 +191,7 @@ pub fn records_of(
     }
 }
 
-/// What a layout gives: the outer error ends the input, the inner one concerns one record.
+/// An item of a layout: the outer error ends the input, the inner one concerns one record.
 type Item<T> = Result<Result<(Location, T), BadRecord>, ReadError>;
 
 /// The records of one input, in order.

@@ -59,7 +59,7 @@ pub use sources::{Mark, Source};
 
 use crate::read::{InputFormat, Select};
 
-/// What is scanned, and at what cost.
+/// What a scan reads, and what it may cost.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Files, sorted ([`expand`]).
@@ -107,9 +107,9 @@ pub enum Phase {
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,
-    /// Finished shards, and those of an earlier run among them.
+    /// Finished shards, those of an earlier run among them.
     pub shards: u64,
-    /// Of an earlier run.
+    /// Finished shards of an earlier run.
     pub resumed_shards: u64,
     /// Records read.
     pub records: u64,
@@ -144,7 +144,7 @@ pub struct Finished {
     pub sources: Vec<Source>,
 }
 
-/// What to look for.
+/// The marks that a scan looks for.
 pub struct Marks<'a> {
     /// The deployments.
     pub profiles: &'a Profiles,
@@ -290,7 +290,7 @@ pub fn partials(
 /// What a part could not use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unusable {
-    /// Records.
+    /// Records that could not be used.
     pub bad_records: u64,
     /// Inputs that were not read to their end, each with the reason.
     pub unread: Vec<(String, String)>,

@@ -27,7 +27,7 @@ pub struct Source {
     schemas: BTreeMap<String, u64>,
     /// Generated texts.
     texts: u64,
-    /// By tokenizer.
+    /// Counts of ids, by tokenizer.
     ids: Vec<IdCounts>,
     /// Hits among the texts.
     hits: u64,

@@ -176,7 +176,8 @@ pub(super) fn schema() -> SchemaRef {
     ]))
 }
 
-/// Equal but for what engines between the stages change: which fields may be null, and how the items of lists are called.
+/// Whether two types are equal, apart from what engines between the stages change: which fields may be null, and how
+/// the items of lists are called.
 fn same(ours: &Fields, found: &Fields) -> bool {
     fn same_type(ours: &DataType, found: &DataType) -> bool {
         match (ours, found) {

@@ -20,7 +20,7 @@ use super::split::Split;
 /// Token ids are below 2^24 everywhere in this project.
 const MAX_RANK: u32 = (1 << 24) - 1;
 
-/// What a known file leaves unsaid.
+/// Facts about a known file that the file itself does not hold.
 pub(super) struct Known {
     name: &'static str,
     sha256: &'static str,
@@ -79,7 +79,7 @@ pub(super) const KNOWN: [Known; 5] = [
 /// A vocabulary of byte strings whose ids are also the order in which they are merged.
 pub(super) struct Ranks {
     ids: HashMap<Box<[u8]>, u32>,
-    /// By id; empty where the file has none.
+    /// [id]: the bytes of the token; empty where the file has none.
     tokens: Vec<Box<[u8]>>,
     longest: usize,
     words: WordEncoder,
