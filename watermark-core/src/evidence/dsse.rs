@@ -42,7 +42,7 @@ impl Envelope {
     /// The bytes of the file that it was.
     ///
     /// # Errors
-    /// None for an envelope that exists; the type is that of canonical JSON.
+    /// Never for an envelope that exists. Writing canonical JSON can fail for other values, hence the result type.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         to_canonical(self)
     }

@@ -21,7 +21,7 @@ const MAX_HEAD: usize = 1 << 14;
 /// The head of a tree: what is published and signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeHead {
-    /// What the leaves are, e.g. `key-commitments`; a head of one kind cannot stand for another.
+    /// The kind of the leaves, e.g. `key-commitments`. A head of one kind cannot stand for a head of another.
     pub tree: String,
     /// Number of leaves.
     pub size: u64,

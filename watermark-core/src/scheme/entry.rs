@@ -1,12 +1,12 @@
 use super::{Given, NullLaw, Parameters, Position, SecondWord, Spec};
 use crate::Result;
 
-/// What the type of a scheme does. The file that implements it holds all there is of the scheme; the marking half and the scoring
-/// half stand side by side, because the law of the score rests on both.
+/// The interface of a scheme. The file that implements it holds everything about the scheme. The marking half and the
+/// scoring half stand side by side, because the law of the score rests on both.
 ///
 /// The PRF input of every scheme here is (context, token), so a pair's score is drawn once, however often it occurs.
 pub(crate) trait Entry: Copy {
-    /// What help texts, parsers and tests are made from.
+    /// The spec, from which help texts, parsers and tests are made.
     const SPEC: Spec;
 
     /// What the score needs beside the word of (context, token).

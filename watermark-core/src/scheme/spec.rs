@@ -16,7 +16,7 @@ pub struct Spec {
     pub kind: Kind,
     /// Whether each token, averaged over keys, follows the model's distribution.
     pub distortion_free: bool,
-    /// In the order in which a profile prints them.
+    /// The parameters, in the order in which a profile prints them.
     pub parameters: &'static [Parameter],
     /// Sets of parameters for tests, benchmarks and calibration. Each can mark and score.
     pub examples: &'static [Example],
@@ -40,9 +40,9 @@ pub struct Parameter {
     pub name: &'static str,
     /// The name on the command line, and, with `_` for `-`, in Python.
     pub option: &'static str,
-    /// What it is, as a phrase.
+    /// The meaning, as a phrase.
     pub help: &'static str,
-    /// Its values.
+    /// The values that it may have.
     pub domain: Domain,
     /// What needs it: marking and scoring, marking alone, or nothing.
     pub need: Need,
@@ -96,7 +96,7 @@ pub enum Domain {
 pub struct Example {
     /// Context width in tokens.
     pub width: usize,
-    /// By name.
+    /// The parameters by name.
     pub parameters: &'static [(&'static str, Value)],
 }
 

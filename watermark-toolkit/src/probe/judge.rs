@@ -32,7 +32,7 @@ pub struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// Nothing seen yet.
+    /// A judge that has seen no round yet.
     #[must_use]
     pub fn new(tested: &'a Tested, vocabulary: Vocabulary<'a>, api: Api, options: Options) -> Self {
         let sample = options.access.sample(&tested.layer);

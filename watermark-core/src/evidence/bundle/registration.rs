@@ -87,7 +87,7 @@ impl Prompts {
     /// Commits to prompts.
     ///
     /// # Errors
-    /// None for strings; the type is that of canonical JSON.
+    /// Never for strings. Writing canonical JSON can fail for other values, hence the result type.
     pub fn of(prompts: &[String]) -> Result<Self> {
         let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>>>()?;
         Ok(Self { count: leaves.len() as u64, root: Digest(merkle::root(&leaves)) })
@@ -97,7 +97,7 @@ impl Prompts {
 /// The leaf hash of a prompt: over its canonical JSON string.
 ///
 /// # Errors
-/// None for strings; the type is that of canonical JSON.
+/// Never for strings. Writing canonical JSON can fail for other values, hence the result type.
 pub fn prompt_leaf(prompt: &str) -> Result<merkle::Hash> {
     Ok(merkle::leaf_hash(&to_canonical(&prompt)?))
 }
