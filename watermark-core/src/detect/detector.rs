@@ -432,8 +432,8 @@ impl LayerDetector {
             NullLaw::Bits { gamma, .. } => stats::log10_binomial_sf(ones()?, draws, gamma),
             NullLaw::BitsWithoutReplacement { gamma } => {
                 let ones = ones()?;
-                // Below `mean + 1` the binomial tail does not bound the true one. So few ones are no evidence, so p is
-                // 1.
+                // Below `mean + 1` the binomial tail does not bound the true one, and p is 1: so few ones are no
+                // evidence.
                 let bounded = ones as f64 >= draws as f64 * gamma + 1.0;
                 if bounded { stats::log10_binomial_sf(ones, draws, gamma) } else { 0.0 }
             }

@@ -41,7 +41,7 @@ impl Effect {
 }
 
 /// The smallest effect that `n` pairs would have shown with probability [`EFFECT_POWER`] at level `10^log10_alpha`.
-/// `None` if no effect would have been shown, or if the effects under this law are not a single number.
+/// `None` if no effect would have been shown, or if an effect under this law is more than one number.
 pub(crate) fn smallest_effect(law: NullLaw, n: u64, log10_alpha: f64) -> Option<Effect> {
     // A level outside (0, 1) rejects nothing, so no effect would have been shown.
     if n == 0 || !(log10_alpha < 0.0 && log10_alpha.is_finite()) {

@@ -55,7 +55,7 @@ pub struct Conclusion {
     /// The verdict, after adjustment for the family.
     pub verdict: Verdict,
     /// With `not_detected`: the smallest effect that the family's strictest level would have shown. `None` if no effect
-    /// would have been shown, and for weighted tests, because their bound has no effect of a single number.
+    /// would have been shown, and for weighted tests, for which no effect is computed.
     pub smallest_effect: Option<Effect>,
 }
 
