@@ -1,4 +1,4 @@
-//! Bytes as hexadecimal digits. All of it takes the same time for all values, because many of them are keys.
+//! Bytes as hexadecimal digits. Every function takes the same time for all values, because many of them are keys.
 
 /// Lower-case digits, two for each byte. Whoever encodes a secret erases the string.
 #[must_use]
@@ -6,8 +6,8 @@ pub fn encode(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
 }
 
-/// Reads lower-case digits into `bytes`; `None` unless there are exactly two for each byte. Where text has one form only, such as
-/// evidence, this is the reader.
+/// Reads lower-case digits into `bytes`; `None` unless there are exactly two for each byte. Evidence is read with this
+/// function, because its text may have one form only.
 #[must_use]
 pub fn decode(digits: &[u8], bytes: &mut [u8]) -> Option<()> {
     let length = bytes.len();

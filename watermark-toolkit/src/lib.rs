@@ -1,6 +1,37 @@
-//! Files and network around `watermark-core`: readers of untrusted corpora, key and profile files, tokenizers, detection,
-//! scans and tests of models over files, questions to a suspect's endpoint, evidence and reports. The command line, the Python
-//! package and servers share it; it has no terminal of its own.
+//! Files, networks and tokenizers around `watermark-core`. The command line, the Python package and servers share this
+//! library.
+//!
+//! It has no terminal of its own. Whoever calls it passes what a terminal would do: long work reports to a `progress`
+//! function and ends when that fails or a flag is set, and key files open with a source of [`passphrase::Passphrases`].
+//!
+//! Everything that is read is untrusted: readers have limits, a record that cannot be used is counted and passed over,
+//! and messages name place and remedy without repeating the content.
+//!
+//! # Key types
+//!
+//! - [`read::Record`] is one unit of input, a text or token ids with or without a prompt, from any format that is read.
+//! - [`tokenizer::Tokenizer`] turns text into ids as the profile's tokenizer does, and [`ids::Vocabulary`] is the one
+//!   way from a record to the ids that are counted.
+//! - [`files::ProfileFile`] is a profile with the digest of its file, which results and evidence name.
+//! - [`detect::Detection`] tests records; [`scan::scan`] tests corpora of any size under many keys ([`scan::Profiles`],
+//!   [`scan::Keys`]).
+//! - [`model_test::Material`] is what a suspect model showed, from files or from the transcript of a
+//!   [`probe::inquiry::Inquiry`].
+//! - [`evidence::Case`] becomes a signed bundle, and [`evidence::check()`] checks one beside its data.
+//!
+//! # Modules by task
+//!
+//! | task | modules |
+//! |---|---|
+//! | read corpora, answers and prompts | [`read`], [`tokenizer`], [`ids`] |
+//! | read and write key files, profiles and passphrases | [`keys`], [`files`], [`passphrase`] |
+//! | test texts, and corpora of any size | [`detect`], [`scan`] |
+//! | test a suspect model from files of its answers | [`model_test`] |
+//! | ask a suspect model over its endpoint | [`probe`], [`transcript`] |
+//! | choose parameters and sample sizes beforehand | [`calibrate`], [`plan`] |
+//! | sign, time-stamp, write and check evidence | [`evidence`], [`signer`], [`timestamp`] |
+//! | record served answers | [`ledger`] |
+//! | show results | [`report`], [`svg`], [`visible`] |
 
 pub mod calibrate;
 pub mod detect;

@@ -24,7 +24,8 @@ pub trait Passphrases: Sync {
     fn chosen(&self) -> Result<Zeroizing<String>>;
 }
 
-/// Names the passphrase file of sealed keys where nobody says otherwise: for servers and notebooks, which have no terminal.
+/// The environment variable that names the passphrase file of sealed keys, for servers and notebooks, which have no
+/// terminal.
 pub const PASSPHRASE_FILE_VARIABLE: &str = "WATERMARK_PASSPHRASE_FILE";
 
 /// The file that [`PASSPHRASE_FILE_VARIABLE`] names, if it does.
@@ -47,7 +48,7 @@ impl Passphrases for Environment {
     }
 }
 
-/// What a source says that has neither a file nor somebody to ask.
+/// The error of a source that has neither a file nor anybody to ask.
 #[must_use]
 pub fn nobody_to_ask() -> Error {
     anyhow!(

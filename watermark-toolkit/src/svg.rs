@@ -1,5 +1,5 @@
-//! What the pictures are drawn with. Every text is escaped here, so that names of files, keys and accounts, which are
-//! somebody else's, can be given as they are.
+//! Shapes and texts that every picture is drawn with. Every text is escaped here, so callers can pass names of files,
+//! keys and accounts as they are, although strangers wrote them.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ const MARGIN: f64 = 24.0;
 /// Characters of a line of a sentence, for a picture of 800 pixels and a wide font of 12.
 const LINE: usize = 116;
 
-/// The beginning of a picture, on white. `title` is read out in its place.
+/// The beginning of a picture, on white. Screen readers read `title` in place of the picture.
 pub fn open(width: f64, height: f64, font_size: u32, title: &str) -> String {
     let title = escape(title);
     format!(
@@ -72,7 +72,7 @@ pub fn rule(svg: &mut String, x1: f64, y1: f64, x2: f64, y2: f64, color: &str, d
     );
 }
 
-/// Round numbers within [low, high], about so many of them.
+/// About `about` round numbers within [low, high].
 pub fn ticks(low: f64, high: f64, about: u32) -> Vec<f64> {
     let rough = (high - low) / f64::from(about);
     let power = 10f64.powi(rough.log10().floor() as i32);

@@ -12,9 +12,9 @@ use crate::files::{random, write_secret};
 /// What `openssl` said about a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeStamp {
-    /// It holds for the digest and chains to the authority; the time as `openssl` prints it.
+    /// The response holds for the digest and chains to the authority. With the time as `openssl` prints it.
     Holds(String),
-    /// It does not, with the reason.
+    /// The response does not hold, for this reason.
     DoesNotHold(String),
 }
 
@@ -31,7 +31,7 @@ pub fn verify(response: &Path, sha256: &str, authority: &Path) -> Result<TimeSta
     if !verified.status.success() {
         return Ok(TimeStamp::DoesNotHold(reason(&verified)));
     }
-    // Of the signed token only: beside it a response has free text, which whoever passes it on can write.
+    // Shows the signed token only: the rest of a response is free text that anybody on its way can write.
     let shown = openssl(&["-reply", "-token_out", "-text"], response, &[])?;
     let text = String::from_utf8_lossy(&shown.stdout);
     match text.lines().find_map(|line| line.strip_prefix("Time stamp: ")) {

@@ -1,8 +1,8 @@
-//! Strangers' texts as a page or a terminal may show them.
+//! Strangers' texts, made safe to show on a page or a terminal.
 
 use std::fmt::Write;
 
-/// Marks above or below one letter that are shown; more of them would cover other lines.
+/// The most marks above or below one letter that are shown, because more of them would cover other lines.
 const MOST_MARKS: usize = 3;
 
 /// Characters of a name or a message on the terminal.

@@ -147,7 +147,9 @@ fn harmless(html: &str) {
                 level = next;
             }
             "svg" => {
-                assert!(value_of("role") == Some("img") && value_of("aria-label").is_some_and(|words| words.len() > 10))
+                assert!(
+                    value_of("role") == Some("img") && value_of("aria-label").is_some_and(|words| words.len() > 10)
+                );
             }
             "th" => assert!(matches!(value_of("scope"), Some("col" | "row"))),
             "section" => assert!(html.contains(&format!(" id=\"{}\"", value_of("aria-labelledby").unwrap()))),

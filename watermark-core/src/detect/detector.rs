@@ -14,6 +14,53 @@ use crate::stats;
 use crate::{Error, ErrorKind, Result};
 
 /// Every layer of a profile under one key.
+///
+/// # Example
+///
+/// ```
+/// use watermark_core::detect::{Detector, Resampling, Test, Verdict, Weights, conclude};
+/// use watermark_core::key::{KeyPath, NodeKey};
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+///
+/// let profile = Profile {
+///     name: "chat".to_owned(),
+///     path: KeyPath::root(),
+///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
+///     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
+/// };
+/// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
+/// let mut session =
+///     Marker::new(profile.clone(), &key)?.session(&SessionOptions { marked: true, ..SessionOptions::default() })?;
+/// for _ in 0..200 {
+///     // In place of a model: every token is as likely as any other.
+///     let token = session.sample(&[0.0_f32; 100])?;
+///     session.accept(token)?;
+/// }
+///
+/// // Both layers of the profile are tested, as one family at the level 10^-6.
+/// let verdicts = |key: &NodeKey| {
+///     let mut tests = Vec::new();
+///     for layer in Detector::new(&profile, key, None)?.layers() {
+///         let mut tally = layer.tally();
+///         layer.add(&mut tally, &[], session.generated())?;
+///         let finding = layer.finding(&tally)?;
+///         tests.push(Test {
+///             scheme: layer.scheme(),
+///             n_scored: finding.n_scored,
+///             log10_p: finding.log10_p,
+///             weights: Weights::None,
+///             resampling: Resampling::default(),
+///         });
+///     }
+///     let conclusions = conclude(&tests, 1e-6);
+///     Ok::<_, watermark_core::Error>(conclusions.iter().map(|conclusion| conclusion.verdict).collect::<Vec<_>>())
+/// };
+/// assert_eq!(verdicts(&key)?, [Verdict::Detected; 2]);
+/// assert_eq!(verdicts(&NodeKey::root(b"another key"))?, [Verdict::NotDetected; 2]);
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Detector {
     layers: Vec<LayerDetector>,
@@ -66,7 +113,7 @@ enum LayerPrf {
     Engine(Arc<dyn KeyedEngine>),
 }
 
-/// What stands for the context under a key, and token.
+/// What a score is drawn for under one key: a number that stands for the context, and the token.
 type DrawInput = (u64, u32);
 
 /// The scores of a tally under one key, in integers.
@@ -74,7 +121,7 @@ type DrawInput = (u64, u32);
 pub(crate) struct Scores {
     /// Sum over distinct pairs.
     pub(crate) sum: u128,
-    /// Null draws behind the sum: pairs, times bits a pair where they are bits.
+    /// Number of independent draws behind the sum under the null hypothesis: bits where scores are bits, else pairs.
     pub(crate) draws: u64,
     /// count -> (pairs with that count, sum of their scores)
     pub(crate) classes: BTreeMap<u64, (u64, u128)>,
@@ -177,8 +224,8 @@ impl LayerDetector {
         self.rule.width()
     }
 
-    /// Whether the PRF inputs themselves depend on the key, so that a tally belongs to this key and none can be scored
-    /// under another one.
+    /// Whether the PRF inputs themselves depend on the key. A tally then belongs to the key that it was counted under
+    /// and cannot be scored under another.
     #[must_use]
     pub fn inputs_depend_on_key(&self) -> bool {
         self.engine().is_some_and(|engine| engine.inputs_depend_on_key())
@@ -204,7 +251,8 @@ impl LayerDetector {
         exclude.add_prompt(&self.rule, prompt)
     }
 
-    /// The rule of `detect` and `scan`: counts one record's generated tokens; pairs of its own prompt are excluded.
+    /// Counts one record's generated tokens, without the pairs that occur in the record's own prompt. This is the rule
+    /// of `detect` and `scan`.
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`]; the tally is then unchanged.
@@ -214,8 +262,8 @@ impl LayerDetector {
         self.add_excluding(tally, &exclude, prompt, tokens, |_, _| ())
     }
 
-    /// As [`Self::add`] with any set of excluded pairs. Only engines whose contexts reach into the prompt look at it.
-    /// Calls `first` with position and pair wherever a pair occurs that the tally had not seen.
+    /// As [`Self::add`] with any set of excluded pairs. `prompt` matters only to engines whose contexts reach into it.
+    /// Calls `first` with position and pair wherever a pair occurs that the tally has not counted before.
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a set or tally of another context rule.
@@ -246,7 +294,8 @@ impl LayerDetector {
         pairs.iter().map(|pair| (prf.context_unchecked(pair.context(width)), pair.token())).collect()
     }
 
-    /// What of scoring does not depend on the key, where contexts fit the nonce; empty for engines.
+    /// The part of scoring that is the same for every key: the nonce of each context. For contexts that fit the nonce;
+    /// empty for engines.
     pub(super) fn prepared_inputs(&self, pairs: &[Pair]) -> Vec<(Context, u32)> {
         match &self.prf {
             LayerPrf::Own(_, prf) => self.prf_inputs(prf, pairs),
@@ -254,7 +303,8 @@ impl LayerDetector {
         }
     }
 
-    /// Sum and ones by tournament layer, from inputs that [`Self::prepared_inputs`] of any key of this layer made.
+    /// Sum of the scores, and ones of each tournament layer, from the result of [`Self::prepared_inputs`], which may
+    /// come from another key of this layer.
     pub(super) fn prepared_sums(&self, pairs: &[Pair], inputs: &[(Context, u32)]) -> Result<(u128, Vec<u64>)> {
         let (scheme, prf) = match &self.prf {
             LayerPrf::Engine(prf) => return Ok((prf.scores(pairs).into_iter().map(u128::from).sum(), Vec::new())),
@@ -277,7 +327,8 @@ impl LayerDetector {
         self.scores_of(&pairs, Some(&counts))
     }
 
-    /// Scores of distinct pairs; `counts`, aligned with them, makes the classes.
+    /// Scores of distinct pairs. `counts`, aligned with them, says in which class of [`Scores::classes`] each pair
+    /// belongs; without it every pair counts as one that occurred once.
     pub(crate) fn scores_of(&self, pairs: &[Pair], counts: Option<&[u64]>) -> Result<Scores> {
         let draws = self.draws(pairs.len() as u64)?;
         let mut scores = Scores { sum: 0, draws, classes: BTreeMap::new(), layer_ones: Vec::new() };
@@ -313,7 +364,7 @@ impl LayerDetector {
         Ok(scores)
     }
 
-    /// Null draws behind `n` pairs.
+    /// Number of independent draws behind `n` pairs under the null hypothesis.
     pub(crate) fn draws(&self, n: u64) -> Result<u64> {
         match self.scheme.null_law() {
             NullLaw::Bits { trials, .. } => n.checked_mul(trials.into()).ok_or_else(too_large),
@@ -321,7 +372,8 @@ impl LayerDetector {
         }
     }
 
-    /// What counts once under this key, where that is less than the pair.
+    /// What each pair's score is drawn for under this key, if several pairs can share a draw; such pairs count once.
+    /// `None` if every pair has a draw of its own.
     pub(super) fn draw_inputs(&self, pairs: &[Pair]) -> Option<Vec<DrawInput>> {
         let seeds = self.engine()?.context_seeds(pairs)?;
         Some(seeds.into_iter().zip(pairs).map(|(seed, pair)| (seed, pair.token())).collect())
@@ -380,7 +432,8 @@ impl LayerDetector {
             NullLaw::Bits { gamma, .. } => stats::log10_binomial_sf(ones()?, draws, gamma),
             NullLaw::BitsWithoutReplacement { gamma } => {
                 let ones = ones()?;
-                // Below this the binomial tail is no bound of the true one; nothing there is evidence anyway.
+                // Below `mean + 1` the binomial tail does not bound the true one, and p is 1: so few ones are no
+                // evidence.
                 let bounded = ones as f64 >= draws as f64 * gamma + 1.0;
                 if bounded { stats::log10_binomial_sf(ones, draws, gamma) } else { 0.0 }
             }
@@ -390,7 +443,7 @@ impl LayerDetector {
         })
     }
 
-    /// ln of the e-value of the sum of `n` pairs, where that does not need more than the sum.
+    /// ln of the e-value of `n` pairs with this sum, for schemes whose e-value follows from the sum alone.
     pub(crate) fn unweighted_ln_e(&self, sum: u128, n: u64) -> Result<f64> {
         self.ln_e(&Scores { sum, draws: n, classes: BTreeMap::new(), layer_ones: Vec::new() }, n)
     }

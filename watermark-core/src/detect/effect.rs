@@ -14,10 +14,10 @@ const CLEARLY: f64 = 1e-9;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct Effect {
-    /// What it is a size of; `of` in JSON.
+    /// What was measured; the field is called `of` in JSON.
     #[cfg_attr(feature = "serde", serde(rename = "of"))]
     pub unit: EffectUnit,
-    /// Its size.
+    /// The size, in that unit.
     pub value: f64,
     /// The power it refers to.
     pub power: f64,
@@ -40,10 +40,10 @@ impl Effect {
     }
 }
 
-/// The smallest effect that `n` pairs would have shown with probability [`EFFECT_POWER`] at level `10^log10_alpha`; `None`
-/// if no effect could have been, or for a law without a simple one.
+/// The smallest effect that `n` pairs would have shown with probability [`EFFECT_POWER`] at level `10^log10_alpha`.
+/// `None` if no effect would have been shown, or if an effect under this law is more than one number.
 pub(crate) fn smallest_effect(law: NullLaw, n: u64, log10_alpha: f64) -> Option<Effect> {
-    // No level, no effect: who asks for one outside (0, 1) rejects nothing.
+    // A level outside (0, 1) rejects nothing, so no effect would have been shown.
     if n == 0 || !(log10_alpha < 0.0 && log10_alpha.is_finite()) {
         return None;
     }
@@ -70,7 +70,8 @@ pub(crate) fn smallest_effect(law: NullLaw, n: u64, log10_alpha: f64) -> Option<
 fn ones_share(bits: u64, gamma: f64, log10_alpha: f64, log10_power: f64) -> Option<Effect> {
     // The smallest count that is significant.
     let significant = |ones: u64| stats::log10_binomial_sf(ones, bits, gamma) <= log10_alpha;
-    // All ones reach the level, clearly: who computes it otherwise must not come to another answer.
+    // Even all ones must reach the level, and by more than rounding, so that another implementation comes to the same
+    // answer.
     if bits as f64 * libm::log10(gamma) > log10_alpha - CLEARLY || !significant(bits) {
         return None;
     }
@@ -84,7 +85,7 @@ fn ones_share(bits: u64, gamma: f64, log10_alpha: f64, log10_power: f64) -> Opti
     Some(Effect::new(EffectUnit::OnesShare, share))
 }
 
-/// Smallest argument of a monotone condition that holds at `high`, to 50 halvings.
+/// The smallest argument at which a monotone condition holds, by 50 halvings; `None` if it does not hold at `high`.
 fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> Option<f64> {
     if !holds(high) {
         return None;

@@ -6,8 +6,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// A stretch of a record that depends on the key.
 ///
-/// What is tested, at a family-wise level over all windows of the record, is `window`. `tokens` is an estimate of where the
-/// mark begins and ends: the stretch around the window where the likelihood ratio gains most.
+/// The test, at a family-wise level over all windows of the record, concerns `window`. `tokens` only estimates where
+/// the mark begins and ends: it is the stretch around the window whose likelihood ratio is largest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
     /// Estimated first token, and one past the last.
@@ -23,8 +23,8 @@ pub struct Span {
 }
 
 impl Span {
-    /// `detected`, for a span is significant at the level it was located at, unless the fresh keys on its window's pairs
-    /// contradict its p.
+    /// `detected`, because only significant windows become spans, unless fresh keys on the window's pairs contradict
+    /// its p-value.
     #[must_use]
     pub fn verdict(&self, resampling: &Resampling) -> Verdict {
         if resampling.contradicts(self.log10_p) { Verdict::Inconclusive } else { Verdict::Detected }
@@ -36,7 +36,7 @@ struct Sequence {
     /// Position of each in the record.
     places: Vec<usize>,
     scores: Vec<u64>,
-    /// Sums of the scores before each, and of all.
+    /// [pairs + 1]: the sum of the scores before each pair, and of all of them.
     sums: Vec<u128>,
 }
 
@@ -86,8 +86,8 @@ impl LayerDetector {
         Ok((places, pairs))
     }
 
-    /// Which stretches of one record are marked, at family-wise level `alpha` over `family_size` windows: those of this
-    /// record and of whatever else belongs to the question.
+    /// Finds the marked stretches of one record, at family-wise level `alpha` over `family_size` windows: the windows
+    /// of this record and of all other records of the same question.
     ///
     /// Pairs count at their first occurrence in the record, outside `exclude`. Windows of 32, 64, 128, … pairs overlap
     /// by three quarters; each has its exact tail, adjusted by Bonferroni. Null hypothesis of a window: its tokens
@@ -112,7 +112,7 @@ impl LayerDetector {
         tested.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
         let mut found: Vec<(usize, usize, Span)> = Vec::new();
         for (log10_p, from, to) in tested {
-            // A window that touches a stretch already found says nothing new.
+            // A window that touches a stretch that was already found adds no stretch of its own.
             if found.iter().any(|&(start, end, _)| from < end && start < to) {
                 continue;
             }

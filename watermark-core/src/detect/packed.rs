@@ -10,8 +10,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// How the PRF inputs of one layer become 128-bit numbers, without loss.
 ///
-/// Contexts of tokens take 25 bits each (24, and the -1 that stands before the first token under some rules), contexts
-/// that count through a hash of their own 32 bits a word, the token 24 bits.
+/// Each token of a context takes 25 bits: 24 for its id, and one more because some rules put -1 before the first token.
+/// A context that counts only through a hash takes 32 bits for each word of the hash. The token takes 24 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packing {
     entries: usize,
@@ -72,7 +72,8 @@ pub enum PackedPosition {
     Input(u128),
 }
 
-/// Distinct pairs with what of their scoring does not depend on the key: valid for every key of one layer.
+/// Distinct pairs with the part of their scoring that does not depend on the key, so that it is done once for all keys
+/// of a layer.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pairs: Vec<Pair>,
@@ -91,12 +92,12 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds those of a disjoint set of pairs of the same layer.
+    /// Adds the scores of a disjoint set of pairs of the same layer.
     pub fn merge(&mut self, other: &Self) {
         self.merge_times(other, 1);
     }
 
-    /// Adds `times` times those of other pairs, as if each occurred so often.
+    /// Adds the scores of other pairs, as if each of them occurred `times` times.
     pub fn merge_times(&mut self, other: &Self, times: u64) {
         self.n += other.n * times;
         self.sum += other.sum * u128::from(times);
@@ -106,7 +107,7 @@ impl Sums {
         }
     }
 
-    /// What is left without pairs that were counted; `None` if they were not.
+    /// These scores without those of `other`; `None` if `other` cannot have been counted here.
     #[must_use]
     pub fn without(&self, other: &Self) -> Option<Self> {
         let mut layer_ones = self.layer_ones.clone();
@@ -225,7 +226,7 @@ impl LayerDetector {
         Prepared { pairs, inputs }
     }
 
-    /// Scores of distinct pairs. Where [`Self::packing`] fails these do not add up.
+    /// Scores of distinct pairs. Where [`Self::packing`] fails, the sums of parts do not add up to that of the whole.
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`].

@@ -34,6 +34,30 @@ impl PairSet {
 /// exactly one of `short_context`, `excluded`, `duplicate` and `scored`.
 ///
 /// Merging is associative and commutative: any split and order of the records gives the same tally.
+///
+/// # Example
+///
+/// ```
+/// use watermark_core::detect::LayerDetector;
+/// use watermark_core::key::fresh_keys;
+/// use watermark_core::scheme::{Gumbel, Scheme};
+///
+/// let key = fresh_keys(b"an example", 1).next().expect("one key");
+/// let layer = LayerDetector::from_prf_key(Scheme::Gumbel(Gumbel), 1, &key)?;
+/// let mut first = layer.tally();
+/// layer.add(&mut first, &[7, 8], &[5, 6, 5, 6, 7, 8])?;
+/// let counts = [first.n_short_context(), first.n_excluded(), first.n_duplicate(), first.n_scored()];
+/// // 5 has nothing before it; (7, 8) stands in the prompt; (5, 6) comes twice; (6, 5) and (6, 7) come once.
+/// assert_eq!(counts, [1, 1, 1, 3]);
+///
+/// // Two machines count one record each, and whoever joins their tallies gets what one machine would have counted.
+/// let (mut second, mut both) = (layer.tally(), first.clone());
+/// layer.add(&mut second, &[], &[6, 7, 9])?;
+/// layer.add(&mut both, &[], &[6, 7, 9])?;
+/// first.merge(second)?;
+/// assert_eq!(first.to_bytes(), both.to_bytes());
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tally {
     rule: RuleId,
@@ -98,8 +122,8 @@ impl Tally {
         self.short_context += 1;
     }
 
-    /// Takes over what a later round shows of pairs that this tally does not hold; returns how many occurrences of the
-    /// others there were. So a pair keeps the count of the round that showed it first.
+    /// Adds those pairs of a later round that this tally does not hold, with their counts. A pair that it holds keeps
+    /// the count of the round that showed it first. Returns how often such pairs occurred in the later round.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a tally of another context rule.
@@ -119,7 +143,8 @@ impl Tally {
         Ok(spent)
     }
 
-    /// Excludes every position of these pairs after the fact: the same as having known them from the start.
+    /// Excludes every position of these pairs after they were counted. The result is the same as if they had been
+    /// excluded from the start.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a set of another context rule.

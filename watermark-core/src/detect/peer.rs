@@ -52,7 +52,7 @@ impl PeerTally {
         self.sum += self.engine.peer_sum(&pairs);
     }
 
-    /// What the peer would print.
+    /// The numbers that the peer's detector would print.
     #[must_use]
     pub fn statistic(&self) -> PeerStatistic {
         let number = self.engine.peer_number(self.n, self.sum);

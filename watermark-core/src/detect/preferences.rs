@@ -1,4 +1,4 @@
-//! What a model would have chosen, counted like what it chose.
+//! Counts of what a model could have chosen, made in the same way as counts of what it chose.
 
 use hashbrown::HashSet;
 

@@ -14,11 +14,11 @@ use crate::{Error, ErrorKind, Result, stats};
 pub struct Resampling {
     /// Fresh keys drawn.
     pub keys: u64,
-    /// Those whose log10 p is at most the true key's (ties count).
+    /// Fresh keys whose log10 p is at most the true key's (ties count).
     pub at_least: u64,
 }
 
-/// Fresh keys of an ordinary run: a verdict needs at least this many.
+/// How many fresh keys an ordinary run draws. With fewer, [`Resampling::contradicts`] is never true.
 pub const RESAMPLING_KEYS: u32 = 999;
 
 /// Error of the one-sided bound that decides whether two tests disagree.
@@ -32,17 +32,17 @@ impl Resampling {
         (self.keys > 0).then(|| libm::log10(p) + 0.0)
     }
 
-    /// Whether the analytic p lies below the one-sided 99.9 % Clopper-Pearson lower bound of the exceedance rate: so many
-    /// fresh keys do as well that the analytic tail cannot be right. No exceedance agrees with every p.
+    /// Whether the analytic p lies below the one-sided 99.9 % Clopper-Pearson lower bound of the rate at which fresh
+    /// keys do as well. If it does, the analytic tail cannot be right. If no fresh key does as well, every p agrees.
     fn disagrees_with(&self, log10_p: f64) -> bool {
         // The bound is the rate at which this many exceedances have chance 1e-3, so nothing has to be solved for.
         let p = libm::pow(10.0, log10_p).max(f64::MIN_POSITIVE);
         self.at_least > 0 && stats::log10_binomial_sf(self.at_least, self.keys, p) < LOG10_DISAGREEMENT
     }
 
-    /// Whether the fresh keys contradict an analytic p, so that no verdict may rest on it: there are at least [`RESAMPLING_KEYS`],
-    /// and the p lies below the one-sided 99.9 % Clopper-Pearson lower bound of the rate at which they do as well. Fewer keys are
-    /// printed and decide nothing; no key that does as well agrees with every p.
+    /// Whether the fresh keys contradict an analytic p, so that no verdict may rest on it: there are at least
+    /// [`RESAMPLING_KEYS`], and the p lies below the one-sided 99.9 % Clopper-Pearson lower bound of the rate at which
+    /// fresh keys do as well. Fewer keys are reported and decide nothing. If no key does as well, every p agrees.
     #[must_use]
     pub fn contradicts(&self, log10_p: f64) -> bool {
         self.keys >= u64::from(RESAMPLING_KEYS) && self.disagrees_with(log10_p)
@@ -54,8 +54,8 @@ impl Resampling {
         Self { keys: self.keys + other.keys, at_least: self.at_least + other.at_least }
     }
 
-    /// The seed of the fresh keys, `SHA-256(registration || data_root)`, so that nobody picks a flattering set;
-    /// what does not exist is empty.
+    /// The seed of the fresh keys, `SHA-256(registration || data_root)`, so that nobody can pick a flattering set of
+    /// keys. An argument that does not exist is given empty.
     #[must_use]
     pub fn seed(registration: &[u8], data_root: &[u8]) -> [u8; 32] {
         Sha256::new().chain_update(registration).chain_update(data_root).finalize().into()

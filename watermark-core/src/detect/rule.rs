@@ -8,7 +8,7 @@ use crate::prf::{self, Pair, Position, RuleId};
 pub(crate) enum Rule {
     /// The last `width` generated tokens, none of them special, and the token.
     Generated { width: usize },
-    /// As the engine has it.
+    /// The engine's own rule.
     Engine(Arc<dyn KeyedEngine>),
 }
 
@@ -49,7 +49,7 @@ impl Rule {
         }
     }
 
-    /// Whether the PRF input is a context beside the token, so that other tokens in the same context can be asked about.
+    /// Whether the PRF input keeps context and token apart, so that other tokens in the same context can be scored.
     pub(crate) fn keeps_token(&self) -> bool {
         match self {
             Self::Generated { .. } => true,

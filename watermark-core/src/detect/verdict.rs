@@ -1,4 +1,5 @@
-//! What follows from tests of texts: the one rule for records, spans' families, whole inputs and corpora.
+//! The conclusions that follow from tests of texts. This is the one rule for records, families of spans, whole inputs
+//! and corpora.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,7 @@ use crate::stats;
 pub enum Verdict {
     /// The null hypothesis is rejected at the level, after adjustment for the number of tests.
     Detected,
-    /// It is not.
+    /// The null hypothesis is not rejected.
     NotDetected,
     /// Nothing was scored, or something contradicts the p-value (fresh keys, controls), so nothing can be said.
     Inconclusive,
@@ -44,17 +45,17 @@ pub struct Test {
     pub log10_p: f64,
     /// How pairs were weighted.
     pub weights: Weights,
-    /// The same pairs under fresh keys; nothing drawn is nothing that could contradict.
+    /// The same pairs under fresh keys. If none were drawn, nothing can contradict the p-value.
     pub resampling: Resampling,
 }
 
-/// What follows from one test of a family.
+/// The conclusion of one test of a family.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conclusion {
-    /// After adjustment for the family.
+    /// The verdict, after adjustment for the family.
     pub verdict: Verdict,
-    /// With `not_detected`: the smallest effect that the family's strictest level would have shown. `None` with weights, whose
-    /// bound has no simple effect, and where no effect would have been shown.
+    /// With `not_detected`: the smallest effect that the family's strictest level would have shown. `None` if no effect
+    /// would have been shown, and for weighted tests, for which no effect is computed.
     pub smallest_effect: Option<Effect>,
 }
 
@@ -73,7 +74,8 @@ pub fn conclude(tests: &[Test], alpha: f64) -> Vec<Conclusion> {
         })
         .collect();
     let log10_level = stats::log10_holm_level(alpha, tests.len());
-    // An effect takes a search, and the keys of a layer share it: they score the same pairs.
+    // Finding an effect takes a search. Tests of one layer under several keys score the same pairs, so they share the
+    // result.
     let mut known: HashMap<u64, Vec<(AnyScheme, Option<Effect>)>> = HashMap::new();
     let mut effect = |test: &Test| {
         let of_size = known.entry(test.n_scored).or_default();
@@ -91,7 +93,7 @@ pub fn conclude(tests: &[Test], alpha: f64) -> Vec<Conclusion> {
     tests.iter().zip(decide(&judged, alpha)).map(conclusion).collect()
 }
 
-/// What decides about one test of any family, of texts or of models.
+/// The facts that decide about one test of any family, of texts or of models.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Judged {
     /// Distinct pairs.

@@ -19,7 +19,7 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// Those of counts, which texts and answers have.
+    /// The weights that follow from counts, which every text has; the others need probabilities.
     pub const COUNTED: [Self; 2] = [Self::None, Self::Sqrt];
 
     /// The word in JSON and on the command line.

@@ -10,7 +10,7 @@ pub mod textseal;
 pub mod three_bricks;
 pub mod vllm;
 
-/// In the order of lists and help texts.
+/// All formats, in the order of lists and help texts.
 pub(super) static CATALOGUE: &[&Format] = &[
     &vllm::VLLM,
     &vllm::VLLM_DUAL,

@@ -51,7 +51,7 @@ impl EngineScore {
     }
 }
 
-/// What the catalogue holds of a name: all that is known of a foreign format before its parameters and its key.
+/// An entry of the catalogue: everything about a foreign format before its parameters and its key are known.
 pub(crate) struct Format {
     /// The name of [`Engine::new`] and of the command line.
     pub(crate) name: &'static str,
@@ -60,15 +60,15 @@ pub(crate) struct Format {
     pub(crate) in_profiles: Option<(&'static str, &'static [&'static str])>,
     /// How its configuration writes a key.
     pub(crate) key: KeyForm,
-    /// The peer's default first.
+    /// The algorithms that it offers, the peer's default first.
     pub(crate) algorithms: &'static [Algorithm],
     /// Tokens of context by default and at most, in the peer's own counting.
     pub(crate) width: (usize, usize),
-    /// Green lists are the head of a permutation of the whole vocabulary.
+    /// Whether a green list is the head of a permutation of the whole vocabulary.
     pub(crate) permutes_vocabulary: bool,
-    /// Words come from torch's generator.
+    /// Whether the words come from torch's generator.
     pub(crate) torch_generator: bool,
-    /// One score takes a generator's whole stream.
+    /// Whether every score takes a pass over a generator's whole stream, so that tests under many keys take long.
     pub(crate) slow: bool,
     /// Algorithm and context width of the settings that tests, calibrations and benchmarks run.
     pub(crate) examples: &'static [(&'static str, Option<usize>)],
@@ -122,7 +122,7 @@ impl Algorithm {
 
 /// The marking half of an engine under its key. All of it draws the token; none reweights.
 pub(crate) trait EngineMarking: Send + Sync {
-    /// How many different contexts of a sequence are marked.
+    /// The most different contexts of one sequence that are marked.
     fn max_contexts(&self) -> usize {
         usize::MAX
     }
@@ -184,7 +184,7 @@ mod scoring {
             (self.rule_id().width, 25)
         }
 
-        /// Whether the PRF input is a context beside the token, so that other tokens in the same context can be asked about.
+        /// Whether the PRF input keeps context and token apart, so that other tokens in the same context can be scored.
         fn keeps_token(&self) -> bool {
             true
         }
@@ -197,14 +197,15 @@ mod scoring {
         /// Scores of PRF inputs in integers. Shapes: both [n], aligned.
         fn scores(&self, pairs: &[Pair]) -> Vec<u64>;
 
-        /// What stands for each context under this key, where that is less than the context: what counts once is then this
-        /// number with the token. Shapes: both [n], aligned.
+        /// A number that stands for each context under this key, if different contexts can have the same one. Then what
+        /// counts once is this number with the token. Shapes: both [n], aligned.
         fn context_seeds(&self, pairs: &[Pair]) -> Option<Vec<u64>> {
             let _ = pairs;
             None
         }
 
-        /// Distinct draws behind the pairs and ones among them, where different pairs share draws.
+        /// If different pairs share draws: how many distinct draws there are behind the pairs, and how many of them are
+        /// ones.
         fn shared_draws(&self, pairs: &[Pair]) -> Option<(u64, u64)> {
             let _ = pairs;
             None
@@ -225,7 +226,7 @@ mod scoring {
             self.scores(pairs).into_iter().map(|score| score as f64).sum()
         }
 
-        /// What the peer makes of the sum over `n` positions.
+        /// The number that the peer's detector prints for this sum over `n` positions.
         fn peer_number(&self, n: u64, sum: f64) -> PeerNumber;
     }
 

@@ -42,7 +42,7 @@ pub(super) const SELF_HASH: Format = Format {
     ..LEFT_HASH
 };
 
-/// Whether tokens are on the lists that these generator seeds make.
+/// Whether each token is on the green list of the generator seed beside it.
 #[cfg(feature = "detect")]
 pub(super) fn on_lists(engine: &Engine, seeds: &[u64], pairs: &[Pair]) -> Vec<u64> {
     let (vocab_size, green) = (engine.vocab_size, engine.green_tokens());

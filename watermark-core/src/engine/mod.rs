@@ -5,7 +5,7 @@
 //! Null hypothesis: the text is independent of the key. Laws hold as far as the peer's function of key and input behaves
 //! like an ideal one.
 
-// Loaded by path, a file's modules are its neighbours: engine files lie in this folder.
+// `#[path]` makes the modules that the catalogue declares files of this folder, beside it.
 #[path = "catalogue.rs"]
 mod catalogue;
 mod format;

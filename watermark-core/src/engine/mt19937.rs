@@ -165,8 +165,8 @@ fn prefix_permutation(n: u32, partners: &[u32]) -> Vec<u32> {
     list
 }
 
-/// Where `token` goes: it moves when its slot is drawn, and then into the prefix for good, or when its slot's own turn
-/// comes.
+/// Whether `token` is in the prefix after the swaps. It moves when its slot is drawn, and then stays in the prefix for
+/// good, or when its slot's own turn comes.
 fn ends_in_prefix(partners: &[u32], token: u32) -> bool {
     let mut from = 0;
     let mut slot = token;

@@ -102,7 +102,7 @@ impl KeyedEngine for Sglang {
         RuleId { kind: 2, width: self.engine.width, key_tag: 0 }
     }
 
-    /// Contexts count through their hash.
+    /// Nothing but the hash of a context reaches the PRF.
     fn input(&self, window: &[u32], token: u32) -> Option<Pair> {
         Some(Pair::new(&[sglang_context_hash(window)], token))
     }

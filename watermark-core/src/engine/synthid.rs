@@ -49,7 +49,7 @@ pub(super) const DEEPMIND: Format = Format {
     },
 };
 
-/// On a CPU, where the sampling table is the generator's.
+/// As served on a CPU, where the sampling table comes from the CPU's generator.
 pub(super) const HF: Format = Format {
     name: "hf-synthid",
     torch_generator: true,
@@ -69,8 +69,8 @@ pub(super) const HF: Format = Format {
 /// Share of ones in the sampling table of Hugging Face's SynthID (`torch.randint` of 65,536 bits, CPU seed 0).
 const HF_ONES: f64 = 32_743.0 / 65_536.0;
 
-/// The engine with as many layers as have a key of their own, the mask of these layers, and the keys, of which only the bits
-/// `relevant` count: a repeated key repeats its layer's bits, which are then no further draws.
+/// Leaves out layers whose key repeats that of another, because their bits repeat too and are no further draws; only
+/// the bits of `relevant` tell keys apart. Returns the engine with the layers that are left, their mask, and the keys.
 #[cfg(feature = "detect")]
 fn layers(engine: Engine, key: &EngineKey, relevant: u64) -> Result<(Engine, u32, Zeroizing<Vec<i64>>)> {
     let keys = key.values();
@@ -167,7 +167,7 @@ impl KeyedEngine for HuggingFace {
         RuleId { kind: 4, width: self.engine.width, key_tag: 0 }
     }
 
-    /// 16 bits of a hash are all that the values depend on.
+    /// The values depend on 16 bits of a hash and on nothing else.
     fn input(&self, window: &[u32], token: u32) -> Option<Pair> {
         Some(Pair::new(&[], u32::from(self.prf.input(window, token))))
     }

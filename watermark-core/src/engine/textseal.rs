@@ -44,14 +44,14 @@ pub(super) const TEXTSEAL_2025: Format = Format {
 pub(super) const TEXTSEAL_2026: Format = Format {
     name: "textseal@2026",
     algorithms: &[DUAL_KEY, Algorithm::Gumbel, GREENLIST, TOURNAMENT],
-    // The others are those of the version before.
+    // The other two algorithms are the same as in the version before.
     examples: &[("gumbel_dual_key", None), ("tournament", None)],
     #[cfg(feature = "detect")]
     keyed: |engine, key| Ok(Arc::new(TextSeal { engine, key: key.clone(), version: TextSealVersion::Year2026 })),
     ..TEXTSEAL_2025
 };
 
-/// Residues are 8191 values, so the share of green ones lies on their grid.
+/// A residue has 8191 values, so the share of green ones is a multiple of 1/8191.
 fn null_law(engine: &Engine) -> NullLaw {
     let bits = |gamma: f64, trials| {
         let ones = (0..MODULUS).filter(|&residue| is_green(residue, gamma)).count();
@@ -148,7 +148,7 @@ impl KeyedEngine for TextSeal {
         Once::ContextAndToken
     }
 
-    /// TextSeal begins one token later than it could.
+    /// TextSeal's detector begins one token later than it could.
     fn peer_positions(&self, _prompt: &[u32], tokens: &[u32]) -> Vec<(Pair, Pair)> {
         peer_windows(self, self.engine.width + 1, tokens)
     }

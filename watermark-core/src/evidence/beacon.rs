@@ -39,7 +39,7 @@ pub fn under_beacon(text: &str, beacon: &str) -> Result<String> {
     Err(invalid("the path is not written in plain"))
 }
 
-/// What was committed to before the beacon of a profile.
+/// The node and the profile that were committed to before a beacon was drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeforeBeacon {
     /// The node's path.
@@ -51,7 +51,8 @@ pub struct BeforeBeacon {
 }
 
 impl BeforeBeacon {
-    /// Of a profile and its text; `None` without a beacon at the end of the path, or if the text has those bytes in other places too.
+    /// Takes the beacon out of a profile and its text. `None` if no beacon ends the path, or if the text has those
+    /// bytes in other places too.
     #[must_use]
     pub fn from_profile(text: &str, profile: &Profile) -> Option<Self> {
         let (above, beacon) = profile.path.as_str().rsplit_once('/')?;
@@ -98,7 +99,7 @@ mod tests {
         ] {
             assert!(under_beacon(text, beacon).is_err(), "{text} {beacon}");
         }
-        // The same bytes in a name, too: which to take out is not clear.
+        // A name has the same bytes, so it is not clear which of them to take out.
         let twice = changed.replacen("\"name\": \"epoch/1\"", &format!("\"name\": \"x/beacon/{beacon}\""), 1);
         assert_eq!(BeforeBeacon::from_profile(&twice, &Profile::parse(&twice).unwrap()), None);
     }

@@ -10,10 +10,10 @@ use crate::{Error, ErrorKind, Result};
 /// Integers beyond this are rounded by readers that know only doubles (RFC 7493, 2.2); larger ones are written as strings.
 const MAX_INTEGER: f64 = 9_007_199_254_740_991.0;
 
-/// From here on the canonical form of a float has an exponent, so that it cannot be taken for an integer.
+/// From here on the canonical form of a float has an exponent, so nobody takes it for an integer.
 const EXPONENT: f64 = 1e21;
 
-/// Nesting deeper than this has no use here, and other readers' recursion should not be tested.
+/// Nesting deeper than this has no use here, and it could exhaust the stack of other readers.
 const MAX_DEPTH: usize = 32;
 
 /// The canonical bytes of a value.

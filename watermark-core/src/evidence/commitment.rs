@@ -16,7 +16,7 @@ use super::parse_hash;
 use crate::key::{KeyPath, NodeKey};
 use crate::{Error, ErrorKind, Result, hex};
 
-/// What the leaves of a tree of key commitments are called in its head.
+/// The kind of a tree of key commitments, as its head names it.
 pub const KEY_COMMITMENTS: &str = "key-commitments";
 
 const OPENINGS_VERSION: &str = "watermark-openings/1";
@@ -56,7 +56,7 @@ impl KeyLeaf {
     /// The bytes that are hashed into the tree.
     ///
     /// # Errors
-    /// None for a leaf that exists; the type is that of canonical JSON.
+    /// Never for a leaf that exists. Writing canonical JSON can fail for other values, hence the result type.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         to_canonical(&self.json())
     }

@@ -11,7 +11,8 @@ use super::canonical::{from_canonical, to_canonical};
 use super::signing::{PublicKey, SigningKey};
 use crate::{Error, ErrorKind, Result, hex};
 
-/// An envelope inside another file: its canonical bytes are those of the file that it was. Nothing is checked but the shape.
+/// An envelope that is part of another file. Its canonical bytes are those of the file that it was. Only its shape was
+/// checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
@@ -41,7 +42,7 @@ impl Envelope {
     /// The bytes of the file that it was.
     ///
     /// # Errors
-    /// None for an envelope that exists; the type is that of canonical JSON.
+    /// Never for an envelope that exists. Writing canonical JSON can fail for other values, hence the result type.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         to_canonical(self)
     }

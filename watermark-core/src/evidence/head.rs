@@ -21,7 +21,7 @@ const MAX_HEAD: usize = 1 << 14;
 /// The head of a tree: what is published and signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeHead {
-    /// What the leaves are, e.g. `key-commitments`; a head of one kind cannot stand for another.
+    /// The kind of the leaves, e.g. `key-commitments`. A head of one kind cannot stand for a head of another.
     pub tree: String,
     /// Number of leaves.
     pub size: u64,
@@ -77,7 +77,8 @@ impl TreeHead {
     }
 }
 
-/// A second that there was, in UTC: the text is shown to people, and a stranger may have signed it.
+/// Checks that the text names an existing second in UTC, because it is shown to people and a stranger may have signed
+/// it.
 pub(super) fn check_time(text: &str) -> Result<()> {
     let form = b"dddd-dd-ddTdd:dd:ddZ";
     let fits = |(byte, form): (u8, &u8)| if *form == b'd' { byte.is_ascii_digit() } else { byte == *form };

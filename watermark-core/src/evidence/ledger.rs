@@ -18,7 +18,7 @@ use super::parse_hash;
 use crate::key::{KeyPath, NodeKey};
 use crate::{Error, ErrorKind, Result, hex};
 
-/// What the leaves of a ledger are called in its heads.
+/// The kind of the tree of a ledger, as its heads name it.
 pub const ANSWERS: &str = "answers";
 
 /// The longest line: four numbers and digests, and a path of 32 segments of 64 bytes.

@@ -44,7 +44,7 @@ impl NodeKey {
         Self { path, secret }
     }
 
-    /// Where this node sits.
+    /// The path of this node.
     #[must_use]
     pub fn path(&self) -> &KeyPath {
         &self.path
@@ -158,7 +158,7 @@ pub fn fresh_keys(seed: &[u8], n: u32) -> impl Iterator<Item = PrfKey> + use<> {
     fresh_keys_in(seed, 0..n)
 }
 
-/// Keys of a part of the sequence, without computing those before it.
+/// The keys of a range of that sequence, without computing those before it.
 pub(crate) fn fresh_keys_in(seed: &[u8], range: Range<u32>) -> impl Iterator<Item = PrfKey> + use<> {
     let (prk, _) = Hkdf::<Sha256>::extract(Some(LABEL_RESAMPLE), seed);
     let prk: [u8; 32] = prk.into();

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::{Error, ErrorKind, Result};
 
 const MAX_SEGMENT: usize = 64;
-/// Longest path; deeper ones have no use and would only cost derivations.
+/// Longest path. Deeper paths have no use and would only cost derivations.
 const MAX_SEGMENTS: usize = 32;
 
 /// A place in the key tree: segments `[a-z0-9._-]{1,64}` joined by `/`; empty is the root.

@@ -27,7 +27,8 @@ const MAX_SEALED_FILE: usize = 4096;
 /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes.
 const COST: Cost = Cost { memory_kib: 1 << 16, passes: 3, lanes: 4 };
 
-/// What a file may ask for before it has shown to know the passphrase: a hostile one costs 256 MiB and seconds, no more.
+/// The most memory and time that a file may demand. They are spent before it is known whether the passphrase is right,
+/// so a hostile file costs 256 MiB and a few seconds at most.
 const MAX_COST: Cost = Cost { memory_kib: 1 << 18, passes: 8, lanes: 16 };
 
 #[derive(Clone, Copy, Serialize, Deserialize)]

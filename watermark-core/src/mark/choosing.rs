@@ -13,7 +13,8 @@ pub(super) enum Choosing {
     Engine(Arc<dyn EngineMarking>),
 }
 
-/// A context of the choosing layer, zero-padded; an engine may put there what stands for it.
+/// A context of the choosing layer, zero-padded. An engine may put a number there that stands for the context, such as
+/// its hash.
 pub(super) type ContextKey = [u32; MAX_CONTEXT_WIDTH];
 
 impl Choosing {
@@ -28,7 +29,7 @@ impl Choosing {
         engine.marking_half(key).map(Self::Engine)
     }
 
-    /// How many different contexts of a sequence are marked.
+    /// The most different contexts of one sequence that the layer marks.
     pub(super) fn max_contexts(&self) -> usize {
         if let Self::Engine(engine) = self { engine.max_contexts() } else { usize::MAX }
     }
@@ -54,7 +55,7 @@ impl Choosing {
         }
     }
 
-    /// Whether a public uniform word hands the position to the second of two keys.
+    /// Whether `coin`, a public uniform word, gives the position to the second of two keys.
     pub(super) fn uses_b(&self, coin: u32) -> bool {
         match self {
             Self::Own { scheme, .. } => scheme.uses_second_key(coin),
@@ -85,7 +86,7 @@ impl Choosing {
     }
 }
 
-/// Words of a support, and the stream they are read out of.
+/// The words of the tokens that may be drawn, and those of the whole vocabulary where they are copied from there.
 #[derive(Default)]
 pub(super) struct Words {
     pub(super) words: Vec<u32>,
@@ -93,14 +94,15 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Room for `n` ids below `n`.
+    /// Makes room for `n` ids, all of them below `n`.
     pub(super) fn reserve(&mut self, n: usize) {
         reserve(&mut self.words, n);
         reserve(&mut self.vocabulary, n);
     }
 
-    /// The words of `ids` (ascending). A block serves 16 neighbouring tokens, so a dense support is cheaper to read out of
-    /// the whole vocabulary's stream.
+    /// The words of `ids` (ascending). One block of the PRF holds the words of 16 neighbouring tokens. So if there are
+    /// at least as many ids as blocks, it is cheaper to compute all words up to the largest id and copy those that are
+    /// needed.
     pub(super) fn fill(&mut self, prf: &ChaCha20V1, context: Context, ids: &[u32]) -> Result<()> {
         let end = ids.last().map_or(0, |&id| id as usize + 1);
         if ids.len() < end / 16 {

@@ -1,8 +1,9 @@
-/// Draft tokens that wait for the target model. Under two keys each drawn one brings the distribution it was drawn from.
+/// Draft tokens that wait for the target model. Under a scheme of two keys, every token that was drawn here is kept
+/// with the distribution that it was drawn from, because the rule of acceptance compares it with the target's.
 #[derive(Clone, Default)]
 pub(super) struct Drafts {
     pub(super) tokens: Vec<u32>,
-    /// Where each one's distribution ends below.
+    /// For each token, where its distribution ends in `ids` and `probabilities`.
     ends: Vec<usize>,
     pub(super) ids: Vec<u32>,
     pub(super) probabilities: Vec<f64>,

@@ -9,7 +9,48 @@ use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
 
-/// A profile with its key: makes sessions. `Send + Sync`, cheap to clone.
+/// A profile under its key, which opens a [`Session`] for every sequence. `Send + Sync`, cheap to clone.
+///
+/// # Example
+///
+/// A server makes one marker and a session for every answer. Here each account has a key of its own.
+///
+/// ```
+/// use watermark_core::ErrorKind;
+/// use watermark_core::key::{KeyPath, NodeKey};
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// use watermark_core::scheme::{Gumbel, Scheme};
+///
+/// let scheme = Scheme::Gumbel(Gumbel).into();
+/// let profile = Profile {
+///     name: "chat".to_owned(),
+///     path: KeyPath::root(),
+///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
+///     layers: vec![Layer { name: "provenance".to_owned(), scheme, width: 4, per_account: true }],
+/// };
+/// let marker = Marker::new(profile, &NodeKey::root(b"32 bytes from the system's randomness in real use"))?;
+///
+/// let answer = |account: &str| {
+///     let options = SessionOptions { account: Some(account.to_owned()), marked: true, ..SessionOptions::default() };
+///     let mut session = marker.session(&options)?;
+///     for _ in 0..50 {
+///         // In place of a model: every token is as likely as any other.
+///         let token = session.sample(&[0.0_f32; 100])?;
+///         session.accept(token)?;
+///     }
+///     Ok::<_, watermark_core::Error>(session.generated().to_vec())
+/// };
+/// let (first, second) = (answer("first")?, answer("second")?);
+/// // Both answers share a seed and a model. They differ where the account's key decides: after the first four tokens,
+/// // which have no complete context.
+/// assert_eq!(first[..4], second[..4]);
+/// assert_ne!(first[4..], second[4..]);
+/// // A marked session that names no account has no key, so it is refused.
+/// let nobody = SessionOptions { marked: true, ..SessionOptions::default() };
+/// assert!(marker.session(&nobody).is_err_and(|error| error.kind() == ErrorKind::MissingInput));
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Marker(Arc<Shared>);
 
@@ -17,7 +58,8 @@ struct Shared {
     profile: Profile,
     key: NodeKey,
     special: Arc<[u32]>,
-    /// Layers with a key for everyone, derived once.
+    /// One entry per layer: the layer under its key, derived once. `None` for a layer with a key per account, whose key
+    /// a session derives.
     keyed: Vec<Option<Keyed>>,
 }
 
@@ -44,8 +86,9 @@ impl Keyed {
 /// How one sequence is sampled.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// The account that asks; needed by layers with a key per account, and refused where there is none
-    /// ([`Profile::has_account_layer`]): all accounts' marks would be alike.
+    /// The account that asks. A marked session of a profile with a key per account needs it
+    /// ([`Profile::has_account_layer`]). A profile without one refuses it, because the marks of all accounts would be
+    /// alike.
     pub account: Option<String>,
     /// `false` samples the same distribution without any mark.
     pub marked: bool,
@@ -62,7 +105,7 @@ impl Marker {
     /// [`ErrorKind::InvalidProfile`], [`ErrorKind::OutsideSubtree`].
     pub fn new(profile: Profile, key: &NodeKey) -> Result<Self> {
         profile.validate()?;
-        // Keep only the profile's subtree: the master key is not needed again.
+        // Keep the key of the profile's subtree only: the master key is not needed again.
         let key = key.descend(&profile.path)?;
         let keyed = profile
             .layers
@@ -110,7 +153,7 @@ impl Marker {
         Ok(Session::new(reweighting, choosing, draws, options.sampling, vocab_size, Arc::clone(&shared.special)))
     }
 
-    /// Length of a row of logits, as the profile has it.
+    /// Length of a row of logits, as the profile states it.
     #[must_use]
     pub fn vocab_size(&self) -> u32 {
         self.0.profile.tokenizer.vocab_size
@@ -141,7 +184,8 @@ impl std::fmt::Debug for Marker {
     }
 }
 
-/// Ordinary draws use the same PRF under a key made from the public seed, so they are random access too.
+/// Draws that no layer decides use the same PRF under a key made from the public seed, so that any of them can be
+/// repeated without those before it.
 fn draw_key(seed: u64) -> PrfKey {
     use sha2::{Digest, Sha256};
     let digest = Sha256::new().chain_update(b"watermark-draw-v1\0").chain_update(seed.to_le_bytes()).finalize();

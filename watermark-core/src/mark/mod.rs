@@ -1,4 +1,4 @@
-//! Marking: [`Marker`] (shared, cheap to clone) -> [`Session`] (one per sequence).
+//! Marking: a [`Marker`] holds a profile under its key and opens a [`Session`] for every sequence that is sampled.
 
 #[cfg(feature = "batch")]
 mod batch;

@@ -3,7 +3,7 @@ use crate::prf::{ChaCha20V1, Context};
 use crate::scheme::ProxyRow;
 use crate::{Error, ErrorKind, Result};
 
-/// A proxy's probabilities at the next position: tokens that have any, ascending.
+/// A proxy model's probabilities at the next position: the tokens whose probability is above 0, ascending.
 #[derive(Clone, Default)]
 pub(super) struct Proxy {
     ids: Vec<u32>,
@@ -37,7 +37,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// Its row with the words of its tokens, for a layer of `scheme`.
+    /// The probabilities with the words of their tokens, for a layer of `scheme`.
     pub(super) fn row<'a>(
         &'a self,
         scheme: &str,

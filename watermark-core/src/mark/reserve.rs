@@ -1,4 +1,4 @@
-/// Room for `n` elements in all.
+/// Makes room for `n` elements in all.
 pub(super) fn reserve<T>(vector: &mut Vec<T>, n: usize) {
     vector.reserve(n.saturating_sub(vector.len()));
 }

@@ -9,7 +9,7 @@ use crate::scheme::{Position, ProxyRow};
 const CERTAIN: f64 = 1.0 - f32::EPSILON as f64;
 
 impl Session {
-    /// Truncates the support in `scratch` and bends what is left by the reweighting layers.
+    /// Truncates the distribution in `scratch`, then lets the reweighting layers change what is left.
     pub(super) fn reweight(&mut self, scratch: &mut Scratch) -> Result<()> {
         self.state = MarkState::Off;
         self.sampling.truncate(&mut scratch.support)?;
@@ -45,7 +45,7 @@ impl Session {
         Ok(())
     }
 
-    /// Why no layer could change anything about the truncated distribution.
+    /// Why no layer can change the truncated distribution; `None` if one can.
     fn fixed(&self, support: &Support) -> Option<MarkState> {
         if self.reweighting.is_empty() && self.choosing.is_none() {
             return Some(MarkState::Off);

@@ -51,7 +51,7 @@ impl Sampling {
         self.temperature <= 0.0
     }
 
-    /// Truncates a support whose logits are not divided yet.
+    /// Divides the logits by the temperature and truncates the distribution.
     pub(super) fn truncate(&self, support: &mut Support) -> Result<()> {
         if support.ids.is_empty() {
             return Err(Error::new(ErrorKind::InvalidLogits, "no token has a finite logit"));
@@ -92,20 +92,20 @@ impl Sampling {
 }
 
 impl Support {
-    /// Room for `n` entries.
+    /// Makes room for `n` entries.
     pub(super) fn reserve(&mut self, n: usize) {
         reserve(&mut self.ids, n);
         reserve(&mut self.logits, n);
         reserve(&mut self.order, n);
     }
 
-    /// Takes over a row of logits [vocab_size]. -inf entries are unavailable tokens.
+    /// Loads a row of logits [vocab_size]. -inf entries are unavailable tokens.
     pub(super) fn load<L: Logit>(&mut self, row: &[L]) -> Result<()> {
         self.clear();
         (0u32..).zip(row).try_for_each(|(id, logit)| self.push(id, logit.to_f32()))
     }
 
-    /// Takes over some tokens with their logits, in any order. Shapes: both [n], aligned.
+    /// Loads some tokens with their logits, in any order. Shapes: both [n], aligned.
     pub(super) fn gather<L: Logit>(&mut self, ids: &[u32], logits: &[L], vocab_size: usize) -> Result<()> {
         self.clear();
         if ids.len() != logits.len() {
@@ -156,7 +156,7 @@ impl Support {
     pub(super) fn is_certain(&self, share: f64) -> bool {
         let max = f64::from(self.logits[self.most_likely() as usize]);
         let mut total = 0.0;
-        // Stops early: a row with two plausible tokens needs few terms.
+        // Stops as soon as the answer is no, so a row with two plausible tokens needs few terms.
         self.logits.iter().all(|&logit| {
             total += libm::exp(f64::from(logit) - max);
             total * share <= 1.0

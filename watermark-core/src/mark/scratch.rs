@@ -20,8 +20,8 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Runs a step in this thread's memory, which then has room for any support of the vocabulary: later steps allocate
-    /// nothing, whatever their truncation keeps. Pages that are never written cost no memory.
+    /// Runs a step in this thread's memory, after making room for the whole vocabulary. So later steps allocate
+    /// nothing, however many tokens their truncation keeps. Pages that are never written cost no memory.
     pub(super) fn with<T>(vocab_size: usize, step: impl FnOnce(&mut Self) -> T) -> T {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.reserve(vocab_size);

@@ -11,7 +11,8 @@ use crate::prf::{ChaCha20V1, Context};
 use crate::scheme::{Gumbel, Scheme};
 use crate::{Error, ErrorKind, Result};
 
-/// What the last [`Session::sample`] or [`Session::process`] could carry.
+/// Whether the position that [`Session::sample`] or [`Session::process`] looked at last carries a mark, and if not,
+/// why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MarkState {
@@ -20,7 +21,7 @@ pub enum MarkState {
     /// The session was opened unmarked, or has not sampled yet, or only its choosing layer could mark and `process` left the
     /// draw to the caller.
     Off,
-    /// Temperature 0: the most likely token, whatever the key.
+    /// The temperature is 0, so the token is the most likely one, whatever the key.
     Greedy,
     /// One token holds (nearly) all the probability, so no key could have changed it.
     Certain,
@@ -39,8 +40,56 @@ pub enum MarkState {
 /// A position is marked by a layer when `width` generated tokens precede it and none of them is special. Prompt tokens
 /// are never context, so the session does not need them. Layers of engine formats follow the engine's own rule.
 ///
-/// A session is as large as its sequence; what a step needs beside it, some 50 bytes per token of the vocabulary, each thread
-/// keeps once. A step allocates nothing after a thread's first marked one if [`Session::reserve`] made room for the sequence.
+/// A session holds its sequence only. What a step needs besides, some 50 bytes for each token of the vocabulary, is
+/// kept once per thread. After the first marked step on a thread no step allocates memory, if [`Session::reserve`] has
+/// made room for the sequence.
+///
+/// # Example
+///
+/// ```
+/// # use watermark_core::key::{KeyPath, NodeKey};
+/// # use watermark_core::mark::{MarkState, Marker, SessionOptions};
+/// # use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// # use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
+/// # let profile = Profile {
+/// #     name: "chat".to_owned(),
+/// #     path: KeyPath::root(),
+/// #     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
+/// #     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
+/// # };
+/// # let marker = Marker::new(profile, &NodeKey::root(b"an example"))?;
+/// # // In place of a model: logits that depend on the last token.
+/// # let model = |tokens: &[u32]| -> Vec<f32> {
+/// #     let last = tokens.last().copied().unwrap_or(0);
+/// #     (0..100_u32).map(|token| ((token * 31 + last * 17) % 97) as f32 / 30.0).collect()
+/// # };
+/// let mut session = marker.session(&SessionOptions { marked: true, seed: 7, ..SessionOptions::default() })?;
+/// assert_eq!(session.mark_state(), MarkState::Off);
+/// for _ in 0..40 {
+///     let logits = model(session.generated());
+///     let token = session.sample(&logits)?;
+///     session.accept(token)?;
+/// }
+/// assert_eq!(session.mark_state(), MarkState::Marked);
+///
+/// // An engine may take tokens back, for instance when it preempts a request. Every draw depends on the keys, the seed, the
+/// // context and the position alone, so the same tokens come again.
+/// let text = session.generated().to_vec();
+/// session.rollback(10);
+/// while session.generated().len() < 40 {
+///     let logits = model(session.generated());
+///     let token = session.sample(&logits)?;
+///     session.accept(token)?;
+/// }
+/// assert_eq!(session.generated(), text);
+///
+/// // A grammar that leaves one token leaves no room for a mark, and the session says so.
+/// let mut only = [f32::NEG_INFINITY; 100];
+/// only[42] = 0.0;
+/// assert_eq!(session.sample(&only)?, 42);
+/// assert_eq!(session.mark_state(), MarkState::Certain);
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Session {
     pub(super) reweighting: Vec<(Scheme, ChaCha20V1)>,
@@ -51,7 +100,7 @@ pub struct Session {
     pub(super) special: Arc<[u32]>,
     /// Accepted tokens, then pending drafts.
     pub(super) generated: Vec<u32>,
-    /// Contexts of the choosing layer at these positions, with how many positions each.
+    /// Contexts of the choosing layer at the positions of `generated`, each with the number of positions that have it.
     used: HashMap<ContextKey, u32>,
     error: Option<Error>,
     pub(super) state: MarkState,
@@ -112,13 +161,14 @@ impl Session {
     pub fn reserve(&mut self, tokens: usize) {
         self.generated.reserve(tokens);
         if self.choosing.is_some() {
-            // Twice as many: rollbacks leave gaps, which are then cleared in place.
+            // Twice as many, because rollbacks leave gaps in the table, which are cleared in place if there is room.
             self.used.reserve(tokens.saturating_mul(2));
         }
     }
 
-    /// Hands in a proxy's next-token probabilities [vocab_size] for the next position, as layers that need a proxy
-    /// ([`Scheme::needs_proxy`]) want them before every [`Session::sample`] or [`Session::process`]. Forgotten when the sequence moves.
+    /// Hands in a proxy model's next-token probabilities [vocab_size] for the next position. Layers that need a proxy
+    /// ([`Scheme::needs_proxy`]) need them before every [`Session::sample`] or [`Session::process`], because the
+    /// session forgets them whenever its sequence changes.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidLogits`] for a wrong length, a value that is not a probability, or a sum away from 1; sticky.
@@ -126,9 +176,9 @@ impl Session {
         self.guarded(|session| session.proxy.set(probabilities, session.vocab_size))
     }
 
-    /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place; tokens
-    /// outside the truncation become -inf, and what is -inf (a grammar's mask) stays so. For engines that draw the token
-    /// themselves: a choosing layer has no part.
+    /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place. Tokens
+    /// outside the truncation become -inf, and a token that is -inf already (masked by a grammar, say) stays so. This
+    /// is for engines that draw the token themselves, so a choosing layer has no effect.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidLogits`] for NaN, +inf, no finite entry or a wrong length; sticky.
@@ -226,7 +276,7 @@ impl Session {
         result
     }
 
-    /// One look at the next position, which no draft may be waiting for.
+    /// Runs `step` on the next position. Refused while draft tokens wait, because verification may still replace them.
     fn step<T>(&mut self, step: impl FnOnce(&mut Self, &mut Scratch) -> Result<T>) -> Result<T> {
         self.guarded(|session| {
             session.no_drafts()?;
@@ -274,7 +324,8 @@ impl Session {
         self.draw(key.as_ref(), second, scratch)
     }
 
-    /// The context under which the choosing layer draws the next token, if it does; notes the state.
+    /// The context under which the choosing layer draws the next token; `None` if the draw is an ordinary one. Sets the
+    /// state.
     pub(super) fn marked_context(&mut self, scratch: &Scratch) -> Option<ContextKey> {
         let layer = self.choosing.as_ref()?;
         if scratch.support.ids.len() == 1 {
@@ -303,7 +354,7 @@ impl Session {
             layer.words(key, second, &support.ids, words)?;
             layer.choose(&support.logits, &words.words)
         } else {
-            // An ordinary draw is the same Gumbel-max.
+            // An ordinary draw is Gumbel-max too, with public words.
             let draws = if second { &self.draws.key_b() } else { &self.draws };
             words.fill(draws, self.position(), &support.ids)?;
             Gumbel::choose(&support.logits, &words.words)

@@ -13,10 +13,10 @@ use crate::{Error, ErrorKind, Result};
 /// with probability at least `(1 - d) / (1 + d)` (2408.07978); rejection sampling has `1 - d` and would weaken a mark under one
 /// key (2602.01428).
 ///
-/// `gumbel_dual_key` (and vLLM's) keeps `1 - d` instead (2605.12456): drafts are drawn under key A and accepted with
-/// probability `min(1, p / q)` by a public coin of the position; a rejected one is replaced by a draw from `(p - q)+` under key
-/// B. Every token then carries one of the two marks and follows the target's distribution, but the text is another one than
-/// without drafts.
+/// `gumbel_dual_key` and vLLM's format of that name keep `1 - d` in another way (2605.12456): drafts are drawn under
+/// key A and accepted with probability `min(1, p / q)`, decided by a public coin of the position. A rejected draft is
+/// replaced by a draw from `(p - q)+` under key B. Every token then carries one of the two marks and follows the
+/// target's distribution, but the text differs from the one without drafts.
 impl Session {
     /// Draws a draft token from the draft model's row of logits [vocab_size] and puts it at the end of the sequence until
     /// [`Session::verify`]. The row is truncated and reweighted as the target's will be.
@@ -79,7 +79,7 @@ impl Session {
             session.rollback(n);
             let emitted = session.replace(&drafts, rows);
             drafts.truncate(0);
-            // Its memory serves the next round.
+            // The next round reuses the memory.
             session.drafts = drafts;
             emitted
         })
@@ -105,8 +105,8 @@ impl Session {
         Ok(drafts.len() + 1)
     }
 
-    /// The draft, with probability `min(1, p / q)`, or a token of `(p - q)+`. A correction may not be the draft again: there
-    /// `p < q`.
+    /// Returns the draft with probability `min(1, p / q)`, else a token drawn from `(p - q)+`. That token is never the
+    /// draft again, because a draft is rejected only where `p < q`.
     fn accept_or_correct(&mut self, draft: u32, q: (&[u32], &[f64]), scratch: &mut Scratch) -> Result<u32> {
         let key = self.marked_context(scratch);
         let coin = (f64::from(self.public_words()[1]) + 0.5) / TWO_32;
@@ -125,7 +125,7 @@ impl Session {
             *p = (*p - q).max(0.0);
             left |= *p > 0.0;
         }
-        // Nothing may be left in floating point where p and q are nearly the same; then p itself is as good.
+        // Where p and q are nearly the same, rounding may leave nothing of their difference; then p itself is as good.
         if left {
             logarithms(probabilities, &mut support.logits);
         }

@@ -1,10 +1,12 @@
-//! What follows from the numbers of a model's test: the one rule for answer files, probes and evidence bundles.
+//! The conclusion that follows from the numbers of a model's test. This is the one rule for answer files, probes and
+//! evidence bundles.
 
 use super::{Access, ModelFinding};
 use crate::detect::{Effect, Judged, Resampling, Verdict, decide, smallest_effect};
 use crate::profile::AnyScheme;
 
-/// More than one empty answer in so many, and the registered test was not carried out: what was left out may have been chosen.
+/// If more than one in this many registered answers is empty, the test counts as not carried out, because somebody may
+/// have chosen which answers to leave out.
 pub const EMPTY_ONE_IN: u64 = 20;
 
 /// Which number decides.
@@ -39,9 +41,9 @@ pub struct ModelNumbers {
 /// The answers of a registered test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerCounts {
-    /// All of them.
+    /// All answers.
     pub n: u64,
-    /// Those without text.
+    /// Answers without text.
     pub n_empty: u64,
 }
 
@@ -60,33 +62,35 @@ pub struct ModelTest {
     pub resampling: Resampling,
 }
 
-/// What follows from one test of a model.
+/// The conclusion of one test of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConclusion {
     /// Which number decides about the suspect.
     pub decided_by: DecidedBy,
     /// log10 of the p-value that decides about it.
     pub log10_p: f64,
-    /// The same of each control, which was perhaps not stopped and is then read by its tail.
+    /// log10 of the p-value that decides about each control. A control that evidence did not stop is judged by its
+    /// tail, even where the suspect is judged by its e-value.
     pub controls_log10_p: Vec<f64>,
-    /// None of the m controls has p below 0.01 / m.
+    /// Whether none of the m controls has p below 0.01 / m.
     pub controls_agree: bool,
     /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
     pub resampling_decides: bool,
-    /// They do not contradict it, or may not.
+    /// Whether fresh keys agree: they do not contradict the tail, or have no say.
     pub resampling_agrees: bool,
-    /// No model left more than one registered answer in [`EMPTY_ONE_IN`] without text.
+    /// Whether no model left more than one registered answer in [`EMPTY_ONE_IN`] without text.
     pub answers_present: bool,
     /// After Holm's adjustment over the family; `inconclusive` where controls, fresh keys or empty answers contradict it.
     pub verdict: Verdict,
-    /// With `not_detected` answers, unless distinct pairs alone reach the level: the smallest effect that the exact tail of so many
-    /// distinct pairs would have shown; what the weighted test misses is about as large.
+    /// For answers with `not_detected`: the smallest effect that the exact tail of so many distinct pairs would have
+    /// shown; the weighted test misses effects of about that size. `None` where the tail of distinct pairs alone
+    /// reaches the level.
     pub smallest_effect: Option<Effect>,
 }
 
 impl DecidedBy {
-    /// The e-value alone where evidence stopped the collection or may have, and in reading mode, where which contexts are met
-    /// depends on the key; else the tail, which sees more.
+    /// The e-value where evidence stopped the collection or may have stopped it, and in reading mode, where the key
+    /// decides which contexts occur. Else the tail, which has more power.
     #[must_use]
     pub fn new(access: Access, stopped: bool) -> Self {
         if stopped || access == Access::Reading { Self::EValue } else { Self::Tail }
@@ -112,7 +116,7 @@ impl DecidedBy {
 }
 
 impl ModelFinding {
-    /// What a conclusion looks at where no number of answers was registered.
+    /// The numbers that a conclusion looks at, where nobody registered how many answers there should be.
     #[must_use]
     pub fn numbers(&self, stopped: bool) -> ModelNumbers {
         let Self { n_scored, log10_p, log10_p_distinct, ln_e, .. } = *self;
@@ -132,11 +136,13 @@ pub fn conclude(tests: &[ModelTest], alpha: f64) -> Vec<ModelConclusion> {
         contradicted: !(found.controls_agree && found.resampling_agrees && found.answers_present),
     };
     let judged: Vec<Judged> = tests.iter().zip(&conclusions).map(judged).collect();
-    // Not the difference of logarithms, which ends in other digits: stated effects keep theirs.
+    // The logarithm of the quotient and not the difference of the logarithms, whose last digits differ: effects that
+    // were stated once must stay the same.
     let log10_level = libm::log10(alpha / tests.len().max(1) as f64);
     for ((test, found), verdict) in tests.iter().zip(&mut conclusions).zip(decide(&judged, alpha)) {
         found.verdict = verdict;
-        // It is one of distinct pairs: where they reach the level and the weighted sum does not, it would be contradicted.
+        // The effect is that of distinct pairs. Where their own tail reaches the level and only the weighted test does
+        // not, the data would contradict it.
         if verdict == Verdict::NotDetected
             && test.access == Access::Answers
             && test.suspect.log10_p_distinct > log10_level
@@ -147,7 +153,7 @@ pub fn conclude(tests: &[ModelTest], alpha: f64) -> Vec<ModelConclusion> {
     conclusions
 }
 
-/// All that follows from one test by itself; its verdict is open until the family is known.
+/// Everything that follows from one test by itself. Its verdict stays open until the family is known.
 fn weigh(test: &ModelTest) -> ModelConclusion {
     let ModelTest { access, suspect, controls, resampling, .. } = test;
     let decided_by = DecidedBy::new(*access, suspect.stopped);
@@ -169,8 +175,8 @@ fn weigh(test: &ModelTest) -> ModelConclusion {
     }
 }
 
-/// Whether a verdict may stand beside its controls: none of `m` controls, unrelated models under the same procedure, may have
-/// p below `0.01 / m`. With one that has, the procedure is not calibrated and nothing can be said.
+/// Whether the controls agree: none of `m` controls, unrelated models under the same procedure, may have p below
+/// `0.01 / m`. If one has, the procedure is not calibrated and nothing can be said.
 fn controls_agree(log10_p: &[f64]) -> bool {
     let limit = -2.0 - libm::log10(log10_p.len().max(1) as f64);
     log10_p.iter().all(|&p| p >= limit)
@@ -182,7 +188,7 @@ pub fn log10_p_anytime(ln_e: f64) -> f64 {
     (-ln_e / std::f64::consts::LN_10).min(0.0) + 0.0
 }
 
-/// Whether an e-process, a test by itself, has decided at level `alpha`: it may stop there.
+/// Whether an e-process, taken as a test of its own, has decided at level `alpha`, so that the collection may stop.
 #[must_use]
 pub fn e_process_decides(ln_e: f64, alpha: f64) -> bool {
     log10_p_anytime(ln_e) <= libm::log10(alpha)
@@ -242,7 +248,7 @@ mod tests {
         let resampling = Resampling { keys: 999, at_least: 10 };
         let fresh = alone(ModelTest { resampling, ..test(strong, &[]) });
         assert_eq!((fresh.resampling_agrees, fresh.verdict), (false, Verdict::Inconclusive));
-        // What was stopped depends on the key, so fresh keys say nothing about it.
+        // Which answers a stopped collection has depends on the key, so fresh keys say nothing about it.
         let stopped = alone(ModelTest { resampling, ..test(model(-9.0, 30.0, true), &[]) });
         assert_eq!((stopped.resampling_agrees, stopped.verdict), (true, Verdict::Detected));
         for (n_empty, verdict) in [(3, Verdict::Detected), (4, Verdict::Inconclusive)] {

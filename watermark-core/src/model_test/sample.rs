@@ -4,12 +4,59 @@ use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
 
 /// What a suspect model showed of its preferences, in rounds.
 ///
-/// A pair that occurs in a prompt of its round or an earlier one is excluded: prompts may carry the mark, and a model repeats
-/// them. Every other pair is looked at once, with the weight of the round that showed it first: by then the weight is fixed,
-/// and no earlier look has revealed its score. So after every round the e-value is a fair bet, whatever was decided between
-/// the rounds; weighing old pairs again as their counts grow would not be. A fixed sample is one round.
+/// A pair that occurs in a prompt of its round or of an earlier one is excluded: prompts may carry the mark, and a
+/// model repeats them. Every other pair is scored once, with the weight of the round that showed it first: that weight
+/// is fixed before the score is seen. So the e-value stays a fair bet after every round, whatever was decided between
+/// the rounds. Weighing old pairs again as their counts grow would not be fair. A fixed sample is one round.
 ///
 /// The sample depends on text and probabilities alone, so one sample can be tested under the true key and under fresh keys.
+///
+/// # Example
+///
+/// The e-value may be looked at after every round, and the collection may stop as soon as it suffices.
+///
+/// ```
+/// use watermark_core::detect::LayerDetector;
+/// use watermark_core::model_test::{ModelSample, Round, e_process_decides};
+/// use watermark_core::key::{KeyPath, NodeKey};
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+/// use watermark_core::scheme::{Greenlist, Scheme};
+///
+/// let scheme = Scheme::Greenlist(Greenlist::new(0.5, 1.0)?);
+/// let profile = Profile {
+///     name: "chat".to_owned(),
+///     path: KeyPath::root(),
+///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 200, special_token_ids: vec![] },
+///     layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
+/// };
+/// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
+/// let prf_key = profile.prf_key(&profile.layers[0], &key, None)?;
+/// let layer = LayerDetector::from_prf_key(scheme, 1, &prf_key)?;
+/// let marker = Marker::new(profile, &key)?;
+///
+/// // In place of a model: one that prefers green tokens as a student of marked text does, or one that does not.
+/// let rounds_until_decided = |inherited: bool| {
+///     let mut sample = ModelSample::of_answers(&layer);
+///     for round in 1..=10 {
+///         let options = SessionOptions { marked: inherited, seed: round, ..SessionOptions::default() };
+///         let mut session = marker.session(&options)?;
+///         for _ in 0..200 {
+///             let token = session.sample(&[0.0_f32; 200])?;
+///             session.accept(token)?;
+///         }
+///         let (prompts, answers) = (vec![&[1, 2, 3][..]], vec![session.generated()]);
+///         sample.add_round(&layer, &Round { prompts, answers, choices: vec![] })?;
+///         if e_process_decides(sample.test(&layer)?.ln_e, 1e-6) {
+///             return Ok(Some(round));
+///         }
+///     }
+///     Ok::<_, watermark_core::Error>(None)
+/// };
+/// assert!(rounds_until_decided(true)?.is_some_and(|rounds| rounds < 10));
+/// assert_eq!(rounds_until_decided(false)?, None);
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ModelSample {
     tally: Tally,
@@ -69,19 +116,22 @@ impl ModelFinding {
 }
 
 impl ModelSample {
-    /// Nothing seen yet. Answers only: a pair's weight is the square root of its count in its round.
+    /// A sample with nothing counted yet, for answers only. A pair's weight is the square root of its count in its
+    /// round.
     #[must_use]
     pub fn of_answers(layer: &LayerDetector) -> Self {
         Self::new(layer, Weights::Sqrt)
     }
 
-    /// Nothing seen yet. Answers only, and every pair counts once, however often it occurs: the exact tail decides.
+    /// A sample with nothing counted yet, for answers only. Every pair counts once, however often it occurs, and the
+    /// exact tail decides.
     #[must_use]
     pub fn of_distinct_answers(layer: &LayerDetector) -> Self {
         Self::new(layer, Weights::None)
     }
 
-    /// Nothing seen yet. Next-token probabilities: a pair's weight is the square root of its expected count in its round.
+    /// A sample with nothing counted yet, for next-token probabilities. A pair's weight is the square root of its
+    /// expected count in its round.
     #[must_use]
     pub fn of_probabilities(layer: &LayerDetector) -> Self {
         Self::new(layer, Weights::Expected)
@@ -92,7 +142,8 @@ impl ModelSample {
         Self { tally, prompts, weights, spent: 0, order: Vec::new() }
     }
 
-    /// Adds a round of answers; after an error nothing of it counts but its prompts. Only context rule and special tokens of `layer` matter, not its key.
+    /// Adds a round of answers. After an error nothing of the round counts except its prompts. Only the context rule
+    /// and the special tokens of `layer` matter, not its key.
     ///
     /// # Errors
     /// [`crate::ErrorKind::TokenOutOfRange`]; as [`LayerDetector::add_preferences`] with probabilities.

@@ -7,7 +7,7 @@ use crate::key::PrfKey;
 use crate::profile::AnyScheme;
 use crate::{Error, ErrorKind, Result};
 
-/// Distinct pairs that occurred equally often: all that a test needs to know of them.
+/// The distinct pairs that occurred equally often. A test needs to know no more of them than this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScoreClass {
     /// Occurrences of each pair.
@@ -36,7 +36,7 @@ pub struct Tails {
 }
 
 impl Tails {
-    /// The numbers of a test whose classes somebody states, under no key at all.
+    /// Computes the numbers of a test from stated score classes. No key is needed, because the classes hold the scores.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] if classes do not rise or their sums overflow, and as [`super::ModelSample::test`].
@@ -72,7 +72,7 @@ impl Tails {
     }
 }
 
-/// A layer for what does not depend on the key.
+/// A layer under a key of zeros, for computing what does not depend on the key.
 fn keyless(scheme: AnyScheme) -> Result<LayerDetector> {
     LayerDetector::from_prf_key(scheme, 0, &PrfKey::from_bytes(Zeroizing::new([0; 32])))
 }

@@ -25,7 +25,7 @@ pub struct ChaCha20V1 {
     key: Zeroizing<[u32; 8]>,
     context_key: Option<Zeroizing<[u8; 32]>>,
     width: usize,
-    /// Added to the counter of every token.
+    /// Added to the counter of every token: 0, or the start of the range of the second key.
     stream: u32,
 }
 
@@ -34,7 +34,7 @@ pub struct ChaCha20V1 {
 pub struct Context([u32; 3]);
 
 impl Context {
-    /// A nonce of our own numbering, for draws that no detector needs to repeat.
+    /// A nonce that is a number and no context, for draws that no detector needs to repeat.
     pub(crate) fn from_number(number: u64) -> Self {
         let bytes = number.to_le_bytes();
         let [a, b, c, d, e, f, g, h] = bytes;

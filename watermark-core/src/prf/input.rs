@@ -1,7 +1,7 @@
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
 
-/// A PRF input: the last `width` tokens (oldest first, zero-padded) and the token that followed. Engines put there what
-/// their own functions depend on.
+/// A PRF input: the last `width` tokens (oldest first, zero-padded) and the token that followed. An engine stores
+/// whatever its own function depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pair {
     context: [u32; MAX_CONTEXT_WIDTH],
@@ -74,7 +74,7 @@ pub(crate) struct RuleId {
     pub(crate) kind: u8,
     /// Tokens before the token itself.
     pub(crate) width: usize,
-    /// Tells keys apart where inputs depend on the key, else 0.
+    /// Differs between keys where inputs depend on the key, else 0.
     pub(crate) key_tag: i64,
 }
 
@@ -84,7 +84,7 @@ impl RuleId {
         Self { kind: 0, width, key_tag: 0 }
     }
 
-    /// Inputs of another rule would pass off dependent scores as independent ones.
+    /// Refuses another rule, because its inputs would pass off dependent scores as independent ones.
     pub(crate) fn check(self, other: Self) -> Result<()> {
         if self == other {
             return Ok(());

@@ -20,7 +20,8 @@ impl AnyScheme {
         }
     }
 
-    /// Whether the token itself is drawn (so that the layer comes last), instead of the distribution being changed. Every engine draws.
+    /// Whether the layer draws the token, and so comes last, instead of changing the distribution that it is drawn
+    /// from. Every engine draws.
     #[must_use]
     pub fn chooses(&self) -> bool {
         self.own().is_none_or(|scheme| scheme.chooses())

@@ -64,7 +64,7 @@ fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result
     read(deserializer, &LAYER_FIELDS)
 }
 
-/// A field that is there has a value: `null` is another reading of "absent", and one is enough.
+/// A field that is present must have a value: `null` would be a second way to say that it is absent.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> std::result::Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

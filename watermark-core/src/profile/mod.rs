@@ -103,7 +103,8 @@ impl Profile {
         Ok(())
     }
 
-    /// Whether a layer draws the token itself; without one a session's draw is ordinary, or its caller's.
+    /// Whether one of the layers draws the token. If none does, the session draws it as an unmarked session would, or
+    /// its caller draws it.
     #[must_use]
     pub fn chooses(&self) -> bool {
         self.layers.iter().any(|layer| layer.scheme.chooses())
@@ -115,7 +116,7 @@ impl Profile {
         self.layers.iter().any(|layer| layer.per_account)
     }
 
-    /// Refuses an account that would tell nobody apart: an empty one, or one that no layer has a key for.
+    /// Refuses an account that could not be told apart from others: an empty one, or one for which no layer has a key.
     pub(crate) fn check_account(&self, account: Option<&str>) -> Result<()> {
         let refuse = |message| Err(Error::new(ErrorKind::InvalidParameter, message));
         match account {

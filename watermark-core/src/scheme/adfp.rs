@@ -77,7 +77,7 @@ impl Entry for Adfp {
         self.list.score(word, second)
     }
 
-    /// As the green list's.
+    /// The null law of the green list.
     fn null_law(&self) -> NullLaw {
         self.list.null_law()
     }

@@ -3,7 +3,7 @@ use crate::{Error, ErrorKind, Result};
 
 macro_rules! declare {
     ($($module:ident $Type:ident,)*) => {
-        /// A scheme with its parameters. [`Scheme::SPECS`] says what there is.
+        /// A scheme with its parameters. [`Scheme::SPECS`] lists all schemes.
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Scheme {
             $(#[doc = concat!("The scheme of [`", stringify!($Type), "`].")] $Type($Type),)*
@@ -33,7 +33,7 @@ macro_rules! declare {
                 }
             }
 
-            /// What there is to know about the scheme.
+            /// The spec of the scheme: its name, source, parameters and examples.
             #[must_use]
             pub fn spec(&self) -> &'static Spec {
                 match self {
@@ -86,7 +86,7 @@ macro_rules! declare {
                 }
             }
 
-            /// Whether a public uniform word hands the position to the second of two keys.
+            /// Whether a public uniform word gives the position to the second of two keys.
             pub(crate) fn uses_second_key(&self, coin: u32) -> bool {
                 match self {
                     $(Self::$Type(scheme) => Entry::uses_second_key(scheme, coin),)*
@@ -122,7 +122,7 @@ impl Scheme {
         for (option, value) in given.iter() {
             let option = option.replace('_', "-");
             let known = spec.parameters.iter().find(|parameter| parameter.option == option);
-            // What the scheme does not take is refused as it was written.
+            // An option that the scheme does not take is named in the error as the caller wrote it.
             let name = known.map_or_else(|| option.replace('-', "_"), |parameter| parameter.name.to_owned());
             parameters = parameters.with(name, value);
         }

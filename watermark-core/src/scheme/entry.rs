@@ -1,18 +1,18 @@
 use super::{Given, NullLaw, Parameters, Position, SecondWord, Spec};
 use crate::Result;
 
-/// What the type of a scheme does. The file that implements it holds all there is of the scheme; the marking half and the scoring
-/// half stand side by side, because the law of the score rests on both.
+/// The interface of a scheme. The file that implements it holds everything about the scheme. The marking half and the
+/// scoring half stand side by side, because the law of the score rests on both.
 ///
 /// The PRF input of every scheme here is (context, token), so a pair's score is drawn once, however often it occurs.
 pub(crate) trait Entry: Copy {
-    /// What help texts, parsers and tests are made from.
+    /// The spec, from which help texts, parsers and tests are made.
     const SPEC: Spec;
 
     /// What the score needs beside the word of (context, token).
     const SECOND_WORD: SecondWord = SecondWord::None;
 
-    /// The scheme with parameters that have been held against the spec.
+    /// Makes the scheme from parameters that were checked against the spec.
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidParameter`] for what a spec cannot say: parameters that do not go together.
@@ -29,7 +29,7 @@ pub(crate) trait Entry: Copy {
         None
     }
 
-    /// Whether a public uniform word hands the position to the second of two keys.
+    /// Whether a public uniform word gives the position to the second of two keys.
     fn uses_second_key(&self, _coin: u32) -> bool {
         false
     }

@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind, Result};
 
 const DELTA: Domain =
     Domain::Real { low: Bound::Included(0.0), high: Bound::Included(1000.0), words: "between 0 and 1000 nats" };
-/// What gamma allows is checked with gamma at hand.
+/// The largest block of any gamma. The constructor, which knows gamma, checks what that one allows.
 const BLOCK: Domain = Domain::Whole { low: 0, high: Blocks::MOST - 1 };
 
 /// Green-list bias after Kirchenbauer et al. (2301.10226), with an independent coin per (context, token) instead of a

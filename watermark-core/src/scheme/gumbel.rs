@@ -15,7 +15,8 @@ impl Gumbel {
         choose_by(logits, words, |word| Self::noise((f64::from(word) + 0.5) / TWO_32))
     }
 
-    /// The same with another reading of words: `uniform` lies within 2^-24 of `word / 2^32`.
+    /// As [`Self::choose`] with another way from words to uniform numbers: `uniform` lies within 2^-24 of
+    /// `word / 2^32`.
     pub(crate) fn choose_with(logits: &[f32], words: &[u32], uniform: impl Fn(u32) -> f64) -> Option<usize> {
         choose_by(logits, words, |word| Self::noise(uniform(word)))
     }
@@ -62,7 +63,7 @@ impl Entry for Gumbel {
         Self::choose(logits, words)
     }
 
-    /// In units of 2^-32.
+    /// The score in units of 2^-32.
     fn score(&self, word: u32, _: u32) -> u64 {
         self.score_q32(word)
     }
@@ -76,7 +77,7 @@ impl Entry for Gumbel {
 /// Cells of the table below.
 const CELLS: usize = 128;
 
-/// Of each cell of [1, 2): its middle, the inverse of that, and its logarithm.
+/// For each cell of [1, 2): its middle, the inverse of the middle, and the logarithm of the middle.
 static LOGARITHMS: [[f64; 3]; CELLS] = {
     let mut table = [[0.0; 3]; CELLS];
     let mut cell = 0;

@@ -8,8 +8,8 @@ use crate::Result;
 /// key A. Restores diversity where a single key would always give the same answer, and lets speculative decoding draft
 /// under A and draw corrections under B.
 ///
-/// Nobody has to know which key drew a token: the score is `(1 - alpha) A + alpha B`. On `chacha20-v1` the words of key B
-/// are those at counter `0x00200000 | token >> 4` of the same key. Distortion-free per token.
+/// The detector need not know which key drew a token: the score is `(1 - alpha) A + alpha B`. On `chacha20-v1` the
+/// words of key B are those at counter `0x00200000 | token >> 4` of the same key. Distortion-free per token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GumbelDualKey {
     alpha: f64,
@@ -44,7 +44,7 @@ impl GumbelDualKey {
         self.mix_q32(a, b)
     }
 
-    /// The same of two scores.
+    /// As [`Self::score_q32`], from the two Gumbel scores.
     pub(crate) fn mix_q32(&self, a: u64, b: u64) -> u64 {
         let share_b = u128::from(self.share_b);
         let sum = u128::from(a) * ((1 << 32) - share_b) + u128::from(b) * share_b;
@@ -85,7 +85,7 @@ impl Entry for GumbelDualKey {
         self.uses_b(coin)
     }
 
-    /// In units of 2^-32; `second` is the word of key B.
+    /// The score in units of 2^-32; `second` is the word of key B.
     fn score(&self, word: u32, second: u32) -> u64 {
         self.score_q32(word, second)
     }

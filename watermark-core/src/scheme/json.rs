@@ -38,8 +38,8 @@ impl Scheme {
     }
 }
 
-/// Where parsing failed and over which field or type. A message that repeats a value is cut: the file may be a key that
-/// was given in place of a profile.
+/// Says where parsing failed and on which field or type. A message that would repeat a value is shortened, because the
+/// file may be a key that was given in place of a profile.
 pub(crate) fn place(what: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
     let repeats_a_value = message.contains("invalid type") || message.contains("invalid value");
@@ -127,7 +127,7 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
-                // No whole parameter is as large, so a larger number can be a real one only.
+                // Whole parameters are smaller than this, so a larger number can only be a real one.
                 Ok(u32::try_from(value).map_or(Value::Real(value as f64), Value::Whole))
             }
 

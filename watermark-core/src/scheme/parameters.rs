@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
-/// Parameters of a scheme by name, as profiles, command lines and foreign languages give them. What is left out has its default.
+/// Parameters of a scheme by name, as profiles, command lines and foreign languages give them. A parameter that is left
+/// out has its default.
 ///
 /// ```
 /// use watermark_core::scheme::{Parameters, Scheme};
@@ -25,7 +26,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The number; a flag is none.
+    /// The value as a number; `None` for a flag.
     #[must_use]
     pub fn real(self) -> Option<f64> {
         match self {
@@ -35,7 +36,7 @@ impl Value {
         }
     }
 
-    /// The whole number.
+    /// The value as a whole number; `None` for others.
     #[must_use]
     pub fn whole(self) -> Option<u32> {
         match self {
@@ -75,13 +76,13 @@ impl std::fmt::Display for Value {
 }
 
 impl Parameters {
-    /// None.
+    /// No parameters.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These with one more; a name that is there already gets the new value.
+    /// These parameters with one more; a name that is there already gets the new value.
     #[must_use]
     pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) -> Self {
         let (name, value) = (name.into(), value.into());

@@ -32,7 +32,7 @@ impl Entry for PermuteAndFlip {
         choose_by(logits, words, |word| -libm::log1p(-(f64::from(word) + 0.5) / TWO_32))
     }
 
-    /// That of [`Gumbel`].
+    /// The score of [`Gumbel`].
     fn score(&self, word: u32, _: u32) -> u64 {
         Gumbel.score_q32(word)
     }

@@ -1,7 +1,7 @@
 use crate::prf::{ChaCha20V1, Context};
 
-/// One position of a sequence, as a reweighting scheme sees it: the tokens that a truncation has left, with their words in this
-/// context. Nothing here allocates once the buffers have grown.
+/// One position of a sequence, as a reweighting scheme sees it: the tokens that are left after truncation, with their
+/// words in this context. Nothing here allocates once the buffers have grown.
 pub(crate) struct Position<'a> {
     /// Token ids, ascending [n].
     pub(crate) ids: &'a [u32],
@@ -34,7 +34,7 @@ pub(crate) struct Buffers {
     pub(crate) work: Work,
 }
 
-/// Working memory that a scheme may use as it likes; each has room for one entry a token of the vocabulary.
+/// Working memory that a scheme may use as it likes. Each vector has room for one entry per token of the vocabulary.
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) numbers: Vec<f64>,
@@ -42,7 +42,7 @@ pub(crate) struct Work {
 }
 
 impl Position<'_> {
-    /// Word 0 of those that belong to the context alone.
+    /// The first of the words that belong to the context alone.
     pub(crate) fn context_word(&self) -> u32 {
         self.prf.context_words(self.context)[0]
     }
@@ -73,8 +73,9 @@ impl Position<'_> {
         }
     }
 
-    /// Adds to the logit of each token that the proxy has a probability for what `bonus` says of that probability and the
-    /// token's word. Special tokens have the word `red_word` and get nothing. `bonus` first sees the proxy's whole row.
+    /// Adds a bonus to the logit of every token for which the proxy has a probability; `bonus` computes it from that
+    /// probability and the token's word. Special tokens have the word `red_word` and get no bonus. `bonus` first sees
+    /// the proxy's whole row.
     pub(crate) fn add_by_proxy<B: Fn(f64, u32) -> f64>(
         &mut self,
         red_word: u32,

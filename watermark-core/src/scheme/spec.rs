@@ -3,7 +3,7 @@ use std::ops::{Bound, RangeBounds};
 use super::{Blocks, Parameters, Scheme, Value};
 use crate::{Error, ErrorKind, Result};
 
-/// What there is to know about a scheme before it has parameters: help texts, parsers, checks and tests are made from it.
+/// Everything about a scheme before it has parameters. Help texts, parsers, checks and tests are made from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// The name in profiles, in the PRF key derivation and in output. It is fixed for ever.
@@ -14,9 +14,9 @@ pub struct Spec {
     pub summary: &'static str,
     /// How it marks.
     pub kind: Kind,
-    /// Whether the mean over keys is the model's distribution, token by token.
+    /// Whether each token, averaged over keys, follows the model's distribution.
     pub distortion_free: bool,
-    /// In the order in which a profile prints them.
+    /// The parameters, in the order in which a profile prints them.
     pub parameters: &'static [Parameter],
     /// Sets of parameters for tests, benchmarks and calibration. Each can mark and score.
     pub examples: &'static [Example],
@@ -40,19 +40,19 @@ pub struct Parameter {
     pub name: &'static str,
     /// The name on the command line, and, with `_` for `-`, in Python.
     pub option: &'static str,
-    /// What it is, as a phrase.
+    /// The meaning, as a phrase.
     pub help: &'static str,
-    /// Its values.
+    /// The values that it may have.
     pub domain: Domain,
-    /// Who needs it.
+    /// What needs it: marking and scoring, marking alone, or nothing.
     pub need: Need,
     /// Whether the score depends on it.
     pub scored: bool,
-    /// What a new profile takes if nobody says otherwise.
+    /// The value in a new profile if the user names none.
     pub usual: Option<Value>,
 }
 
-/// Who needs a parameter.
+/// What needs a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Need {
     /// Marking and scoring.
@@ -62,7 +62,7 @@ pub enum Need {
         /// The flag that takes its place.
         unless: Option<&'static str>,
     },
-    /// Nobody: this is its value where it is left out.
+    /// Nothing needs it: this is its value where it is left out.
     Nobody(Value),
 }
 
@@ -96,7 +96,7 @@ pub enum Domain {
 pub struct Example {
     /// Context width in tokens.
     pub width: usize,
-    /// By name.
+    /// The parameters by name.
     pub parameters: &'static [(&'static str, Value)],
 }
 
@@ -115,7 +115,8 @@ impl Kind {
 }
 
 impl Domain {
-    /// Shares that a comparison of a 32-bit word can have: `floor(share * 2^32)` is neither 0 nor 2^32.
+    /// Shares for which comparing a 32-bit word is neither always true nor always false: `floor(share * 2^32)` is
+    /// neither 0 nor 2^32.
     pub(crate) const SHARE: Self = Self::Real {
         low: Bound::Included(1.0 / super::TWO_32),
         high: Bound::Excluded(1.0),
@@ -199,9 +200,9 @@ impl Spec {
         self.parameter(name).ok_or_else(|| self.does_not_take(name))?.check(value.into())
     }
 
-    /// The one place where parameters are held against the spec: names, types, what is missing, domains.
+    /// Checks parameters against the spec: names, types, what is missing, domains. No other place does.
     pub(crate) fn given<'a>(&'a self, parameters: &'a Parameters) -> Result<Given<'a>> {
-        // A flag that is not set says nothing, whoever it belongs to.
+        // A flag that is not set is the same as none, so every scheme accepts it, even one that has no such flag.
         let says = |name: &str, value| value != Value::Flag(false) || !is_parameter(name);
         if let Some((name, _)) =
             parameters.iter().find(|&(name, value)| self.parameter(name).is_none() && says(name, value))
@@ -272,14 +273,14 @@ pub(crate) fn is_parameter(name: &str) -> bool {
     Scheme::SPECS.iter().any(|spec| spec.parameter(name).is_some())
 }
 
-/// Parameters that have been held against a spec, with its defaults where they say nothing.
+/// Parameters that were checked against a spec; the spec's defaults stand in for those that are left out.
 pub(crate) struct Given<'a> {
     spec: &'a Spec,
     parameters: &'a Parameters,
 }
 
 impl Given<'_> {
-    /// Whether somebody gave it.
+    /// Whether the caller gave the parameter.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.parameters.get(name).is_some()
     }

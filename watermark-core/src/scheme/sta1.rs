@@ -68,7 +68,7 @@ impl Entry for Sta1 {
         self.list.score(word, second)
     }
 
-    /// As the green list's.
+    /// The null law of the green list.
     fn null_law(&self) -> NullLaw {
         self.list.null_law()
     }

@@ -1,5 +1,5 @@
-//! Running evidence. Types that are sums of what was seen have `merge`: any split and order of the scores ends in the same
-//! state. Types whose bets follow what was seen before are ordered, and have none.
+//! Running evidence. Some types are sums of what was seen: they have `merge`, and any split and order of the scores
+//! ends in the same state. Types whose bets follow earlier scores depend on the order and have no `merge`.
 
 use super::{ln_e_dual_key, ln_e_green, ln_e_gumbel, ln_e_tournament, q32_to_f64};
 
@@ -11,7 +11,7 @@ pub struct GumbelEvidence {
 }
 
 impl GumbelEvidence {
-    /// One more score in units of 2^-32.
+    /// Adds a score in units of 2^-32.
     pub fn observe(&mut self, score_q32: u64) {
         self.merge(Self { n: 1, sum_q32: score_q32.into() });
     }
@@ -37,7 +37,7 @@ pub struct GreenEvidence {
 }
 
 impl GreenEvidence {
-    /// One more bit.
+    /// Adds a bit.
     pub fn observe(&mut self, green: bool) {
         self.merge(Self { n: 1, green: green.into() });
     }
@@ -60,7 +60,7 @@ impl GreenEvidence {
 pub struct DualKeyEvidence(GumbelEvidence);
 
 impl DualKeyEvidence {
-    /// One more score in units of 2^-32.
+    /// Adds a score in units of 2^-32.
     pub fn observe(&mut self, score_q32: u64) {
         self.0.observe(score_q32);
     }
@@ -85,13 +85,13 @@ pub struct TournamentEvidence {
 }
 
 impl TournamentEvidence {
-    /// Nothing seen, for `depth` layers (at most 32).
+    /// Evidence of no tokens, for `depth` layers (at most 32).
     #[must_use]
     pub fn new(depth: u32) -> Self {
         Self { n: 0, ones: vec![0; depth.min(u32::BITS) as usize] }
     }
 
-    /// One more token: bit l is layer l.
+    /// Adds a token, of which bit l is the bit of layer l.
     pub fn observe(&mut self, bits: u32) {
         self.n = self.n.saturating_add(1);
         for (layer, ones) in self.ones.iter_mut().enumerate() {
@@ -137,7 +137,7 @@ impl BoundedBetting {
         Self { mean, n: 0.0, sum: 0.0, squares: 0.0, ln_e: 0.0 }
     }
 
-    /// The next score; NaN counts as 0, other values are clamped to `[0, 1]`.
+    /// Adds the next score. NaN counts as 0, other values are clamped to `[0, 1]`.
     pub fn observe(&mut self, score: f64) {
         let x = if score.is_nan() { 0.0 } else { score.clamp(0.0, 1.0) };
         if !(self.mean > 0.0 && self.mean < 1.0) {

@@ -55,7 +55,7 @@ impl<'a> Tail<'a> {
         Self { layers, excess, missing: (most - k) as f64 }
     }
 
-    /// Logarithm of the probability at and above the point, from above.
+    /// An upper bound of the logarithm of the probability at and above the point.
     pub(super) fn ln_upper_bound(&self) -> f64 {
         let ln_last = self.ln_last();
         if self.is_last() {
@@ -68,7 +68,7 @@ impl<'a> Tail<'a> {
         (self.exponent(theta) + ln_mass).max(ln_last)
     }
 
-    /// The same probability from below.
+    /// A lower bound of that probability.
     pub(super) fn lower_bound(&self) -> f64 {
         if self.is_last() {
             return libm::exp(self.ln_last());

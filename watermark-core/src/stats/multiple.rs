@@ -18,8 +18,8 @@ pub fn holm(log10_p: &[f64], alpha: f64) -> Vec<bool> {
     mark(&order[..rejected], order.len())
 }
 
-/// log10 of the level that Holm's test compares a p-value with while `m` hypotheses are left. For all of a family it is the
-/// strictest one: what a lone effect has to pass.
+/// log10 of the level with which Holm's test compares a p-value while `m` hypotheses are left. With all hypotheses of a
+/// family it is the strictest level, which an effect that stands alone has to pass.
 pub fn log10_holm_level(alpha: f64, m: usize) -> f64 {
     libm::log10(alpha) - libm::log10(m.max(1) as f64)
 }
@@ -47,9 +47,9 @@ pub fn e_bh(ln_e: &[f64], alpha: f64) -> Vec<bool> {
     e_bh_among(ln_e, ln_e.len() as u64, alpha)
 }
 
-/// As [`e_bh`] where `ln_e` are some of `m` e-values and the others count as zero. That only makes e-values smaller, so
-/// it stays valid whatever the choice was made by; and none is lost if every one of at least `1 / alpha` was kept, since
-/// the smallest level, with all `m` rejected, is that.
+/// As [`e_bh`], where `ln_e` holds some of `m` e-values and all others count as zero. Zeros only make e-values smaller,
+/// so the test stays valid however the choice was made. Nothing is lost if every e-value of at least `1 / alpha` is
+/// among them: no threshold is lower, since that is the one with all `m` rejected.
 pub fn e_bh_among(ln_e: &[f64], m: u64, alpha: f64) -> Vec<bool> {
     let inverse: Vec<f64> = ln_e.iter().map(|&e| -e).collect();
     step_up(&inverse, m.max(ln_e.len() as u64), alpha, libm::log)

@@ -186,8 +186,8 @@ impl GreenSum {
     }
 }
 
-/// Whether a class is better measured from all green than from its mean: a heavy class can be settled, to more
-/// digits than a sum has, where a light one decides the minimum.
+/// Whether a class is measured from all green instead of from its mean. Where a light class decides the minimum, a
+/// heavy class can be nearly certain, closer to all green than a sum of floats could show.
 fn near_all_green(tilt: f64, gamma: f64) -> bool {
     tilt < gamma.min(0.5)
 }

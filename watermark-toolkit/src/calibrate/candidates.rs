@@ -9,18 +9,18 @@ use watermark_core::scheme::{Scheme, Spec};
 /// A test with fixed parameters, named in the output.
 #[derive(Clone, Debug)]
 pub struct Test {
-    /// For people and for `--test`.
+    /// The name in output, and for `--test`.
     pub name: String,
     /// What is scored.
     pub(super) scheme: AnyScheme,
     /// Context width in tokens.
     pub(super) width: usize,
     statistic: Statistic,
-    /// One score takes a generator's whole stream.
+    /// Whether every score takes a pass over a generator's whole stream, so that the test takes long.
     pub slow: bool,
 }
 
-/// Which p-value of the layer.
+/// The p-value that is calibrated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Statistic {
     /// The plain test's exact tail.
@@ -33,8 +33,8 @@ enum Statistic {
     Located,
 }
 
-/// Statistics beside the plain one are calibrated once for each null law and not for each scheme: a scheme shows in them by its
-/// law alone.
+/// Statistics other than the plain one are calibrated once for each null law and not for each scheme, because a scheme
+/// affects them through its law alone.
 const FURTHER: [(&str, &[Statistic]); 5] = [
     ("greenlist width 1 gamma 0.5", &[Statistic::Weighted, Statistic::EValue, Statistic::Located]),
     ("gumbel width 2", &[Statistic::Weighted]),
@@ -43,7 +43,8 @@ const FURTHER: [(&str, &[Statistic]); 5] = [
     ("tournament width 4", &[Statistic::EValue]),
 ];
 
-/// Scheme, flags, width, and what else the score depends on: gamma always, other parameters where they are not the usual ones.
+/// The name of a test: scheme, flags, width, and what else the score depends on, which is gamma always and other
+/// parameters where they are not the usual ones.
 fn name(spec: &Spec, scheme: &Scheme, width: usize) -> String {
     let (mut flags, mut numbers) = (String::new(), String::new());
     for (name, value) in scheme.parameters().iter() {

@@ -118,7 +118,7 @@ pub fn calibrate(test: &Test, corpus: &Corpus, trials: u32, seed: u64, cells: us
         .chain_update(corpus.name.as_bytes())
         .finalize();
     let keys: Vec<PrfKey> = fresh_keys(&digest, trials).collect();
-    // Most tallies do not depend on the key.
+    // Most tallies do not depend on the key, so they are counted once for all keys.
     let shared: Option<Vec<Tally>> = match keys.first() {
         None => None,
         Some(key) => {

@@ -60,7 +60,8 @@ pub struct Detection<'a> {
     conversation: Conversation,
 }
 
-/// A record's tallies until all prompts are known; after that its findings, and the tallies of those that could be detected.
+/// A record's tallies while prompts are still coming. Once all prompts are known: its findings, and those tallies that
+/// fresh keys may have to score.
 struct Counted {
     id: String,
     tallies: Vec<Option<Tally>>,
@@ -150,7 +151,7 @@ impl<'a> Detection<'a> {
             let tallies = tallies.map(|tally| tally.map(Some)).collect::<Result<_>>()?;
             let mut counted = Counted { id: id(), tallies, findings: Vec::new() };
             if self.options.exclude == Exclude::Record {
-                // Nothing that is still to come changes this record.
+                // No later record or prompt changes the tallies of this record.
                 self.score(&mut counted)?;
             }
             self.records.push(counted);
@@ -163,7 +164,7 @@ impl<'a> Detection<'a> {
         Ok(())
     }
 
-    /// Findings of a record; only tallies that a verdict may rest on are kept.
+    /// Computes the findings of a record and drops the tallies that no verdict can rest on.
     fn score(&self, counted: &mut Counted) -> Result<()> {
         for (layer, slot) in self.layers.iter().zip(&mut counted.tallies) {
             let Some(tally) = slot else { continue };
@@ -230,7 +231,7 @@ impl<'a> Detection<'a> {
         self.layers.iter().zip(&self.pooled).map(of_layer).collect()
     }
 
-    /// Takes the pairs of all prompts out, now that all are known.
+    /// Excludes the pairs of all prompts, now that all are known.
     fn exclude_prompts(&mut self) -> Result<()> {
         if self.options.exclude == Exclude::Run {
             for (tally, prompts) in self.pooled.iter_mut().zip(&self.prompts) {
@@ -248,7 +249,7 @@ impl<'a> Detection<'a> {
         Ok(())
     }
 
-    /// Of a record or a span, beside the pooled lines.
+    /// Scores the tally of a record or a span under fresh keys.
     fn resample(
         &self,
         layer: &LayerDetector,

@@ -26,7 +26,7 @@ pub fn resample(
     resample_under(&seed_of(tally), layer, tally, weights, log10_p, keys, progress)
 }
 
-/// The seed of the fresh keys that [`resample`] draws: nobody can choose them.
+/// The seed of the fresh keys that [`resample`] draws. It follows from the tally, so nobody can choose the keys.
 pub(super) fn seed_of(tally: &Tally) -> [u8; 32] {
     Resampling::seed(&[], &Sha256::digest(tally.to_bytes()))
 }

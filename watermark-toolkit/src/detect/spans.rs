@@ -5,7 +5,7 @@ use watermark_core::detect::{LayerDetector, PairSet, Resampling, Span, Verdict};
 
 use super::{Detection, Exclude, plural};
 
-/// A record kept until the size of the family is known.
+/// A record that waits until all windows of the run are counted, because that is the size of the family.
 pub(super) struct RecordTokens {
     pub(super) id: String,
     pub(super) prompt: Vec<u32>,

@@ -44,7 +44,7 @@ pub struct Case<'a> {
     pub suspect: &'a Path,
     /// The controls', in the order of their registered names.
     pub controls: &'a [PathBuf],
-    /// What came of earlier registrations ([`earlier`]); those without an entry were not run.
+    /// Outcomes of earlier registrations ([`earlier`]). A registration without an outcome was not run.
     pub earlier: &'a [Earlier],
     /// Time stamps by others.
     pub time_stamps: TimeStamps,
@@ -56,7 +56,7 @@ pub struct Case<'a> {
 pub struct Written {
     /// The bundle's file.
     pub bundle: Vec<u8>,
-    /// What it says.
+    /// The signed statement.
     pub statement: Statement,
     /// Records files: the suspect's, then the controls'.
     pub records: Vec<Vec<u8>>,
@@ -158,7 +158,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) -> Result
         },
     };
     let bundle = signer.sign(bundle::STATEMENT_TYPE, &statement.payload()?)?;
-    // What would not convince a reader is not written.
+    // A bundle with a fault is not written, because it would convince nobody.
     let checked = bundle::verify(&bundle);
     if let Some(fault) = checked.faults.first() {
         bail!("the run is not what was registered: {} ({})", fault.what, fault.code);
@@ -207,7 +207,7 @@ pub(super) fn fresh_keys(
     Ok(ResamplingEvidence { seed: Digest(*seed), keys: fresh.keys, at_least: fresh.at_least })
 }
 
-/// What came of an earlier registration, from the bundle that was made of it.
+/// The outcome of an earlier registration, from the bundle that was made of it.
 ///
 /// # Errors
 /// If it is no bundle that holds.

@@ -12,8 +12,8 @@ pub const LAX_ALPHA: f64 = 1e-3;
 /// Tokenizers have one special token among some hundreds at most.
 const SPECIAL_ONE_IN: u64 = 100;
 
-/// What an honest reader would hold against a bundle that holds: choices of whoever registered it, and oddities of the data.
-/// Nothing of it is a fault. Without the tokenizer, whether special tokens are special is guessed by their number.
+/// What an honest reader would object to in a bundle that holds: choices of whoever registered it, and oddities of the
+/// data. None of it is a fault. Without the tokenizer, the number of special tokens decides whether they are plausible.
 pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<String> {
     let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
     let mut cautions = Vec::new();

@@ -25,7 +25,7 @@ pub const MAX_BUNDLE: u64 = 1 << 25;
 /// The largest records file.
 const MAX_RECORDS: u64 = 1 << 34;
 
-/// What a reader brings along.
+/// What a reader has besides the bundle.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     /// Answer files and records files, in any order.
@@ -38,7 +38,7 @@ pub struct Context {
     pub authority: Option<PathBuf>,
 }
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct BundleCheck {
     /// Everything that does not hold, in the order in which it was looked at.
@@ -56,7 +56,8 @@ pub struct BundleCheck {
 }
 
 impl BundleCheck {
-    /// Signature, form, proofs, numbers and, where given, data and time stamps hold. Trust apart.
+    /// Whether signature, form, proofs, numbers and, where given, data and time stamps hold. Trust in the signers is
+    /// another question.
     #[must_use]
     pub fn integrity(&self) -> bool {
         self.faults.iter().all(|fault| fault.code == Code::Trust)
@@ -222,7 +223,7 @@ fn recompute(
     let found = bundle::measure(detector, &counted, records, origin(stated))?;
     let numbers = |sample: &SampleEvidence| [sample.log10_p, sample.log10_p_distinct, sample.ln_e];
     let same_numbers = numbers(&found).iter().zip(numbers(stated)).all(|(&a, b)| close(a, b));
-    // Everything but the floats, which another version may round otherwise.
+    // Compares everything except floats, which another version may round otherwise.
     let rest = SampleEvidence {
         log10_p: stated.log10_p,
         log10_p_distinct: stated.log10_p_distinct,

@@ -1,6 +1,7 @@
 //! Evidence of the closed test of a suspect model: written from files under a registration, and checked against them.
 //!
-//! What a bundle holds is in [`watermark_core::evidence::bundle`]; here are the files, the tokenizer and the fresh keys.
+//! [`watermark_core::evidence::bundle`] says what a bundle holds. This module adds the files, the tokenizer and the
+//! fresh keys.
 
 mod build;
 mod cautions;

@@ -19,9 +19,9 @@ use crate::tokenizer::Tokenizer;
 pub struct Answers {
     /// The file.
     pub subject: Subject,
-    /// What it holds.
+    /// The records that it holds.
     pub records: Vec<EvidenceRecord>,
-    /// What it says of the collection.
+    /// The model, and what the file says of the collection.
     pub origin: Origin,
 }
 
@@ -54,7 +54,7 @@ impl Answers {
                     bail!("{}: an answer is token ids; evidence is made from text", named());
                 };
                 let quoted = item.quoted.iter().map(|run| Ok([u32::try_from(run.start)?, u32::try_from(run.end)?]));
-                // Only transcripts say when their answers came, and in which rounds.
+                // Only transcripts say when answers came, and in which rounds.
                 let of_file = || stopping.round_in_file(records.len() as u64);
                 let round = if material.collected.is_some() { round } else { of_file() };
                 records.push(EvidenceRecord {

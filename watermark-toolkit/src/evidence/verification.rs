@@ -7,7 +7,7 @@ use watermark_core::hex;
 
 use super::{BundleCheck, Context};
 
-/// What `verify` says of a bundle: integrity, trust and result apart.
+/// The result of `verify`: integrity, trust and conclusion are told apart.
 #[derive(Debug, Serialize)]
 pub struct Verification<'a> {
     /// SHA-256 of the bundle.
@@ -37,18 +37,18 @@ pub struct Verification<'a> {
 pub struct Fault<'a> {
     /// The step that found it (verify/FORMAT.md, section 7).
     pub code: &'static str,
-    /// What, for people.
+    /// The fault in words.
     pub what: &'a str,
 }
 
 /// Public keys of who signed, as hexadecimal digits.
 #[derive(Debug, Serialize)]
 pub struct Signers {
-    /// Of the bundle.
+    /// The key that signed the bundle.
     pub bundle: String,
-    /// Of the registration.
+    /// The key that signed the registration.
     pub registration: String,
-    /// Of the head of the key commitments.
+    /// The key that signed the head of the key commitments.
     pub head: String,
 }
 
@@ -61,16 +61,16 @@ pub struct Times<'a> {
     pub registration: &'a str,
     /// When the bundle was signed.
     pub bundle: &'a str,
-    /// Of the head's time stamp, if it holds.
+    /// The time of the head's time stamp, if the stamp holds.
     pub head_time_stamp: Option<&'a str>,
-    /// Of the registration's time stamp, if it holds.
+    /// The time of the registration's time stamp, if the stamp holds.
     pub registration_time_stamp: Option<&'a str>,
 }
 
 /// The result that a bundle states, if its integrity holds.
 #[derive(Debug, Serialize)]
 pub struct StatedResult<'a> {
-    /// As it was registered.
+    /// The question, as it was registered.
     pub question: &'a str,
     /// The model that was tested.
     pub suspect: &'a str,
@@ -92,12 +92,12 @@ pub struct StatedResult<'a> {
     pub controls: usize,
     /// Number of earlier analyses that are named.
     pub earlier: usize,
-    /// What follows.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
 impl<'a> Verification<'a> {
-    /// Of what [`super::check`] found in `bytes` with `context`.
+    /// The verification of the bundle `bytes`, from the report that [`super::check`] made of it with `context`.
     #[must_use]
     pub fn new(found: &'a BundleCheck, bytes: &[u8], context: &Context) -> Self {
         let bundle = found.bundle.as_ref();
@@ -117,7 +117,7 @@ impl<'a> Verification<'a> {
                 head_time_stamp: found.time_stamps[0].as_deref(),
                 registration_time_stamp: found.time_stamps[1].as_deref(),
             }),
-            // A result that does not follow is none.
+            // Where integrity fails, the stated result is left out, because it does not follow.
             result: bundle.filter(|_| found.integrity()).map(|bundle| {
                 let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
                 StatedResult {

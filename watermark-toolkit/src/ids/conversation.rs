@@ -1,4 +1,4 @@
-/// What a conversation has shown so far, in ids: for a text of it, everything before the text is prompt.
+/// The ids of a conversation so far. Everything before a text of the conversation is its prompt.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
     ids: Vec<u32>,
@@ -7,8 +7,8 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// The next text could not be used. What continues it must not continue the conversation before it, because nobody knows
-    /// what stood in between.
+    /// Notes that the next text could not be used. A text that continues it does not continue the conversation before
+    /// it, because nobody knows what stood in between.
     pub fn lose(&mut self) {
         self.lost = true;
     }

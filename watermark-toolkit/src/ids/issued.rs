@@ -1,8 +1,10 @@
-/// How far apart the two sides of an alignment are looked for; a text that is tokenised otherwise is so for a word or two.
+/// How far an alignment looks ahead on both sides together. A different tokenisation of a text differs for a word or
+/// two at a time.
 const APART: usize = 32;
 
-/// How many of the issued ids came out otherwise: those without a partner where both sides are walked together, and the
-/// nearest two equal neighbours resume the walk after a difference.
+/// How many of the ids that a text was served as are missing after tokenising it again. Both lists are compared from
+/// left to right. After a difference the comparison resumes at the nearest place where two neighbouring ids agree on
+/// both sides.
 pub(crate) fn changed(issued: &[u32], made: &[u32]) -> u64 {
     let (mut left, mut right, mut kept) = (0, 0, 0);
     while left < issued.len() && right < made.len() {

@@ -27,9 +27,9 @@ pub struct Vocabulary<'a> {
 /// A record as ids below the vocabulary's size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ids {
-    /// Of the record's own prompt.
+    /// Ids of the record's own prompt.
     pub prompt: Vec<u32>,
-    /// Of the generated side.
+    /// Ids of the generated side.
     pub tokens: Vec<u32>,
     /// [tokens], where they were asked for and the record is text: the bytes of the text that each token stands for.
     pub offsets: Option<Vec<ByteRange>>,

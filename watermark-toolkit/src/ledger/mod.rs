@@ -155,7 +155,7 @@ fn stopped() -> anyhow::Error {
     anyhow!("the ledger has stopped because a write failed; see the earlier error, and open it again")
 }
 
-/// That a ledger is this key's.
+/// Checks that a ledger belongs to this key.
 ///
 /// # Errors
 /// If it is another's, with which pseudonyms would not fit the earlier ones and proofs would not hold, or does not say whose it is.
@@ -215,7 +215,7 @@ impl Writer {
         }
         let written =
             self.file.write_all(&lines).and_then(|()| self.file.sync_data()).map_err(|error| error.to_string());
-        // Whoever has stopped waiting does not stop the others.
+        // A caller that has stopped waiting must not stop the others.
         for (receipt, reply) in receipts {
             let _ = reply.send(written.clone().map(|()| receipt));
         }

@@ -72,9 +72,9 @@ fn quoted(prompt: &str, text: &str, offsets: &[(usize, usize)]) -> Vec<Range<usi
     runs
 }
 
-/// A text with what the model could say at its bytes, aligned to the mark's tokenizer (as 2502.17259 and 2602.03812 do): a
-/// position counts where both tokenisations cut the text, a piece where it is one token of the mark's vocabulary. What is left
-/// out has no weight, which keeps the null.
+/// A text with what the model could say at its bytes, aligned to the mark's tokenizer (as 2502.17259 and 2602.03812
+/// do). A position counts if both tokenisations cut the text there, and a piece counts if it is one token of the mark's
+/// vocabulary. Everything else has no weight, which keeps the null hypothesis valid.
 ///
 /// # Errors
 /// As [`Vocabulary::encode`]; while reading, if a position has no prediction.

@@ -143,7 +143,8 @@ impl SuspectFinding<'_> {
 }
 
 fn dose(layer: &LayerDetector, access: Access, suspect: &Material, log10_p: f64) -> Option<Dose> {
-    // Curves are those of one layer, by the size of a sample that is one round; those of reading pool all texts, its test does not.
+    // A dose is read off curves of one layer, for a sample of one round. A test in reading mode has many rounds, while
+    // the curves of reading pool all texts.
     let measured = plan::is_measured(layer.scheme(), layer.width()) && access != Access::Reading;
     if !measured || suspect.rounds.len() != 1 {
         return None;

@@ -2,7 +2,7 @@ use watermark_core::model_test::Collection;
 
 use super::item::Item;
 
-/// What a model showed, in ids of the mark's tokenizer: rounds of texts. Files are one round.
+/// What a model showed, as rounds of texts in ids of the mark's tokenizer. All files together are one round.
 #[derive(Clone, Debug, Default)]
 pub struct Material {
     /// Names for people.

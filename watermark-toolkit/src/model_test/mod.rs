@@ -28,7 +28,7 @@ pub struct TestedLayer {
     pub reserved: bool,
 }
 
-/// Whether a layer has a test of a model: to be known before a long input is read.
+/// Checks that a layer has a test of a model, before a long input is read.
 ///
 /// # Errors
 /// If it has none.
@@ -70,7 +70,8 @@ pub fn sample(layer: &LayerDetector, access: Access, material: &Material) -> Res
 /// As [`sample`].
 pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access, round: &[Item]) -> Result<()> {
     if access == Access::Reading {
-        // A text's choices are fixed before its own tokens are seen, but later texts depend on the key: each is a round.
+        // The choices at a text are fixed before its own tokens are seen, but which later texts are read depends on the
+        // key: each text is a round.
         for item in round {
             let mut tally = layer.tally();
             layer.add_reading(&mut tally, &item.prompt, &item.tokens, &item.choices)?;

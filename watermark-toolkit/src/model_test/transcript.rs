@@ -13,7 +13,8 @@ use crate::read::Predicted;
 use crate::transcript::answer::{self, Answer};
 use crate::transcript::{Api, Exchange, Reader};
 
-/// The complete rounds of a transcript. A prompt without an answer left nothing; of several tries the last one counts.
+/// The complete rounds of a transcript. A prompt without an answer adds nothing; if a prompt was tried several times,
+/// its last line counts.
 pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> Result<Material> {
     let named = || format!("transcript {}", path.display());
     let mut reader = Reader::new(BufReader::new(File::open(path).with_context(named)?)).with_context(named)?;
@@ -38,7 +39,7 @@ pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> R
             material.rounds.push(items(header.api, &exchanges, access, vocabulary).with_context(named)?);
         }
     }
-    // A replicate that ends early may have been ended, or cut, for what it showed.
+    // Somebody may have ended or cut a replicate because of what it showed, so one that ends early counts as stopped.
     let complete = material.rounds.len() as u64 == header.n_prompts.div_ceil(header.round_size);
     material.collection = header.collection;
     material.stopped = match header.collection {

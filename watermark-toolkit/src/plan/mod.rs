@@ -1,8 +1,9 @@
 //! How many tokens of a suspect show a given share of marked training data, or what a given number can show.
 //!
-//! Grounded in measured curves, never in a formula for how models learn: students of the laboratory, by share of marked
-//! answers and kind of access (`papers/radioactivity`). Between measured shares and sizes it interpolates; beyond them it says
-//! so. Larger models learn from far more data: the order of magnitude carries over, the digits do not.
+//! The numbers come from measured curves and not from a formula for how models learn: students of the laboratory, by
+//! share of marked answers and kind of access (`papers/radioactivity`). Between measured shares and sizes values are
+//! interpolated; beyond them there is no answer, and the plan says so. Larger models learn from far more data: the
+//! order of magnitude carries over, the digits do not.
 
 mod plot;
 mod question;
@@ -37,7 +38,7 @@ struct Point {
     sd: f64,
 }
 
-/// One share's curve.
+/// The curve of one share.
 #[derive(Clone, Debug)]
 struct Curve {
     share: f64,
@@ -63,9 +64,9 @@ pub struct Dose {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Tokens {
-    /// So many.
+    /// This number of tokens.
     Need(u64),
-    /// More than were measured at this share.
+    /// More tokens than were measured at this share.
     MoreThan {
         /// The largest size that was measured.
         more_than: u64,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::client::{Client, Fault, Reply};
 use crate::transcript::{Attempt, Exchange, Failure, FaultKind, Header, answer};
 
-/// First wait before a retry at most; doubles with each.
+/// The longest wait before the first retry; it doubles with each retry.
 const BACKOFF: Duration = Duration::from_millis(500);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A server may not make a run wait longer than this between two tries.
@@ -54,7 +54,7 @@ impl Pace {
         Self { interval, next: Mutex::new(Instant::now()) }
     }
 
-    /// Nobody sends before `until`.
+    /// No worker sends before `until`.
     fn hold(&self, until: Instant) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         *next = (*next).max(until);
@@ -77,22 +77,22 @@ pub(super) struct Asking<'a> {
     pub(super) pace: &'a Pace,
     /// HTTP requests that may still be sent.
     pub(super) requests_left: &'a AtomicU64,
-    /// Set from outside: finish what is under way.
+    /// Set by the caller: finish what is under way and ask nothing more.
     pub(super) stop: &'a AtomicBool,
-    /// Set by the run: the same.
+    /// Set by the run itself, with the same meaning.
     pub(super) halt: &'a AtomicBool,
 }
 
 pub(super) enum Asked {
     /// An answer, or a failure after all retries.
     Finished(Box<Exchange>),
-    /// Stopped, or no request left, before there was either; nothing is recorded.
+    /// The run was stopped, or no request was left, before there was an answer or a failure. Nothing is recorded.
     Abandoned,
-    /// No prompt will do better.
+    /// An error that every other prompt would get too.
     Fatal(String),
 }
 
-/// What one try came to.
+/// The result of one try.
 enum Step {
     Answer(String),
     Retry(Failure, Option<Duration>),
@@ -172,7 +172,8 @@ impl Asking<'_> {
             Err(Fault { kind, message }) => {
                 let failure = Failure { kind, message };
                 let attempt = Attempt { status: None, error: Some(kind) };
-                // Another answer would most likely be as large, and has to be paid for.
+                // This is not tried again, because the next answer would most likely be as large, and has to be paid
+                // for.
                 let large = kind == FaultKind::TooLarge;
                 return (attempt, if large { Step::Give(failure) } else { Step::Retry(failure, None) });
             }

@@ -1,4 +1,4 @@
-//! What a run may cost, and what it has cost.
+//! The limits on what a run may cost, and what it has cost so far.
 
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ impl Spent {
     }
 }
 
-/// What a round would cost at most if every prompt is answered at the first try, in `max_tokens` of our tokens.
+/// The most that a round can cost if every prompt is answered at the first try, with `max_tokens` of our tokens each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
     pub(super) requests: u64,
@@ -70,7 +70,7 @@ impl Budget {
         self.covers(spent, &Ahead { requests: 0, prompt_tokens: 0, completion_tokens: 0 })
     }
 
-    /// Whether what is ahead stays within every limit.
+    /// Whether the costs so far and those of `ahead` stay within every limit.
     pub(super) fn covers(&self, spent: &Spent, ahead: &Ahead) -> bool {
         let within = |limit: Option<u64>, sum: u64| limit.is_none_or(|limit| sum <= limit);
         let prompt_tokens = spent.prompt_tokens + ahead.prompt_tokens;
@@ -87,7 +87,7 @@ impl Budget {
 }
 
 impl CostLimit {
-    /// Price of so many tokens.
+    /// The price of these numbers of tokens.
     #[must_use]
     pub fn price(&self, prompt_tokens: u64, completion_tokens: u64) -> f64 {
         (prompt_tokens as f64 * self.per_million_prompt + completion_tokens as f64 * self.per_million_completion) / 1e6

@@ -31,10 +31,10 @@ use crate::transcript::{Api, Exchange, FORMAT, Header, Registered, collector, pr
 /// Every request and answer, hash-chained.
 pub const TRANSCRIPT: &str = "transcript.jsonl";
 
-/// What came of it.
+/// The result of the probe.
 pub const RESULT: &str = "result.json";
 
-/// Whose mark is looked for.
+/// The mark that is looked for: a layer under its key, with the digests that the transcript names.
 pub struct Wanted {
     tested: TestedLayer,
     vocab_size: u32,
@@ -127,7 +127,7 @@ pub struct Inquiry {
     pub wanted: Option<Wanted>,
     /// The mark's tokenizer; counts tokens for the budget.
     pub tokenizer: Option<Tokenizer>,
-    /// Where to.
+    /// The endpoint that is asked.
     pub endpoint: Endpoint,
     /// The suspect's API token.
     pub token: Option<ApiToken>,
@@ -149,7 +149,7 @@ pub struct ProbeResult {
     collection: Collection,
     /// The suspect's name at the endpoint.
     pub model: String,
-    /// None of a collection for somebody else.
+    /// `None` if the answers were collected for somebody else, who will test them.
     pub verdict: Option<Verdict>,
     /// Why it ended.
     pub end: &'static str,
@@ -178,9 +178,9 @@ pub struct ProbeResult {
 /// How a probe ended without an error.
 #[derive(Debug)]
 pub enum Ended {
-    /// With a result, which is in the folder.
+    /// The probe has a result, which is also in the folder.
     Finished(Box<ProbeResult>),
-    /// Stopped from outside after so many answers; the same inquiry goes on.
+    /// The caller stopped the probe after so many answers. Running the same inquiry again goes on from there.
     Interrupted(u64),
 }
 
@@ -218,7 +218,7 @@ impl Inquiry {
         prepare_folder(&self.out)?;
         let look = |exchanges: &[Exchange]| match &mut judge {
             Some(judge) => judge.add_round(exchanges),
-            // Nobody looks: there is no key.
+            // Without a key nobody looks at the evidence.
             None => Ok(Standing { ln_e: 0.0, n_scored: 0, threshold_ln: f64::INFINITY, decided: false }),
         };
         let ended = run(&plan, &self.out.join(TRANSCRIPT), Box::new(look), watch)?;

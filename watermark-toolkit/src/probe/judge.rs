@@ -1,4 +1,4 @@
-//! What the answers so far say about the key.
+//! The evidence in the answers so far.
 
 use anyhow::{Result, bail};
 use watermark_core::model_test::{Access, Collection, ModelSample, e_process_decides};
@@ -14,9 +14,9 @@ pub struct Standing {
     pub ln_e: f64,
     /// Distinct pairs behind it.
     pub n_scored: u64,
-    /// Where it decides: ln(1/alpha).
+    /// The value at which it decides: ln(1/alpha).
     pub threshold_ln: f64,
-    /// Whether it does.
+    /// Whether the evidence has reached that value.
     pub decided: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    /// Nothing seen yet.
+    /// A judge that has seen no round yet.
     #[must_use]
     pub fn new(tested: &'a TestedLayer, vocabulary: Vocabulary<'a>, api: Api, options: Options) -> Self {
         let sample = options.access.sample(&tested.layer);

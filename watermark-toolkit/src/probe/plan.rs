@@ -1,4 +1,4 @@
-//! What a run is to do, and what it tells while it does it.
+//! The plan of a run, and the progress that it reports.
 
 use std::sync::atomic::AtomicBool;
 
@@ -11,13 +11,13 @@ use super::judge::Standing;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Exchange, Header, prompts_sha256};
 
-/// What is to be done. Only `header` is part of the transcript; everything else may differ when a run goes on.
+/// The plan of a run. Only `header` is part of the transcript; everything else may differ when a run goes on.
 pub struct Plan<'a> {
     /// What is asked, and how.
     pub header: Header,
     /// All prompts; the header holds their digest.
     pub prompts: &'a [String],
-    /// Where to.
+    /// The endpoint that is asked.
     pub client: &'a Client,
     /// How often to try.
     pub retries: Retries,
@@ -40,13 +40,13 @@ pub struct Plan<'a> {
 pub enum End {
     /// The evidence reached its threshold.
     Decided,
-    /// It will hardly do so.
+    /// The evidence will hardly reach its threshold.
     Futile,
     /// All prompts were asked.
     Prompts,
     /// The next round does not fit into the budget, or this one did not.
     Budget,
-    /// Stopped from outside; the same plan goes on.
+    /// The caller stopped the run; running the same plan again goes on from there.
     Interrupted,
 }
 
@@ -64,7 +64,7 @@ impl End {
     }
 }
 
-/// Looks at the exchanges of one complete round, sorted by index.
+/// Judges the exchanges of one complete round, sorted by index.
 pub type JudgeRound<'a> = Box<dyn FnMut(&[Exchange]) -> Result<Standing> + 'a>;
 
 /// Where a run stands, for a live view.
@@ -103,7 +103,7 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// The least that asking these prompts takes, and the most that their answers may have.
+    /// The costs of asking these prompts once each, with answers as long as they may be.
     pub(super) fn ahead(&self, pending: &[u64]) -> Result<Ahead> {
         let mut ahead = Ahead { requests: pending.len() as u64, prompt_tokens: 0, completion_tokens: 0 };
         if let Some(tokenizer) = self.tokenizer {

@@ -1,4 +1,4 @@
-//! The run: rounds of prompts, asked by several workers, until something ends it.
+//! A run: several workers ask prompts in rounds until something ends it.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -34,7 +34,8 @@ pub struct RunSummary {
     pub transcript_sha256: String,
 }
 
-/// Runs a plan with the transcript at `path`. What it already holds is judged and not asked again.
+/// Runs a plan with the transcript at `path`. Exchanges that the transcript already holds are judged and not asked
+/// again.
 ///
 /// # Errors
 /// If the transcript is broken or belongs to another plan, the endpoint refuses every prompt, too many prompts of a round
@@ -52,7 +53,7 @@ pub fn run(
         n_exchanges += 1;
         state.add(exchange)
     })?;
-    // A whole round at the end of the file has been judged before, or was about to be.
+    // If the file ends with a complete round, that round was judged before, or was about to be.
     state.close()?;
     let pace = Pace::new(plan.requests_per_minute);
     let end = loop {
@@ -133,14 +134,14 @@ fn ask(
     let work = &work;
     let mut first_error = None;
     std::thread::scope(|scope| {
-        // Without a buffer, so that no worker is more than one answer ahead of the transcript.
+        // The channel has no buffer, so no worker is more than one answer ahead of the transcript.
         let (results, finished) = mpsc::sync_channel(0);
         for _ in 0..plan.concurrency.min(pending.len()) {
             let results = results.clone();
             scope.spawn(move || work(results));
         }
         drop(results);
-        // To the end, so that every answer that was paid for is kept.
+        // This loop goes on after an error, so that every answer that was paid for is kept.
         for asked in finished {
             let mut keep = |exchange: Exchange| -> Result<()> {
                 write(&exchange)?;

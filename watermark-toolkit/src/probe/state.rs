@@ -17,7 +17,7 @@ pub(super) struct State<'a> {
     judge: JudgeRound<'a>,
     /// The first round that is not judged.
     pub(super) round: u64,
-    /// Its exchanges so far, the last one of each prompt.
+    /// The exchanges of that round so far, the last one of each prompt.
     open: BTreeMap<u64, Exchange>,
     pub(super) spent: Spent,
     /// Prompts answered and failed in judged rounds.
@@ -67,19 +67,21 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// Prompts of the open round that are still to be asked: those that were not and, where too many failed, those too.
+    /// The prompts of the open round that are still to be asked: those without an exchange and, if too many failed,
+    /// those that failed.
     pub(super) fn pending(&self) -> Vec<u64> {
         let again = self.fails();
         let done = |index: &u64| self.open.get(index).is_some_and(|exchange| exchange.response.is_some() || !again);
         self.plan.header.round(self.round).filter(|index| !done(index)).collect()
     }
 
-    /// Takes out the failures among prompts that are about to be asked again.
+    /// Removes and returns the failures of prompts that are about to be asked again.
     pub(super) fn take_failures(&mut self, pending: &[u64]) -> Vec<Exchange> {
         pending.iter().filter_map(|index| self.open.remove(index)).collect()
     }
 
-    /// Puts those back that were not asked after all, as a reader of the transcript would find them.
+    /// Puts back the failures of prompts that were not asked again after all, because a reader of the transcript would
+    /// still find them.
     pub(super) fn restore(&mut self, failures: Vec<Exchange>) {
         for exchange in failures {
             self.open.entry(exchange.index).or_insert(exchange);

@@ -11,7 +11,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The longest entry of [`FOREIGN`].
 const LONGEST_MAGIC: usize = 6;
 
-/// What is recognised and not read: first bytes, name, what to do.
+/// Formats that are recognised and not read: their first bytes, name, and what to do instead.
 const FOREIGN: [(&[u8], ReadErrorKind, &str, &str); 8] = {
     use ReadErrorKind::{UnsupportedContainer, UnsupportedEncoding};
     const TO_JSONL: &str = "convert it to JSONL, one object per line";
@@ -68,7 +68,7 @@ impl Content {
         };
         let head = stream.peek(LONGEST_MAGIC).map_err(io)?;
         for (magic, kind, what, remedy) in FOREIGN {
-            // PAR1 and ARROW1 can also be how a text begins, if the user says that it is one.
+            // A text may begin with PAR1 or ARROW1, so these are texts where the user says so.
             let may_be_text = format == InputFormat::Text && magic.iter().all(u8::is_ascii_graphic);
             if head.starts_with(magic) && !may_be_text {
                 return Err(ReadError::new(kind, format!("{name}: this is {what}, which is not read; {remedy}")));
@@ -120,7 +120,7 @@ impl Stream {
             if seen - self.read > limit {
                 return Ok(None);
             }
-            // One read at a time: an error must not take with it what came before.
+            // One read at a time, because an error discards what the same call has read before it.
             let mut chunk = [0; 4096];
             match self.rest.read(&mut chunk) {
                 Ok(0) => return Ok(None),

@@ -37,7 +37,8 @@ pub(super) const NAMES: [&str; 23] = [
 
 const IDS: [&str; 4] = ["id", "custom_id", "conversation_id", "conversation_hash"];
 
-/// Generated side, fields that asked for it, and what the two are called together, by preference.
+/// For each shape of a record, by preference: the field of the generated text, the fields that hold its prompt, and the
+/// name of the shape.
 const SHAPES: [(&str, &[&str], &str); 11] = [
     ("messages", &[], "messages"),
     ("conversations", &[], "conversations"),
@@ -63,7 +64,7 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// As records of one place.
+    /// The generated texts as records that were all read at `location`.
     pub(super) fn records(self, location: &Location) -> impl Iterator<Item = Record> {
         let Self { id, schema, texts } = self;
         texts.into_iter().map(move |text| Record {
@@ -135,7 +136,7 @@ pub(super) fn from_fields(mut fields: Fields, parser: &RecordParser) -> Result<P
         let (schema, texts) = tokens(fields)?;
         return Ok(Parsed { id, schema, texts });
     }
-    // An empty list stays, which explains a record without text.
+    // `take` leaves an empty list in the field, so that the error on a record without text can say that it has ids.
     let issued = TOKEN_FIELDS.iter().find_map(|name| match fields.get_mut(name)? {
         Value::Tokens(ids) => Some(std::mem::take(ids)),
         _ => None,
@@ -159,14 +160,15 @@ fn texts(mut fields: Fields, parser: &RecordParser) -> Result<(&'static str, Vec
                 Some(Value::Tree(tree)) => prompts.push(turns::all_text(name, &tree)?),
                 Some(other) => return Err(wrong(name, &other, "a string or a conversation")),
             }
-            // One question; only an instruction has further input.
+            // A record has one question, except that an instruction may have further input.
             if !prompts.is_empty() && *name != "instruction" {
                 break;
             }
         }
         let prompt = (!prompts.is_empty()).then(|| prompts.join("\n"));
         match value {
-            // A list that is none, beside a field of another shape: common in exports of several tools.
+            // The field should be a list of turns and is not. Exports of several tools write it so beside another
+            // shape, which may still fit.
             other if asked.is_empty() && name != "text" && !matches!(other, Value::Tree(Tree::Array(_))) => {
                 passed_over.get_or_insert(wrong(name, &other, "a conversation: an array of turns"));
             }

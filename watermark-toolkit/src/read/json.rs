@@ -15,7 +15,7 @@ use super::{
 };
 
 impl RecordParser {
-    /// Reads one object; `followed` says whether something stood after it.
+    /// Reads one object. `followed` says whether anything stood after it.
     pub(super) fn parse(&self, json: &str, followed: bool) -> Result<Parsed, Flaw> {
         // The first byte is checked here because serde's own message on a type that it did not expect repeats the value.
         if !json.trim_ascii_start().starts_with('{') {

@@ -11,7 +11,7 @@ use super::{
     json,
 };
 
-/// Reads one record's JSON; the flag says whether something followed it, so that it is not cut off.
+/// Reads one record's JSON. The flag says whether anything followed the record, because then it is not cut off.
 pub(super) type Parse<T> = Box<dyn Fn(&str, bool) -> Result<T, Flaw> + Send>;
 
 /// Records of one JSON object per line, in bounded memory.

@@ -98,7 +98,7 @@ pub fn open_selecting(path: &Path, format: InputFormat, select: &Select, limits:
     let name = path.display().to_string();
     let io = |what: &str, error| ReadError::new(ReadErrorKind::Io, format!("{name}: cannot {what}: {error}"));
     let mut file = File::open(path).map_err(|error| io("open", error))?;
-    // What can be read from any place is read from its end, as Parquet has to be.
+    // A regular file is opened as such, because Parquet is read from its end.
     if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         let mut head = Vec::new();
         (&mut file).take(PARQUET.len() as u64).read_to_end(&mut head).map_err(|error| io("read", error))?;
@@ -191,7 +191,7 @@ pub fn records_of(
     }
 }
 
-/// What a layout gives: the outer error ends the input, the inner one concerns one record.
+/// An item of a layout: the outer error ends the input, the inner one concerns one record.
 type Item<T> = Result<Result<(Location, T), BadRecord>, ReadError>;
 
 /// The records of one input, in order.

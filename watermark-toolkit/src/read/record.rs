@@ -14,8 +14,8 @@ pub struct Record {
     pub id: Option<String>,
     /// Which fields were read, for example `messages` or `question/answer`.
     pub schema: &'static str,
-    /// A further generated text of the same conversation: prompt and text of the record before it are prompt here too.
-    /// (Said this way because repeating them would be quadratic in the number of turns.)
+    /// Whether this is a further generated text of the same conversation. Then prompt and text of the record before it
+    /// are prompt here too. They are not repeated, because that would be quadratic in the number of turns.
     pub continues: bool,
     /// What it carries.
     pub body: Body,

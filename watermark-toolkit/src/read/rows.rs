@@ -25,7 +25,7 @@ pub(super) struct Rows {
     limit: usize,
     source: Arc<str>,
     number: u64,
-    /// Of the whole file.
+    /// Rows of the whole file.
     rows_in_all: u64,
     bytes: u64,
 }
@@ -101,9 +101,9 @@ impl Rows {
 
 fn is_read(column: &str, parser: &RecordParser) -> bool {
     match &parser.select.field {
-        // Ids beside it, for the report.
+        // The record's own id is read too, because reports name it.
         Some(pointer) => pointer.split('/').nth(1) == Some(column) || NAMES[..4].contains(&column),
-        // Ids beside texts cost as much as the texts.
+        // Token ids beside texts are left out, because reading them costs as much as the texts.
         None => match want(column, parser.tokens) {
             Want::Tokens => parser.tokens,
             want => NAMES.contains(&column) && want != Want::Nothing,
@@ -117,7 +117,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
 }
 
 fn damaged(place: &str, error: &ParquetError) -> ReadError {
-    // Only the kind: details can repeat the file's content.
+    // Only the kind of the error is told, because its details can repeat the file's content.
     let what = match error {
         ParquetError::NYI(_) => "uses a Parquet feature that is not read; write it again with another tool",
         _ => "damaged or cut short; get an intact copy",
@@ -144,7 +144,7 @@ fn value(field: Field, want: Want) -> Value {
     match field {
         Field::Null => Value::Null,
         Field::Str(text) => Value::Text(text),
-        // Writers that do not annotate their strings.
+        // Some writers do not annotate their strings.
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => Value::Text(text.to_owned()),
             Err(_) => Value::Other("bytes that are not UTF-8"),

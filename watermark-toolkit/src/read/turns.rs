@@ -10,7 +10,7 @@ use super::{BadRecordKind, Body};
 pub(super) struct Generated {
     /// Counted from 1 where there can be several, else 0.
     pub(super) part: u32,
-    /// What came before in this record is prompt too.
+    /// Whether the texts before it in this record are prompt too.
     pub(super) continues: bool,
     pub(super) body: Body,
     /// The ids that it was served as.
@@ -26,7 +26,7 @@ impl Generated {
 /// What datasets call the model's side: OpenAI and TRL, ShareGPT and its variants.
 const ASSISTANT: [&str; 8] = ["assistant", "gpt", "model", "chatgpt", "bing", "bard", "ai", "bot"];
 
-/// More generated texts than this in one record are not a conversation, and each costs the exclusion of those before it.
+/// The most generated texts of a record. More are no conversation, and each costs the exclusion of those before it.
 const MAX_TEXTS: usize = 4096;
 
 /// Every text by `role` (default: the assistant), with what was said before it as prompt. Reasoning precedes content.

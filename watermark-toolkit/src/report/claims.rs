@@ -106,7 +106,7 @@ fn limits(bundle: &Bundle, check: &BundleCheck) -> Vec<String> {
             .to_owned()
     });
     match predicate.controls.len() {
-        // Among the cautions.
+        // The cautions say this already.
         0 => (),
         1 => limits.push(
             "One unrelated model was tried beside the suspect; that it is unrelated is an assumption.".to_owned(),

@@ -2,7 +2,8 @@
 
 use std::f64::consts::{LN_10, LOG10_E};
 
-/// How often chance alone does as well, from the logarithm of a p-value. Never stronger than the number: rounded towards chance.
+/// How often chance alone does as well, from the logarithm of a p-value. It is rounded towards chance, so it never
+/// sounds stronger than the number.
 #[must_use]
 pub(super) fn chance(log10_p: f64) -> String {
     if log10_p > -2.0 {

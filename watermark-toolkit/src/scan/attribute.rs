@@ -1,4 +1,4 @@
-//! Records that are in memory, tested as those of files are.
+//! A scan of records that are in memory. They are tested in the same way as records of files.
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -13,14 +13,14 @@ use super::tokenise::tokenise;
 use super::{Marks, check_alpha};
 use crate::read::{Record, Select};
 
-/// What is known of records in memory.
+/// Results of a scan of records in memory.
 #[derive(Clone, Debug)]
 pub struct Attributed {
     /// What `result.json` would hold.
     pub summary: Summary,
     /// Marked texts, strongest first; they have no file.
     pub hits: Vec<Hit>,
-    /// Why the first records that cannot be used cannot be: number of the record, counted from 1, and the reason.
+    /// The first records that cannot be used: number of the record, counted from 1, and the reason.
     pub unusable: Vec<(u64, String)>,
 }
 

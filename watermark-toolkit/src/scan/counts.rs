@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use super::multiset::Multiset;
 
-/// What was read.
+/// Counts of everything that was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts {
     /// Lines, elements or rows, bad ones among them.
     pub(super) records: u64,
-    /// By kind.
+    /// Records that could not be used, by kind.
     pub(super) bad_records: BTreeMap<String, u64>,
     /// Generated texts.
     pub(super) texts: u64,
     /// Records by the fields that they were read from.
     pub(super) schemas: BTreeMap<String, u64>,
-    /// By tokenizer.
+    /// Counts of ids, by tokenizer.
     pub(super) ids: Vec<IdCounts>,
-    /// The texts themselves.
+    /// A digest of the texts themselves.
     pub(super) read: Multiset,
 }
 
-/// What one tokenizer made of it.
+/// Counts of the ids that one tokenizer made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IdCounts {
     pub(super) prompt_tokens: u64,

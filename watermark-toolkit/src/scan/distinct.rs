@@ -37,7 +37,8 @@ impl Mix {
         for (factor, bytes) in factors.iter_mut().zip(digest.as_chunks::<16>().0) {
             *factor = u128::from_le_bytes(*bytes) | 1;
         }
-        // Newton: each step doubles the number of correct low bits, of which an odd number has three as its own inverse.
+        // Newton's iteration: each step doubles the number of correct low bits. The start has three of them, because an
+        // odd number is its own inverse modulo 8.
         let inverse = |odd: u128| (0..6).fold(odd, |x, _| x.wrapping_mul(2u128.wrapping_sub(odd.wrapping_mul(x))));
         Self { factors, inverses: factors.map(inverse) }
     }
@@ -85,7 +86,7 @@ impl Hasher for Mixed {
 
 pub(super) type MixedSet = HashSet<u128, BuildHasherDefault<Mixed>>;
 
-/// One layer's way from texts to mixed PRF inputs.
+/// What takes the texts of one layer to mixed PRF inputs.
 #[derive(Clone, Copy)]
 pub(super) struct Inputs<'a> {
     pub(super) layer: &'a LayerDetector,
@@ -95,7 +96,7 @@ pub(super) struct Inputs<'a> {
     pub(super) slot: usize,
 }
 
-/// A conversation with the PRF inputs that its prompts exclude.
+/// A conversation, with the PRF inputs that are excluded because its prompts hold them.
 #[derive(Default)]
 pub(super) struct Before {
     conversation: Conversation,
@@ -104,7 +105,8 @@ pub(super) struct Before {
     prompts: MixedSet,
 }
 
-/// Texts longer than this are rare, and emptying a large table costs its size.
+/// Tables with room for more than this are dropped and not emptied, because emptying costs the size of the table. Texts
+/// so long are rare.
 const KEPT_TABLE: usize = 1 << 14;
 
 fn empty(set: &mut MixedSet) {
@@ -115,7 +117,7 @@ fn empty(set: &mut MixedSet) {
     }
 }
 
-/// Where the generated positions of a layer went, before repetitions of one text in another are looked at.
+/// Where the generated positions of a layer went, before inputs that several texts share are taken out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Positions {
     pub(super) short_context: u64,
@@ -173,12 +175,12 @@ impl Inputs<'_> {
                 }
             }
         })?;
-        // Only a conversation looks back, and whether it goes on is not known yet.
+        // Only a conversation needs the text again, but whether this one goes on is not known yet.
         before.conversation.answer(text.tokens);
         Ok(positions)
     }
 
-    /// Excludes the pairs of what came since the last prompt, and of the text's own.
+    /// Excludes the pairs of everything since the last prompt, and those of the prompt of this text.
     fn ask(&self, before: &mut Before, text: Text<'_>) -> Result<()> {
         let Before { conversation, asked, prompts } = before;
         if !text.continues {
@@ -187,7 +189,7 @@ impl Inputs<'_> {
         }
         conversation.ask(text.continues, text.prompt);
         let ids = conversation.ids();
-        // Windows reach back over the seam.
+        // The first new windows begin in ids that were there before.
         let seam = asked.saturating_sub(self.layer.width());
         self.layer.packed_prompt(self.packing, &ids[seam..], |packed| {
             prompts.insert(self.mix.mix(packed));
@@ -208,20 +210,20 @@ const WIDTH: u64 = 16;
 /// Numbers that are sorted at a time: they fit a core's cache.
 const BUCKET: u64 = 1 << 14;
 
-/// What takes the numbers of one bucket after another.
+/// Processes the sorted numbers, one bucket after another.
 pub(super) trait Consume: Sync {
-    /// What is made of buckets; merged in any order.
+    /// The result for a set of buckets. Results are merged in any order.
     type Total: Send;
 
-    /// Of one bucket: ascending, each number as often as it occurs in different texts.
+    /// The result for one bucket. `sorted` is ascending and holds each number as often as different texts have it.
     fn consume(&self, sorted: &[u128]) -> Result<Self::Total>;
 
-    /// Of two disjoint sets of buckets.
+    /// The result for two disjoint sets of buckets together.
     fn merge(&self, a: Self::Total, b: Self::Total) -> Self::Total;
 }
 
-/// Hands the PRF inputs of all texts to `consume`, equal ones together. Takes about `memory` bytes; `spill` is written if they
-/// do not suffice.
+/// Hands the PRF inputs of all texts to `consume`, equal ones together. Takes about `memory` bytes; where those do not
+/// suffice, the file `spill` is written.
 pub(super) fn distinct<C: Consume>(
     shards: &[&Shard],
     inputs: Inputs<'_>,
@@ -231,7 +233,7 @@ pub(super) fn distinct<C: Consume>(
 ) -> Result<(Positions, Option<C::Total>)> {
     let total: u64 = shards.iter().map(|shard| tokens(shard, inputs)).sum();
     let bits = (total / BUCKET).max(64).next_power_of_two().ilog2().min(14);
-    // A group is held twice for a moment, as it was collected and by bucket.
+    // A group takes its memory twice for a moment: as it was collected, and sorted into buckets.
     let most = (memory / 4 / WIDTH).max(1);
     let groups = groups(shards, inputs, most);
     let mut positions = Positions::default();
@@ -273,7 +275,7 @@ fn each<C: Consume>(
     )
 }
 
-/// Neighbouring shards of at most `most` positions together; one that has more stands alone.
+/// Groups neighbouring shards of at most `most` positions together. A shard of more is a group by itself.
 fn groups<'a>(shards: &'a [&'a Shard], inputs: Inputs<'_>, most: u64) -> Vec<&'a [&'a Shard]> {
     let mut groups = Vec::new();
     let (mut start, mut held) = (0, 0);

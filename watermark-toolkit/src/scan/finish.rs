@@ -23,7 +23,7 @@ use super::sources::{Source, SourceSums, rank, sources};
 use super::{Finished, Marks, Phase, Progress, ScanEnd};
 use crate::read::Select;
 
-/// The layers of a scan on their way from ids to PRF inputs.
+/// The layers of a scan, each with what turns token ids into its PRF inputs.
 pub(super) struct Layers<'a> {
     pub(super) layers: &'a [Layer],
     pub(super) inputs: Vec<Inputs<'a>>,
@@ -55,7 +55,7 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// What results are made with.
+/// What computing the results needs.
 pub(super) struct Finishing<'a> {
     pub(super) folder: &'a Folder,
     pub(super) marks: &'a Marks<'a>,
@@ -76,18 +76,19 @@ struct SkippedLine<'a> {
     reason: &'a str,
 }
 
-/// Lines of `skipped.jsonl`.
+/// The most lines of `skipped.jsonl`.
 const MAX_SKIPPED: usize = 1000;
 
 impl Finishing<'_> {
-    /// Scores the shards and writes the results. `text_scores` holds what is known of the texts of some shards.
+    /// Scores the shards and writes the results. `walked` holds the scores of the texts of those shards that were
+    /// scored while they were read.
     pub(super) fn run(
         &self,
         inputs: Vec<InputFile>,
         shards: Shards,
         mut text_scores: HashMap<(usize, u32), TextScores>,
     ) -> Result<ScanEnd> {
-        // A run that was killed may have left it.
+        // A run that was killed may have left its spill file.
         match std::fs::remove_file(self.folder.file("spill")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("removing spill"),
             _ => {}
@@ -167,7 +168,7 @@ impl Finishing<'_> {
         Ok(ScanEnd::Finished(Box::new(Finished { summary, sources })))
     }
 
-    /// The results come last: where they are, the run has ended.
+    /// `result.json` is written last, so a folder that has it holds a run that has ended.
     fn write(&self, summary: &Summary, sources: &[Source], hits: &[(usize, Hit)], skipped: &[u8]) -> Result<()> {
         plots::write(self.folder, summary, sources, hits)?;
         self.folder.write("hits.jsonl", &jsonl(hits.iter().map(|(_, hit)| hit))?)?;
@@ -194,7 +195,7 @@ impl Finishing<'_> {
         Ok(())
     }
 
-    /// Sums of the distinct inputs of some shards; `of_texts` are those of their texts, if they are known.
+    /// Sums of the distinct inputs of some shards. `of_texts` are the sums over their texts, if they are known.
     fn score(
         &self,
         shards: &[&Shard],

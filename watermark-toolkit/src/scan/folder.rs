@@ -11,7 +11,8 @@ use watermark_core::hex;
 
 use crate::files::read_bounded;
 
-/// Written first; whoever finds another one here must not continue.
+/// What a run was started with. It is written before anything else, and a run with another manifest must not continue
+/// in the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) scan: String,
@@ -44,12 +45,12 @@ const MAX_MANIFEST: u64 = 1 << 30;
 
 pub(super) struct Folder {
     path: PathBuf,
-    /// Held while the run lives; the system lets go of it however the process ends.
+    /// The lock on the folder. The system releases it however the process ends.
     _lock: File,
 }
 
 impl Folder {
-    /// Takes hold of a new or empty folder, or one that an earlier run began.
+    /// Opens and locks a new or empty folder, or one that an earlier run began.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let named = || format!("--out {}", path.display());
         fs::create_dir_all(path).with_context(named)?;
@@ -86,7 +87,7 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Makes a folder in it, unless it is there.
+    /// Makes a folder in this one, unless it is there.
     pub(super) fn create(&self, name: &str) -> Result<()> {
         let path = self.path.join(name);
         fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))
@@ -107,7 +108,8 @@ const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
 const SHARDS: &str = "shards";
 
-/// Written aside, synced and renamed, so that a file with this name is complete whenever the process or machine stops.
+/// Writes a file under another name, synchronises and renames it, so that a file of this name is complete whenever the
+/// process or the machine stops.
 pub(super) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
     let aside = {
         // Two files of one shard differ in the extension only.
@@ -122,14 +124,14 @@ pub(super) fn write_whole(path: &Path, parts: &[&[u8]]) -> Result<()> {
         }
         file.sync_all()?;
         fs::rename(&aside, path)?;
-        // The name itself has to survive too.
+        // The folder is synchronised too, because the name is stored there.
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     write().with_context(|| format!("writing {}", path.display()))
 }
 
 impl Manifest {
-    /// That of a run folder.
+    /// Reads the manifest of a run folder.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         let bytes = read_bounded(&path, MAX_MANIFEST).with_context(|| path.display().to_string())?;

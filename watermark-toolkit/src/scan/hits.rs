@@ -29,13 +29,13 @@ pub struct Hit {
     pub record: u64,
     /// Generated text among those of the record; 0 if there can be only one.
     pub part: u32,
-    /// The record's own.
+    /// The record's own id.
     pub id: Option<String>,
     /// First byte of the record after decompression, and one past its last.
     pub bytes: Option<(u64, u64)>,
     /// Distinct PRF inputs of the text.
     pub n_scored: u64,
-    /// As of a finding.
+    /// As in [`super::FindingLine`].
     pub statistic: String,
     /// log10 of the exact tail of this text alone.
     pub log10_p: f64,
@@ -47,9 +47,9 @@ pub struct Hit {
 /// keys, by the e-BH procedure, which holds under any dependence (texts share inputs). Candidates come with the number of
 /// their input among `files`.
 ///
-/// Exact although most tests are left out. e-BH rejects nothing below `1 / rate`, so an e-value below that changes no
-/// other decision; and a key that was not detected counts with e-values of zero, which are smaller than its own, so that
-/// their mean stays at most one under the null hypothesis whatever they were left out for.
+/// The decisions are exact although most tests are left out. e-BH rejects no e-value below `1 / rate`, so leaving those
+/// out changes no other decision. A key that was not detected counts with e-values of zero, which are no larger than
+/// its own, so their mean stays at most one under the null hypothesis, for whatever reason the key was left out.
 pub(super) fn hits<S: AsRef<str>>(
     candidates: Vec<(usize, Candidate)>,
     tests: u64,
@@ -97,7 +97,7 @@ pub(super) fn jsonl<'a, T: Serialize + 'a>(lines: impl Iterator<Item = &'a T>) -
     Ok(bytes)
 }
 
-/// The same rows for tools of tables. `start` and `end` stand for `bytes`.
+/// The same rows as a Parquet file, for tools that read tables. `start` and `end` stand for `bytes`.
 pub(super) fn parquet<'a>(hits: impl Iterator<Item = &'a Hit>) -> Result<Vec<u8>> {
     let hits: Vec<&Hit> = hits.collect();
     let text = |field: fn(&Hit) -> Option<&str>| {

@@ -32,8 +32,9 @@ pub(super) struct Layer {
 }
 
 impl Keys {
-    /// One key per named node. With `accounts`, layers with a key per account are tested under every one of them, and the
-    /// others once, under the node: the same test again and again would only dilute the family.
+    /// One key per named node. With `accounts`, layers with a key per account are tested under the key of every
+    /// account, and all other layers once, under the node: testing them again for every account would only make the
+    /// family larger.
     ///
     /// # Errors
     /// If a key or account is named twice, a key opens none of the profiles or a profile is opened by none, or a layer
@@ -88,7 +89,7 @@ impl Keys {
             if let Some(error) = refused.filter(|_| !opened) {
                 return Err(error).with_context(|| format!("key {name}"));
             }
-            // A node all of whose layers have keys per account is itself none.
+            // If all layers have keys per account, the node itself tests nothing and is no key of the scan.
             if layers.iter().flatten().any(|layer| layer.keys.last() == Some(&names.len())) {
                 names.push(name);
             }
@@ -124,7 +125,7 @@ impl Keys {
         self.names.len()
     }
 
-    /// Never: there is at least one key.
+    /// Always false: there is at least one key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()

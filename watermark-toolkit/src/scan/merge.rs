@@ -97,7 +97,7 @@ pub fn merge(
     })
 }
 
-/// That the parts are all parts of one reading.
+/// Checks that these are all the parts of one reading.
 fn check(parts: &[(&PathBuf, Manifest)]) -> Result<()> {
     let (first_path, first) = &parts[0];
     let mut numbers = Vec::new();
@@ -137,7 +137,7 @@ fn check(parts: &[(&PathBuf, Manifest)]) -> Result<()> {
     Ok(())
 }
 
-/// How many inputs all parts have together, as this part saw it.
+/// How many inputs all parts have together, as the machine that made this part saw it.
 fn files(manifest: &Manifest) -> &str {
     manifest.list.as_deref().and_then(|list| list.split(',').next()).unwrap_or("unknown")
 }

@@ -59,7 +59,7 @@ pub use sources::{Mark, Source};
 
 use crate::read::{InputFormat, Select};
 
-/// What is scanned, and at what cost.
+/// What a scan reads, and what it may cost.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Files, sorted ([`expand`]).
@@ -102,14 +102,14 @@ pub enum Phase {
     Ranking,
 }
 
-/// How far a scan is.
+/// How far a scan has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,
-    /// Finished shards, and those of an earlier run among them.
+    /// Finished shards, those of an earlier run among them.
     pub shards: u64,
-    /// Of an earlier run.
+    /// Finished shards of an earlier run.
     pub resumed_shards: u64,
     /// Records read.
     pub records: u64,
@@ -121,20 +121,21 @@ pub struct Progress {
     pub bytes: u64,
     /// See `bytes`.
     pub bytes_in_all: u64,
-    /// Logarithm of the strongest mean of the texts' e-values so far, over keys and layers; if there are few keys.
+    /// Natural logarithm of the strongest mean of the texts' e-values so far, over keys and layers; `None` with many
+    /// keys.
     pub ln_e: Option<f64>,
 }
 
 /// How a scan ended.
 #[derive(Clone, Debug)]
 pub enum ScanEnd {
-    /// With results.
+    /// The scan has results.
     Finished(Box<Finished>),
-    /// At a shard boundary, because it was told to stop; the same run goes on from there.
+    /// The scan was told to stop and did so at a shard boundary; the same call goes on from there.
     Stopped,
 }
 
-/// What a scan has found, as it is in the run folder.
+/// The results of a scan, as they stand in the run folder.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// `result.json`
@@ -143,7 +144,7 @@ pub struct Finished {
     pub sources: Vec<Source>,
 }
 
-/// What to look for.
+/// The marks that a scan looks for.
 pub struct Marks<'a> {
     /// The deployments.
     pub profiles: &'a Profiles,
@@ -151,11 +152,71 @@ pub struct Marks<'a> {
     pub keys: &'a Keys,
 }
 
-/// Scans, or goes on with a scan, and writes `result.json`, `hits.jsonl`, `hits.parquet`, `sources.jsonl` and
+/// Scans a corpus, or continues a scan, and writes `result.json`, `hits.jsonl`, `hits.parquet`, `sources.jsonl` and
 /// `skipped.jsonl` into the run folder.
 ///
 /// # Errors
 /// If the folder belongs to another run, an input cannot be read or changes meanwhile, or the folder cannot be written.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::atomic::AtomicBool;
+///
+/// use watermark_core::detect::Verdict;
+/// use watermark_core::key::NodeKey;
+/// use watermark_core::mark::{Marker, SessionOptions};
+/// use watermark_toolkit::files::ProfileFile;
+/// use watermark_toolkit::read::{InputFormat, Select};
+/// use watermark_toolkit::scan::{Keys, Marks, Options, Profiles, ScanEnd, scan};
+///
+/// # let folder = std::env::temp_dir().join(format!("watermark-scan-example-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// let file = ProfileFile::parse(
+///     r#"{"profile": "watermark-profile/1", "name": "chat", "path": "epoch/1", "tokenizer": {"sha256":
+///     "0000000000000000000000000000000000000000000000000000000000000000", "vocab_size": 100, "special_token_ids": []},
+///     "layers": [{"name": "provenance", "scheme": "gumbel", "width": 4, "prf": "chacha20-v1"}], "repeats": "unmarked"}"#,
+/// )?;
+///
+/// // Three records of 100 token ids each, of which the second is marked.
+/// let marker = Marker::new(file.profile.clone(), &NodeKey::root(b"ours"))?;
+/// let mut records = String::new();
+/// for seed in 0..3 {
+///     let mut session = marker.session(&SessionOptions { marked: seed == 1, seed, ..SessionOptions::default() })?;
+///     for _ in 0..100 {
+///         let token = session.sample(&[0.0_f32; 100])?;
+///         session.accept(token)?;
+///     }
+///     records += &format!("{{\"id\": \"record {seed}\", \"tokens\": {:?}}}\n", session.generated());
+/// }
+/// let input = folder.join("corpus.jsonl");
+/// std::fs::write(&input, records)?;
+///
+/// let profiles = Profiles::of_ids(vec![file])?;
+/// let nodes = ["ours", "another"].map(|name| (name.to_owned(), NodeKey::root(name.as_bytes())));
+/// let keys = Keys::new(&profiles, &nodes, None)?;
+/// let options = Options {
+///     inputs: vec![input],
+///     out: folder.join("run"),
+///     input_format: InputFormat::Tokens,
+///     select: Select::default(),
+///     alpha: 1e-6,
+///     memory: 1 << 20,
+///     threads: 2,
+///     shard_bytes: 1 << 20,
+/// };
+/// let marks = Marks { profiles: &profiles, keys: &keys };
+/// let ScanEnd::Finished(finished) = scan(&options, &marks, &AtomicBool::new(false), &|_| ())? else {
+///     panic!("nobody told it to stop");
+/// };
+/// let verdicts: Vec<_> = finished.summary.findings.iter().map(|test| (test.key.as_str(), test.verdict)).collect();
+/// assert_eq!(verdicts, [("ours", Verdict::Detected), ("another", Verdict::NotDetected)]);
+/// // The marked record is named in the run folder.
+/// let hits = std::fs::read_to_string(options.out.join("hits.jsonl"))?;
+/// assert!(finished.summary.hits.n == 1 && hits.contains("\"id\":\"record 1\""));
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), anyhow::Error>(())
+/// ```
 pub fn scan(
     options: &Options,
     marks: &Marks<'_>,
@@ -229,7 +290,7 @@ pub fn partials(
 /// What a part could not use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unusable {
-    /// Records.
+    /// Records that could not be used.
     pub bad_records: u64,
     /// Inputs that were not read to their end, each with the reason.
     pub unread: Vec<(String, String)>,
@@ -244,7 +305,7 @@ fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> 
     pool.install(work)
 }
 
-/// The reading of [`scan`] and [`partials`]; no shards if it was told to stop.
+/// Reads the inputs for [`scan`] and [`partials`]. No shards are returned if it was told to stop.
 fn read(
     options: &Options,
     profiles: &Profiles,
@@ -309,11 +370,11 @@ fn list(inputs: &[PathBuf]) -> Result<String> {
     Ok(format!("{} files, {}", files.len(), hex::encode(&digest.finalize())))
 }
 
-/// The shards that an earlier run finished; what is not intact is removed and done again.
+/// The shards that an earlier run finished. Those that are not intact are removed, to be read again.
 fn resumed(reader: &InputReader<'_>) -> Result<Shards> {
     let (found, rest) = Shard::all(&reader.shards)?;
     let (usable, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|Shard { header, .. }| {
-        // What ended an input may be gone, with more memory say.
+        // A shard that ends in an error is read again, because the cause may be gone, for instance with more memory.
         header.error.is_none()
             && header.config == reader.config
             && reader.inputs.get(header.file).is_some_and(|input| input.file.sha256 == header.input)

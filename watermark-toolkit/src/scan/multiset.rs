@@ -1,4 +1,4 @@
-//! What was read, as one number that depends on no order and no cut.
+//! A digest of the records that were read. It depends neither on their order nor on how they were cut into parts.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -16,17 +16,17 @@ use crate::tokenizer::Tokenizer;
 /// Profiles, each with the tokenizer that makes its ids.
 pub struct Profiles {
     files: Vec<ProfileFile>,
-    /// [profile]: which tokenizer.
+    /// [profile]: number of the profile's tokenizer.
     slots: Vec<usize>,
-    /// Each once; none where ids are read.
+    /// Each tokenizer once; empty where inputs are ids.
     tokenizers: Vec<Tokenizer>,
-    /// Whether these tokenizers make the ids.
+    /// Whether inputs are texts, of which these tokenizers make the ids.
     of_text: bool,
-    /// By tokenizer; the one of all profiles where ids are read.
+    /// [tokenizer]: size of the vocabulary. Where inputs are ids, one size for all profiles.
     vocab_sizes: Vec<u32>,
 }
 
-/// What the reading of a corpus depends on.
+/// Digests of everything that the reading of a corpus depends on, apart from its inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Identity {
     /// SHA-256 of the profiles' files.
@@ -132,7 +132,7 @@ impl Profiles {
                 this.vocab_sizes.push(*vocab_size);
                 digests.len() - 1
             });
-            // Ids that all profiles of the tokenizer know.
+            // The smallest size of all profiles with this tokenizer, so that every one of them knows the ids.
             this.vocab_sizes[slot] = this.vocab_sizes[slot].min(*vocab_size);
             this.slots.push(slot);
         }
@@ -166,7 +166,7 @@ impl Profiles {
         })
     }
 
-    /// Without the tokenizers.
+    /// The profiles' files; the tokenizers are dropped.
     #[must_use]
     pub fn into_files(self) -> Vec<ProfileFile> {
         self.files

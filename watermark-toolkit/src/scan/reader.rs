@@ -1,4 +1,4 @@
-//! From inputs to shards: everything that costs time is done once here, and kept.
+//! From inputs to shards. Everything that takes long is done here, once, and its results are stored.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,14 +18,14 @@ use super::tokenise::{count_bad, tokenise};
 use super::{Options, Progress};
 use crate::read::{self, Body, Limits, ReadErrorKind, Record};
 
-/// One input with what would show that it changed under the scan.
+/// One input, with what shows later whether it changed during the scan.
 pub(super) struct Input {
     pub(super) path: PathBuf,
     pub(super) file: InputFile,
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What a run reads, where it keeps it, and who watches.
+/// What a run reads, where it stores shards, and whom it tells.
 pub(super) struct InputReader<'a> {
     pub(super) options: &'a Options,
     pub(super) profiles: &'a Profiles,
@@ -33,7 +33,7 @@ pub(super) struct InputReader<'a> {
     /// SHA-256 of what the reading depends on.
     pub(super) config: String,
     pub(super) inputs: &'a [Input],
-    /// Looks at a finished shard while its ids are at hand; gives the strongest evidence so far.
+    /// Scores a finished shard while its ids are in memory; returns the strongest evidence so far.
     pub(super) look: &'a (dyn Fn(&Shard, &Table) -> Result<Option<f64>> + Sync),
     pub(super) stop: &'a AtomicBool,
     pub(super) progress: &'a (dyn Fn(Progress) + Sync),
@@ -43,7 +43,7 @@ pub(super) struct InputReader<'a> {
 pub(super) type Shards = HashMap<(usize, u32), Shard>;
 
 impl InputReader<'_> {
-    /// Reads what no shard covers yet. False if it was told to stop before all was read.
+    /// Reads everything that no shard covers yet. Returns false if it was told to stop before all was read.
     ///
     /// # Errors
     /// If an input can no longer be read or has changed, or a shard cannot be written.
@@ -115,7 +115,7 @@ impl InputReader<'_> {
     }
 }
 
-/// Inputs that some shard is missing of. One that ends its input can stand for those before it only if they are all there.
+/// The inputs of which a shard is missing. An input is complete if its last shard and all shards before that are there.
 pub(super) fn unfinished(done: &Shards, inputs: usize) -> Vec<usize> {
     let lasts: HashMap<usize, u32> =
         done.values().filter(|shard| shard.header.last).map(|shard| (shard.header.file, shard.header.index)).collect();
@@ -124,7 +124,7 @@ pub(super) fn unfinished(done: &Shards, inputs: usize) -> Vec<usize> {
     (0..inputs).filter(|&file| !whole(file)).collect()
 }
 
-/// The records of one shard.
+/// The records of one shard that is still to be tokenised.
 struct Job {
     file: usize,
     index: u32,
@@ -157,7 +157,7 @@ impl<'a> Cutter<'a> {
         let limits = Limits { max_window_log: options.memory.ilog2().clamp(27, 31), ..Limits::default() };
         let (reader, error) = match read::open_selecting(&input.path, options.input_format, &options.select, limits) {
             Ok(reader) => (Some(reader), None),
-            // Nothing is lost in an empty file, and folders are full of them.
+            // An empty file is no error: nothing is lost, and folders hold many of them.
             Err(error) if error.kind() == ReadErrorKind::Empty => (None, None),
             Err(error) if error.kind() == ReadErrorKind::Io => return Err(error.into()),
             Err(error) => (None, Some(error.to_string())),
@@ -178,7 +178,7 @@ impl<'a> Cutter<'a> {
                     Some(Ok(Err(bad))) => {
                         counts.records += 1;
                         count_bad(&mut counts, &mut skipped, &bad);
-                        // Bad records alone must not make a shard endless.
+                        // Every bad record counts as some bytes too, so that a shard of bad records alone ends.
                         bytes += 64;
                         continue;
                     }
@@ -194,7 +194,7 @@ impl<'a> Cutter<'a> {
                     }
                 },
             };
-            // A conversation stays together: its texts are each other's prompts.
+            // All texts of a conversation stay in one shard, because they are prompts of each other.
             if bytes >= self.shard_bytes && record.location.part() <= 1 {
                 self.held = Some(record);
                 break;
@@ -220,7 +220,7 @@ impl<'a> Cutter<'a> {
         Ok(Job { file: self.file, index, first, counts, records, skipped, last: self.ended, error, consumed })
     }
 
-    /// The digest was taken before; growth or a rewrite since then would not be in it.
+    /// Checks that the input did not change since its digest was taken, because the digest would not cover the change.
     fn unchanged(&self) -> Result<()> {
         let metadata = std::fs::metadata(&self.input.path);
         let metadata = metadata.with_context(|| format!("{} is gone", self.input.file.path))?;

@@ -86,7 +86,7 @@ pub struct TokenizerLine {
     pub tokens: u64,
     /// Tokens that texts were served as, where the records say so.
     pub issued_tokens: u64,
-    /// Those of them that came out otherwise: the loss by tokenising again.
+    /// Those of the issued tokens that came out otherwise when the text was tokenised again.
     pub changed_tokens: u64,
 }
 
@@ -134,7 +134,7 @@ pub struct FindingLine {
     pub verdict: Verdict,
     /// With `not_detected`: the smallest effect that would have been shown with a power of 80 %.
     pub smallest_effect: Option<Effect>,
-    /// Numbers of the layer among those of all profiles, and of the key.
+    /// Number of the layer among the layers of all profiles, and number of the key.
     #[serde(skip)]
     pub(super) at: (usize, usize),
 }
@@ -152,7 +152,7 @@ pub struct HitsLine {
     pub keys_scored: usize,
 }
 
-/// One layer over the whole run.
+/// Results of one layer over the whole run.
 #[derive(Debug)]
 pub(super) struct LayerResult {
     pub(super) positions: Positions,

@@ -1,7 +1,8 @@
 //! Scores of distinct PRF inputs: of single texts, of sources and of the whole run.
 //!
-//! Where every text is scored by itself, the run need not be scored again: its sum is that of the texts less what they share,
-//! and only what several texts share is looked at a second time. Sums are integers, so both ways end in the same numbers.
+//! Where every text was scored by itself, the run is not scored again. Its sum is the sum over the texts, less what was
+//! counted more than once because several texts share it; so only shared inputs are scored a second time. Sums are
+//! integers, so both ways give the same numbers.
 
 use anyhow::{Context, Result};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -13,7 +14,7 @@ use super::distinct::{Consume, Inputs};
 use super::keys::Layer;
 use super::table::Table;
 
-/// Inputs scored at a time: they stay in a core's cache while the keys pass.
+/// Inputs scored at a time: so many stay in a core's cache while they are scored under one key after another.
 const CHUNK: usize = 4096;
 
 /// Runs of at most this many generated tokens are scored under fresh keys too: 999 keys cost some 5 CPU seconds a layer
@@ -27,22 +28,23 @@ pub(super) const FALSE_DISCOVERY_RATE: f64 = 0.01;
 /// the run as a whole.
 pub(super) const KEYS_PER_TEXT: usize = 16;
 
-/// What the inputs of one layer add up to.
+/// Result of scoring the distinct inputs of one layer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LayerSums {
     /// [key]
     pub(super) sums: Vec<Sums>,
     /// Distinct inputs.
     pub(super) distinct: u64,
-    /// The inputs themselves, in no order, if they are kept for fresh keys.
+    /// The inputs themselves in no order, if fresh keys have to score them too.
     pub(super) kept: Vec<u128>,
 }
 
-/// Scores inputs under every key while they are there.
+/// Scores the inputs of each bucket under every key while they are in memory.
 pub(super) struct Scoring<'a> {
     pub(super) inputs: Inputs<'a>,
     pub(super) keys: Vec<&'a LayerDetector>,
-    /// Only what exceeds one occurrence, which is what the sums of texts have too much.
+    /// Whether to score every input as often as it occurs beyond the first time, which is what the sums of the texts
+    /// contain too much.
     pub(super) excess: bool,
     pub(super) keep: bool,
 }
@@ -66,7 +68,8 @@ impl Consume for Scoring<'_> {
         let mut made = LayerSums { sums: vec![Sums::default(); self.keys.len()], distinct: 0, kept: Vec::new() };
         let runs = sorted.chunk_by(|a, b| a == b);
         if self.excess && !self.keep {
-            // By the bits of how often an input occurs too much: most occur twice, and every list is scored once.
+            // Inputs are listed by the bits of the number of their extra occurrences, so that every list is scored once
+            // and its sums multiplied by a power of two. Most inputs have one extra occurrence.
             let mut by_bit: Vec<Vec<u128>> = Vec::new();
             for run in runs {
                 made.distinct += 1;
@@ -140,10 +143,10 @@ pub(super) fn resampling(fresh: &[f64], log10_p: f64) -> Resampling {
     Resampling { keys: fresh.len() as u64, at_least }
 }
 
-/// Which keys of every layer texts and sources are scored under: numbers into the layer's keys.
+/// [layer]: the keys under which texts and sources are scored, as numbers into the keys of the layer.
 pub(super) type KeysPerLayer = Vec<Vec<usize>>;
 
-/// A text under one key that may be marked: its e-value is at least the least that e-BH can reject.
+/// A text that may be marked under a key: its e-value is not below the smallest that e-BH can reject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) layer: usize,
@@ -156,10 +159,10 @@ pub(super) struct Candidate {
     pub(super) sums: Sums,
 }
 
-/// The texts of one table, each by itself.
+/// Scores of the texts of one table, each text by itself.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TextScores {
-    /// [layer][tested key]: over the texts.
+    /// [layer][tested key]: sums over the texts.
     pub(super) sums: Vec<Vec<Sums>>,
     /// [layer][tested key]: logarithm of the sum of the texts' e-values, whose mean is an e-value too.
     pub(super) ln_e_sums: Vec<Vec<f64>>,
@@ -181,7 +184,7 @@ impl TextScores {
     }
 }
 
-/// ln(e^a + e^b), where either may be beyond what e^x can be.
+/// ln(e^a + e^b), also where e^a or e^b overflows.
 fn ln_add(a: f64, b: f64) -> f64 {
     let (less, more) = if a < b { (a, b) } else { (b, a) };
     if less == f64::NEG_INFINITY { more } else { more + (less - more).exp().ln_1p() }
@@ -228,7 +231,8 @@ pub(super) fn texts(
     Ok(scores)
 }
 
-/// The sums of distinct inputs of a set of texts, from the sums of the texts and the excess over one occurrence each.
+/// The sums over the distinct inputs of a set of texts: the sums over the texts, less the sums over the extra
+/// occurrences.
 pub(super) fn less_excess(of_texts: &[Sums], excess: &[Sums]) -> Result<Vec<Sums>> {
     let pairs = of_texts.iter().zip(excess);
     pairs.map(|(texts, excess)| texts.without(excess).context("sums of texts and of the run disagree")).collect()

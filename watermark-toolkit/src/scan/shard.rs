@@ -29,19 +29,19 @@ pub(super) struct Header {
     pub(super) config: String,
     /// SHA-256 of the input.
     pub(super) input: String,
-    /// Number of the input among the sorted ones, and of the shard in it.
+    /// Number of the input among the sorted inputs, and number of the shard in that input.
     pub(super) file: usize,
     pub(super) index: u32,
     /// Records (good and bad) before this shard.
     pub(super) first: u64,
     pub(super) counts: Counts,
-    /// Samples, in order.
+    /// The first records that could not be used, in order.
     pub(super) skipped: Vec<Skipped>,
-    /// The input ends here.
+    /// Whether the input ends with this shard.
     pub(super) last: bool,
-    /// Why it ends here, if not because it was read to its end.
+    /// Why the input ends here, unless it was read to its end.
     pub(super) error: Option<String>,
-    /// Of this header, with nothing here, and the Arrow file.
+    /// SHA-256 of this header, with this field empty, and of the Arrow file.
     pub(super) sha256: String,
 }
 
@@ -83,7 +83,7 @@ impl Shard {
         Ok(Self { path, header })
     }
 
-    /// The shards of a folder that are intact; what a stop, or a damage, left of others is among the rest.
+    /// The intact shards of a folder, and the paths of all other files, which a stop or damage has left.
     pub(super) fn all(folder: &Path) -> Result<(Vec<Self>, Vec<PathBuf>)> {
         use rayon::iter::{IntoParallelIterator, ParallelIterator};
         let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
@@ -111,7 +111,7 @@ impl Shard {
         (named && header.digest(&ids).ok()? == header.sha256).then(|| Self { path: path.to_owned(), header })
     }
 
-    /// Its two files.
+    /// The shard's two files.
     pub(super) fn files(&self) -> [PathBuf; 2] {
         [self.path.clone(), self.path.with_extension(IDS)]
     }
@@ -125,7 +125,8 @@ impl Shard {
     }
 }
 
-/// The one record batch of an Arrow file. Nothing is allocated for what the file claims: arrays are slices of its bytes.
+/// The only record batch of an Arrow file. No memory is allocated by the sizes that the file states: arrays are slices
+/// of its bytes.
 pub(super) fn batch(bytes: Vec<u8>) -> Result<Table> {
     const TRAILER: usize = 10;
     let file = Buffer::from_vec(bytes);

@@ -27,7 +27,7 @@ pub struct Source {
     schemas: BTreeMap<String, u64>,
     /// Generated texts.
     texts: u64,
-    /// By tokenizer.
+    /// Counts of ids, by tokenizer.
     ids: Vec<IdCounts>,
     /// Hits among the texts.
     hits: u64,
@@ -52,7 +52,7 @@ pub struct Mark {
 }
 
 impl Source {
-    /// Its path, and the reason why it was not read to its end.
+    /// Path of a source that was not read to its end, and the reason.
     #[must_use]
     pub fn unread(&self) -> Option<(&str, &str)> {
         Some((self.file.path.as_str(), self.error.as_deref()?))
@@ -76,13 +76,13 @@ impl Source {
         self.marks.first().map(|mark| mark.ln_e)
     }
 
-    /// Where it lies.
+    /// Path of the source.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.file.path
     }
 
-    /// Hits among its texts, and its texts.
+    /// Number of hits among its texts, and number of its texts.
     #[must_use]
     pub fn hits(&self) -> (u64, u64) {
         (self.hits, self.texts)

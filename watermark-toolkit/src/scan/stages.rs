@@ -33,7 +33,7 @@ use super::table::Table;
 use super::tokenise::{count_bad, tokenise};
 use crate::read::{InputFormat, Limits, Select, guard, records_of};
 
-/// What every stage knows.
+/// The profiles, keys and formats that every stage needs.
 pub struct Stages {
     profiles: Profiles,
     keys: Keys,
@@ -41,7 +41,7 @@ pub struct Stages {
     format: InputFormat,
 }
 
-/// Counts of the batches that one call after another has read.
+/// Counts of all batches that were read with it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct BatchCounts {
     counts: Counts,
@@ -50,7 +50,7 @@ pub struct BatchCounts {
 }
 
 impl BatchCounts {
-    /// As JSON; those of all machines go into [`Stages::conclude`].
+    /// The counts as JSON. [`Stages::conclude`] needs those of all machines.
     ///
     /// # Errors
     /// Never, in practice.
@@ -69,14 +69,14 @@ impl BatchCounts {
     }
 }
 
-/// Sums of the distinct inputs that one call after another has scored.
+/// Sums of all distinct inputs that were added to it.
 #[derive(Debug)]
 pub struct Summing {
     /// [layer][key]
     sums: Vec<Vec<Sums>>,
 }
 
-/// Scored before the texts are looked at.
+/// The tests of the run as a whole, before its texts are scored.
 pub struct Conclusion {
     counts: Counts,
     layers: Vec<LayerResult>,

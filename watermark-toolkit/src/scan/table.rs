@@ -37,7 +37,7 @@ pub(super) struct Origin<'a> {
     pub(super) bytes: Option<(u64, u64)>,
 }
 
-/// Lists of lists of ids, flat.
+/// Lists of lists of ids, stored one after another.
 #[derive(Default)]
 struct Lists {
     starts: Vec<i32>,
@@ -72,7 +72,7 @@ fn item(data_type: DataType) -> Arc<Field> {
     Arc::new(Field::new_list_field(data_type, false))
 }
 
-/// Records that are being collected.
+/// Collects records into a table.
 pub(super) struct Builder {
     slots: usize,
     record: Vec<i64>,
@@ -176,7 +176,8 @@ pub(super) fn schema() -> SchemaRef {
     ]))
 }
 
-/// Equal but for what engines between the stages change: which fields may be null, and how the items of lists are called.
+/// Whether two types are equal, apart from what engines between the stages change: which fields may be null, and how
+/// the items of lists are called.
 fn same(ours: &Fields, found: &Fields) -> bool {
     fn same_type(ours: &DataType, found: &DataType) -> bool {
         match (ours, found) {
@@ -340,7 +341,7 @@ mod tests {
             prop_assert!(table.each(2, |_, _| Ok(())).is_err() || records.iter().all(|(_, _, texts)| texts.is_empty()));
         }
 
-        /// Whatever a part of somebody else holds: an error or other ids, and no panic.
+        /// Bytes of another machine's part, changed in any way, give an error or other ids, and no panic.
         #[test]
         fn damaged_bytes_are_an_error(
             records in records(),

@@ -9,7 +9,7 @@ use super::table::{Builder, Origin, Table};
 use crate::ids::{Conversation, Ids, changed};
 use crate::read::{BadRecord, Body, Record};
 
-/// Bad records that a shard keeps the places of.
+/// How many bad records of a shard are listed with place and reason.
 const SAMPLES: usize = 100;
 
 /// Longest `id` that is kept, in characters.
@@ -81,7 +81,7 @@ pub(super) fn tokenise(
     builder.finish()
 }
 
-/// What was read of a record, whatever the tokenizer.
+/// The parts of a record that do not depend on a tokenizer.
 fn identify(element: &mut Sha256, part: u32, continues: bool, body: &Body) {
     element.update(part.to_le_bytes());
     element.update([u8::from(continues)]);

@@ -1,5 +1,5 @@
-//! The way from text to ids that most text takes: words found by a DFA, their ids from a cache, and only new words
-//! encoded by the model.
+//! The fast path from text to ids, which serves nearly all texts: a DFA finds the words, a cache holds their ids, and
+//! the model encodes only words that are new.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -45,7 +45,7 @@ impl WordEncoder {
         longest: usize,
         mut encode: impl FnMut(&str, &mut Vec<u32>) -> Option<()>,
     ) -> Option<Vec<u32>> {
-        // Dropped, not put back, if `encode` panics.
+        // If `encode` panics, the scratch is dropped and not put back.
         let free = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut scratch = free.unwrap_or_else(|| Scratch {
             caches: self.splits.iter().map(Split::create_cache).collect(),
@@ -100,7 +100,7 @@ impl Fast {
         Some(Self { words: WordEncoder::new(splits), added, byte_chars: byte_chars() })
     }
 
-    /// Ids of `text` as `library` gives them; `None` if that has to be asked.
+    /// Ids of `text` as `library` gives them; `None` if the library has to be asked.
     pub(super) fn encode(&self, library: &tokenizers::Tokenizer, text: &str) -> Option<Vec<u32>> {
         if self.has_added(text) {
             return None;
@@ -120,7 +120,7 @@ impl Fast {
         self.words.encode(text, LONGEST, |word, ids| {
             mapped.clear();
             mapped.extend(word.bytes().map(|byte| self.byte_chars[usize::from(byte)]));
-            // Whatever goes wrong goes wrong again in the library, with its message.
+            // On any error the library is asked, which fails in the same way with a message of its own.
             ids.extend(library.get_model().tokenize(&mapped).ok()?.iter().map(|token| token.id));
             Some(())
         })
@@ -157,7 +157,7 @@ fn split_of(step: &PreTokenizerWrapper) -> Option<Split> {
     }
 }
 
-/// Whether it is plain, without the work of normalising, that nothing would change.
+/// Whether the text is in normal form already, found without normalising it.
 fn leaves_alone(normalizer: &NormalizerWrapper, text: &str) -> bool {
     match normalizer {
         NormalizerWrapper::NFC(_) => text.chars().all(stays_in_nfc),

@@ -39,7 +39,7 @@ pub struct Tokenizer {
 enum Kind {
     Json {
         library: Box<tokenizers::Tokenizer>,
-        /// Where it is known to give the same ids.
+        /// The fast path, where it is known to give the same ids.
         fast: Option<Box<Fast>>,
     },
     Ranks(Box<Ranks>),
@@ -123,7 +123,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// What messages call it.
+    /// The name of the tokenizer in messages.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

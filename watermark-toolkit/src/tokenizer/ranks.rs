@@ -20,7 +20,7 @@ use super::split::Split;
 /// Token ids are below 2^24 everywhere in this project.
 const MAX_RANK: u32 = (1 << 24) - 1;
 
-/// What a known file leaves unsaid.
+/// Facts about a known file that the file itself does not hold.
 pub(super) struct Known {
     name: &'static str,
     sha256: &'static str,
@@ -79,7 +79,7 @@ pub(super) const KNOWN: [Known; 5] = [
 /// A vocabulary of byte strings whose ids are also the order in which they are merged.
 pub(super) struct Ranks {
     ids: HashMap<Box<[u8]>, u32>,
-    /// By id; empty where the file has none.
+    /// [id]: the bytes of the token; empty where the file has none.
     tokens: Vec<Box<[u8]>>,
     longest: usize,
     words: WordEncoder,
@@ -189,7 +189,8 @@ impl Ranks {
             return Some(());
         }
         let n = word.len();
-        // Parts by their first byte: where each ends, and where the one before begins. An end of 0 means joined.
+        // [first byte of a part]: where the part ends, and where the part before it begins. An end of 0 means that the
+        // part was joined to the one before.
         let mut end: Vec<usize> = (1..=n).collect();
         let mut before: Vec<usize> = (0..n).map(|i| i.saturating_sub(1)).collect();
         let mut pairs = BinaryHeap::new();
@@ -197,7 +198,8 @@ impl Ranks {
         pairs.extend((0..n.saturating_sub(1)).filter_map(|i| pair(i, i + 2)));
         while let Some(Reverse((_, start, stop))) = pairs.pop() {
             let middle = *end.get(start)?;
-            // Still two parts, and these two? Whatever they are, together they are the bytes that have this rank.
+            // The pair is out of date if its parts have been joined with others. If two other parts have these bounds
+            // now, joining them is right too, because their bytes are the same and so is the rank.
             if middle == 0 || middle >= stop || *end.get(middle)? != stop {
                 continue;
             }

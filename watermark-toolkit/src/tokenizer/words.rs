@@ -1,4 +1,4 @@
-//! The token ids of words met before.
+//! A cache of the token ids of words.
 
 use std::hash::BuildHasher;
 

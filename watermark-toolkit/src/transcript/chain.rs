@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    /// Against the definition, spelled out.
+    /// Compares the hash with the definition, written out.
     #[test]
     fn a_line_is_hashed_as_documented() {
         let (line, hash) = seal("{\"a\":1}", START);

@@ -22,7 +22,7 @@ pub struct Reader<R> {
     pub(super) end: u64,
     hash: String,
     round: u64,
-    /// Of the current round: whether the prompt has an answer.
+    /// For each prompt of the current round: whether it has an answer.
     answered: BTreeMap<u64, bool>,
 }
 
@@ -129,7 +129,7 @@ fn next_line<'a>(input: &mut impl BufRead, text: &'a mut String) -> Result<Optio
     let whole = bytes.pop_if(|byte| *byte == b'\n').is_some();
     ensure!(whole || (bytes.len() as u64) < MAX_LINE_BYTES, "it is longer than {MAX_LINE_BYTES} bytes");
     if !whole {
-        // It may end in the middle of a character.
+        // The rest may end in the middle of a character.
         *text = String::from_utf8_lossy(&bytes).into_owned();
         return Ok(None);
     }

@@ -5,7 +5,7 @@ use crate::model_test::{self, AnswerCounts, ModelConclusion, ModelNumbers, Model
 use crate::profile::AnyScheme;
 
 impl SampleEvidence {
-    /// What a conclusion looks at.
+    /// The numbers that a conclusion looks at.
     #[must_use]
     pub fn numbers(&self) -> ModelNumbers {
         let &Self { n_scored, log10_p, log10_p_distinct, ln_e, stopped, n_empty, .. } = self;

@@ -1,4 +1,4 @@
-//! Values of which every one has a single spelling.
+//! Types whose values have one spelling each, so that equal values are equal bytes.
 
 use std::fmt;
 

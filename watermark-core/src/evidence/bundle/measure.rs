@@ -12,7 +12,7 @@ pub struct Origin {
     pub model: String,
     /// Who collected.
     pub collection: Collection,
-    /// When.
+    /// When it was collected, if the data say so.
     pub collected: Option<Collected>,
     /// Whether evidence may have ended the collection.
     pub stopped: bool,

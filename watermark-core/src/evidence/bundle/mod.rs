@@ -53,7 +53,7 @@ pub const ALTERNATIVE_HYPOTHESIS: &str = "The model that answered depends on the
 pub const DOES_NOT_SHOW: [&str; 3] =
     ["that anybody used the provider's interface directly", "intent, or a breach of terms", "a probability of guilt"];
 
-/// What else explains one.
+/// Other explanations of a detection.
 pub const ALTERNATIVES: [&str; 4] = [
     "marked answers were published, bought or proxied",
     "the prompts dictated marked text in another form",
@@ -79,7 +79,7 @@ impl Rules {
 }
 
 impl Family {
-    /// One test.
+    /// The family of a single test.
     #[must_use]
     pub fn single() -> Self {
         Self { method: "holm".to_owned(), size: 1 }

@@ -14,17 +14,17 @@ const MAX_RECORD: usize = 1 << 28;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceRecord {
-    /// What was asked.
+    /// Text of the prompt.
     pub prompt: String,
-    /// Its ids.
+    /// Token ids of the prompt.
     pub prompt_tokens: Vec<u32>,
     /// [start, end) of stretches of `tokens` that stand in the prompt as text.
     pub quoted: Vec<[u32; 2]>,
     /// The round of the collection.
     pub round: u64,
-    /// What was answered.
+    /// Text of the answer.
     pub text: String,
-    /// Its ids.
+    /// Token ids of the answer.
     pub tokens: Vec<u32>,
 }
 
@@ -41,7 +41,7 @@ pub struct RecordsDigest {
 }
 
 impl EvidenceRecord {
-    /// Ids and stretches in range, so that it can be counted.
+    /// Checks that ids and stretches are in range, so that the record can be counted.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidEvidence`].
@@ -64,7 +64,7 @@ impl EvidenceRecord {
 /// The records file: one canonical record a line.
 ///
 /// # Errors
-/// None for records that exist; the type is that of canonical JSON.
+/// Never for records that exist. Writing canonical JSON can fail for other values, hence the result type.
 pub fn print_records(records: &[EvidenceRecord]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
     for record in records {

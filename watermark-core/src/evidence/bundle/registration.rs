@@ -21,7 +21,7 @@ pub const REGISTRATION_VERSION: &str = "watermark-registration/1";
 /// The largest registration's envelope: thousands of controls and earlier registrations.
 pub const MAX_REGISTRATION: usize = 1 << 20;
 
-/// What base64 and a signature leave of the envelope.
+/// The largest payload: what base64 and a signature leave of the limit on the envelope.
 const MAX_PAYLOAD: usize = MAX_REGISTRATION / 4 * 3 - 1024;
 
 /// The most fresh keys.
@@ -61,8 +61,9 @@ pub enum Stopping {
 }
 
 impl Stopping {
-    /// The round of the answer at a place, from 0, in a file that tells of no rounds. Where every answer may have been the last
-    /// that was looked at, each is a round of its own: weights and exclusions that later answers change would be bet on twice.
+    /// The round of the answer at a place, counted from 0, in a file that does not say which rounds there were. Under
+    /// an e-process any answer may have been the last one that was looked at, so each is a round of its own: in a
+    /// longer round, later answers would change weights and exclusions that a look has already used.
     #[must_use]
     pub fn round_in_file(self, place: u64) -> u64 {
         match self {
@@ -86,7 +87,7 @@ impl Prompts {
     /// Commits to prompts.
     ///
     /// # Errors
-    /// None for strings; the type is that of canonical JSON.
+    /// Never for strings. Writing canonical JSON can fail for other values, hence the result type.
     pub fn commit_to(prompts: &[String]) -> Result<Self> {
         let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>>>()?;
         Ok(Self { count: leaves.len() as u64, root: Digest(merkle::root(&leaves)) })
@@ -96,7 +97,7 @@ impl Prompts {
 /// The leaf hash of a prompt: over its canonical JSON string.
 ///
 /// # Errors
-/// None for strings; the type is that of canonical JSON.
+/// Never for strings. Writing canonical JSON can fail for other values, hence the result type.
 pub fn prompt_leaf(prompt: &str) -> Result<merkle::Hash> {
     Ok(merkle::leaf_hash(&to_canonical(&prompt)?))
 }

@@ -138,7 +138,7 @@ pub struct SampleEvidence {
 }
 
 impl SampleEvidence {
-    /// Its classes as numbers.
+    /// The score classes as numbers.
     #[must_use]
     pub fn score_classes(&self) -> Vec<ScoreClass> {
         let class = |class: &ClassEvidence| ScoreClass { count: class.count, pairs: class.pairs, score: class.score.0 };

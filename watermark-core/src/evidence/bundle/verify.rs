@@ -24,7 +24,7 @@ use crate::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// More pairs or classes than these no verifier has to sum over; a text of gigabytes has fewer.
+/// Limits on what a verifier has to sum over; a text of gigabytes has fewer pairs and classes.
 const MAX_PAIRS: u64 = 1 << 32;
 const MAX_CLASSES: usize = 20_000;
 
@@ -101,7 +101,7 @@ pub struct Fault {
     pub what: String,
 }
 
-/// A bundle whose parts hold each by itself, taken apart.
+/// A bundle taken apart, of which every part holds by itself.
 #[derive(Debug)]
 pub struct Bundle {
     /// The signed statement.
@@ -136,6 +136,124 @@ pub struct Checked {
 }
 
 /// Checks a bundle without its data: every step of `verify/FORMAT.md`, section 7, up to `E-VERDICT`.
+///
+/// # Example
+///
+/// A provider commits to a key, registers a test, runs it and signs a bundle; a stranger verifies it, and sees through one
+/// whose verdict was changed.
+///
+/// ```
+/// use sha2::{Digest as _, Sha256};
+/// use watermark_core::detect::{Resampling, Verdict, Weights};
+/// use watermark_core::model_test::{Access, Collection};
+/// use watermark_core::evidence::bundle::*;
+/// use watermark_core::evidence::commitment::KeyCommitments;
+/// use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse};
+/// use watermark_core::key::NodeKey;
+/// use watermark_core::profile::Profile;
+/// use zeroize::Zeroizing;
+///
+/// # const PROFILE: &str = r#"{"profile": "watermark-profile/1", "name": "chat", "path": "epoch/1", "tokenizer": {"sha256":
+/// # "0000000000000000000000000000000000000000000000000000000000000000", "vocab_size": 100, "special_token_ids": []}, "layers":
+/// # [{"name": "d", "scheme": "greenlist", "gamma": 0.5, "delta": 2.0, "width": 1, "prf": "chacha20-v1"}], "repeats": "unmarked"}"#;
+/// # let signing_key = SigningKey::from_seed(&[3; 32]);
+/// # let sign = |kind: &str, payload: &[u8]| dsse::sign(kind, payload, &signing_key);
+/// # let envelope = |bytes: &[u8]| dsse::Envelope::parse(bytes, MAX_REGISTRATION);
+/// // 1. The head of a tree with one committed key.
+/// let (profile, profile_sha256) = (Profile::parse(PROFILE)?, Sha256::digest(PROFILE.as_bytes()).into());
+/// let node = NodeKey::root(b"32 bytes of randomness in real use").descend(&"epoch/1/layer/d".parse()?)?;
+/// let mut commitments = KeyCommitments::new();
+/// commitments.add(&node, Zeroizing::new([2; 32]), profile_sha256)?;
+/// let head = sign(HEAD_TYPE, &commitments.head("2026-11-01T00:00:00Z")?.payload()?)?;
+///
+/// // 2. The test is fixed before there are answers.
+/// let prompts = ["Tell me a story.".to_owned()];
+/// let registration = Registration {
+///     registration: REGISTRATION_VERSION.to_owned(),
+///     registered_at: Time::new("2026-11-02T00:00:00Z")?,
+///     question: "Was the suspect trained on our answers?".to_owned(),
+///     suspect: "suspect".to_owned(),
+///     controls: vec![],
+///     profile_sha256: Digest(profile_sha256),
+///     layer: "d".to_owned(),
+///     key_path: node.path().as_str().to_owned(),
+///     head_sha256: Digest(Sha256::digest(&head).into()),
+///     access: Access::Answers,
+///     weights: Weights::Sqrt,
+///     stopping: Stopping::Fixed,
+///     alpha: 0.01,
+///     resample: 19,
+///     prompts: Prompts::commit_to(&prompts)?,
+///     earlier: vec![],
+/// };
+/// let registered = sign(REGISTRATION_TYPE, &registration.payload()?)?;
+///
+/// // 3. The answers are counted, and tested under the key and under fresh keys.
+/// let layer = layer_under(&profile, &testable_layer(&profile, "d")?, &node)?;
+/// let records = [EvidenceRecord {
+///     prompt: prompts[0].clone(),
+///     prompt_tokens: vec![7, 8],
+///     quoted: vec![],
+///     round: 0,
+///     text: "Once upon a time".to_owned(),
+///     tokens: (0..60).map(|i| i * i % 97).collect(),
+/// }];
+/// let sample = count(&layer, registration.weights, &records)?;
+/// let (model, collection) = ("suspect".to_owned(), Collection::NotWitnessed);
+/// let suspect = measure(&layer, &sample, &records, Origin { model, collection, collected: None, stopped: false })?;
+/// let seed = Resampling::seed(&registered, &suspect.records.root.0);
+/// let fresh = layer.resample(sample.tally(), registration.weights, suspect.log10_p, &seed, 0..registration.resample)?;
+/// let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
+/// let conclusion = conclude(&registration, layer.scheme(), &suspect, &[], &resampling);
+/// assert_eq!(conclusion.verdict, Verdict::NotDetected);
+///
+/// // 4. The statement holds all of it.
+/// # let opening = commitments.open(&node, &profile_sha256)?;
+/// # let (index, proof) = opening.inclusion();
+/// # let proof = proof.iter().copied().map(Digest).collect();
+/// # let commitment = Digest(opening.leaf().commitment);
+/// # let leaf = LeafEvidence { commitment, path: registration.key_path.clone(), profile_sha256: registration.profile_sha256 };
+/// # let answers = SubjectDigest { sha256: Digest([1; 32]) };
+/// let mut statement = Statement {
+///     predicate: Predicate {
+///         suspect,
+///         resampling,
+///         verdict: conclusion.verdict,
+///         registration: envelope(&registered)?,
+///         key: KeyEvidence { head: envelope(&head)?, leaf, index, proof, opening: None },
+///         // …
+/// #         kind: KIND.to_owned(),
+/// #         signed_at: Time::new("2026-11-04T00:00:00Z")?,
+/// #         software: "example".to_owned(),
+/// #         null_hypothesis: NULL_HYPOTHESIS.to_owned(),
+/// #         alternative_hypothesis: ALTERNATIVE_HYPOTHESIS.to_owned(),
+/// #         profile: PROFILE.to_owned(),
+/// #         rules: Rules::fixed(),
+/// #         controls: vec![],
+/// #         family: Family::single(),
+/// #         earlier: vec![],
+/// #         decided_by: conclusion.decided_by,
+/// #         controls_agree: conclusion.controls_agree,
+/// #         resampling_agrees: conclusion.resampling_agrees,
+/// #         answers_present: conclusion.answers_present,
+/// #         smallest_effect: conclusion.smallest_effect,
+/// #         time_stamps: TimeStamps::default(),
+/// #         does_not_show: DOES_NOT_SHOW.map(str::to_owned).to_vec(),
+/// #         alternatives: ALTERNATIVES.map(str::to_owned).to_vec(),
+///     },
+/// #     type_: STATEMENT_VERSION.to_owned(),
+/// #     predicate_type: PREDICATE_TYPE.to_owned(),
+/// #     subject: vec![Subject { digest: answers, name: "answers.jsonl".to_owned() }],
+/// };
+/// let checked = verify(&sign(STATEMENT_TYPE, &statement.payload()?)?);
+/// assert_eq!(checked.faults, []);
+///
+/// // Whoever signs may write what they like, but the verdict has to follow from the numbers.
+/// statement.predicate.verdict = Verdict::Detected;
+/// let checked = verify(&sign(STATEMENT_TYPE, &statement.payload()?)?);
+/// assert_eq!(checked.faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), [Code::Verdict]);
+/// # Ok::<(), watermark_core::Error>(())
+/// ```
 #[must_use]
 pub fn verify(bytes: &[u8]) -> Checked {
     match Bundle::open(bytes) {
@@ -176,7 +294,7 @@ impl Bundle {
             dsse::verify(bytes, STATEMENT_TYPE, MAX_BUNDLE).map_err(|error| opening(&error, Code::Envelope))?;
         let statement: Statement = from_canonical(&verified.payload, MAX_BUNDLE, "an evidence statement")
             .map_err(|error| fault(Code::Schema, error.to_string()))?;
-        // An absent field is not the same as null.
+        // A field that is absent would be read as null, but the format wants it written.
         if statement.payload().ok().as_ref() != Some(&verified.payload) {
             return Err(fault(Code::Schema, "not an evidence statement: a field is missing"));
         }

@@ -47,7 +47,7 @@ fn marker(key: u32, profile: Profile) -> Marker {
     Marker::new(profile, &NodeKey::root(&key.to_le_bytes())).unwrap()
 }
 
-/// What whoever serves has to know before a session: who draws, who asks, how long a row is.
+/// A server has to know before a session: who draws the token, whether an account is needed, how long a row is.
 #[test]
 fn a_marker_tells_what_its_profile_does() {
     let drawing = |name| marker(1, profile(50, &[], &[(greenlist(), 1), (scheme(name, &[]), 2)]));

@@ -17,7 +17,7 @@ const ROW: f64 = 20.0;
 
 pub(super) struct Row<'a> {
     pub(super) name: &'a str,
-    /// Beside the name, which has its room if the whole picture has none.
+    /// Text beside the name. If no row has any, names take its room.
     pub(super) detail: String,
     pub(super) value: f64,
     pub(super) color: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Bars<'a> {
     pub(super) high: f64,
     /// A line across all bars, and what it is.
     pub(super) level: Option<(f64, String)>,
-    /// What is not drawn.
+    /// A sentence on the rows that are not drawn.
     pub(super) rest: String,
 }
 

@@ -64,7 +64,7 @@ fn rest(tests: &[KeyTest<'_>], detected: usize, summary: &Summary) -> String {
 
 /// -log10 of the level at which Holm's procedure stopped: what it has rejected is at or beyond it, and nothing else is.
 fn level(findings: &[FindingLine], alpha: f64) -> f64 {
-    // As the verdicts are made.
+    // A test without scored pairs counts with p = 1, as in the rule that made the verdicts.
     let log10_p = |finding: &FindingLine| if finding.n_scored == 0 { 0.0 } else { finding.log10_p };
     let log10_p: Vec<f64> = findings.iter().map(log10_p).collect();
     let rejected = holm(&log10_p, alpha).into_iter().filter(|&rejected| rejected).count();

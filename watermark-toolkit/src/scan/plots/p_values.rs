@@ -11,7 +11,7 @@ const PANEL: (f64, f64) = (510.0, 400.0);
 const LEFT: f64 = 82.0;
 /// Chance that a rank of uniform p-values falls beyond its band on one side: 99.9 % are within.
 const OUTSIDE: f64 = 0.0005;
-/// Ranks in sequence that are all drawn; further on, each step grows by this part of the rank.
+/// So many of the first ranks are all drawn. Beyond them, each step is the rank divided by this number.
 const DENSE: usize = 24;
 
 /// `tests` come strongest first, and are not empty.
@@ -61,7 +61,7 @@ fn band(rank: usize, n: usize) -> (f64, f64) {
     (-high.log10(), -low.log10())
 }
 
-/// Which ranks are drawn: all of the first, then ever fewer, evenly on the logarithmic axis, and the last.
+/// The ranks that are drawn: all of the first ones, then ever fewer, evenly on the logarithmic axis, and the last.
 fn ranks(n: usize) -> Vec<usize> {
     let mut ranks: Vec<usize> = std::iter::successors(Some(1), |rank| Some(rank + (rank / DENSE).max(1)))
         .take_while(|&rank| rank < n)
