@@ -1,5 +1,5 @@
-//! What every engine of the catalogue owes: words, texts and numbers that its own code made, in `data/engines`, and a row of
-//! the README.
+//! What engines are held to: words, texts and numbers that their own code made, where `data/engines` has a file of them (vLLM's and
+//! others' are in `engine_words.rs`), and for every engine of the catalogue a row of the README.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;

@@ -21,6 +21,7 @@
 //! | `detect` | yes | `detect`, `model_test`, `stats` |
 //! | `serde` | with `profile` | serde for the words of a conclusion: verdict, effect, weights, access, collection |
 //! | `profile` | yes | JSON profiles and key files (serde, serde_json) |
+//! | `batch` | no | many rows of logits at once, f16 and bf16 (ndarray, rayon, half) |
 //! | `passphrase` | no | key files behind a passphrase (argon2, chacha20poly1305) |
 //! | `evidence` | no | `evidence`: commitments, Merkle proofs, canonical JSON, signatures |
 //!

@@ -91,7 +91,7 @@ pub fn answer(
 }
 
 /// As [`answer`], with `pick` in place of sessions: it gets the state of a question's answer, one of `states`, and a row of logits
-/// [`vocab_size`] of each model, and gives the next token.
+/// `[vocab_size]` of each model, and gives the next token.
 ///
 /// # Errors
 /// If a prompt does not fit the models' context, or `pick` fails.

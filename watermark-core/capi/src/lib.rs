@@ -27,6 +27,7 @@ const _: () = {
     by_many_at_once::<WmPrf>();
     by_many_at_once::<WmMarker>();
     by_many_at_once::<WmDetector>();
+    by_many_at_once::<WmScheme>();
     by_one_at_a_time::<WmSession>();
     by_one_at_a_time::<WmTally>();
 };

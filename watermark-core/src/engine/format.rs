@@ -38,7 +38,7 @@ pub enum EngineScore {
 }
 
 impl EngineScore {
-    /// The name of the algorithm in [`EngineOptions`].
+    /// The name of the algorithm in [`super::EngineOptions`].
     #[must_use]
     pub fn name(&self) -> &'static str {
         match *self {

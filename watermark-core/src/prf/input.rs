@@ -68,7 +68,7 @@ pub(crate) enum Position {
 }
 
 /// Which rule turned positions into PRF inputs. Two tallies can be merged or scored by a detector only if their rules agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RuleId {
     /// Number of the rule, part of the canonical bytes of a tally.
     pub(crate) kind: u8,
@@ -76,6 +76,13 @@ pub(crate) struct RuleId {
     pub(crate) width: usize,
     /// Differs between keys where inputs depend on the key, else 0.
     pub(crate) key_tag: i64,
+}
+
+/// Without the tag, from which a key could be computed.
+impl std::fmt::Debug for RuleId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuleId").field("kind", &self.kind).field("width", &self.width).finish_non_exhaustive()
+    }
 }
 
 impl RuleId {

@@ -2,6 +2,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{AnyScheme, Layer, Profile, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
+use crate::scheme::is_flag;
 use crate::scheme::json::{place, read};
 use crate::scheme::{Parameters, Scheme, Value};
 use crate::{Error, ErrorKind, Result, hex};
@@ -175,7 +176,7 @@ impl LayerJson {
     }
 
     fn engine(&self, name: &str) -> std::result::Result<(AnyScheme, usize), String> {
-        let says = |&(_, value): &(&str, Value)| value != Value::Flag(false);
+        let says = |&(name, value): &(&str, Value)| value != Value::Flag(false) || !is_flag(name);
         let foreign = self.parameters.iter().filter(says).any(|(name, _)| !["gamma", "depth", "alpha"].contains(&name));
         if foreign || self.width.is_some() || self.prf.is_some() {
             return Err("an engine has engine, algorithm, context_width, gamma, depth and alpha only".to_owned());
@@ -257,6 +258,8 @@ mod tests {
             ("\"greenlist\"", "\"sparkle\"", ErrorKind::InvalidProfile, "unknown scheme \"sparkle\""),
             ("chacha20-v1", "md5", ErrorKind::InvalidProfile, "unknown prf \"md5\""),
             ("0.5", "1.5", ErrorKind::InvalidProfile, "gamma is 1.5"),
+            ("0.5", "false", ErrorKind::InvalidProfile, "gamma has the wrong type"),
+            ("\"width\": 4", "\"gamma\": false, \"width\": 4", ErrorKind::InvalidProfile, "gumbel does not take gamma"),
             ("\"width\": 1", "\"width\": 9", ErrorKind::InvalidProfile, "width 9"),
             ("\"provenance\"", "\"distillation\"", ErrorKind::InvalidProfile, "two layers"),
             ("\"provenance\"", "\"Pro/venance\"", ErrorKind::InvalidProfile, "layer 1: the name"),

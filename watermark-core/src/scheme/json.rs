@@ -127,7 +127,7 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_u64<E>(self, value: u64) -> std::result::Result<Value, E> {
-                // Whole parameters are smaller than this, so a larger number can only be a real one.
+                // A number that is too large for a whole parameter stays what it is, so that a message can name it.
                 Ok(u32::try_from(value).map_or(Value::Real(value as f64), Value::Whole))
             }
 

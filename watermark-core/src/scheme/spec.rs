@@ -176,9 +176,13 @@ impl Parameter {
             }
             Domain::BlockShare => drop(Blocks::from_gamma(value.real().ok_or_else(wrong)?)?),
             Domain::Whole { low, high } => {
-                let whole = value.whole().ok_or_else(wrong)?;
-                if !(low..=high).contains(&whole) {
-                    return Err(invalid(format!("{name} is {whole}; it must be between {low} and {high}")));
+                let inside = value.whole().is_some_and(|whole| (low..=high).contains(&whole));
+                // A whole number that is negative or too large to be one here is out of range, not of the wrong type.
+                if !inside && value.real().is_none_or(|real| real.fract() != 0.0) {
+                    return Err(wrong());
+                }
+                if !inside {
+                    return Err(invalid(format!("{name} is {value}; it must be between {low} and {high}")));
                 }
             }
             Domain::Flag if matches!(value, Value::Flag(_)) => {}
@@ -203,7 +207,7 @@ impl Spec {
     /// Checks parameters against the spec: names, types, what is missing, domains. No other place does.
     pub(crate) fn given<'a>(&'a self, parameters: &'a Parameters) -> Result<Given<'a>> {
         // A flag that is not set is the same as none, so every scheme accepts it, even one that has no such flag.
-        let says = |name: &str, value| value != Value::Flag(false) || !is_parameter(name);
+        let says = |name: &str, value| value != Value::Flag(false) || !is_flag(name);
         if let Some((name, _)) =
             parameters.iter().find(|&(name, value)| self.parameter(name).is_none() && says(name, value))
         {
@@ -271,6 +275,12 @@ impl Spec {
 /// Whether any scheme has a parameter of that name.
 pub(crate) fn is_parameter(name: &str) -> bool {
     Scheme::SPECS.iter().any(|spec| spec.parameter(name).is_some())
+}
+
+/// Whether any scheme has a flag of that name.
+pub(crate) fn is_flag(name: &str) -> bool {
+    let known = |spec: &Spec| spec.parameter(name).is_some_and(|parameter| parameter.domain == Domain::Flag);
+    Scheme::SPECS.iter().any(known)
 }
 
 /// Parameters that were checked against a spec; the spec's defaults stand in for those that are left out.
