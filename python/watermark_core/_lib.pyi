@@ -20,6 +20,7 @@ _Logits = Buffer | _Dlpack
 _Record = str | dict[str, Any] | _Ids
 
 __all__ = [
+    "BatchCounts",
     "ChaCha20V1",
     "Conclusion",
     "Detector",
@@ -34,7 +35,6 @@ __all__ = [
     "ParameterError",
     "PrfKey",
     "ProfileError",
-    "BatchCounts",
     "Report",
     "Session",
     "Span",
@@ -50,6 +50,7 @@ __all__ = [
     "e_bh",
     "green_threshold",
     "gumbel_score_q32",
+    "has_account_layer",
     "holm",
     "key_text",
     "layer_prf",
