@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
-use watermark_core::detect::Weights;
+use watermark_core::detect::{RESAMPLING_KEYS, Weights};
 use watermark_core::evidence::bundle::{
     self, Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time,
 };
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1e-6)]
     alpha: f64,
     /// Fresh keys beside the true one; below 999 they decide nothing
-    #[arg(long, value_name = "N", default_value_t = 999)]
+    #[arg(long, value_name = "N", default_value_t = RESAMPLING_KEYS)]
     resample: u32,
     /// An earlier registration about this suspect, in order of time (repeatable)
     #[arg(long, value_name = "FILE")]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
-use watermark_core::detect::Weights;
+use watermark_core::detect::{RESAMPLING_KEYS, Weights};
 use watermark_core::evidence::bundle::{
     Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time, TimeStamps,
 };
@@ -92,7 +92,7 @@ impl Committed {
             weights: Weights::Sqrt,
             stopping: Stopping::Fixed,
             alpha: ALPHA,
-            resample: 999,
+            resample: RESAMPLING_KEYS,
             prompts: Prompts::commit_to(&prompts)?,
             earlier: Vec::new(),
         };

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use watermark_core::detect::{LayerDetector, Tally, Weights};
 use watermark_core::engine::Engine;
+use watermark_core::model_test::log10_p_anytime;
 use watermark_core::profile::AnyScheme;
 use watermark_core::scheme::{Scheme, Spec};
 
@@ -64,10 +65,7 @@ impl Test {
         Ok(match self.statistic {
             Statistic::Plain => layer.finding(tally)?.log10_p,
             Statistic::Weighted => layer.finding_with(tally, Weights::Sqrt)?.log10_p,
-            Statistic::EValue => {
-                let ln_e = layer.finding(tally)?.ln_e.context("an e-value")?;
-                (-ln_e / std::f64::consts::LN_10).min(0.0)
-            }
+            Statistic::EValue => log10_p_anytime(layer.finding(tally)?.ln_e.context("an e-value")?),
             Statistic::Located => layer.smallest_window_log10_p(text)?,
         })
     }

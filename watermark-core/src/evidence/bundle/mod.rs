@@ -2,6 +2,124 @@
 //!
 //! `verify/FORMAT.md` is the format, for verifiers in any language: every field, which bytes are hashed how, in which
 //! order a verifier looks at them. Files, tokenizers and time-stamp authorities are the caller's.
+//!
+//! # Example
+//!
+//! A provider commits to a key, registers a test, runs it and signs a bundle; a stranger verifies it, and sees through one
+//! whose verdict was changed.
+//!
+//! ```
+//! use sha2::{Digest as _, Sha256};
+//! use watermark_core::detect::{Resampling, Verdict, Weights};
+//! use watermark_core::model_test::{Access, Collection};
+//! use watermark_core::evidence::bundle::*;
+//! use watermark_core::evidence::commitment::KeyCommitments;
+//! use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse};
+//! use watermark_core::key::NodeKey;
+//! use watermark_core::profile::Profile;
+//! use zeroize::Zeroizing;
+//!
+//! # const PROFILE: &str = r#"{"profile": "watermark-profile/1", "name": "chat", "path": "epoch/1", "tokenizer": {"sha256":
+//! # "0000000000000000000000000000000000000000000000000000000000000000", "vocab_size": 100, "special_token_ids": []}, "layers":
+//! # [{"name": "d", "scheme": "greenlist", "gamma": 0.5, "delta": 2.0, "width": 1, "prf": "chacha20-v1"}], "repeats": "unmarked"}"#;
+//! # let signing_key = SigningKey::from_seed(&[3; 32]);
+//! # let sign = |kind: &str, payload: &[u8]| dsse::sign(kind, payload, &signing_key);
+//! # let envelope = |bytes: &[u8]| dsse::Envelope::parse(bytes, MAX_REGISTRATION);
+//! // 1. The head of a tree with one committed key.
+//! let (profile, profile_sha256) = (Profile::parse(PROFILE)?, Sha256::digest(PROFILE.as_bytes()).into());
+//! let node = NodeKey::root(b"32 bytes of randomness in real use").descend(&"epoch/1/layer/d".parse()?)?;
+//! let mut commitments = KeyCommitments::new();
+//! commitments.add(&node, Zeroizing::new([2; 32]), profile_sha256)?;
+//! let head = sign(HEAD_TYPE, &commitments.head("2026-11-01T00:00:00Z")?.payload()?)?;
+//!
+//! // 2. The test is fixed before there are answers.
+//! let prompts = ["Tell me a story.".to_owned()];
+//! let registration = Registration {
+//!     registration: REGISTRATION_VERSION.to_owned(),
+//!     registered_at: Time::new("2026-11-02T00:00:00Z")?,
+//!     question: "Was the suspect trained on our answers?".to_owned(),
+//!     suspect: "suspect".to_owned(),
+//!     controls: vec![],
+//!     profile_sha256: Digest(profile_sha256),
+//!     layer: "d".to_owned(),
+//!     key_path: node.path().as_str().to_owned(),
+//!     head_sha256: Digest(Sha256::digest(&head).into()),
+//!     access: Access::Answers,
+//!     weights: Weights::Sqrt,
+//!     stopping: Stopping::Fixed,
+//!     alpha: 0.01,
+//!     resample: 19,
+//!     prompts: Prompts::commit_to(&prompts)?,
+//!     earlier: vec![],
+//! };
+//! let registered = sign(REGISTRATION_TYPE, &registration.payload()?)?;
+//!
+//! // 3. The answers are counted, and tested under the key and under fresh keys.
+//! let layer = layer_under(&profile, &testable_layer(&profile, "d")?, &node)?;
+//! let records = [EvidenceRecord {
+//!     prompt: prompts[0].clone(),
+//!     prompt_tokens: vec![7, 8],
+//!     quoted: vec![],
+//!     round: 0,
+//!     text: "Once upon a time".to_owned(),
+//!     tokens: (0..60).map(|i| i * i % 97).collect(),
+//! }];
+//! let sample = count(&layer, registration.weights, &records)?;
+//! let (model, collection) = ("suspect".to_owned(), Collection::NotWitnessed);
+//! let suspect = measure(&layer, &sample, &records, Origin { model, collection, collected: None, stopped: false })?;
+//! let seed = Resampling::seed(&registered, &suspect.records.root.0);
+//! let fresh = layer.resample(sample.tally(), registration.weights, suspect.log10_p, &seed, 0..registration.resample)?;
+//! let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
+//! let conclusion = conclude(&registration, layer.scheme(), &suspect, &[], &resampling);
+//! assert_eq!(conclusion.verdict, Verdict::NotDetected);
+//!
+//! // 4. The statement holds all of it.
+//! # let opening = commitments.open(&node, &profile_sha256)?;
+//! # let (index, proof) = opening.inclusion();
+//! # let proof = proof.iter().copied().map(Digest).collect();
+//! # let commitment = Digest(opening.leaf().commitment);
+//! # let leaf = LeafEvidence { commitment, path: registration.key_path.clone(), profile_sha256: registration.profile_sha256 };
+//! # let answers = SubjectDigest { sha256: Digest([1; 32]) };
+//! let mut statement = Statement {
+//!     predicate: Predicate {
+//!         suspect,
+//!         resampling,
+//!         verdict: conclusion.verdict,
+//!         registration: envelope(&registered)?,
+//!         key: KeyEvidence { head: envelope(&head)?, leaf, index, proof, opening: None },
+//!         // …
+//! #         kind: KIND.to_owned(),
+//! #         signed_at: Time::new("2026-11-04T00:00:00Z")?,
+//! #         software: "example".to_owned(),
+//! #         null_hypothesis: NULL_HYPOTHESIS.to_owned(),
+//! #         alternative_hypothesis: ALTERNATIVE_HYPOTHESIS.to_owned(),
+//! #         profile: PROFILE.to_owned(),
+//! #         rules: Rules::fixed(),
+//! #         controls: vec![],
+//! #         family: Family::single(),
+//! #         earlier: vec![],
+//! #         decided_by: conclusion.decided_by,
+//! #         controls_agree: conclusion.controls_agree,
+//! #         resampling_agrees: conclusion.resampling_agrees,
+//! #         answers_present: conclusion.answers_present,
+//! #         smallest_effect: conclusion.smallest_effect,
+//! #         time_stamps: TimeStamps::default(),
+//! #         does_not_show: DOES_NOT_SHOW.map(str::to_owned).to_vec(),
+//! #         alternatives: ALTERNATIVES.map(str::to_owned).to_vec(),
+//!     },
+//! #     type_: STATEMENT_VERSION.to_owned(),
+//! #     predicate_type: PREDICATE_TYPE.to_owned(),
+//! #     subject: vec![Subject { digest: answers, name: "answers.jsonl".to_owned() }],
+//! };
+//! let checked = verify(&sign(STATEMENT_TYPE, &statement.payload()?)?);
+//! assert_eq!(checked.faults, []);
+//!
+//! // Whoever signs may write what they like, but the verdict has to follow from the numbers.
+//! statement.predicate.verdict = Verdict::Detected;
+//! let checked = verify(&sign(STATEMENT_TYPE, &statement.payload()?)?);
+//! assert_eq!(checked.faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), [Code::Verdict]);
+//! # Ok::<(), watermark_core::Error>(())
+//! ```
 
 mod conclusion;
 mod fields;
