@@ -2,7 +2,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{AnyScheme, Layer, Profile, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
-use crate::scheme::is_flag;
 use crate::scheme::json::{place, read};
 use crate::scheme::{Parameters, Scheme, Value};
 use crate::{Error, ErrorKind, Result, hex};
@@ -176,8 +175,7 @@ impl LayerJson {
     }
 
     fn engine(&self, name: &str) -> std::result::Result<(AnyScheme, usize), String> {
-        let says = |&(name, value): &(&str, Value)| value != Value::Flag(false) || !is_flag(name);
-        let foreign = self.parameters.iter().filter(says).any(|(name, _)| !["gamma", "depth", "alpha"].contains(&name));
+        let foreign = self.parameters.stated().any(|(name, _)| !["gamma", "depth", "alpha"].contains(&name));
         if foreign || self.width.is_some() || self.prf.is_some() {
             return Err("an engine has engine, algorithm, context_width, gamma, depth and alpha only".to_owned());
         }

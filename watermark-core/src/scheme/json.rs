@@ -7,7 +7,6 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::spec::is_parameter;
 use super::{Parameters, Scheme, Value};
 use crate::{Error, ErrorKind, Result};
 
@@ -70,7 +69,7 @@ impl<'de> Visitor<'de> for Rest {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Parameters, A::Error> {
         let mut parameters = Parameters::new();
         while let Some(name) = map.next_key::<String>()? {
-            if !is_parameter(&name) {
+            if !Scheme::SPECS.iter().any(|spec| spec.parameter(&name).is_some()) {
                 map.next_value::<IgnoredAny>()?;
                 return Err(A::Error::custom(format_args!(
                     "unknown field `{name}`, expected one of {}",

@@ -206,11 +206,7 @@ impl Spec {
 
     /// Checks parameters against the spec: names, types, what is missing, domains. No other place does.
     pub(crate) fn given<'a>(&'a self, parameters: &'a Parameters) -> Result<Given<'a>> {
-        // A flag that is not set is the same as none, so every scheme accepts it, even one that has no such flag.
-        let says = |name: &str, value| value != Value::Flag(false) || !is_flag(name);
-        if let Some((name, _)) =
-            parameters.iter().find(|&(name, value)| self.parameter(name).is_none() && says(name, value))
-        {
+        if let Some((name, _)) = parameters.stated().find(|&(name, _)| self.parameter(name).is_none()) {
             return Err(self.does_not_take(name));
         }
         let absent = |parameter: &&Parameter| parameters.get(parameter.name).is_none();
@@ -272,15 +268,16 @@ impl Spec {
     }
 }
 
-/// Whether any scheme has a parameter of that name.
-pub(crate) fn is_parameter(name: &str) -> bool {
-    Scheme::SPECS.iter().any(|spec| spec.parameter(name).is_some())
-}
-
-/// Whether any scheme has a flag of that name.
-pub(crate) fn is_flag(name: &str) -> bool {
-    let known = |spec: &Spec| spec.parameter(name).is_some_and(|parameter| parameter.domain == Domain::Flag);
-    Scheme::SPECS.iter().any(known)
+impl Parameters {
+    /// All but the flags that are not set. Such a flag says the same as none, so every scheme and engine accepts it, even
+    /// one that has no flag of that name.
+    pub(crate) fn stated(&self) -> impl Iterator<Item = (&str, Value)> {
+        let is_flag = |name| {
+            let known = |spec: &Spec| spec.parameter(name).is_some_and(|parameter| parameter.domain == Domain::Flag);
+            Scheme::SPECS.iter().any(known)
+        };
+        self.iter().filter(move |&(name, value)| value != Value::Flag(false) || !is_flag(name))
+    }
 }
 
 /// Parameters that were checked against a spec; the spec's defaults stand in for those that are left out.
