@@ -1,6 +1,7 @@
 //! `watermark`: mark text while it is sampled, detect the mark, show that a model was distilled from marked answers.
 
 mod command;
+#[cfg(feature = "lab")]
 mod demo;
 
 use std::process::ExitCode;
@@ -27,9 +28,12 @@ enum Command {
     Key(command::key::Args),
     Ledger(command::ledger::Args),
     Profile(command::profile::Args),
+    #[cfg(feature = "lab")]
     Mark(command::mark::Args),
     Detect(command::detect::Args),
+    #[cfg(feature = "scan")]
     Scan(command::scan::Args),
+    #[cfg(feature = "scan")]
     Merge(command::scan::merge::Args),
     #[command(visible_alias = "distill")]
     TestModel(command::test_model::Args),
@@ -37,38 +41,43 @@ enum Command {
     Evidence(command::evidence::Args),
     Verify(command::verify::Args),
     Plan(command::plan::Args),
+    #[cfg(feature = "http")]
     Probe(command::probe::Args),
     Calibrate(command::calibrate::Args),
+    #[cfg(feature = "report")]
     Report(command::report::Args),
+    #[cfg(feature = "lab")]
     Demo(command::demo::Args),
 }
 
 fn main() -> ExitCode {
     no_core_dumps();
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !watermark_toolkit::read::panic_is_handled() {
-            report(panic);
-        }
-    }));
+    #[cfg(feature = "scan")]
+    report_panics_that_nobody_handles();
     let Cli { passphrases, command } = Cli::parse();
     let result = match command {
         Command::Keygen(args) => args.run(&passphrases),
         Command::Key(args) => args.run(&passphrases),
         Command::Ledger(args) => args.run(&passphrases),
         Command::Profile(args) => args.run(&passphrases),
+        #[cfg(feature = "lab")]
         Command::Mark(args) => args.run(&passphrases),
         Command::Detect(args) => args.run(&passphrases),
+        #[cfg(feature = "scan")]
         Command::Scan(args) => args.run(&passphrases),
+        #[cfg(feature = "scan")]
         Command::Merge(args) => args.run(&passphrases),
         Command::TestModel(args) => args.run(&passphrases),
         Command::Register(args) => args.run(&passphrases),
         Command::Evidence(args) => args.run(&passphrases),
         Command::Verify(args) => args.run(),
         Command::Plan(args) => args.run(),
+        #[cfg(feature = "http")]
         Command::Probe(args) => args.run(&passphrases),
         Command::Calibrate(args) => args.run(),
+        #[cfg(feature = "report")]
         Command::Report(args) => args.run(),
+        #[cfg(feature = "lab")]
         Command::Demo(args) => args.run(),
     };
     match result {
@@ -80,6 +89,17 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Libraries panic on damaged files, which is said as an error and not as a panic.
+#[cfg(feature = "scan")]
+fn report_panics_that_nobody_handles() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !watermark_toolkit::read::panic_is_handled() {
+            report(panic);
+        }
+    }));
 }
 
 /// A core dump would hold keys. Where the limit cannot be lowered there is nothing more to do.

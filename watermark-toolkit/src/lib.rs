@@ -32,6 +32,12 @@
 //! | sign, time-stamp, write and check evidence | [`evidence`], [`signer`], [`timestamp`] |
 //! | record served answers | [`ledger`] |
 //! | show results | [`report`], [`svg`], [`visible`] |
+//!
+//! # Cargo features
+//!
+//! All are on by default. `tokenizers` turns text into ids; `scan` is the module [`scan`], and with it Parquet and
+//! Zstandard everywhere; `http` is [`probe`]; `report` is [`report`]. A build without them refuses what it cannot read, and
+//! says why.
 
 pub mod calibrate;
 pub mod detect;
@@ -43,9 +49,12 @@ pub mod ledger;
 pub mod model_test;
 pub mod passphrase;
 pub mod plan;
+#[cfg(feature = "http")]
 pub mod probe;
 pub mod read;
+#[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "scan")]
 pub mod scan;
 pub mod signer;
 pub mod svg;

@@ -1,6 +1,7 @@
 //! One file per command: arguments, then what they do.
 
 pub(crate) mod calibrate;
+#[cfg(feature = "lab")]
 pub(crate) mod demo;
 pub(crate) mod detect;
 pub(crate) mod evidence;
@@ -8,14 +9,18 @@ pub(crate) mod key;
 pub(crate) mod keygen;
 pub(crate) mod layer;
 pub(crate) mod ledger;
+#[cfg(feature = "lab")]
 pub(crate) mod mark;
 pub(crate) mod parameters;
 pub(crate) mod passphrase;
 pub(crate) mod plan;
+#[cfg(feature = "http")]
 pub(crate) mod probe;
 pub(crate) mod profile;
 pub(crate) mod register;
+#[cfg(feature = "report")]
 pub(crate) mod report;
+#[cfg(feature = "scan")]
 pub(crate) mod scan;
 pub(crate) mod test_model;
 pub(crate) mod verify;

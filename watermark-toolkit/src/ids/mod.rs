@@ -3,14 +3,12 @@
 //! Special tokens are not taken out here: the layer of a profile knows them, and counts them as `excluded`.
 
 mod conversation;
-mod issued;
 
 use std::fmt::Display;
 
 use anyhow::{Context, Result, bail};
 
 pub use conversation::Conversation;
-pub(crate) use issued::changed;
 
 use crate::read::Body;
 use crate::tokenizer::{ByteRange, Tokenizer};

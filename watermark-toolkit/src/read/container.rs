@@ -1,4 +1,5 @@
 use std::io::{self, Read};
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
@@ -12,12 +13,15 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const LONGEST_MAGIC: usize = 6;
 
 /// Formats that are recognised and not read: their first bytes, name, and what to do instead.
-const FOREIGN: [(&[u8], ReadErrorKind, &str, &str); 8] = {
+const FOREIGN: &[(&[u8], ReadErrorKind, &str, &str)] = {
     use ReadErrorKind::{UnsupportedContainer, UnsupportedEncoding};
     const TO_JSONL: &str = "convert it to JSONL, one object per line";
     const TO_UTF8: &str = "convert it, for example with `iconv -f UTF-16 -t UTF-8`";
-    [
+    &[
+        #[cfg(feature = "scan")]
         (PARQUET, UnsupportedContainer, "Parquet inside a stream", "give the uncompressed file itself"),
+        #[cfg(not(feature = "scan"))]
+        (PARQUET, UnsupportedContainer, "Parquet", super::NEEDS_SCAN),
         (b"ARROW1", UnsupportedContainer, "an Arrow file", TO_JSONL),
         (b"\xff\xff\xff\xff", UnsupportedContainer, "an Arrow stream", TO_JSONL),
         (b"\xfd7zXZ\0", UnsupportedContainer, "xz", "decompress it with `xz -d`"),
@@ -59,15 +63,10 @@ impl Content {
         stream = match compression {
             Compression::None => stream,
             Compression::Gzip => Stream::new(Box::new(MultiGzDecoder::new(stream))),
-            Compression::Zstd => {
-                let mut decoder = zstd::Decoder::new(stream).map_err(io)?;
-                // Memory is the window that a frame declares, so the limit is one on memory.
-                decoder.window_log_max(limits.max_window_log).map_err(io)?;
-                Stream::new(Box::new(decoder))
-            }
+            Compression::Zstd => unzstd(stream, name, limits)?,
         };
         let head = stream.peek(LONGEST_MAGIC).map_err(io)?;
-        for (magic, kind, what, remedy) in FOREIGN {
+        for &(magic, kind, what, remedy) in FOREIGN {
             // A text may begin with PAR1 or ARROW1, so these are texts where the user says so.
             let may_be_text = format == InputFormat::Text && magic.iter().all(u8::is_ascii_graphic);
             if head.starts_with(magic) && !may_be_text {
@@ -95,6 +94,33 @@ impl Content {
         };
         Ok(Self { stream, compression, skipped, first })
     }
+}
+
+#[cfg(feature = "scan")]
+fn unzstd(stream: Stream, name: &str, limits: Limits) -> Result<Stream, ReadError> {
+    let io = |error| ReadError::from_io(name, Compression::Zstd, &error);
+    let mut decoder = zstd::Decoder::new(stream).map_err(io)?;
+    // Memory is the window that a frame declares, so the limit is one on memory.
+    decoder.window_log_max(limits.max_window_log).map_err(io)?;
+    Ok(Stream::new(Box::new(decoder)))
+}
+
+#[cfg(not(feature = "scan"))]
+fn unzstd(_: Stream, name: &str, _: Limits) -> Result<Stream, ReadError> {
+    let message = format!("{name}: this is Zstandard, which is not read; {}, or `zstd -d`", super::NEEDS_SCAN);
+    Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message))
+}
+
+/// Whether a file begins with these bytes, plain or compressed. One that cannot be read does not.
+pub(crate) fn begins_with(path: &Path, begin: &[u8]) -> bool {
+    let begins = || -> Option<bool> {
+        let file = std::fs::File::open(path).ok()?;
+        let content = Content::open(Box::new(file), "", InputFormat::Text, Limits::default()).ok()?;
+        let mut bytes = Vec::new();
+        content.stream.take(begin.len() as u64).read_to_end(&mut bytes).ok()?;
+        Some(bytes == begin)
+    };
+    path.is_file() && begins().unwrap_or(false)
 }
 
 impl Stream {

@@ -1,7 +1,8 @@
 //! The one reader of untrusted input: files or standard input, plain, gzip or zstd, as text, JSON, Parquet or token ids.
 //!
 //! Containers are recognised by content, never by name. A UTF-8 byte order mark is skipped. The container formats that
-//! are recognised and not read (Arrow, xz, zip, UTF-16) end in a [`ReadError`] that says how to convert them.
+//! are recognised and not read (Arrow, xz, zip, UTF-16) end in a [`ReadError`] that says how to convert them, and so do
+//! Parquet and zstd in a build without the feature `scan`.
 //!
 //! | format | record | fields |
 //! |---|---|---|
@@ -45,6 +46,7 @@ mod compression;
 mod container;
 mod error;
 mod fields;
+#[cfg(feature = "scan")]
 pub(crate) mod guard;
 mod json;
 mod lines;
@@ -53,30 +55,39 @@ mod parser;
 mod plain;
 mod prompts;
 mod record;
+#[cfg(feature = "scan")]
 mod rows;
-#[cfg(test)]
+// they read every container
+#[cfg(all(test, feature = "scan"))]
 mod tests;
 mod turns;
 mod value;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::{fmt, fs::File, io::Read, io::Seek, path::Path, sync::Arc};
+use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
 
 pub use choices::{ChoiceRecord, Choices, Predicted, read_choices};
 pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
+#[cfg(feature = "scan")]
 pub use guard::panic_is_handled;
 pub use location::Location;
 pub use prompts::read_prompts;
 pub use record::{Body, InputFormat, Limits, Record, Select};
 
 use array::Array;
-use container::{Content, PARQUET};
+use container::Content;
+pub(crate) use container::begins_with;
 use error::Flaw;
 use fields::Parsed;
 use lines::Lines;
 use parser::RecordParser;
+#[cfg(feature = "scan")]
 use rows::Rows;
+
+/// What to do about an input that this build does not read.
+#[cfg(not(feature = "scan"))]
+const NEEDS_SCAN: &str = "use a build with the feature `scan`";
 
 /// Opens a file, or standard input if the path is `-`.
 ///
@@ -96,18 +107,15 @@ pub fn open_selecting(path: &Path, format: InputFormat, select: &Select, limits:
         return from_stream(Box::new(std::io::stdin()), "stdin", format, select, limits);
     }
     let name = path.display().to_string();
-    let io = |what: &str, error| ReadError::new(ReadErrorKind::Io, format!("{name}: cannot {what}: {error}"));
-    let mut file = File::open(path).map_err(|error| io("open", error))?;
-    // A regular file is opened as such, because Parquet is read from its end.
-    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        let mut head = Vec::new();
-        (&mut file).take(PARQUET.len() as u64).read_to_end(&mut head).map_err(|error| io("read", error))?;
-        file.rewind().map_err(|error| io("read", error))?;
-        if head == PARQUET && format != InputFormat::Text {
-            let source = Arc::from(name);
-            let rows = Rows::open(file, &source, limits, RecordParser::new(format, select))?;
-            return Ok(Reader::new(source, limits, State::Rows(rows)));
-        }
+    let failed = |what: &str, error: std::io::Error| {
+        ReadError::new(ReadErrorKind::Io, format!("{name}: cannot {what}: {error}"))
+    };
+    let file = File::open(path).map_err(|error| failed("open", error))?;
+    #[cfg(feature = "scan")]
+    if format != InputFormat::Text && rows::is_parquet(&file).map_err(|error| failed("read", error))? {
+        let source = Arc::from(name);
+        let rows = Rows::open(file, &source, limits, RecordParser::new(format, select))?;
+        return Ok(Reader::new(source, limits, State::Rows(rows)));
     }
     let consumed = Arc::new(AtomicU64::new(0));
     let counted = Counted { file, consumed: Arc::clone(&consumed) };
@@ -211,6 +219,7 @@ enum State {
     Plain(Content),
     Lines(Lines<Parsed>),
     Array(Array),
+    #[cfg(feature = "scan")]
     Rows(Rows),
     Done,
 }
@@ -224,6 +233,7 @@ impl Reader {
     #[must_use]
     pub fn consumed(&self) -> u64 {
         match &self.state {
+            #[cfg(feature = "scan")]
             State::Rows(rows) => rows.consumed(),
             _ => self.consumed.load(Ordering::Relaxed),
         }
@@ -250,6 +260,7 @@ impl Iterator for Reader {
             }
             State::Lines(lines) => lines.next_record(),
             State::Array(array) => array.next_record(),
+            #[cfg(feature = "scan")]
             State::Rows(rows) => rows.next_record(),
             State::Done => None,
         };

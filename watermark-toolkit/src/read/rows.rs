@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
@@ -8,12 +9,24 @@ use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use watermark_core::MAX_TOKEN_ID;
 
+use super::container::PARQUET;
 use super::error::Flaw;
 use super::fields::{Fields, NAMES, Parsed, from_fields, from_pointer, want};
 use super::guard;
 use super::parser::RecordParser;
 use super::value::{Value, Want};
 use super::{Item, Limits, Location, ReadError, ReadErrorKind};
+
+/// Whether a file is Parquet; it is left at its beginning. Only a regular file can be, because Parquet is read from its end.
+pub(super) fn is_parquet(mut file: &File) -> io::Result<bool> {
+    if !file.metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut head = Vec::new();
+    file.take(PARQUET.len() as u64).read_to_end(&mut head)?;
+    file.rewind()?;
+    Ok(head == PARQUET)
+}
 
 /// The rows of one Parquet file; only columns that can be used are read, a page of each at a time.
 ///

@@ -17,6 +17,7 @@ mod finish;
 mod folder;
 mod hits;
 mod inputs;
+mod issued;
 mod keys;
 mod merge;
 mod multiset;

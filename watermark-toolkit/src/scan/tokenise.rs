@@ -4,9 +4,10 @@ use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use super::counts::{Counts, IdCounts, Skipped};
+use super::issued::changed;
 use super::profiles::Profiles;
 use super::table::{Builder, Origin, Table};
-use crate::ids::{Conversation, Ids, changed};
+use crate::ids::{Conversation, Ids};
 use crate::read::{BadRecord, Body, Record};
 
 /// How many bad records of a shard are listed with place and reason.

@@ -1,23 +1,33 @@
 //! Tokenizers and their fingerprints.
 
+#[cfg(feature = "tokenizers")]
 mod fast;
+#[cfg(feature = "tokenizers")]
+mod kind;
+#[cfg(not(feature = "tokenizers"))]
+mod none;
+#[cfg(feature = "tokenizers")]
 mod ranks;
-#[cfg(test)]
+#[cfg(all(test, feature = "tokenizers"))]
 mod ranks_tests;
+#[cfg(feature = "tokenizers")]
 mod split;
-#[cfg(test)]
+#[cfg(all(test, feature = "tokenizers"))]
 mod tests;
+#[cfg(feature = "tokenizers")]
 mod words;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use watermark_core::hex;
 use watermark_core::profile::TokenizerInfo;
 
-use self::fast::Fast;
-use self::ranks::Ranks;
+#[cfg(feature = "tokenizers")]
+use self::kind::Kind;
+#[cfg(not(feature = "tokenizers"))]
+use self::none::Kind;
 use crate::files::read_bounded;
 
 /// First byte, and one past the last.
@@ -36,15 +46,6 @@ pub struct Tokenizer {
     name: String,
 }
 
-enum Kind {
-    Json {
-        library: Box<tokenizers::Tokenizer>,
-        /// The fast path, where it is known to give the same ids.
-        fast: Option<Box<Fast>>,
-    },
-    Ranks(Box<Ranks>),
-}
-
 impl Tokenizer {
     /// Parses the bytes of a `tokenizer.json`, or of a rank file (`.tiktoken`) that is known: those of r50k, p50k, cl100k,
     /// o200k and Llama 3. Text is then always ordinary text. `name` is for messages.
@@ -53,18 +54,7 @@ impl Tokenizer {
     /// If the `tokenizers` crate cannot read it, or the rank file is not known.
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
-        let kind = if Ranks::sniff(bytes) {
-            Kind::Ranks(Box::new(Ranks::open(bytes, &sha256).with_context(|| name.to_owned())?))
-        } else {
-            let mut library = tokenizers::Tokenizer::from_bytes(bytes)
-                .map_err(|error| anyhow!("{name} is not a tokenizer.json that can be read: {error}"))?;
-            // A file may ask for both; they would hide text from a test, or add tokens to it.
-            library.with_truncation(None).map_err(|error| anyhow!("{name}: {error}"))?;
-            library.with_padding(None);
-            // Special tokens are never added; all that is left of a post-processor is that it trims spaces off the offsets.
-            library.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
-            Kind::Json { fast: Fast::new(&library).map(Box::new), library: Box::new(library) }
-        };
+        let kind = Kind::open(bytes, &sha256, name)?;
         Ok(Self { kind, sha256, name: name.to_owned() })
     }
 
@@ -135,20 +125,7 @@ impl Tokenizer {
     /// # Errors
     /// If the vocabulary is empty or too large.
     pub fn info(&self) -> Result<TokenizerInfo> {
-        let library = match &self.kind {
-            Kind::Ranks(ranks) => return ranks.info(self.sha256),
-            Kind::Json { library, .. } => library,
-        };
-        let largest = library.get_vocab(true).into_values().max().context("the tokenizer has no tokens")?;
-        let mut special_token_ids: Vec<u32> = library
-            .get_added_tokens_decoder()
-            .into_iter()
-            .filter(|(_, token)| token.special)
-            .map(|(id, _)| id)
-            .collect();
-        special_token_ids.sort_unstable();
-        let vocab_size = largest.checked_add(1).context("a token id does not fit 32 bits")?;
-        Ok(TokenizerInfo { sha256: self.sha256, vocab_size, special_token_ids })
+        self.kind.info(self.sha256)
     }
 
     /// Token ids of `text`, without added special tokens.
@@ -156,16 +133,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let (library, fast) = match &self.kind {
-            Kind::Ranks(ranks) => return ranks.encode(text).with_context(|| self.name.clone()),
-            Kind::Json { library, fast } => (library, fast),
-        };
-        if let Some(ids) = fast.as_ref().and_then(|fast| fast.encode(library, text)) {
-            return Ok(ids);
-        }
-        let encoding =
-            library.encode_fast(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
-        Ok(encoding.get_ids().to_vec())
+        self.kind.encode(text).with_context(|| self.name.clone())
     }
 
     /// As [`Self::encode`], with the bytes of `text` that each token stands for: first, and one past the last.
@@ -173,14 +141,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot encode it.
     pub fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<ByteRange>)> {
-        match &self.kind {
-            Kind::Ranks(ranks) => ranks.encode_with_offsets(text).with_context(|| self.name.clone()),
-            Kind::Json { library, .. } => {
-                let encoding =
-                    library.encode(text, false).map_err(|error| anyhow!("{} cannot encode: {error}", self.name))?;
-                Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
-            }
-        }
+        self.kind.encode_with_offsets(text).with_context(|| self.name.clone())
     }
 
     /// The id of a piece of text that is one token by itself; `None` if it is none or several.
@@ -199,11 +160,6 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer cannot decode them.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        match &self.kind {
-            Kind::Ranks(ranks) => Ok(ranks.decode(ids)),
-            Kind::Json { library, .. } => {
-                library.decode(ids, true).map_err(|error| anyhow!("{} cannot decode: {error}", self.name))
-            }
-        }
+        self.kind.decode(ids).with_context(|| self.name.clone())
     }
 }

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read as _, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::chain;
 use super::format::{Exchange, FORMAT, Header, MAX_RESPONSE_BYTES};
+use crate::read::begins_with;
 
 /// JSON's longest escape takes six bytes; a prompt is at most as long as an answer.
 const MAX_LINE_BYTES: u64 = 20 * MAX_RESPONSE_BYTES;
@@ -145,21 +146,7 @@ fn beginning() -> String {
 /// Whether a file begins like a transcript, plain or compressed: its answers must not be mistaken for records.
 #[must_use]
 pub fn is_transcript(path: &Path) -> bool {
-    let begin = beginning();
-    let begins = || -> std::io::Result<bool> {
-        let mut file = BufReader::new(File::open(path)?);
-        let magic = file.fill_buf()?;
-        let mut bytes = vec![0; begin.len()];
-        if magic.starts_with(&[0x1f, 0x8b]) {
-            flate2::bufread::GzDecoder::new(file).read_exact(&mut bytes)?;
-        } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            zstd::Decoder::with_buffer(file)?.read_exact(&mut bytes)?;
-        } else {
-            file.read_exact(&mut bytes)?;
-        }
-        Ok(bytes == begin.as_bytes())
-    };
-    path.is_file() && begins().unwrap_or(false)
+    begins_with(path, beginning().as_bytes())
 }
 
 /// Appends exchanges; every line is on the disk before the next one is written.

@@ -17,6 +17,7 @@ mod tests;
 
 pub use api::Api;
 pub use file::{Reader, Writer, is_transcript};
+#[cfg(feature = "http")]
 pub(crate) use format::collector;
 pub use format::{
     Attempt, Exchange, FORMAT, Failure, FaultKind, Header, MAX_RESPONSE_BYTES, Registered, prompts_sha256,

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::WIDTH;
-use crate::svg::{escape, heading, label, lines, name, open, rule, sentences, shorten, ticks};
+use super::text::{lines, name, sentences, shorten};
+use crate::svg::{escape, heading, label, open, rule, ticks};
 
 /// Bars that are drawn; the rest is summarised.
 pub(super) const ROWS: usize = 30;

@@ -3,9 +3,9 @@
 use watermark_core::stats::{holm, log10_holm_level};
 
 use super::bars::{Bars, ROWS, Row};
+use super::text::shorten;
 use super::{DARK, KeyTest, LIGHT};
 use crate::scan::result::{FindingLine, Summary};
-use crate::svg::shorten;
 
 /// `tests` come strongest first.
 pub(super) fn svg(tests: &[KeyTest<'_>], summary: &Summary) -> String {

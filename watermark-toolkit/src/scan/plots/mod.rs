@@ -4,6 +4,7 @@ mod bars;
 mod keys;
 mod p_values;
 mod sources;
+mod text;
 
 use anyhow::Result;
 use watermark_core::detect::Verdict;

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use watermark_core::stats::clopper_pearson;
 
+use super::text::{lines, sentences};
 use super::{DARK, KeyTest, WIDTH};
-use crate::svg::{heading, label, lines, open, rule, sentences, ticks};
+use crate::svg::{heading, label, open, rule, ticks};
 
 const PANEL: (f64, f64) = (510.0, 400.0);
 const LEFT: f64 = 82.0;

@@ -5,7 +5,7 @@ const APART: usize = 32;
 /// How many of the ids that a text was served as are missing after tokenising it again. Both lists are compared from
 /// left to right. After a difference the comparison resumes at the nearest place where two neighbouring ids agree on
 /// both sides.
-pub(crate) fn changed(issued: &[u32], made: &[u32]) -> u64 {
+pub(super) fn changed(issued: &[u32], made: &[u32]) -> u64 {
     let (mut left, mut right, mut kept) = (0, 0, 0);
     while left < issued.len() && right < made.len() {
         if issued[left] == made[right] {
