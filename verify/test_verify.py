@@ -447,6 +447,22 @@ class Bundles(unittest.TestCase):
             self.assertEqual(opened(case.bundle()), {"E-PROFILE"}, profile[:60])
 
 
+class Example(unittest.TestCase):
+    """The bundle that `cargo verify-demo` checks."""
+
+    def test_it_holds_and_every_record_matters(self):
+        example, tokenizer_json = here / "example", str(here.parent / "watermark-toolkit" / "embedded" / "tokenizer.json")
+        bundle = (example / "evidence.json").read_bytes()
+        records = [(example / f"{model}.records.jsonl").read_bytes() for model in ("student", "control")]
+        signer = ["--trusted-key", (example / "signer.hex").read_text().strip()]
+        for data, fault in (records, set()), ([records[0].replace(b" people", b" persons", 1), records[1]], {"E-DATA"}):
+            reports = [run(bundle, data, "--resample", "20", "--tokenizer", tokenizer_json, *signer)]
+            reports += [rust(bundle, data, *signer)] if RUST else []
+            for code, report in reports:
+                self.assertEqual((code, codes(report)), (int(bool(fault)), fault))
+                self.assertTrue(fault or report["result"]["verdict"] == "detected")
+
+
 @unittest.skipUnless(RUST, "$WATERMARK names no binary")
 class CommandLine(unittest.TestCase):
     """Bundles that `watermark evidence` made of the embedded teacher's answers; the key is fixed, so nothing is left to chance."""

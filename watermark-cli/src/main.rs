@@ -8,12 +8,20 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// What a build with fewer cargo features says of the other commands.
+const LEFT_OUT: &str = if cfg!(all(feature = "tokenizers", feature = "scan", feature = "http", feature = "lab")) {
+    ""
+} else {
+    "This is a build of some cargo features. Text needs `tokenizers`; scan, merge, Parquet and Zstandard need `scan`; probe \
+     needs `http`; report needs `report`; mark and demo need `lab`."
+};
+
 /// Keyed statistical watermarks for language models: mark, detect, and show distillation.
 ///
 /// Exit codes: 0 = ran and the claim holds (a mark was detected, a file is valid); 1 = ran and it does not hold;
 /// 2 = an error, or more bad records than --max-bad-records.
 #[derive(Parser)]
-#[command(name = "watermark", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "watermark", version, propagate_version = true, max_term_width = 100, after_help = LEFT_OUT)]
 struct Cli {
     #[command(flatten)]
     passphrases: command::passphrase::PassphraseArgs,

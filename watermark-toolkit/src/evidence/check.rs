@@ -160,7 +160,7 @@ fn data(
         statement.subject.iter().position(|subject| subject.digest.sha256 == sha256)
     {
         let Some(sample) = bundle.samples().nth(at) else { return Ok(()) };
-        let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}; a records file needs none"))?;
         let answers = match Answers::read(file, &sample.model, tokenizer, vocab_size, bundle.registration.stopping) {
             Ok(answers) => answers,
             Err(error) => {
