@@ -17,13 +17,13 @@ use crate::engine::peer;
 use crate::engine::{Engine, EngineScore};
 #[cfg(feature = "detect")]
 use crate::prf::{Pair, RuleId};
-use crate::scheme::NullLaw;
 #[cfg(feature = "detect")]
 use crate::scheme::TWO_32;
+use crate::scheme::{MAX_DEPTH, NullLaw};
 
 const GREENLIST: Algorithm = Algorithm::Greenlist { gamma: 0.5 };
 const DUAL_KEY: Algorithm = Algorithm::DualKey { alpha: 0.5 };
-const TOURNAMENT: Algorithm = Algorithm::Tournament { depth: crate::engine::MAX_DEPTH };
+const TOURNAMENT: Algorithm = Algorithm::Tournament { depth: MAX_DEPTH };
 
 pub(super) const TEXTSEAL_2025: Format = Format {
     name: "textseal@2025-12",
