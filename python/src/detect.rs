@@ -270,7 +270,7 @@ fn exclude(given: &str) -> PyResult<Exclude> {
 }
 
 fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
-    let alpha = given::probability("alpha", alpha)?;
+    let alpha = given::level(alpha)?;
     if resample > MAX_RESAMPLE {
         return Err(ParameterError::new_err(format!(
             "resample is {resample}; at most {MAX_RESAMPLE} fresh keys are tried"

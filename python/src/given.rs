@@ -7,11 +7,12 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use watermark_core::MAX_TOKEN_ID;
+use watermark_core::detect::check_level;
 use watermark_core::scheme::{Parameters, Value};
 use watermark_toolkit::files::{ProfileFile, read_profile};
 use watermark_toolkit::tokenizer::Tokenizer;
 
-use crate::error::{InputError, ParameterError, ProfileError, raise};
+use crate::error::{InputError, ParameterError, ProfileError, raise, raise_core};
 use crate::key_file::is_like_a_key;
 
 /// A profile, and the file that it stood in.
@@ -81,7 +82,13 @@ pub(crate) fn whole<'py, T: FromPyObjectOwned<'py>>(given: &Bound<'py, PyAny>) -
     })
 }
 
-/// A probability that is neither 0 nor 1, or a level of significance.
+/// A level of significance, of the name `alpha`.
+pub(crate) fn level(alpha: f64) -> PyResult<f64> {
+    check_level(alpha).map_err(raise_core)?;
+    Ok(alpha)
+}
+
+/// A probability that is neither 0 nor 1.
 pub(crate) fn probability(name: &str, value: f64) -> PyResult<f64> {
     if value > 0.0 && value < 1.0 {
         return Ok(value);

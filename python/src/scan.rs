@@ -76,7 +76,7 @@ fn scan_files<'py>(
         out,
         input_format: format,
         select: Select::new(field, role).map_err(raise)?,
-        alpha: given::probability("alpha", alpha)?,
+        alpha: given::level(alpha)?,
         memory,
         threads,
         shard_bytes: SHARD_BYTES,
@@ -129,7 +129,7 @@ fn attribute_records<'py>(
     tokenizer: Option<PathBuf>,
     alpha: f64,
 ) -> PyResult<(Bound<'py, PyBytes>, Vec<String>)> {
-    let alpha = given::probability("alpha", alpha)?;
+    let alpha = given::level(alpha)?;
     let profile = given::profile(profile)?;
     // A path names a key; digits must not.
     let name = key.extract::<PathBuf>().ok().filter(|path| path.is_file());

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use watermark_core::stats::{self, ExponentialClass, WeightClass};
 
 use crate::error::ParameterError;
-use crate::given::probability;
+use crate::given::{level, probability};
 
 /// log10 P(Bin(n, p) >= k); relative error below 1e-9.
 #[pyfunction]
@@ -108,19 +108,19 @@ fn weight_sqrt(count: u64) -> u64 {
 /// Which hypotheses Holm's test rejects at family-wise level alpha, under any dependence.
 #[pyfunction]
 fn holm(log10_p: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
-    Ok(stats::holm(&logarithms(log10_p)?, probability("alpha", alpha)?))
+    Ok(stats::holm(&logarithms(log10_p)?, level(alpha)?))
 }
 
 /// Which hypotheses the test of Benjamini and Yekutieli rejects at false discovery rate alpha, under any dependence.
 #[pyfunction]
 fn benjamini_yekutieli(log10_p: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
-    Ok(stats::benjamini_yekutieli(&logarithms(log10_p)?, probability("alpha", alpha)?))
+    Ok(stats::benjamini_yekutieli(&logarithms(log10_p)?, level(alpha)?))
 }
 
 /// Which hypotheses the e-BH test rejects at false discovery rate alpha, under any dependence.
 #[pyfunction]
 fn e_bh(ln_e: Vec<f64>, alpha: f64) -> PyResult<Vec<bool>> {
-    Ok(stats::e_bh(&ln_e, probability("alpha", alpha)?))
+    Ok(stats::e_bh(&ln_e, level(alpha)?))
 }
 
 /// ln of the mean of e-values, itself an e-value.

@@ -1,16 +1,28 @@
 //! What the suites share: vectors, and the corpora where they are present.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Parses a vector file of `tests/vectors`.
 ///
 /// # Panics
 /// If it is missing or not JSON: the vectors are part of the repository.
 #[must_use]
-#[expect(clippy::expect_used, reason = "a test without its vectors has failed")]
 pub fn vectors(name: &str) -> serde_json::Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name);
-    let text = std::fs::read_to_string(&path).expect("vector file");
+    reference(&format!("vectors/{name}"))
+}
+
+/// Parses a file of high-precision points of `tests/data`.
+///
+/// # Panics
+/// As [`vectors`].
+#[must_use]
+pub fn points(name: &str) -> serde_json::Value {
+    reference(&format!("data/{name}"))
+}
+
+#[expect(clippy::expect_used, reason = "a test without its vectors has failed")]
+fn reference(path: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("vector file");
     serde_json::from_str(&text).expect("vector JSON")
 }
 
@@ -32,6 +44,16 @@ pub fn ids(value: &serde_json::Value) -> Vec<u32> {
 #[expect(clippy::expect_used, reason = "a malformed vector fails the test")]
 pub fn text(value: &serde_json::Value) -> &str {
     value.as_str().expect("string")
+}
+
+/// A field of a vector as a real number; the files write them as text, so that no digit is lost on the way.
+///
+/// # Panics
+/// If it is not the text of a number.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a malformed vector fails the test")]
+pub fn number(value: &serde_json::Value) -> f64 {
+    text(value).parse().expect("number")
 }
 
 /// Whether two values agree to a relative error of 1e-9.

@@ -9,18 +9,10 @@ use watermark_core::stats::{
     WeightClass, ln_binomial_cdf, ln_binomial_sf, ln_e_green, ln_e_gumbel, ln_gamma_cdf, ln_gamma_sf,
     log10_binomial_sf, log10_gamma_sf, log10_gamma_sf_q32, log10_weighted_green_bound, q32_to_f64, weight_sqrt,
 };
+use watermark_tests::{number, points, vectors};
 
 /// Below this size a value may round to zero: it is past the smallest normal number.
 const UNDERFLOW: f64 = 1e-300;
-
-fn read(path: &str) -> Value {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_str().unwrap().parse().unwrap()
-}
 
 fn whole(value: &Value) -> u64 {
     value.as_u64().unwrap()
@@ -53,7 +45,7 @@ fn well_formed(ln_p: f64) {
 
 #[test]
 fn shared_vectors() {
-    let v = read("vectors/stats.json");
+    let v = vectors("stats.json");
     compare(&v["log10_binom_sf"], DIRECT_SUM, |r| log10_binomial_sf(whole(&r[0]), whole(&r[1]), number(&r[2])));
     compare(&v["log10_gamma_sf"], DIRECT_SUM, |r| log10_gamma_sf(whole(&r[0]), number(&r[1])));
     compare(&v["ln_e_gumbel"], 1e-12, |r| ln_e_gumbel(whole(&r[0]), number(&r[1])));
@@ -69,7 +61,7 @@ fn values_next_to_zero_keep_their_digits() {
 
 #[test]
 fn random_points() {
-    let v = read("data/stats_points.json");
+    let v = points("stats_points.json");
     compare(&v["binomial"], UNDERFLOW, |r| log10_binomial_sf(whole(&r[0]), whole(&r[1]), number(&r[2])));
     compare(&v["gamma"], UNDERFLOW, |r| log10_gamma_sf(whole(&r[0]), number(&r[1])));
     compare(&v["gamma_q32"], UNDERFLOW, |r| log10_gamma_sf_q32(whole(&r[0]), r[1].as_str().unwrap().parse().unwrap()));
@@ -80,7 +72,7 @@ fn random_points() {
 
 #[test]
 fn weighted_vectors() {
-    for row in read("vectors/weighted.json").as_array().unwrap() {
+    for row in vectors("weighted.json").as_array().unwrap() {
         let mut statistic = 0;
         let mut classes = Vec::new();
         for (count, class) in row["classes"].as_object().unwrap() {

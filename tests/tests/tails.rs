@@ -13,21 +13,13 @@ use watermark_core::stats::{
     log10_gamma_sf, log10_gamma_sf_q32, log10_weighted_exponential_bound, log10_weighted_exponential_saddlepoint,
     log10_weighted_green_bound, log10_weighted_green_saddlepoint, log10_weighted_tournament_sf,
 };
+use watermark_tests::{number, points, vectors};
 
 /// Below this size a value may round to zero: it is past the smallest normal number.
 const UNDERFLOW: f64 = 1e-300;
 
 /// Two values of a monotone function may stand in the wrong order by their rounding errors.
 const ROUNDING: f64 = 1e-9;
-
-fn read(path: &str) -> Value {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_str().unwrap().parse().unwrap()
-}
 
 fn whole(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| value.as_str().unwrap().parse().unwrap())
@@ -70,7 +62,7 @@ fn well_formed(log_p: f64) {
 
 #[test]
 fn random_points() {
-    let v = read("data/tail_points.json");
+    let v = points("tail_points.json");
     let rows = [
         compare(&v["binomial"], 1e-9, |r| log10_binomial_sf(whole(&r[0]), whole(&r[1]), number(&r[2]))),
         compare(&v["gamma"], 1e-9, |r| log10_gamma_sf(whole(&r[0]), number(&r[1]))),
@@ -89,7 +81,7 @@ fn random_points() {
 
 #[test]
 fn bounds_are_not_below_the_minimum() {
-    let v = read("data/tail_points.json");
+    let v = points("tail_points.json");
     for row in v["weighted_exponential"].as_array().unwrap() {
         let bound = log10_weighted_exponential_bound(&list(&row[0], exponential_class));
         assert!(bound >= number(&row[1]) * (1.0 + 1e-15), "{row}: {bound}");
@@ -102,7 +94,7 @@ fn bounds_are_not_below_the_minimum() {
 
 #[test]
 fn dual_key_vectors() {
-    let v = read("vectors/stats.json");
+    let v = vectors("stats.json");
     compare(&v["log10_dualkey_sf"], 1e-6, |r| log10_dual_key_sf(whole(&r[0]), number(&r[1]), number(&r[2])));
 }
 

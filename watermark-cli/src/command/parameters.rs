@@ -141,3 +141,9 @@ pub(crate) fn names(wanted: impl Fn(&Spec) -> bool) -> String {
     let names: Vec<&str> = Scheme::SPECS.iter().filter(|spec| wanted(spec)).map(|spec| spec.name).collect();
     names.join(", ")
 }
+
+/// What each scheme does, a line each, for a help text.
+pub(crate) fn summaries() -> String {
+    let line = |spec: &Spec| format!("  {:<17}  {}", spec.name, spec.summary);
+    Scheme::SPECS.iter().map(line).collect::<Vec<_>>().join("\n")
+}

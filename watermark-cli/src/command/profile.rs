@@ -14,7 +14,7 @@ use watermark_toolkit::files::{read_profile, read_profile_text, write_new, write
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::tokenizer::Tokenizer;
 
-use super::parameters::{MARKING, ParameterArgs, names};
+use super::parameters::{MARKING, ParameterArgs, names, summaries};
 use super::passphrase::PassphraseArgs;
 use super::{print, print_json};
 
@@ -25,14 +25,16 @@ pub(crate) struct Args {
     action: Action,
 }
 
-#[derive(Subcommand)]
-enum Action {
-    /// Write a profile with two layers: distillation (greenlist, width 1) and provenance (gumbel, width 4)
-    #[command(after_help = "\
+const NEW_EXAMPLES: &str = "\
 Examples:
   watermark profile new --tokenizer tokenizer.json --out chat.profile.json
   watermark profile new --tokenizer tokenizer.json --distillation mcmark --gamma 0.125 --out unbiased.profile.json
-  watermark profile new --tokenizer tokenizer.json --provenance vllm --out fleet.profile.json")]
+  watermark profile new --tokenizer tokenizer.json --provenance vllm --out fleet.profile.json";
+
+#[derive(Subcommand)]
+enum Action {
+    /// Write a profile with two layers: distillation (greenlist, width 1) and provenance (gumbel, width 4)
+    #[command(after_help = format!("Schemes:\n{}\n\n{NEW_EXAMPLES}", summaries()))]
     New(New),
     /// Write the key that the server of a layer in an engine's format is configured with
     #[command(after_help = "\

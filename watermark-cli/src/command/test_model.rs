@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_core::detect::{Detector, RESAMPLING_KEYS};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, check_level};
 use watermark_core::key::KeyPath;
 use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
@@ -87,9 +87,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
-        if !(self.alpha > 0.0 && self.alpha < 1.0) {
-            bail!("--alpha is {}; it must be between 0 and 1", self.alpha);
-        }
+        check_level(self.alpha).context("--alpha")?;
         let file = read_profile(&self.profile)?;
         let info = &file.profile.tokenizer;
         let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;

@@ -35,7 +35,7 @@ fn tokens_power_and_budgets() {
     folder.line("profile new --distillation tournament --provenance none --out tournament.json").expect(0);
     folder.line("plan --profile tournament.json").fails_with(&["was not measured"]);
     folder.line("plan --share 0.001").fails_with(&["outside what was measured"]);
-    folder.line("plan --alpha 0").fails_with(&["alpha must be between 0 and 1"]);
+    folder.line("plan --alpha 0").fails_with(&["alpha is 0; it must be between 0 and 1"]);
     folder.line("plan --access answers --plot power.svg").expect(0);
     assert!(folder.read("power.svg").contains("share 0.5"));
     folder.line("plan --access answers --plot power.svg").fails_with(&["not overwritten"]);

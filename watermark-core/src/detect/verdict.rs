@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::effect::{Effect, smallest_effect};
 use super::{Resampling, Weights};
 use crate::profile::AnyScheme;
-use crate::stats;
+use crate::{Error, ErrorKind, Result, stats};
 
 /// What a test says at its registered level. Findings are values, not errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,18 @@ pub struct Test {
     pub weights: Weights,
     /// The same pairs under fresh keys. If none were drawn, nothing can contradict the p-value.
     pub resampling: Resampling,
+}
+
+/// Refuses a level that no test can have. Callers ask before they read anything, because a level outside the domain would only
+/// make every verdict negative.
+///
+/// # Errors
+/// [`ErrorKind::InvalidParameter`] unless `alpha` lies strictly between 0 and 1.
+pub fn check_level(alpha: f64) -> Result<()> {
+    if alpha > 0.0 && alpha < 1.0 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidParameter, format!("alpha is {alpha}; it must be between 0 and 1")))
 }
 
 /// The conclusion of one test of a family.

@@ -24,6 +24,3 @@ pub(crate) use format::{KeyedEngine, Once};
 pub use key::EngineKey;
 pub use mt19937::{Mt19937, torch_in_prefix, torch_rand24, torch_randperm};
 pub use parameters::EngineOptions;
-
-/// Most layers of a tournament: its bits are one word, with two to spare as in our own tournament.
-const MAX_DEPTH: u32 = 30;

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::MAX_DEPTH;
 use super::catalogue::CATALOGUE;
 #[cfg(feature = "detect")]
 use super::format::KeyedEngine;
@@ -10,7 +9,7 @@ use super::format::{Algorithm, Engine, EngineMarking, EngineScore, Format};
 use super::key::EngineKey;
 use crate::key::PrfKey;
 use crate::prf::ChaCha20V1;
-use crate::scheme::{Entry as _, GumbelDualKey, NullLaw};
+use crate::scheme::{Entry as _, GumbelDualKey, MAX_DEPTH, NullLaw};
 use crate::{Error, ErrorKind, Result};
 
 /// Parameters of an [`Engine`]; `None` is the peer's own default.

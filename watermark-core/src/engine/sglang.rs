@@ -17,13 +17,13 @@ use crate::engine::{Engine, EngineKey};
 #[cfg(feature = "detect")]
 use crate::prf::{Pair, Position, RuleId};
 use crate::scheme::Gumbel;
-use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result, hex};
+use crate::{MAX_CONTEXT_WIDTH, hex};
 
 pub(super) const SGLANG: Format = Format {
     name: "sglang",
     in_profiles: None,
     key: KeyForm {
-        is: HEX,
+        is: "1 to 16 hexadecimal digits",
         help: "sglang: hexadecimal",
         one_a_layer: false,
         parse: |text| parse_hex(text).map(|key| vec![*key]),
@@ -43,8 +43,6 @@ pub(super) const SGLANG: Format = Format {
 
 /// How many different contexts SGLang marks in a request.
 const MAX_CONTEXTS: usize = 4096;
-
-const HEX: &str = "1 to 16 hexadecimal digits";
 
 /// Decodes in constant time.
 fn parse_hex(key: &str) -> Option<Zeroizing<u64>> {
@@ -168,16 +166,6 @@ impl SglangMurmur {
         Self { key: Zeroizing::new(key) }
     }
 
-    /// The PRF under a key as SGLang's configuration writes it: 1 to 16 hexadecimal digits, decoded in constant time.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for anything else; the message does not repeat the text.
-    pub fn from_hex(hex: &str) -> Result<Self> {
-        let key =
-            parse_hex(hex).ok_or_else(|| Error::new(ErrorKind::InvalidParameter, format!("an SGLang key is {HEX}")))?;
-        Ok(Self { key })
-    }
-
     /// The word of `token` after the context with this hash.
     #[must_use]
     pub fn word(&self, context_hash: u32, token: u32) -> u32 {
@@ -240,6 +228,8 @@ fn finish(hash: u32, words: u32) -> u32 {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::ErrorKind;
+    use crate::engine::EngineOptions;
 
     #[test]
     fn murmur_known_answers() {
@@ -251,23 +241,27 @@ mod tests {
 
     #[test]
     fn words_of_sglang() {
-        let prf = SglangMurmur::from_hex("2a").unwrap();
+        let prf = SglangMurmur::new(0x2a);
         let context = sglang_context_hash(&[1, 2, 3, 4]);
         assert_eq!(context, 1_145_416_960);
         assert_eq!(prf.word(context, 7), 2_531_167_527);
-        assert_eq!(sglang_coin(&prf, &SglangMurmur::from_hex("2B").unwrap(), context), 185_428_782);
+        assert_eq!(sglang_coin(&prf, &SglangMurmur::new(0x2b), context), 185_428_782);
         let mut sweep = [0; 50];
         SglangMurmur::new(0x0123_4567_89ab_cdef).vocabulary_words(context, &mut sweep);
         assert_eq!(sweep[42], 0x467f_4d5b);
-        assert_eq!(sweep[41], SglangMurmur::from_hex("0123456789abcdef").unwrap().word(context, 41));
+        assert_eq!(sweep[41], SglangMurmur::new(0x0123_4567_89ab_cdef).word(context, 41));
     }
 
     #[test]
     fn a_malformed_key_is_refused_and_not_repeated() {
+        let engine = Engine::new("sglang", &EngineOptions::default()).unwrap();
+        for (text, key) in [("2a", 42), ("2B", 43), ("0123456789abcdef", 0x0123_4567_89ab_cdef)] {
+            assert_eq!(EngineKey::parse(&engine, text).unwrap().first(), key);
+        }
         for text in ["", "0x2a", "+2a", "2g", "é", "0123456789abcdef0"] {
-            let error = SglangMurmur::from_hex(text).unwrap_err();
+            let error = EngineKey::parse(&engine, text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidParameter, "{text}");
-            assert_eq!(error.to_string(), "an SGLang key is 1 to 16 hexadecimal digits");
+            assert_eq!(error.to_string(), "a key of sglang is 1 to 16 hexadecimal digits");
         }
         assert_eq!(format!("{:?}", SglangMurmur::new(42)), "SglangMurmur(..)");
     }

@@ -15,10 +15,10 @@ use crate::engine::format::{Algorithm, Format};
 #[cfg(feature = "detect")]
 use crate::engine::format::{KeyedEngine, Once, PeerNumber};
 use crate::engine::key::{KeyForm, decimals, integer};
-use crate::engine::{Engine, EngineScore, MAX_DEPTH, Mt19937};
+use crate::engine::{Engine, EngineScore, Mt19937};
 #[cfg(feature = "detect")]
 use crate::prf::{Pair, RuleId};
-use crate::scheme::NullLaw;
+use crate::scheme::{MAX_DEPTH, NullLaw};
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, Result};
 
 pub(super) const DEEPMIND: Format = Format {

@@ -17,13 +17,13 @@ use crate::engine::peer;
 use crate::engine::{Engine, EngineScore};
 #[cfg(feature = "detect")]
 use crate::prf::{Pair, RuleId};
-use crate::scheme::NullLaw;
 #[cfg(feature = "detect")]
 use crate::scheme::TWO_32;
+use crate::scheme::{MAX_DEPTH, NullLaw};
 
 const GREENLIST: Algorithm = Algorithm::Greenlist { gamma: 0.5 };
 const DUAL_KEY: Algorithm = Algorithm::DualKey { alpha: 0.5 };
-const TOURNAMENT: Algorithm = Algorithm::Tournament { depth: crate::engine::MAX_DEPTH };
+const TOURNAMENT: Algorithm = Algorithm::Tournament { depth: MAX_DEPTH };
 
 pub(super) const TEXTSEAL_2025: Format = Format {
     name: "textseal@2025-12",
@@ -86,12 +86,6 @@ impl TextSeal {
         is_green(textseal_residue(input, self.key.first().cast_signed()), 0.5)
     }
 
-    /// The inputs of a tournament's rounds: the sum is linear in the token.
-    fn rounds(&self, input: u64, depth: u32) -> impl Iterator<Item = u64> + use<> {
-        let step = textseal_input(&[], 1).wrapping_mul(self.version.stride());
-        (0..depth).map(move |round| input.wrapping_add(step.wrapping_mul(round.into())))
-    }
-
     fn score(&self, input: u64) -> u64 {
         let key = self.key.first().cast_signed();
         match self.engine.score {
@@ -102,7 +96,7 @@ impl TextSeal {
                 scheme.mix_q32(a, b)
             }
             EngineScore::Tournament { depth } => {
-                self.rounds(input, depth).map(|round| u64::from(self.is_one(round))).sum()
+                self.version.rounds(input, depth).map(|round| u64::from(self.is_one(round))).sum()
             }
         }
     }
@@ -139,7 +133,7 @@ impl KeyedEngine for TextSeal {
     /// PRF input, which counts once.
     fn shared_draws(&self, pairs: &[Pair]) -> Option<(u64, u64)> {
         let EngineScore::Tournament { depth } = self.engine.score else { return None };
-        let inputs: HashSet<u64> = pairs.iter().flat_map(|pair| self.rounds(pair.number(), depth)).collect();
+        let inputs: HashSet<u64> = pairs.iter().flat_map(|pair| self.version.rounds(pair.number(), depth)).collect();
         let ones = inputs.iter().filter(|&&input| self.is_one(input)).count() as u64;
         Some((inputs.len() as u64, ones))
     }
@@ -190,16 +184,24 @@ fn score_q32(residue: u16) -> u64 {
 }
 
 /// How far apart the tokens are that stand for the rounds of one token's tournament.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TextSealVersion {
+#[cfg(feature = "detect")]
+#[derive(Clone, Copy, Debug)]
+enum TextSealVersion {
     /// December 2025, on PyPI: round `d` of token `x` is the value of token `x + d`.
     December2025,
     /// 2026: round `d` of token `x` is the value of token `x + stride d`, with a large stride.
     Year2026,
 }
 
+#[cfg(feature = "detect")]
 impl TextSealVersion {
+    /// The inputs of a tournament's rounds, from that of its token on: the sum is linear in the token, so a round adds the
+    /// same to every input.
+    fn rounds(self, input: u64, depth: u32) -> impl Iterator<Item = u64> {
+        let step = TOKEN_PRIME.wrapping_mul(self.stride());
+        (0..depth).map(move |round| input.wrapping_add(step.wrapping_mul(round.into())))
+    }
+
     /// Tokens between neighbouring rounds.
     fn stride(self) -> u64 {
         match self {
@@ -229,13 +231,9 @@ const KEY_B: i64 = 12_345;
 /// The PRF input: pairs of the same sum have the same value under every key.
 #[must_use]
 pub fn textseal_input(window: &[u32], token: u32) -> u64 {
-    input(window, u64::from(token))
-}
-
-/// As [`textseal_input`] for one round of TextSeal's tournament, counted from 0.
-#[must_use]
-pub fn textseal_round_input(window: &[u32], token: u32, round: u32, version: TextSealVersion) -> u64 {
-    input(window, u64::from(token) + version.stride() * u64::from(round))
+    debug_assert!(window.len() <= WINDOW_PRIMES.len());
+    let sum = u64::from(token) * TOKEN_PRIME;
+    window.iter().zip(WINDOW_PRIMES).fold(sum, |sum, (&id, prime)| sum.wrapping_add(prime * u64::from(id)))
 }
 
 /// The value of an input under a key: one of 0..8191, read as `u = f32(residue) / 8191`.
@@ -249,12 +247,6 @@ pub fn textseal_residue(input: u64, key: i64) -> u16 {
     residue
 }
 
-fn input(window: &[u32], token: u64) -> u64 {
-    debug_assert!(window.len() <= WINDOW_PRIMES.len());
-    let sum = token.wrapping_mul(TOKEN_PRIME);
-    window.iter().zip(WINDOW_PRIMES).fold(sum, |sum, (&id, prime)| sum.wrapping_add(prime * u64::from(id)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,15 +258,15 @@ mod tests {
         assert_eq!(textseal_residue(textseal_input(&[1, 2], 3), 1234), 935);
     }
 
+    #[cfg(feature = "detect")]
     #[test]
     fn a_round_is_another_token() {
-        use TextSealVersion::{December2025, Year2026};
         let window = [7; 10];
-        for version in [December2025, Year2026] {
-            assert_eq!(textseal_round_input(&window, 5, 0, version), textseal_input(&window, 5));
+        for (version, stride) in [(TextSealVersion::December2025, 1), (TextSealVersion::Year2026, 659_101)] {
+            let rounds: Vec<u64> = version.rounds(textseal_input(&window, 5), 30).collect();
+            let tokens: Vec<u64> = (0..30).map(|round| textseal_input(&window, 5 + stride * round)).collect();
+            assert_eq!(rounds, tokens);
         }
-        assert_eq!(textseal_round_input(&window, 5, 9, December2025), textseal_input(&window, 14));
-        assert_eq!(textseal_round_input(&window, 5, 2, Year2026), textseal_input(&window, 1_318_207));
     }
 
     #[test]

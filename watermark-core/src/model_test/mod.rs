@@ -1,8 +1,8 @@
 //! Tests of a suspect model: was it trained on marked answers?
 //!
-//! Null hypothesis everywhere: the model is independent of the key. One statistic, three kinds of access: a pair of
-//! (context, token) is scored once, weighted by how strongly the model prefers it, which its answers show by counts, its
-//! next-token probabilities by their sums, and reading our text by its choices there.
+//! Null hypothesis everywhere: the model is independent of the key. One statistic, four kinds of access: a pair of
+//! (context, token) is scored once, weighted by how strongly the model prefers it, which its answers show by counts, the
+//! next-token probabilities that it shows or that its weights give by their sums, and reading our text by its choices there.
 
 mod access;
 mod conclusion;

@@ -3,8 +3,6 @@ use crate::Result;
 
 /// The interface of a scheme. The file that implements it holds everything about the scheme. The marking half and the
 /// scoring half stand side by side, because the law of the score rests on both.
-///
-/// The PRF input of every scheme here is (context, token), so a pair's score is drawn once, however often it occurs.
 pub(crate) trait Entry: Copy {
     /// The spec, from which help texts, parsers and tests are made.
     const SPEC: Spec;

@@ -33,6 +33,7 @@ pub use parameters::{Parameters, Value};
 pub(crate) use position::{Buffers, Position, ProxyRow, logarithms, softmax};
 pub(crate) use spec::Given;
 pub use spec::{Domain, Example, Kind, Need, Parameter, Spec};
+pub(crate) use tournament::MAX_DEPTH;
 
 /// 2^32: words are uniform on 0..2^32.
 pub(crate) const TWO_32: f64 = 4_294_967_296.0;

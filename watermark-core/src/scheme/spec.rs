@@ -10,7 +10,7 @@ pub struct Spec {
     pub name: &'static str,
     /// The paper: authors, year, arXiv id or venue.
     pub source: &'static str,
-    /// One sentence.
+    /// One sentence: what it does, for help texts.
     pub summary: &'static str,
     /// How it marks.
     pub kind: Kind,
@@ -44,7 +44,7 @@ pub struct Parameter {
     pub help: &'static str,
     /// The values that it may have.
     pub domain: Domain,
-    /// What needs it: marking and scoring, marking alone, or nothing.
+    /// What needs it: marking and scoring, marking alone, or neither.
     pub need: Need,
     /// Whether the score depends on it.
     pub scored: bool,
@@ -62,8 +62,8 @@ pub enum Need {
         /// The flag that takes its place.
         unless: Option<&'static str>,
     },
-    /// Nothing needs it: this is its value where it is left out.
-    Nobody(Value),
+    /// Neither: it may be left out of every profile and call, and has this value then.
+    Optional(Value),
 }
 
 /// The values of a parameter.
@@ -149,7 +149,7 @@ impl Parameter {
 
     /// It may be left out, and is `value` then.
     pub(crate) const fn or(self, value: Value) -> Self {
-        Self { need: Need::Nobody(value), ..self }
+        Self { need: Need::Optional(value), ..self }
     }
 
     /// The score does not depend on it.
@@ -248,7 +248,7 @@ impl Spec {
             Need::Always => Some(parameter.name.to_owned()),
             Need::Marking { unless: None } => Some(parameter.name.to_owned()),
             Need::Marking { unless: Some(flag) } => Some(format!("{} or \"{flag}\": true", parameter.name)),
-            Need::Nobody(_) => None,
+            Need::Optional(_) => None,
         });
         let needed: Vec<String> = needed.collect();
         let and = if needed.iter().any(|name| name.contains(" or ")) { ", and " } else { " and " };
@@ -307,7 +307,7 @@ impl Given<'_> {
     /// An error only where a scheme asks for a parameter that its spec does not have.
     fn value(&self, name: &str) -> Result<Value> {
         let default = || match self.spec.parameter(name)?.need {
-            Need::Nobody(value) => Some(value),
+            Need::Optional(value) => Some(value),
             Need::Marking { .. } => Some(Value::Real(0.0)),
             Need::Always => None,
         };

@@ -78,7 +78,7 @@ fn specs_are_sound() {
             let all = Scheme::SPECS.iter().flat_map(|spec| spec.parameters);
             assert!(all.filter(same).all(|other| flag(other) == flag(parameter)), "{name}: {}", parameter.name);
             let usual = parameter.usual.is_some();
-            assert!(usual || matches!(parameter.need, Need::Nobody(_)), "{name}: {} has no value", parameter.name);
+            assert!(usual || matches!(parameter.need, Need::Optional(_)), "{name}: {} has no value", parameter.name);
         }
     }
 }

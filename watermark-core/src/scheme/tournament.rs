@@ -1,7 +1,7 @@
 use super::{Domain, Entry, Example, Given, Kind, NullLaw, Parameter, Parameters, Position, Spec, Value};
 use crate::Result;
 
-/// Most layers a tournament can have: the bits of one word, two of them left over.
+/// Most layers a tournament can have, ours or an engine's: the bits of one word, two of them left over.
 pub(crate) const MAX_DEPTH: u32 = 30;
 
 /// Tournament sampling with two leaves (SynthID-Text, Nature 634, 2024) on our PRF: layer l's bit is `(word >> l) & 1`.

@@ -2,6 +2,7 @@
 
 use core::f64::consts::{LN_2, PI};
 
+use super::root::{bisect, bracket};
 use super::special::bernoulli_cumulant;
 
 /// Standard deviations between the saddle point and the pole at zero, at least.
@@ -20,8 +21,7 @@ const SKIPPED: f64 = 1e-16;
 /// A range of this many nodes is no longer divided.
 const FEW_NODES: u64 = 4;
 
-/// Doublings and halvings of the bracket of the saddle point, where `2^-30` is near enough.
-const DOUBLINGS: u32 = 200;
+/// Halvings of the bracket of the saddle point, where `2^-30` is near enough.
 const HALVINGS: u32 = 30;
 
 /// The exponent of Chernoff's bound is raised by this fraction of its terms.
@@ -141,24 +141,9 @@ impl<'a> Tail<'a> {
     /// Where the slope vanishes; `tanh y <= y` makes the Gaussian guess a lower bound.
     fn saddle(&self) -> f64 {
         let variance = self.deviation(0.0) * self.deviation(0.0);
-        let mut low = self.excess / variance;
-        let mut high = 2.0 * low;
-        for _ in 0..DOUBLINGS {
-            if self.slope(high) > 0.0 {
-                break;
-            }
-            low = high;
-            high *= 2.0;
-        }
-        for _ in 0..HALVINGS {
-            let middle = 0.5 * (low + high);
-            if self.slope(middle) > 0.0 {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        0.5 * (low + high)
+        let guess = self.excess / variance;
+        let (low, high) = bracket(guess, 2.0 * guess, |theta| self.slope(theta) > 0.0);
+        bisect(low, high, HALVINGS, |theta| self.slope(theta))
     }
 
     /// The tilt of the contour: any positive one will do, next to the mean one that stays clear of the pole.

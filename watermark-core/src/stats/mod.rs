@@ -33,6 +33,7 @@ mod evalue;
 mod gamma;
 mod lattice;
 mod multiple;
+mod root;
 mod saddlepoint;
 mod special;
 mod tail;

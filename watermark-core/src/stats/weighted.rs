@@ -3,6 +3,7 @@
 use core::f64::consts::LN_10;
 
 use super::binomial::is_probability;
+use super::root::{bisect, bracket};
 use super::special::{bernoulli_cumulant, bernoulli_cumulant_slope};
 
 /// The bound is raised by this fraction of its terms, many times their rounding error.
@@ -10,9 +11,6 @@ pub(super) const ROUNDING: f64 = 1e-13;
 
 /// Halvings of the bracket of theta; an error of `2^-40` in theta moves the bound by its square.
 const HALVINGS: u32 = 40;
-
-/// Doublings allowed before the bracket is taken as it is.
-const DOUBLINGS: u32 = 200;
 
 /// Pairs that share one weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,24 +163,9 @@ impl GreenSum {
     /// Where the convex exponent is smallest, for a positive excess: bisection on its derivative. The Gaussian guess
     /// is the scale of the root where that is below 1, whatever `gamma`; above, doubling finds it.
     pub(super) fn minimiser(&self) -> f64 {
-        let mut high = (self.excess() / self.variance(0.0)).min(1.0);
-        let mut low = 0.0;
-        for _ in 0..DOUBLINGS {
-            if self.slope(high) > 0.0 {
-                break;
-            }
-            low = high;
-            high *= 2.0;
-        }
-        for _ in 0..HALVINGS {
-            let middle = 0.5 * (low + high);
-            if self.slope(middle) > 0.0 {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        0.5 * (low + high)
+        let guess = (self.excess() / self.variance(0.0)).min(1.0);
+        let (low, high) = bracket(0.0, guess, |theta| self.slope(theta) > 0.0);
+        bisect(low, high, HALVINGS, |theta| self.slope(theta))
     }
 }
 

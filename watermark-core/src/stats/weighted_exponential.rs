@@ -3,14 +3,12 @@
 use core::f64::consts::LN_10;
 
 use super::gamma::q32_to_f64;
+use super::root::{bisect, bracket};
 use super::special::log_remainder;
 use super::weighted::ROUNDING;
 
 /// Halvings of the bracket of theta; an error of `2^-40` in theta moves the bound by its square.
 const HALVINGS: u32 = 45;
-
-/// Doublings allowed before a bracket below zero is taken as it is.
-const DOUBLINGS: u32 = 200;
 
 /// The largest theta: the last number before the singularity of the heaviest class at 1.
 const LAST: f64 = 1.0 - 0.5 * f64::EPSILON;
@@ -123,24 +121,9 @@ impl ExponentialSum {
         let (excess, variance) = (self.excess(), self.variance(0.0));
         let (mut low, mut high) = (excess / (variance + excess), (excess / variance).min(LAST));
         if excess <= 0.0 {
-            (low, high) = (excess / variance, 0.0);
-            for _ in 0..DOUBLINGS {
-                if self.slope(low, excess) < 0.0 {
-                    break;
-                }
-                high = low;
-                low *= 2.0;
-            }
+            (high, low) = bracket(0.0, excess / variance, |theta| self.slope(theta, excess) < 0.0);
         }
-        for _ in 0..HALVINGS {
-            let middle = 0.5 * (low + high);
-            if self.slope(middle, excess) > 0.0 {
-                high = middle;
-            } else {
-                low = middle;
-            }
-        }
-        (0.5 * (low + high)).min(LAST)
+        bisect(low, high, HALVINGS, |theta| self.slope(theta, excess)).min(LAST)
     }
 }
 

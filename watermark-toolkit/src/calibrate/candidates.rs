@@ -108,3 +108,21 @@ impl Test {
         Ok(tests)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    /// A name in the list that no test has would drop its statistics from the calibration without a word.
+    #[test]
+    fn further_statistics_are_those_of_tests() {
+        let tests = Test::all(4096).unwrap();
+        for (name, statistics) in FURTHER {
+            for statistic in statistics {
+                let hit = |test: &Test| test.statistic == *statistic && test.name.starts_with(&format!("{name}, "));
+                assert!(tests.iter().any(hit), "{name}: {statistic:?}");
+            }
+        }
+    }
+}

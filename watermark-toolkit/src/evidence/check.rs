@@ -19,11 +19,12 @@ use crate::files::read_bounded;
 use crate::timestamp::{self, TimeStamp};
 use crate::tokenizer::Tokenizer;
 
-/// The largest bundle that is read; the core refuses larger ones too.
-pub const MAX_BUNDLE: u64 = 1 << 25;
+/// How much of a bundle is read: twice what the core takes, so that a bundle somewhat too large is a finding with a code and only
+/// one beyond that a file that cannot be read.
+pub const MAX_BUNDLE: u64 = 2 * bundle::MAX_BUNDLE as u64;
 
 /// The largest records file.
-const MAX_RECORDS: u64 = 1 << 34;
+pub(crate) const MAX_RECORDS: u64 = 1 << 34;
 
 /// What a reader has besides the bundle.
 #[derive(Clone, Debug, Default)]

@@ -1,5 +1,6 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
+use watermark_core::detect::check_level;
 use watermark_core::model_test::Access;
 
 use super::{Curves, Sample, Tokens};
@@ -103,8 +104,9 @@ impl Question {
     /// # Errors
     /// For numbers outside their domain, or shares outside what was measured.
     pub fn curves(&self) -> Result<Vec<(Access, Sample, Curves)>> {
-        if !(self.alpha > 0.0 && self.alpha < 1.0) || self.family == 0 {
-            bail!("alpha must be between 0 and 1 and family at least 1");
+        check_level(self.alpha)?;
+        if self.family == 0 {
+            bail!("family must be at least 1");
         }
         let prices = [self.price_prompt, self.price_completion];
         if prices.into_iter().flatten().any(|price| !(price >= 0.0 && price.is_finite())) {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict, check_level};
 use watermark_core::hex;
 use watermark_core::model_test::{Access, Collection};
 
@@ -232,8 +232,8 @@ impl Inquiry {
     }
 
     fn check(&self) -> Result<()> {
-        let (limits, alpha) = (&self.limits, self.request.alpha);
-        ensure!(alpha > 0.0 && alpha < 1.0, "alpha is {alpha}; it must be between 0 and 1");
+        let limits = &self.limits;
+        check_level(self.request.alpha)?;
         ensure!(
             limits.timeout >= 0.1 && limits.timeout <= 86_400.0,
             "the timeout is {}; it must be between 0.1 and 86400 seconds",

@@ -9,7 +9,7 @@ use watermark_core::model_test::ModelSample;
 use watermark_core::scheme::NullLaw;
 
 use crate::detect::fresh_log10_p;
-use crate::evidence::{Answers, Context};
+use crate::evidence::{Answers, Context, MAX_RECORDS};
 use crate::files::read_bounded;
 use crate::tokenizer::Tokenizer;
 use crate::visible::visible;
@@ -22,8 +22,6 @@ const MOST_OF_AN_ANSWER: usize = 700;
 const MOST_LINES: usize = 12;
 /// Points of the evidence curve.
 const POINTS: usize = 120;
-/// The largest records file.
-const MAX_RECORDS: u64 = 1 << 34;
 
 /// What the suspect's answers add to its bundle.
 #[derive(Debug, Default)]

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 use rayon::prelude::*;
-use watermark_core::detect::{LayerDetector, Sums};
+use watermark_core::detect::{LayerDetector, Sums, check_level};
 
+use super::Marks;
 use super::counts::Counts;
 use super::finish::{Layers, keys_scored};
 use super::hits::{Hit, hits};
 use super::result::{LayerResult, Summary, SummaryParts, findings, text_tests};
 use super::score::{RESAMPLED_TOKENS, fresh, prepare, sums_under, texts};
 use super::tokenise::tokenise;
-use super::{Marks, check_alpha};
 use crate::read::{Record, Select};
 
 /// Results of a scan of records in memory.
@@ -37,7 +37,7 @@ pub fn attribute(
     alpha: f64,
     progress: &(impl Fn(u64) -> Result<()> + Sync),
 ) -> Result<Attributed> {
-    check_alpha(alpha)?;
+    check_level(alpha)?;
     let Marks { profiles, keys } = *marks;
     let (mut counts, mut skipped) = (Counts::default(), Vec::new());
     for record in records.iter().filter(|record| record.location.part() <= 1) {

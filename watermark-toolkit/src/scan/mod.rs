@@ -297,10 +297,6 @@ pub struct Unusable {
     pub unread: Vec<(String, String)>,
 }
 
-fn check_alpha(alpha: f64) -> Result<()> {
-    if alpha > 0.0 && alpha < 1.0 { Ok(()) } else { bail!("alpha is {alpha}; it must be between 0 and 1") }
-}
-
 fn in_pool<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("starting threads")?;
     pool.install(work)

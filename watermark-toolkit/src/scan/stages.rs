@@ -19,7 +19,7 @@ use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringAr
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
-use watermark_core::detect::{LayerDetector, Sums};
+use watermark_core::detect::{LayerDetector, Sums, check_level};
 
 use super::counts::Counts;
 use super::distinct::Positions;
@@ -196,7 +196,7 @@ impl Stages {
         resampled: &[u8],
         alpha: f64,
     ) -> Result<Conclusion> {
-        super::check_alpha(alpha)?;
+        check_level(alpha)?;
         let BatchCounts { mut counts, positions } = total(counts)?;
         counts.ids.resize(self.profiles.slots(), Default::default());
         let mut summing = self.summing();

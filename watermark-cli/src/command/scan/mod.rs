@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
-use watermark_core::detect::Verdict;
+use watermark_core::detect::{Verdict, check_level};
 use watermark_toolkit::read::{InputFormat, Select};
 use watermark_toolkit::scan::{self, Marks, Options, Part, ScanEnd, Unusable, expand, spool};
 
@@ -137,10 +137,7 @@ impl CostArgs {
     }
 
     fn check(&self) -> Result<()> {
-        if !(self.alpha > 0.0 && self.alpha < 1.0) {
-            bail!("--alpha is {}; it must be between 0 and 1", self.alpha);
-        }
-        Ok(())
+        check_level(self.alpha).context("--alpha")
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::dsse::{self, Verified};
 use super::super::merkle;
 use super::super::signing::PublicKey;
 use super::fields::{Digest, Time};
-use crate::detect::Weights;
+use crate::detect::{Weights, check_level};
 use crate::key::KeyPath;
 use crate::model_test::Access;
 use crate::{Error, ErrorKind, Result};
@@ -139,7 +139,7 @@ impl Registration {
         if !Weights::COUNTED.contains(&self.weights) {
             return invalid("\"weights\" are not those of counts, which answers have");
         }
-        if !(self.alpha > 0.0 && self.alpha < 1.0) {
+        if check_level(self.alpha).is_err() {
             return invalid("\"alpha\" is not between 0 and 1");
         }
         if self.resample > MAX_RESAMPLE {
