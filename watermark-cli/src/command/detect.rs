@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict, Weights};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Resampling, Verdict, Weights};
 use watermark_toolkit::detect::{Detection, Exclude, LayerLine, Options, Report, SpanLine};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
@@ -100,6 +100,7 @@ impl Args {
         if !(self.alpha > 0.0 && self.alpha < 1.0) {
             bail!("--alpha is {}; it must be between 0 and 1", self.alpha);
         }
+        Resampling::check_keys(self.resample).context("--resample")?;
         if self.inputs.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
             bail!("standard input (-) is named twice");
         }

@@ -186,6 +186,7 @@ fn bad_input_is_explained() {
     folder.line(&format!("{} ok.jsonl", RAW.replace("--gamma 0.5", ""))).fails_with(&["needs gamma"]);
     folder.line(&format!("{RAW} --locate --weights sqrt ok.jsonl")).fails_with(&["--locate", "--weights"]);
     folder.line(&format!("{RAW} --alpha 2 ok.jsonl")).fails_with(&["--alpha is 2"]);
+    folder.line(&format!("{RAW} --resample 1000001 ok.jsonl")).fails_with(&["--resample", "at most 1000000"]);
     folder.line("detect ok.jsonl").fails_with(&["--scheme"]);
     let profile_new = folder.line("profile new --out lab.profile.json").expect(0);
     assert!(profile_new.stdout.contains("lab.profile.json"));

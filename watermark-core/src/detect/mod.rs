@@ -25,7 +25,7 @@ pub use packed::{PackedPosition, Packing, Prepared, Sums};
 pub use pairs::{PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
-pub use resample::{RESAMPLING_KEYS, Resampling};
+pub use resample::{MAX_RESAMPLING_KEYS, RESAMPLING_KEYS, Resampling};
 pub use verdict::{Conclusion, Test, Verdict, conclude};
 pub(crate) use verdict::{Judged, decide};
 pub use weighted::Weights;

@@ -183,7 +183,7 @@ pub(super) fn findings(
         let sums = result.sums.get(at).cloned().unwrap_or_default();
         let log10_p = detector.sums_log10_p(&sums)?;
         let resampling =
-            if sums.n == 0 { Resampling::default() } else { super::score::resampling(&result.fresh, log10_p) };
+            if sums.n == 0 { Resampling::default() } else { Resampling::among(result.fresh.iter().copied(), log10_p) };
         of_tests.push(Test {
             scheme: detector.scheme(),
             n_scored: sums.n,
