@@ -26,7 +26,7 @@ pub use pairs::{PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
 pub use resample::{MAX_RESAMPLING_KEYS, RESAMPLING_KEYS, Resampling};
-pub use verdict::{Conclusion, Test, Verdict, conclude};
+pub use verdict::{Conclusion, Test, Verdict, conclude, conclude_with_level};
 pub(crate) use verdict::{Judged, decide};
 pub use weighted::Weights;
 
