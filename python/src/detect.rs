@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Weights};
+use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Resampling, Weights};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
-use watermark_core::evidence::bundle::MAX_RESAMPLE;
 use watermark_core::scheme::Scheme;
 use watermark_toolkit::detect::{Detection, Exclude, Options, report};
 use watermark_toolkit::ids::Vocabulary;
@@ -271,11 +270,7 @@ fn exclude(given: &str) -> PyResult<Exclude> {
 
 fn options(alpha: f64, weights: &str, resample: u32) -> PyResult<Options> {
     let alpha = given::level(alpha)?;
-    if resample > MAX_RESAMPLE {
-        return Err(ParameterError::new_err(format!(
-            "resample is {resample}; at most {MAX_RESAMPLE} fresh keys are tried"
-        )));
-    }
+    Resampling::check_keys(resample).map_err(|error| ParameterError::new_err(format!("resample: {error}")))?;
     let weights = Weights::COUNTED
         .into_iter()
         .find(|known| known.as_str() == weights)

@@ -26,9 +26,4 @@ impl Passphrases for Asking {
         let typed = Python::attach(ask).map_err(Error::new);
         typed.map(Zeroizing::new).context("no passphrase could be read from the terminal")
     }
-
-    /// Nothing here seals a key.
-    fn chosen(&self) -> Result<Zeroizing<String>> {
-        Err(nobody_to_ask())
-    }
 }

@@ -301,6 +301,11 @@ class Detection(unittest.TestCase):
                 w.Detector.from_prf_key(scheme="gumbel", context_width=2, prf_key=NODE, **given)
             self.assertIn(says, str(raised.exception))
         w.Detector.from_prf_key(scheme="gumbel", context_width=2, prf_key=NODE, gamma=None, weighted=False)
+        # Two names of one parameter, in either order: neither may win unseen.
+        for given in ({"alpha": 0.5, "key_b_share": 0.25}, {"key_b_share": 0.25, "alpha": 0.5}):
+            with self.assertRaises(w.ParameterError) as raised:
+                w.Detector.from_prf_key(scheme="gumbel_dual_key", context_width=2, prf_key=NODE, **given)
+            self.assertIn("takes key_b_share once, and alpha is the same", str(raised.exception))
         with self.assertRaises(w.WatermarkError) as raised:
             self.detector.detect(self.plain, locate=True, weights="sqrt")
         self.assertIn("leave weights out", str(raised.exception))

@@ -16,12 +16,6 @@ pub trait Passphrases: Sync {
     /// # Errors
     /// If there is none to be had. Messages never repeat a passphrase.
     fn existing(&self, sealed: &Path) -> Result<Zeroizing<String>>;
-
-    /// A passphrase for a new file, which is not empty.
-    ///
-    /// # Errors
-    /// As [`Self::existing`].
-    fn chosen(&self) -> Result<Zeroizing<String>>;
 }
 
 /// The environment variable that names the passphrase file of sealed keys, for servers and notebooks, which have no
@@ -41,10 +35,6 @@ pub struct Environment;
 impl Passphrases for Environment {
     fn existing(&self, _: &Path) -> Result<Zeroizing<String>> {
         read(&file_of_environment().ok_or_else(nobody_to_ask)?)
-    }
-
-    fn chosen(&self) -> Result<Zeroizing<String>> {
-        Err(nobody_to_ask())
     }
 }
 

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use watermark_core::detect::{Detector, RESAMPLING_KEYS, Verdict, Weights, check_level};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Resampling, Verdict, Weights, check_level};
 use watermark_toolkit::detect::{Detection, Exclude, LayerLine, Options, Report, SpanLine};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
@@ -98,6 +98,7 @@ const BATCH: usize = 256;
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         check_level(self.alpha).context("--alpha")?;
+        Resampling::check_keys(self.resample).context("--resample")?;
         if self.inputs.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
             bail!("standard input (-) is named twice");
         }

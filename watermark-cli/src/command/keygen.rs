@@ -6,7 +6,6 @@ use serde::Serialize;
 use watermark_core::key::{KeyPath, NodeKey};
 use watermark_toolkit::files::random;
 use watermark_toolkit::keys::write_key;
-use watermark_toolkit::passphrase::Passphrases;
 
 use super::passphrase::PassphraseArgs;
 use super::{print, print_json};

@@ -3,7 +3,7 @@ use clap::ValueEnum;
 use watermark_core::detect::LayerDetector;
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::key::PrfKey;
-use watermark_core::scheme::{Scheme, Value};
+use watermark_core::scheme::Scheme;
 use watermark_toolkit::files::read_secret;
 use zeroize::Zeroizing;
 
@@ -78,14 +78,12 @@ impl LayerArgs {
 
     fn peer(&self, name: &str, key: &Zeroizing<String>) -> Result<LayerDetector> {
         let key = secret(key, "--engine-key")?;
-        let options = EngineOptions {
+        let options = self.parameters.of_engine(EngineOptions {
             context_width: self.context_width,
             algorithm: self.algorithm.clone(),
-            gamma: self.parameters.of_engine("gamma", Value::real)?,
-            depth: self.parameters.of_engine("depth", Value::whole)?,
-            alpha: self.parameters.of_engine("key-b-share", Value::real)?,
             vocab_size: self.vocab_size,
-        };
+            ..EngineOptions::default()
+        })?;
         let engine = Engine::for_key(name, &key, &options).context("--engine")?;
         if self.engine_device == Device::Cuda && engine.uses_torch_generator() {
             bail!(

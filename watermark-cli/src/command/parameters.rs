@@ -1,14 +1,18 @@
 use std::borrow::Cow;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches};
+use watermark_core::engine::EngineOptions;
 use watermark_core::scheme::{Domain, Need, Parameter, Parameters, Scheme, Spec, Value};
 
 /// What the options of a command are for.
 pub(crate) const MARKING: bool = true;
 pub(crate) const SCORING: bool = false;
 
-/// Parameters that engines have too.
-const OF_ENGINES: [&str; 3] = ["gamma", "depth", "key-b-share"];
+/// Options of parameters that engines have too, each with the parameter's name.
+fn of_engines() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let option = |(scheme, name)| Some((Scheme::spec_of(scheme).ok()?.parameter(name)?.option, name));
+    EngineOptions::NUMBERS.into_iter().filter_map(option)
+}
 
 /// An option for every parameter of every scheme, made from the catalogue. For scoring, those that the score depends on, and only
 /// with `--scheme` or `--engine`.
@@ -23,16 +27,18 @@ impl<const MARKS: bool> ParameterArgs<MARKS> {
         &self.given
     }
 
-    /// Parameters of engines, of the right type.
+    /// Options of an engine, with what is given here.
     ///
     /// # Errors
     /// For an option that only schemes have, or a value of another type.
-    pub(crate) fn of_engine<T>(&self, option: &str, of_type: impl Fn(Value) -> Option<T>) -> anyhow::Result<Option<T>> {
-        if let Some((other, _)) = self.given.iter().find(|(name, _)| !OF_ENGINES.contains(name)) {
-            anyhow::bail!("--{other} does not apply to an engine");
+    pub(crate) fn of_engine(&self, mut options: EngineOptions) -> anyhow::Result<EngineOptions> {
+        for (option, value) in self.given.iter() {
+            let known = of_engines().find(|(known, _)| *known == option);
+            let Some((_, name)) = known else { anyhow::bail!("--{option} does not apply to an engine") };
+            let with = options.with_number(name, value);
+            options = with.map_err(|_| anyhow::anyhow!("--{option} has the wrong type"))?;
         }
-        let Some(value) = self.given.get(option) else { return Ok(None) };
-        anyhow::Context::context(of_type(value), format!("--{option} has the wrong type")).map(Some)
+        Ok(options)
     }
 }
 
@@ -126,7 +132,7 @@ fn help(option: &str, marks: bool) -> String {
     }
     let mut help: Vec<String> =
         meanings.iter().map(|(meaning, names)| format!("{}: {meaning}", names.join(", "))).collect();
-    if !marks && OF_ENGINES.contains(&option) {
+    if !marks && of_engines().any(|(known, _)| known == option) {
         help.push("engines: the same, where theirs has it".to_owned());
     }
     help.join("; ")

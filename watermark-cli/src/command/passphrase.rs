@@ -22,6 +22,18 @@ impl PassphraseArgs {
     pub(crate) fn is_from_file(&self) -> bool {
         self.passphrase_file.is_some()
     }
+
+    /// A passphrase for a new file, which is not empty: nothing but this program seals keys. The environment is not looked at,
+    /// because it names what opens files that exist.
+    ///
+    /// # Errors
+    /// If there is none to be had. Messages never repeat a passphrase.
+    pub(crate) fn chosen(&self) -> Result<Zeroizing<String>> {
+        match &self.passphrase_file {
+            Some(path) => read(path),
+            None => choose_at_terminal(),
+        }
+    }
 }
 
 impl Passphrases for PassphraseArgs {
@@ -29,13 +41,6 @@ impl Passphrases for PassphraseArgs {
         match self.passphrase_file.clone().or_else(file_of_environment) {
             Some(path) => read(&path),
             None => ask(&format!("Passphrase of {}: ", sealed.display())),
-        }
-    }
-
-    fn chosen(&self) -> Result<Zeroizing<String>> {
-        match &self.passphrase_file {
-            Some(path) => read(path),
-            None => choose_at_terminal(),
         }
     }
 }

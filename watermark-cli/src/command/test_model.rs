@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_core::detect::{Detector, RESAMPLING_KEYS, check_level};
+use watermark_core::detect::{Detector, RESAMPLING_KEYS, Resampling, check_level};
 use watermark_core::key::KeyPath;
 use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
@@ -92,9 +92,7 @@ impl Args {
         let info = &file.profile.tokenizer;
         let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;
         let key = read_key(&self.key, passphrases)?;
-        if self.resample > MAX_RESAMPLE {
-            bail!("--resample is {}; at most {MAX_RESAMPLE}", self.resample);
-        }
+        Resampling::check_keys(self.resample).context("--resample")?;
         let mut tested: Vec<TestedLayer> = Vec::new();
         let mut paths: Vec<KeyPath> = Vec::new();
         let mut known: Vec<String> = Vec::new();
@@ -165,9 +163,6 @@ impl Args {
         Ok(claim(detected))
     }
 }
-
-/// More fresh keys say nothing more.
-const MAX_RESAMPLE: u32 = 1_000_000;
 
 /// The table of a model test, and what it does not show.
 pub(crate) fn print_lines(lines: &[ModelLine], alpha: f64) -> Result<()> {

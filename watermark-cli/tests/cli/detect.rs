@@ -186,6 +186,10 @@ fn bad_input_is_explained() {
     folder.line(&format!("{} ok.jsonl", RAW.replace("--gamma 0.5", ""))).fails_with(&["needs gamma"]);
     folder.line(&format!("{RAW} --locate --weights sqrt ok.jsonl")).fails_with(&["--locate", "--weights"]);
     folder.line(&format!("{RAW} --alpha 2 ok.jsonl")).fails_with(&["--alpha: alpha is 2"]);
+    folder.line(&format!("{RAW} --resample 1000001 ok.jsonl")).fails_with(&["--resample", "at most 1000000"]);
+    let gumbel = "detect --input-format tokens --engine vllm --engine-key 7";
+    folder.line(&format!("{gumbel} --weighted ok.jsonl")).fails_with(&["--weighted does not apply"]);
+    folder.line(&format!("{gumbel} --depth 2.5 ok.jsonl")).fails_with(&["--depth has the wrong type"]);
     folder.line("detect ok.jsonl").fails_with(&["--scheme"]);
     let profile_new = folder.line("profile new --out lab.profile.json").expect(0);
     assert!(profile_new.stdout.contains("lab.profile.json"));

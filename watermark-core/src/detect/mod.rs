@@ -25,8 +25,8 @@ pub use packed::{PackedPosition, Packing, Prepared, Sums};
 pub use pairs::{PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
-pub use resample::{RESAMPLING_KEYS, Resampling};
-pub use verdict::{Conclusion, Test, Verdict, check_level, conclude};
+pub use resample::{MAX_RESAMPLING_KEYS, RESAMPLING_KEYS, Resampling};
+pub use verdict::{Conclusion, Test, Verdict, check_level, conclude, conclude_with_level};
 pub(crate) use verdict::{Judged, decide};
 pub use weighted::Weights;
 

@@ -21,10 +21,35 @@ pub struct Resampling {
 /// How many fresh keys an ordinary run draws. With fewer, [`Resampling::contradicts`] is never true.
 pub const RESAMPLING_KEYS: u32 = 999;
 
+/// The most fresh keys of one test: more say nothing more.
+pub const MAX_RESAMPLING_KEYS: u32 = 1_000_000;
+
 /// Error of the one-sided bound that decides whether two tests disagree.
 const LOG10_DISAGREEMENT: f64 = -3.0;
 
 impl Resampling {
+    /// Where `log10_p` stands among those of fresh keys. A key that does exactly as well counts, so that ties never speak for
+    /// the true key; one whose p is NaN does not.
+    #[must_use]
+    pub fn among(fresh: impl IntoIterator<Item = f64>, log10_p: f64) -> Self {
+        fresh.into_iter().fold(Self::default(), |sum, other| Self {
+            keys: sum.keys + 1,
+            at_least: sum.at_least + u64::from(other <= log10_p),
+        })
+    }
+
+    /// Refuses more fresh keys than are ever tried.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] above [`MAX_RESAMPLING_KEYS`].
+    pub fn check_keys(keys: u32) -> Result<()> {
+        if keys <= MAX_RESAMPLING_KEYS {
+            return Ok(());
+        }
+        let what = format!("{keys} fresh keys are too many; at most {MAX_RESAMPLING_KEYS} are tried");
+        Err(Error::new(ErrorKind::InvalidParameter, what))
+    }
+
     /// log10 of `(1 + at_least) / (keys + 1)`; `None` without keys.
     #[must_use]
     pub fn log10_p(&self) -> Option<f64> {
@@ -86,19 +111,30 @@ impl LayerDetector {
                 ),
             ));
         }
-        let mut result = Resampling::default();
-        for key in fresh_keys_in(seed, keys) {
-            let fresh = self.with_prf_key(&key)?.finding_with(tally, weights)?;
-            result.keys += 1;
-            result.at_least += u64::from(fresh.log10_p <= log10_p);
-        }
-        Ok(result)
+        let fresh =
+            fresh_keys_in(seed, keys).map(|key| Ok(self.with_prf_key(&key)?.finding_with(tally, weights)?.log10_p));
+        Ok(Resampling::among(fresh.collect::<Result<Vec<f64>>>()?, log10_p))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ties_count() {
+        let among = |log10_p| Resampling::among([-3.0, -2.0, -1.0, f64::NAN], log10_p);
+        assert_eq!(among(-2.0), Resampling { keys: 4, at_least: 2 });
+        assert_eq!(among(-2.5).at_least, 1);
+        assert_eq!(Resampling::among([], -2.0), Resampling::default());
+    }
+
+    #[test]
+    fn more_keys_than_are_tried() {
+        assert_eq!(Resampling::check_keys(MAX_RESAMPLING_KEYS), Ok(()));
+        let refused = Resampling::check_keys(MAX_RESAMPLING_KEYS + 1).map_err(|error| error.to_string());
+        assert_eq!(refused, Err("1000001 fresh keys are too many; at most 1000000 are tried".to_owned()));
+    }
 
     #[test]
     fn p_and_disagreement() {

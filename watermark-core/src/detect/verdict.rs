@@ -77,6 +77,13 @@ pub struct Conclusion {
 /// ([`Resampling::contradicts`]) is inconclusive.
 #[must_use]
 pub fn conclude(tests: &[Test], alpha: f64) -> Vec<Conclusion> {
+    conclude_with_level(tests, alpha).0
+}
+
+/// As [`conclude`], with log10 of the level at which Holm's procedure stopped: what it rejected is at or below it, and nothing
+/// else is. A test without pairs counts with p = 1.
+#[must_use]
+pub fn conclude_with_level(tests: &[Test], alpha: f64) -> (Vec<Conclusion>, f64) {
     let judged: Vec<Judged> = tests
         .iter()
         .map(|test| Judged {
@@ -102,7 +109,8 @@ pub fn conclude(tests: &[Test], alpha: f64) -> Vec<Conclusion> {
         let missed = verdict == Verdict::NotDetected && test.weights == Weights::None;
         Conclusion { verdict, smallest_effect: if missed { effect(test) } else { None } }
     };
-    tests.iter().zip(decide(&judged, alpha)).map(conclusion).collect()
+    let (verdicts, log10_stopped) = decide_with_level(&judged, alpha);
+    (tests.iter().zip(verdicts).map(conclusion).collect(), log10_stopped)
 }
 
 /// The facts that decide about one test of any family, of texts or of models.
@@ -118,17 +126,19 @@ pub(crate) struct Judged {
 
 /// Holm's step-down test at family-wise level `alpha`: the verdicts of a family.
 pub(crate) fn decide(tests: &[Judged], alpha: f64) -> Vec<Verdict> {
+    decide_with_level(tests, alpha).0
+}
+
+/// As [`decide`], with log10 of the level at which the procedure stopped.
+fn decide_with_level(tests: &[Judged], alpha: f64) -> (Vec<Verdict>, f64) {
     let log10_p: Vec<f64> = tests.iter().map(|test| if test.n_scored == 0 { 0.0 } else { test.log10_p }).collect();
-    let rejected = stats::holm(&log10_p, alpha);
-    tests
-        .iter()
-        .zip(rejected)
-        .map(|(test, rejected)| match (test.n_scored == 0 || test.contradicted, rejected) {
-            (true, _) => Verdict::Inconclusive,
-            (false, true) => Verdict::Detected,
-            (false, false) => Verdict::NotDetected,
-        })
-        .collect()
+    let (rejected, log10_level) = stats::holm_with_level(&log10_p, alpha);
+    let verdict = |(test, rejected): (&Judged, bool)| match (test.n_scored == 0 || test.contradicted, rejected) {
+        (true, _) => Verdict::Inconclusive,
+        (false, true) => Verdict::Detected,
+        (false, false) => Verdict::NotDetected,
+    };
+    (tests.iter().zip(rejected).map(verdict).collect(), log10_level)
 }
 
 #[cfg(test)]
@@ -167,7 +177,9 @@ mod tests {
         };
         let few = test(-9.0, Weights::None, 998);
         let tests = [few, test(-9.0, Weights::None, 999), test(-1.0, Weights::None, 999), test(-1.0, Weights::Sqrt, 0)];
-        let found = conclude(&tests, 1e-6);
+        let (found, log10_level) = conclude_with_level(&tests, 1e-6);
+        // The second test was rejected, although its verdict is another one.
+        assert!((log10_level - stats::log10_holm_level(1e-6, 2)).abs() < 1e-12);
         use Verdict::{Detected, Inconclusive, NotDetected};
         assert_eq!(
             found.iter().map(|found| found.verdict).collect::<Vec<_>>(),

@@ -9,7 +9,7 @@ use super::format::{Algorithm, Engine, EngineMarking, EngineScore, Format};
 use super::key::EngineKey;
 use crate::key::PrfKey;
 use crate::prf::ChaCha20V1;
-use crate::scheme::{Entry as _, GumbelDualKey, MAX_DEPTH, NullLaw};
+use crate::scheme::{Entry as _, GumbelDualKey, MAX_DEPTH, NullLaw, Parameters, Value};
 use crate::{Error, ErrorKind, Result};
 
 /// Parameters of an [`Engine`]; `None` is the peer's own default.
@@ -27,6 +27,36 @@ pub struct EngineOptions {
     pub alpha: Option<f64>,
     /// Length of the logits row at generation, for green lists that permute it ([`Engine::permuting`]).
     pub vocab_size: Option<u32>,
+}
+
+impl EngineOptions {
+    /// The numbers that an engine may take beside its context width: the scheme of ours that has the same one, under whose
+    /// option users know it, and its name there and in profiles.
+    pub const NUMBERS: [(&str, &str); 3] =
+        [("greenlist", "gamma"), ("tournament", "depth"), ("gumbel_dual_key", "alpha")];
+
+    /// These options with one of [`Self::NUMBERS`], by its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for another name, or a value of another type.
+    pub fn with_number(self, name: &str, value: Value) -> Result<Self> {
+        let wrong = || Error::new(ErrorKind::InvalidParameter, format!("{name} has the wrong type"));
+        let (real, whole) = (|| value.real().ok_or_else(wrong), || value.whole().ok_or_else(wrong));
+        match name {
+            "gamma" => Ok(Self { gamma: Some(real()?), ..self }),
+            "depth" => Ok(Self { depth: Some(whole()?), ..self }),
+            "alpha" => Ok(Self { alpha: Some(real()?), ..self }),
+            _ => invalid(format!("no engine takes {name}")),
+        }
+    }
+
+    /// Those of [`Self::NUMBERS`] that are given.
+    #[must_use]
+    pub fn numbers(&self) -> Parameters {
+        let values = [self.gamma.map(Value::Real), self.depth.map(Value::Whole), self.alpha.map(Value::Real)];
+        let given = Self::NUMBERS.into_iter().zip(values).filter_map(|((_, name), value)| Some((name, value?)));
+        given.fold(Parameters::new(), |parameters, (name, value)| parameters.with(name, value))
+    }
 }
 
 fn invalid<T>(message: impl Into<String>) -> Result<T> {
@@ -342,5 +372,30 @@ impl EngineKey {
     #[must_use]
     pub fn print(&self, engine: &Engine) -> Zeroizing<String> {
         Zeroizing::new((engine.format.key.print)(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::scheme::Scheme;
+
+    /// What an engine takes is what the scheme beside it takes, and comes back as it was given.
+    #[test]
+    fn numbers() {
+        let mut options = EngineOptions::default();
+        let mut given = Parameters::new();
+        for ((scheme, name), value) in EngineOptions::NUMBERS.into_iter().zip([0.25.into(), 7u32.into(), 0.5.into()]) {
+            assert!(Scheme::spec_of(scheme).unwrap().parameter(name).is_some_and(|parameter| parameter.scored));
+            options = options.with_number(name, value).unwrap();
+            given = given.with(name, value);
+        }
+        assert_eq!((options.gamma, options.depth, options.alpha), (Some(0.25), Some(7), Some(0.5)));
+        assert_eq!(options.numbers(), given);
+        for (name, value) in [("gamma", Value::Flag(true)), ("depth", Value::Real(2.5)), ("delta", Value::Real(2.0))] {
+            let error = EngineOptions::default().with_number(name, value).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
 }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{AnyScheme, Layer, Profile, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
 use crate::scheme::json::{place, read};
-use crate::scheme::{Parameters, Scheme, Value};
+use crate::scheme::{Parameters, Scheme};
 use crate::{Error, ErrorKind, Result, hex};
 
 const VERSION: &str = "watermark-profile/1";
@@ -175,37 +175,31 @@ impl LayerJson {
     }
 
     fn engine(&self, name: &str) -> std::result::Result<(AnyScheme, usize), String> {
-        let foreign = self.parameters.stated().any(|(name, _)| !["gamma", "depth", "alpha"].contains(&name));
+        let numbers = EngineOptions::NUMBERS.map(|(_, name)| name);
+        let foreign = self.parameters.stated().any(|(name, _)| !numbers.contains(&name));
         if foreign || self.width.is_some() || self.prf.is_some() {
-            return Err("an engine has engine, algorithm, context_width, gamma, depth and alpha only".to_owned());
+            let [first @ .., last] = numbers;
+            return Err(format!(
+                "an engine has engine, algorithm, context_width, {} and {last} only",
+                first.join(", ")
+            ));
         }
-        let options = EngineOptions {
-            context_width: self.context_width,
-            algorithm: self.algorithm.clone(),
-            gamma: self.number("gamma", Value::real)?,
-            depth: self.number("depth", Value::whole)?,
-            alpha: self.number("alpha", Value::real)?,
-            vocab_size: None,
-        };
-        let engine = Engine::from_profile(name, &options).map_err(|error| error.to_string())?;
+        let (context_width, algorithm) = (self.context_width, self.algorithm.clone());
+        let bare = EngineOptions { context_width, algorithm, ..EngineOptions::default() };
+        let mut given = numbers.into_iter().filter_map(|name| Some((name, self.parameters.get(name)?)));
+        let engine = given
+            .try_fold(bare, |options, (name, value)| options.with_number(name, value))
+            .and_then(|options| Engine::from_profile(name, &options))
+            .map_err(|error| error.to_string())?;
         Ok((engine.into(), engine.context_width()))
     }
 
     fn with_engine(self, engine: &Engine) -> Self {
         let (name, algorithm) = engine.profile_names();
-        let EngineOptions { context_width, gamma, depth, alpha, .. } = engine.options();
+        let options = engine.options();
         let (engine, algorithm) = (Some(name.to_owned()), Some(algorithm.to_owned()));
-        let given =
-            [("gamma", gamma.map(Value::Real)), ("depth", depth.map(Value::Whole)), ("alpha", alpha.map(Value::Real))];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let parameters = given.fold(Parameters::new(), |parameters, (name, value)| parameters.with(name, value));
+        let (context_width, parameters) = (options.context_width, options.numbers());
         Self { engine, algorithm, context_width, parameters, ..self }
-    }
-
-    /// A parameter of an engine, if it is there.
-    fn number<T>(&self, name: &str, of_type: impl Fn(Value) -> Option<T>) -> std::result::Result<Option<T>, String> {
-        let value = self.parameters.get(name);
-        value.map(|value| of_type(value).ok_or_else(|| format!("{name} has the wrong type"))).transpose()
     }
 }
 
@@ -246,6 +240,29 @@ mod tests {
         let profile = Profile::parse(GOOD).unwrap();
         assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
         assert!(profile.layers[1].per_account);
+    }
+
+    /// A field that is missing from the list would be read as a parameter, and refused.
+    #[test]
+    fn the_list_of_a_layers_fields_is_whole() {
+        let text = || Some(String::new());
+        let layer = LayerJson {
+            name: String::new(),
+            scheme: text(),
+            engine: text(),
+            algorithm: text(),
+            parameters: Parameters::new(),
+            width: Some(1),
+            context_width: Some(1),
+            prf: text(),
+            per: Some(Per::Account),
+        };
+        let json = serde_json::to_value(layer).unwrap();
+        let mut written: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut listed = LAYER_FIELDS;
+        written.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(written, listed);
     }
 
     #[test]

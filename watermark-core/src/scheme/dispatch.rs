@@ -115,7 +115,7 @@ impl Scheme {
     /// As [`Scheme::from_name`] with the names that parameters have on the command line and in Python ([`Parameter::option`]).
     ///
     /// # Errors
-    /// As [`Scheme::from_name`].
+    /// As [`Scheme::from_name`], and for a parameter that is given under two names.
     pub fn from_options(name: &str, given: &Parameters) -> Result<Self> {
         let spec = Self::spec_of(name)?;
         let mut parameters = Parameters::new();
@@ -124,6 +124,12 @@ impl Scheme {
             let known = spec.parameters.iter().find(|parameter| parameter.option == option);
             // An option that the scheme does not take is named in the error as the caller wrote it.
             let name = known.map_or_else(|| option.replace('-', "_"), |parameter| parameter.name.to_owned());
+            // Else the last one would win, and nobody would know which that is.
+            if parameters.get(&name).is_some() {
+                let option = spec.parameter(&name).map_or(&*name, |parameter| parameter.option).replace('-', "_");
+                let what = format!("{} takes {option} once, and {name} is the same parameter", spec.name);
+                return Err(Error::new(ErrorKind::InvalidParameter, what));
+            }
             parameters = parameters.with(name, value);
         }
         Self::from_name(name, &parameters)

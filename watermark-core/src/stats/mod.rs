@@ -16,7 +16,8 @@
 //!   counts and exponential scores weighted by repetition or probability, bounds; [`ln_e_weighted_green`],
 //!   [`ln_e_weighted_exponential`]: their e-values; [`log10_weighted_green_saddlepoint`],
 //!   [`log10_weighted_exponential_saddlepoint`]: the same approximated, for planning only
-//! - [`holm`], [`log10_holm_level`], [`benjamini_yekutieli`], [`e_bh`], [`e_bh_among`], [`ln_mean_e`]: many tests at once
+//! - [`holm`], [`holm_with_level`], [`log10_holm_level`], [`benjamini_yekutieli`], [`e_bh`], [`e_bh_among`],
+//!   [`ln_mean_e`]: many tests at once
 //! - [`clopper_pearson`]: confidence bounds of a rate
 //!
 //! The tail that does not hold the mode is the density at the point (Loader 2000: Stirling error and deviance) times
@@ -47,7 +48,9 @@ pub use dual_key::log10_dual_key_sf;
 pub use eprocess::{BoundedBetting, DualKeyEvidence, GreenEvidence, GumbelEvidence, TournamentEvidence};
 pub use evalue::{ln_e_dual_key, ln_e_green, ln_e_gumbel, ln_e_tournament};
 pub use gamma::{ln_gamma_cdf, ln_gamma_sf, log10_gamma_sf, log10_gamma_sf_q32, q32_to_f64};
-pub use multiple::{benjamini_yekutieli, clopper_pearson, e_bh, e_bh_among, holm, ln_mean_e, log10_holm_level};
+pub use multiple::{
+    benjamini_yekutieli, clopper_pearson, e_bh, e_bh_among, holm, holm_with_level, ln_mean_e, log10_holm_level,
+};
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
 pub use tournament::log10_weighted_tournament_sf;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};

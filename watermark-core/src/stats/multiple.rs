@@ -9,13 +9,18 @@ use super::binomial::{is_probability, ln_binomial_cdf, ln_binomial_sf};
 ///
 /// NaN counts as a p-value of one; `alpha` outside `(0, 1)` or NaN rejects nothing.
 pub fn holm(log10_p: &[f64], alpha: f64) -> Vec<bool> {
-    if !is_probability(alpha) {
-        return vec![false; log10_p.len()];
-    }
+    holm_with_level(log10_p, alpha).0
+}
+
+/// As [`holm`], with log10 of the level at which the procedure stopped: it rejected what is at or below it, and nothing else.
+pub fn holm_with_level(log10_p: &[f64], alpha: f64) -> (Vec<bool>, f64) {
     let order = ascending(log10_p);
     let level = |rank: usize| log10_holm_level(alpha, order.len() - rank);
+    if !is_probability(alpha) {
+        return (vec![false; order.len()], level(0));
+    }
     let rejected = order.iter().enumerate().take_while(|&(rank, &at)| log10_p[at] <= level(rank)).count();
-    mark(&order[..rejected], order.len())
+    (mark(&order[..rejected], order.len()), level(rejected))
 }
 
 /// log10 of the level with which Holm's test compares a p-value while `m` hypotheses are left. With all hypotheses of a
@@ -147,6 +152,9 @@ mod tests {
         // the smallest fails, so the rest is not looked at
         assert_eq!(holm(&[libm::log10(0.03), libm::log10(0.04)], 0.05), [false, false]);
         assert_eq!(holm(&[libm::log10(0.02), libm::log10(0.04)], 0.05), [true, true]);
+        // three of six are rejected, so the fourth was compared with 0.05/3; where all are, or there are none, it is alpha
+        let stops = |log10_p: &[f64], level| (holm_with_level(log10_p, 0.05).1 - libm::log10(level)).abs() < 1e-12;
+        assert!(stops(&log, 0.05 / 3.0) && stops(&[-9.0], 0.05) && stops(&[], 0.05));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod verification;
 
 pub use build::{Case, Written, build, earlier};
 pub use cautions::LAX_ALPHA;
+#[cfg(feature = "report")]
 pub(crate) use check::MAX_RECORDS;
 pub use check::{BundleCheck, Context, MAX_BUNDLE, check};
 pub use sample::Answers;

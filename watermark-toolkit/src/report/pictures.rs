@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use watermark_core::detect::Weights;
-use watermark_core::evidence::bundle::{Bundle, ClassEvidence, Registration, SampleEvidence, Stopping};
-use watermark_core::model_test::{Access, DecidedBy};
+use watermark_core::evidence::bundle::{Bundle, ClassEvidence, Registration, SampleEvidence};
+use watermark_core::model_test::DecidedBy;
 use watermark_core::scheme::NullLaw;
 
 use super::draw::{COMPARED, Drawing, FAINT, LEFT, LEVEL, RIGHT, TESTED, WIDTH, short, ticks};
@@ -21,20 +21,15 @@ pub(super) struct Figure {
     pub(super) caption: String,
 }
 
-/// The log10 p that decides about a sample: under an e-process, that of its e-value.
-pub(super) fn deciding(sample: &SampleEvidence, by_e: bool) -> f64 {
-    DecidedBy::new(Access::Answers, by_e || sample.stopped).log10_p(&sample.numbers())
-}
-
 /// Suspect and controls on one scale.
 pub(super) fn models(bundle: &Bundle) -> Figure {
     const TOP: f64 = 34.0;
     const ROW: f64 = 46.0;
     let predicate = &bundle.statement.predicate;
-    let suspect =
-        (&predicate.suspect, deciding(&predicate.suspect, bundle.registration.stopping == Stopping::EProcess));
-    let controls = predicate.controls.iter().take(MOST_CONTROLS).map(|control| (control, deciding(control, false)));
-    let rows: Vec<(&SampleEvidence, f64)> = std::iter::once(suspect).chain(controls).collect();
+    let conclusion = bundle.conclusion();
+    let controls = predicate.controls.iter().zip(conclusion.controls_log10_p).take(MOST_CONTROLS);
+    let rows: Vec<(&SampleEvidence, f64)> =
+        std::iter::once((&predicate.suspect, conclusion.log10_p)).chain(controls).collect();
     let alpha = bundle.registration.alpha.log10();
     let low = rows.iter().fold(alpha, |low, row| low.min(row.1)) * 1.08;
     let bottom = TOP + ROW * rows.len() as f64;

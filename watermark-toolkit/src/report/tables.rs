@@ -3,12 +3,10 @@ use watermark_core::detect::{Verdict, Weights};
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{Bundle, SampleEvidence, Stopping};
 use watermark_core::hex;
-use watermark_core::model_test::DecidedBy;
 
 use super::Insight;
 use super::draw::short;
 use super::number::grouped;
-use super::pictures::deciding;
 
 /// Rows of one table; a bundle may hold more.
 const MOST_ROWS: usize = 500;
@@ -173,12 +171,11 @@ pub(super) fn sums(bundle: &Bundle) -> Table {
 
 pub(super) fn decision(bundle: &Bundle) -> Table {
     let predicate = &bundle.statement.predicate;
-    let by_e = predicate.decided_by == DecidedBy::EValue;
     let fresh = &predicate.resampling;
     let exceedances = format!("{} of {}", grouped(fresh.at_least), grouped(fresh.keys));
     let rows = [
         ("decided_by", predicate.decided_by.as_str().to_owned()),
-        ("log10 p that decides", format!("{:?}", deciding(&predicate.suspect, by_e))),
+        ("log10 p that decides", format!("{:?}", bundle.conclusion().log10_p)),
         ("log10 of the level", format!("{:?}", bundle.registration.alpha.log10())),
         ("Fresh keys at least as strong", exceedances),
         ("Seed of the fresh keys", fresh.seed.to_string()),

@@ -1,11 +1,10 @@
 use serde::Serialize;
 use watermark_core::detect::{EffectUnit, RESAMPLING_KEYS, Verdict};
 use watermark_core::evidence::bundle::Bundle;
-use watermark_core::model_test::{DecidedBy, EMPTY_ONE_IN};
+use watermark_core::model_test::{DecidedBy, EMPTY_ONE_IN, ModelConclusion};
 
 use super::draw::short;
 use super::number::{chance, level};
-use super::pictures::deciding;
 use crate::evidence::BundleCheck;
 
 /// The verdict in a sentence, and what it means.
@@ -40,12 +39,12 @@ impl VerdictText {
     fn of_sound(bundle: &Bundle, check: &BundleCheck) -> Self {
         let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
         let (name, alpha) = (short(&registration.suspect), level(registration.alpha));
-        let by_e = predicate.decided_by == DecidedBy::EValue;
-        let log10_p = deciding(&predicate.suspect, by_e);
+        let ModelConclusion { decided_by, log10_p, .. } = bundle.conclusion();
         let mut sentences = Vec::new();
         let (tone, headline) = match predicate.verdict {
             Verdict::Detected => {
-                let stopping = if by_e { ", however the collection was stopped" } else { "" };
+                let stopping =
+                    if decided_by == DecidedBy::EValue { ", however the collection was stopped" } else { "" };
                 sentences.push(format!(
                     "If its answers had nothing to do with the key, chance would give a result at least this strong in at most {} such \
                      tests{stopping}. The level fixed beforehand was {alpha}.",

@@ -67,7 +67,7 @@ pub fn attribute(
         results.push(LayerResult { positions, distinct: collected.len() as u64, sums, fresh });
     }
     let findings = findings(profiles, keys, &results, alpha)?;
-    let tested = layers.few(keys).unwrap_or_else(|| layers.detected(&findings));
+    let tested = layers.few(keys).unwrap_or_else(|| layers.detected(&findings.lines));
     let candidates = texts(&table, layers.layers, &layers.inputs, &tested)?.candidates;
     let candidates = candidates.into_iter().map(|candidate| (0, candidate)).collect();
     let hits = hits::<&str>(candidates, text_tests(&counts, keys), &[], profiles, keys)?;

@@ -130,7 +130,7 @@ impl Finishing<'_> {
             results.push(self.score(&shards, at, layer.detectors.iter().collect(), of_texts)?);
         }
         let findings = findings(profiles, keys, &results, self.alpha)?;
-        let tested = few.unwrap_or_else(|| self.layers.detected(&findings));
+        let tested = few.unwrap_or_else(|| self.layers.detected(&findings.lines));
         if !report(Phase::Ranking) {
             return Ok(ScanEnd::Stopped);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::Serialize;
-use watermark_core::detect::{Effect, Resampling, Sums, Test, Verdict, Weights, conclude};
+use watermark_core::detect::{Effect, Resampling, Sums, Test, Verdict, Weights, conclude_with_level};
 use watermark_core::hex;
 
 use super::Keys;
@@ -42,6 +42,9 @@ pub struct Summary {
     pub family_size: usize,
     /// Family-wise level of the verdicts.
     pub alpha: f64,
+    /// log10 of the level at which the procedure that made the verdicts stopped; for the picture of them.
+    #[serde(skip)]
+    pub(super) log10_level: f64,
     /// Tests of single texts.
     pub hits: HitsLine,
     /// What a detection does not say.
@@ -164,13 +167,16 @@ pub(super) struct LayerResult {
     pub(super) fresh: Vec<f64>,
 }
 
-/// The tests of keys and layers, by layer within key.
-pub(super) fn findings(
-    profiles: &Profiles,
-    keys: &Keys,
-    layers: &[LayerResult],
-    alpha: f64,
-) -> Result<Vec<FindingLine>> {
+/// The tests of keys and layers with their verdicts.
+pub(super) struct Findings {
+    /// By layer within key.
+    pub(super) lines: Vec<FindingLine>,
+    /// log10 of the level at which the procedure that made the verdicts stopped.
+    log10_level: f64,
+}
+
+/// Tests every key and layer.
+pub(super) fn findings(profiles: &Profiles, keys: &Keys, layers: &[LayerResult], alpha: f64) -> Result<Findings> {
     let mut tests: Vec<(usize, usize, usize)> = Vec::with_capacity(keys.tests());
     for (layer, of_layer) in keys.layers().iter().enumerate() {
         tests.extend(of_layer.keys.iter().enumerate().map(|(at, &key)| (key, layer, at)));
@@ -183,7 +189,7 @@ pub(super) fn findings(
         let sums = result.sums.get(at).cloned().unwrap_or_default();
         let log10_p = detector.sums_log10_p(&sums)?;
         let resampling =
-            if sums.n == 0 { Resampling::default() } else { super::score::resampling(&result.fresh, log10_p) };
+            if sums.n == 0 { Resampling::default() } else { Resampling::among(result.fresh.iter().copied(), log10_p) };
         of_tests.push(Test {
             scheme: detector.scheme(),
             n_scored: sums.n,
@@ -206,11 +212,12 @@ pub(super) fn findings(
             at: (layer, key),
         });
     }
-    for (line, conclusion) in lines.iter_mut().zip(conclude(&of_tests, alpha)) {
+    let (conclusions, log10_level) = conclude_with_level(&of_tests, alpha);
+    for (line, conclusion) in lines.iter_mut().zip(conclusions) {
         line.verdict = conclusion.verdict;
         line.smallest_effect = conclusion.smallest_effect;
     }
-    Ok(lines)
+    Ok(Findings { lines, log10_level })
 }
 
 /// What a scan has found.
@@ -222,7 +229,7 @@ pub(super) struct SummaryParts<'a> {
     pub(super) counts: Counts,
     pub(super) unread_inputs: usize,
     pub(super) layers: &'a [LayerResult],
-    pub(super) findings: Vec<FindingLine>,
+    pub(super) findings: Findings,
     pub(super) hits: u64,
     /// Keys under which single texts were scored.
     pub(super) keys_scored: usize,
@@ -262,8 +269,9 @@ impl Summary {
             field: select.field.clone(),
             role: select.role.clone(),
             positions: positions.collect(),
-            family_size: findings.len(),
-            findings,
+            family_size: findings.lines.len(),
+            findings: findings.lines,
+            log10_level: findings.log10_level,
             family: format!("Holm over {families}"),
             alpha,
             hits: HitsLine {

@@ -137,12 +137,6 @@ pub(super) fn sums_under(key: &LayerDetector, prepared: &[Prepared]) -> Result<S
     Ok(sums)
 }
 
-/// Where `log10_p` stands among those of fresh keys.
-pub(super) fn resampling(fresh: &[f64], log10_p: f64) -> Resampling {
-    let at_least = fresh.iter().filter(|&&other| other <= log10_p).count() as u64;
-    Resampling { keys: fresh.len() as u64, at_least }
-}
-
 /// [layer]: the keys under which texts and sources are scored, as numbers into the keys of the layer.
 pub(super) type KeysPerLayer = Vec<Vec<usize>>;
 

@@ -27,7 +27,7 @@ use super::finish::{Layers, keys_scored};
 use super::hits::{Hit, hits};
 use super::keys::Keys;
 use super::profiles::Profiles;
-use super::result::{FindingLine, LayerResult, Summary, SummaryParts, findings, text_tests};
+use super::result::{Findings, LayerResult, Summary, SummaryParts, findings, text_tests};
 use super::score::{Candidate, KeysPerLayer, RESAMPLED_TOKENS, fresh, texts};
 use super::table::Table;
 use super::tokenise::{count_bad, tokenise};
@@ -80,7 +80,7 @@ pub struct Summing {
 pub struct Conclusion {
     counts: Counts,
     layers: Vec<LayerResult>,
-    findings: Vec<FindingLine>,
+    findings: Findings,
     tested: KeysPerLayer,
     alpha: f64,
 }
@@ -222,7 +222,7 @@ impl Stages {
             results.push(LayerResult { positions, distinct, sums, fresh });
         }
         let findings = findings(&self.profiles, &self.keys, &results, alpha)?;
-        let tested = layers.few(&self.keys).unwrap_or_else(|| layers.detected(&findings));
+        let tested = layers.few(&self.keys).unwrap_or_else(|| layers.detected(&findings.lines));
         Ok(Conclusion { counts, layers: results, findings, tested, alpha })
     }
 

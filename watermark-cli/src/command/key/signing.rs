@@ -7,7 +7,6 @@ use watermark_core::evidence::{PublicKey, SigningKey};
 use watermark_core::hex;
 use watermark_toolkit::files::{random, write_secret};
 use watermark_toolkit::keys::read_signing_key;
-use watermark_toolkit::passphrase::Passphrases;
 use watermark_toolkit::signer::Signer;
 
 use super::super::passphrase::PassphraseArgs;

@@ -1,5 +1,6 @@
 use super::registration::{Registration, Stopping};
-use super::statement::{ResamplingEvidence, SampleEvidence};
+use super::statement::{Predicate, ResamplingEvidence, SampleEvidence};
+use super::verify::Bundle;
 use crate::detect::Resampling;
 use crate::model_test::{self, AnswerCounts, ModelConclusion, ModelNumbers, ModelTest};
 use crate::profile::AnyScheme;
@@ -11,6 +12,16 @@ impl SampleEvidence {
         let &Self { n_scored, log10_p, log10_p_distinct, ln_e, stopped, n_empty, .. } = self;
         let answers = Some(AnswerCounts { n: self.records.count, n_empty });
         ModelNumbers { n_scored, log10_p, log10_p_distinct, ln_e, stopped, answers }
+    }
+}
+
+impl Bundle {
+    /// What follows from the numbers that the bundle states, whatever conclusion it states: which number decides about each
+    /// model too, and its value.
+    #[must_use]
+    pub fn conclusion(&self) -> ModelConclusion {
+        let Predicate { suspect, controls, resampling, .. } = &self.statement.predicate;
+        conclude(&self.registration, self.layer.scheme, suspect, controls, resampling)
     }
 }
 

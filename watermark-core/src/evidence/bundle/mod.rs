@@ -136,8 +136,7 @@ pub use fields::{Decimal, Digest, Time};
 pub use measure::{Origin, count, measure};
 pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
 pub use registration::{
-    MAX_REGISTRATION, MAX_RESAMPLE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping,
-    prompt_leaf,
+    MAX_REGISTRATION, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, prompt_leaf,
 };
 pub use statement::{
     ClassEvidence, Collected, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, Predicate, ResamplingEvidence,

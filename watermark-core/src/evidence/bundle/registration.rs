@@ -7,7 +7,7 @@ use super::super::dsse::{self, Verified};
 use super::super::merkle;
 use super::super::signing::PublicKey;
 use super::fields::{Digest, Time};
-use crate::detect::{Weights, check_level};
+use crate::detect::{Resampling, Weights, check_level};
 use crate::key::KeyPath;
 use crate::model_test::Access;
 use crate::{Error, ErrorKind, Result};
@@ -23,9 +23,6 @@ pub const MAX_REGISTRATION: usize = 1 << 20;
 
 /// The largest payload: what base64 and a signature leave of the limit on the envelope.
 const MAX_PAYLOAD: usize = MAX_REGISTRATION / 4 * 3 - 1024;
-
-/// The most fresh keys.
-pub const MAX_RESAMPLE: u32 = 1_000_000;
 
 /// A test, fixed before its data exist. `verify/FORMAT.md`, section 2, says what each field means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,8 +139,8 @@ impl Registration {
         if check_level(self.alpha).is_err() {
             return invalid("\"alpha\" is not between 0 and 1");
         }
-        if self.resample > MAX_RESAMPLE {
-            return invalid("\"resample\" is above 1,000,000");
+        if let Err(error) = Resampling::check_keys(self.resample) {
+            return invalid(&format!("\"resample\": {error}"));
         }
         if self.prompts.count == 0 {
             return invalid("there are no prompts");

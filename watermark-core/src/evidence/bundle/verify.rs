@@ -3,7 +3,6 @@ use std::fmt;
 
 use base64ct::{Base64, Encoding};
 
-use super::conclusion::conclude;
 use super::fields::Digest;
 use super::registration::{Registration, Stopping};
 use super::statement::{SampleEvidence, Statement};
@@ -401,8 +400,7 @@ impl Bundle {
         if fresh.seed != Digest(self.seed()) || fresh.at_least > fresh.keys {
             faults.push(fault(Code::Verdict, "the fresh keys are not those that registration and records give"));
         }
-        let (suspect, controls) = (&predicate.suspect, &predicate.controls);
-        let conclusion = conclude(registration, self.layer.scheme, suspect, controls, fresh);
+        let conclusion = self.conclusion();
         let effect = match (conclusion.smallest_effect, predicate.smallest_effect) {
             (None, None) => true,
             (Some(a), Some(b)) => a.unit == b.unit && close(b.value, a.value) && close(b.power, a.power),

@@ -1,15 +1,13 @@
 //! `keys.svg`: the strongest tests and the level that decides.
 
-use watermark_core::stats::{holm, log10_holm_level};
-
 use super::bars::{Bars, ROWS, Row};
 use super::text::shorten;
 use super::{DARK, KeyTest, LIGHT};
-use crate::scan::result::{FindingLine, Summary};
+use crate::scan::result::Summary;
 
 /// `tests` come strongest first.
 pub(super) fn svg(tests: &[KeyTest<'_>], summary: &Summary) -> String {
-    let level = level(&summary.findings, summary.alpha);
+    let level = -summary.log10_level;
     let several = summary.profiles.len() > 1;
     let rows: Vec<Row<'_>> = tests.iter().take(ROWS).map(|test| row(test, several)).collect();
     let strongest = tests.first().map_or(0.0, |test| test.digits);
@@ -60,13 +58,4 @@ fn rest(tests: &[KeyTest<'_>], detected: usize, summary: &Summary) -> String {
         text += &format!("Drawn once: layers with one key for all accounts, which {repeated} lines more repeat. ");
     }
     text + &format!("Detected in all: {detected} of {}. result.json has every test.", tests.len())
-}
-
-/// -log10 of the level at which Holm's procedure stopped: what it has rejected is at or beyond it, and nothing else is.
-fn level(findings: &[FindingLine], alpha: f64) -> f64 {
-    // A test without scored pairs counts with p = 1, as in the rule that made the verdicts.
-    let log10_p = |finding: &FindingLine| if finding.n_scored == 0 { 0.0 } else { finding.log10_p };
-    let log10_p: Vec<f64> = findings.iter().map(log10_p).collect();
-    let rejected = holm(&log10_p, alpha).into_iter().filter(|&rejected| rejected).count();
-    -log10_holm_level(alpha, log10_p.len() - rejected)
 }
