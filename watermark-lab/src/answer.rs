@@ -57,7 +57,7 @@ pub fn answer(
     marker: &Marker,
     questions: &[String],
     how: &Answering,
-    progress: impl FnMut(usize),
+    progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Answer>> {
     let sessions = (0u64..).take(questions.len()).map(|i| {
         let options = SessionOptions {

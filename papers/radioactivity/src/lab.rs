@@ -173,7 +173,7 @@ impl Lab {
             // Draws that no key decides differ between any two runs.
             seed: u64::from_le_bytes(Sha256::digest(what)[..8].try_into()?),
         };
-        let answers = answer(model, &self.tokenizer, &marker, &questions, &how, |_| ())?;
+        let answers = answer(model, &self.tokenizer, &marker, &questions, &how, &mut |_| ())?;
         let mut lines = Vec::new();
         for Answer { prompt_tokens, tokens, text } in answers.iter().cloned() {
             serde_json::to_writer(&mut lines, &CachedAnswer { prompt_tokens, tokens, text })?;

@@ -116,7 +116,7 @@ impl Args {
             bail!("{} exists and is not overwritten; choose another name", self.out.display());
         }
         let bar = progress("Answering prompts", (prompts.len() * self.max_tokens) as u64);
-        let answers = answer(&model, &tokenizer, &marker, &prompts, &how, |n| bar.inc(n as u64))?;
+        let answers = answer(&model, &tokenizer, &marker, &prompts, &how, &mut |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         let (mut lines, mut tokens) = (Vec::new(), 0);
         for (prompt, answer) in prompts.iter().map(|prompt| prompt_text(prompt)).zip(&answers) {

@@ -118,7 +118,7 @@ pub(crate) fn run(
             // Far apart, so that no two runs share draws.
             seed: options.seed.wrapping_mul(1 << 32).wrapping_add(salt << 24),
         };
-        let answers = answer(model, &tokenizer, &marker, questions, &how, |n| bar.inc(n as u64))?;
+        let answers = answer(model, &tokenizer, &marker, questions, &how, &mut |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         Ok(answers)
     };

@@ -108,7 +108,7 @@ impl Registered {
         &self,
         tokenizer: &Tokenizer,
         signed_at: &str,
-        progress: &(impl Fn(u64) -> Result<()> + Sync),
+        progress: &(dyn Fn(u64) -> Result<()> + Sync),
     ) -> Result<()> {
         let file = |name: &str| self.committed.out.join(name);
         let evidence = Case {

@@ -255,7 +255,7 @@ impl<'a> Detection<'a> {
         layer: &LayerDetector,
         tally: &Tally,
         log10_p: f64,
-        progress: &(impl Fn(u64) -> Result<()> + Sync),
+        progress: &(dyn Fn(u64) -> Result<()> + Sync),
     ) -> Result<Resampling> {
         resample(layer, tally, self.options.weights, log10_p, self.options.resample, &|_| progress(0))
     }
@@ -283,7 +283,7 @@ fn tested<'a>(
     layers: &'a [LayerDetector],
     tallies: &[Tally],
     options: Options,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Vec<LayerFinding<'a>>> {
     let test = |(layer, tally): (&'a LayerDetector, &Tally)| {
         let finding = layer.finding_with(tally, options.weights)?;

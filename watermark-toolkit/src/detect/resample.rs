@@ -18,7 +18,7 @@ pub fn resample(
     weights: Weights,
     log10_p: f64,
     keys: u32,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Resampling> {
     if keys == 0 || layer.inputs_depend_on_key() || tally.n_scored() == 0 {
         return Ok(Resampling::default());
@@ -41,7 +41,7 @@ pub fn fresh_log10_p(
     tally: &Tally,
     weights: Weights,
     keys: u32,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Vec<f64>> {
     let keys: Vec<_> = fresh_keys(seed, keys).collect();
     keys.par_iter()
@@ -64,7 +64,7 @@ pub fn resample_under(
     weights: Weights,
     log10_p: f64,
     keys: u32,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Resampling> {
     if tally.n_scored() == 0 {
         return Ok(Resampling::default());

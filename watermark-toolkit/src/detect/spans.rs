@@ -53,7 +53,7 @@ pub struct Stretch {
 
 impl Detection<'_> {
     /// Stretches of all records, at the family-wise level over all their windows.
-    pub(super) fn spans(&self, progress: &(impl Fn(u64) -> Result<()> + Sync)) -> Result<Vec<SpanLine>> {
+    pub(super) fn spans(&self, progress: &(dyn Fn(u64) -> Result<()> + Sync)) -> Result<Vec<SpanLine>> {
         let each = |record: &RecordTokens| -> Result<u64> {
             let windows = self.layers.iter().enumerate().map(|(at, layer)| {
                 let exclude = self.excluded(at, record)?;

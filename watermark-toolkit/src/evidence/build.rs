@@ -68,7 +68,7 @@ pub struct Written {
 ///
 /// # Errors
 /// If anything is not as registered, cannot be read, or the bundle would not verify. Those of `progress`.
-pub fn build(case: Case<'_>, signer: &Signer, progress: &(impl Fn(u64) -> Result<()> + Sync)) -> Result<Written> {
+pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<()> + Sync)) -> Result<Written> {
     let (registration, _) = Registration::verify(case.registration).context("registration")?;
     let profile_sha256 = Digest(Sha256::digest(case.profile.as_bytes()).into());
     ensure!(profile_sha256 == registration.profile_sha256, "the profile is not the registered one");
@@ -200,7 +200,7 @@ pub(super) fn fresh_keys(
     registration: &Registration,
     sample: &ModelSample,
     evidence: &SampleEvidence,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<ResamplingEvidence> {
     let (weights, keys) = (registration.weights, registration.resample);
     let fresh = resample_under(seed, detector, sample.tally(), weights, evidence.log10_p, keys, progress)?;

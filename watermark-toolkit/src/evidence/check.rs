@@ -84,7 +84,7 @@ pub fn check(
     path: &Path,
     bytes: &[u8],
     context: &Context,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<BundleCheck> {
     let Checked { faults, bundle } = bundle::verify(bytes);
     let mut check = BundleCheck {
@@ -153,7 +153,7 @@ fn data(
     sha256: Digest,
     tokenizer: &Result<Tokenizer>,
     check: &mut BundleCheck,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let statement = &bundle.statement;
     let (vocab_size, shown) = (bundle.profile.tokenizer.vocab_size, file.display());
@@ -217,7 +217,7 @@ fn recompute(
     records: &[EvidenceRecord],
     file: &str,
     check: &mut BundleCheck,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let registration = &bundle.registration;
     let counted = bundle::count(detector, registration.weights, records)?;

@@ -35,7 +35,7 @@ pub fn attribute(
     records: Vec<Record>,
     marks: &Marks<'_>,
     alpha: f64,
-    progress: &(impl Fn(u64) -> Result<()> + Sync),
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Attributed> {
     check_level(alpha)?;
     let Marks { profiles, keys } = *marks;
