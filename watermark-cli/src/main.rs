@@ -8,20 +8,29 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What a build with fewer cargo features says of the other commands.
-const LEFT_OUT: &str = if cfg!(all(feature = "tokenizers", feature = "scan", feature = "http", feature = "lab")) {
-    ""
-} else {
-    "This is a build of some cargo features. Text needs `tokenizers`; scan, merge, Parquet and Zstandard need `scan`; probe \
-     needs `http`; report needs `report`; mark and demo need `lab`."
-};
+/// What this build leaves out, each with the cargo feature that has it; empty for a whole build.
+fn left_out() -> String {
+    let parts = [
+        ("tokenizers", cfg!(feature = "tokenizers"), "text, test-model, evidence, calibrate and profile new"),
+        ("scan", cfg!(feature = "scan"), "scan, merge, Parquet and Zstandard"),
+        ("http", cfg!(feature = "http"), "probe"),
+        ("report", cfg!(feature = "report"), "report"),
+        ("lab", cfg!(feature = "lab"), "mark and demo"),
+    ];
+    let missing = parts.iter().filter(|(_, here, _)| !here).map(|(feature, _, what)| format!("{what} ({feature})"));
+    let missing: Vec<String> = missing.collect();
+    if missing.is_empty() {
+        return String::new();
+    }
+    format!("This build leaves out, by cargo feature: {}.", missing.join("; "))
+}
 
 /// Keyed statistical watermarks for language models: mark, detect, and show distillation.
 ///
 /// Exit codes: 0 = ran and the claim holds (a mark was detected, a file is valid); 1 = ran and it does not hold;
 /// 2 = an error, or more bad records than --max-bad-records.
 #[derive(Parser)]
-#[command(name = "watermark", version, propagate_version = true, max_term_width = 100, after_help = LEFT_OUT)]
+#[command(name = "watermark", version, propagate_version = true, max_term_width = 100, after_help = left_out())]
 struct Cli {
     #[command(flatten)]
     passphrases: command::passphrase::PassphraseArgs,
@@ -62,7 +71,12 @@ fn main() -> ExitCode {
     no_core_dumps();
     #[cfg(feature = "scan")]
     report_panics_that_nobody_handles();
-    let Cli { passphrases, command } = Cli::parse();
+    let Cli { passphrases, command } = Cli::try_parse().unwrap_or_else(|error| {
+        if error.kind() == clap::error::ErrorKind::InvalidSubcommand && !left_out().is_empty() {
+            command::say(&left_out());
+        }
+        error.exit()
+    });
     let result = match command {
         Command::Keygen(args) => args.run(&passphrases),
         Command::Key(args) => args.run(&passphrases),

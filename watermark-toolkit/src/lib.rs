@@ -36,8 +36,8 @@
 //! # Cargo features
 //!
 //! All are on by default. `tokenizers` turns text into ids; `scan` is the module [`scan`], and with it Parquet and
-//! Zstandard everywhere; `http` is [`probe`]; `report` is [`report`]. A build without them refuses what it cannot read, and
-//! says why.
+//! Zstandard everywhere; `http` is [`probe`]; `report` is [`report`]. Without a feature its module is absent, and an input
+//! that would need it is refused with a message that names it.
 
 pub mod calibrate;
 pub mod detect;

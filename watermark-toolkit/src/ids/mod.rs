@@ -130,6 +130,7 @@ mod tests {
         assert!(IDS_ALONE.ids(&text, false).unwrap_err().to_string().contains("needs a tokenizer"));
     }
 
+    #[cfg(feature = "tokenizers")]
     #[test]
     fn text_is_the_same_ids_with_and_without_offsets() {
         let tokenizer = Tokenizer::embedded().unwrap();
