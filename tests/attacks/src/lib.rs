@@ -9,6 +9,7 @@ pub mod forge;
 pub mod framing;
 pub mod list;
 pub mod neutralise;
+pub mod quoting;
 pub mod repetition;
 pub mod scrub;
 pub mod separation;

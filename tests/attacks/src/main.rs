@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use watermark_attacks::{Measure, Measures, edits, forge, framing, neutralise, repetition, scrub, separation};
+use watermark_attacks::{Measure, Measures, edits, forge, framing, neutralise, quoting, repetition, scrub, separation};
 use watermark_radioactivity::lab::Lab;
 use watermark_radioactivity::table::{Row, write};
 
@@ -23,14 +23,15 @@ struct Cli {
     /// Keys, each with its own draws
     #[arg(long, default_value_t = 2)]
     seeds: u64,
-    /// Only these attacks (repeatable): forging, scrubbing, edits, dilution, separation, neutralising, repetition, framing
+    /// Only these attacks (repeatable): forging, scrubbing, edits, dilution, separation, neutralising, repetition, framing,
+    /// quoting
     #[arg(long)]
     attack: Vec<String>,
 }
 
 type Attack = fn(&Lab, u64) -> Result<Measures>;
 
-const ATTACKS: [(&str, Attack); 8] = [
+const ATTACKS: [(&str, Attack); 9] = [
     ("forging", |lab, seed| forge::run(lab, seed, &[1, 2, 4], &[250, 1000, 3000], 250)),
     ("scrubbing", |lab, seed| scrub::run(lab, seed, &[250, 1000, 3000], 250)),
     ("edits", |lab, seed| edits::run(lab, seed, &[0.1, 0.3, 0.5, 0.7], 250)),
@@ -39,6 +40,7 @@ const ATTACKS: [(&str, Attack); 8] = [
     ("neutralising", |lab, seed| neutralise::run(lab, seed, &[0.0, 0.5, 1.0, 2.0], 600)),
     ("repetition", |lab, seed| repetition::run(lab, seed, &[1000, 10_000, 100_000], 600)),
     ("framing", |lab, seed| framing::run(lab, seed, 3000, 600)),
+    ("quoting", |lab, seed| quoting::run(lab, seed, 100)),
 ];
 
 fn main() -> Result<()> {

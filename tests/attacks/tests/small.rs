@@ -1,7 +1,7 @@
 //! The attacks at a size that an ordinary run can pay; bounds are far from what was measured (README.md).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use watermark_attacks::{edits, forge, scrub, separation};
+use watermark_attacks::{edits, forge, quoting, scrub, separation};
 use watermark_radioactivity::lab::Lab;
 
 const FOUND: &str = "documents with p <= .001";
@@ -56,4 +56,26 @@ fn the_exactly_one_key_rule_keeps_genuine_text_and_drops_forged() {
     assert!(accepted("genuine") >= 0.7, "{measures:?}");
     assert!(accepted("forged from as many answers of one key") >= 0.3, "{measures:?}");
     assert!(accepted("forged from answers of all keys") <= 0.2, "{measures:?}");
+}
+
+/// An innocent model that repeats marked text from its prompts: accused while quotations are found to the letter only, and not since
+/// they are compared in a form of their own.
+#[test]
+fn an_innocent_model_may_quote_its_prompts_in_another_form() {
+    let (lab, folder) = lab("quoting");
+    let measures = quoting::run(&lab, SEED, 40).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let literal = |setting: &str| measures.get(setting, "log10 p, compared literally");
+    for setting in [
+        "wrapped",
+        "wrapped, \"> \" in front of lines",
+        "wrapped, \" * \" in front of lines",
+        "upper-cased",
+        "wrapped, as JSON",
+        "as HTML, spaces as &nbsp;",
+    ] {
+        assert!(literal(setting) < -6.0, "{measures:?}");
+        assert!(measures.get(setting, "log10 p") > -2.0, "{measures:?}");
+    }
+    assert!(literal("as it is") > -2.0 && measures.get("as it is", "log10 p") > -2.0, "{measures:?}");
 }

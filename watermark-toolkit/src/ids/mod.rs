@@ -3,12 +3,15 @@
 //! Special tokens are not taken out here: the layer of a profile knows them, and counts them as `excluded`.
 
 mod conversation;
+mod normalise;
+mod quoted;
 
 use std::fmt::Display;
 
 use anyhow::{Context, Result, bail};
 
 pub use conversation::Conversation;
+pub use quoted::quoted;
 
 use crate::read::Body;
 use crate::tokenizer::{ByteRange, Tokenizer};

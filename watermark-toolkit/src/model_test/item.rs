@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use watermark_core::detect::Choice;
 
 use super::Access;
-use crate::ids::{Ids, Vocabulary};
+use crate::ids::{Ids, Vocabulary, quoted};
 use crate::read::Predicted;
 
 /// One text of a model, or of ours that it read.
@@ -15,7 +15,7 @@ pub struct Item {
     pub prompt: Vec<u32>,
     /// Ids of the text.
     pub tokens: Vec<u32>,
-    /// Stretches of the text that stand in the prompt too, however that was cut into tokens: excluded like prompts.
+    /// Stretches of the text that it quotes from the prompt ([`quoted`]): excluded like prompts.
     pub quoted: Vec<Range<usize>>,
     /// [tokens], or empty for answers only: what the model could choose at each position.
     pub choices: Vec<Vec<Choice>>,
@@ -46,30 +46,9 @@ impl From<Ids> for Item {
 /// As [`Vocabulary::encode`].
 pub fn item_of_text(vocabulary: Vocabulary<'_>, prompt: &str, text: &str) -> Result<Item> {
     let ids = vocabulary.encode(prompt, text, true)?;
-    let quoted = quoted(prompt, text, ids.offsets.as_deref().unwrap_or_default());
+    let quoted = quoted(prompt, text, ids.offsets.as_deref().unwrap_or_default())?;
     let texts = Some((prompt.to_owned(), text.to_owned()));
     Ok(Item { quoted, texts, ..Item::from(ids) })
-}
-
-/// Stretches of tokens of which every neighbouring two, as text, stand in the prompt. A quotation is cut differently at its edges
-/// than the text it quotes, so that token pairs alone would miss them.
-fn quoted(prompt: &str, text: &str, offsets: &[(usize, usize)]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    if prompt.is_empty() {
-        return runs;
-    }
-    for (at, pair) in offsets.windows(2).enumerate() {
-        let stands = text
-            .get(pair[0].0..pair[1].1)
-            .map(str::trim)
-            .is_some_and(|piece| !piece.is_empty() && prompt.contains(piece));
-        match runs.last_mut() {
-            Some(run) if stands && run.end == at + 1 => run.end = at + 2,
-            _ if stands => runs.push(at..at + 2),
-            _ => {}
-        }
-    }
-    runs
 }
 
 /// A text with what the model could say at its bytes, aligned to the mark's tokenizer (as 2502.17259 and 2602.03812
@@ -114,6 +93,6 @@ pub(super) fn item_of_pieces(
         }
         choices.push(Choice::from_log_probabilities(row));
     }
-    let quoted = quoted(prompt, text, offsets);
+    let quoted = quoted(prompt, text, offsets)?;
     Ok(Item { quoted, choices, ..Item::from(ids) })
 }
