@@ -34,8 +34,10 @@ fn every_hostile_file_is_named_and_the_rest_is_scanned() {
     let window = b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00"; // a frame that asks for a window of 2 GiB
     let thrift = [&b"PAR1"[..], &[0xff; 64], &0x7fff_ffff_u32.to_le_bytes(), b"PAR1"].concat();
     let deep = format!("{LINES}{{\"messages\": {}\n{LINES}", "[".repeat(1 << 20));
+    // Whoever made it can choose which of the two answers is seen.
+    let both = r#"{"messages": [{"role": "assistant", "content": "Shown."}], "completion": "Hidden."}"#;
     std::fs::create_dir(folder.path("in")).unwrap();
-    let files: [(&str, Vec<u8>, &str); 16] = [
+    let files: [(&str, Vec<u8>, &str); 17] = [
         ("cut.gz", gz[..gz.len() / 2].to_vec(), "ends too early"),
         ("cut.zst", zst[..zst.len() / 2].to_vec(), "ends too early"),
         ("window.zst", window.to_vec(), "larger window"),
@@ -49,6 +51,7 @@ fn every_hostile_file_is_named_and_the_rest_is_scanned() {
         ("utf8.jsonl", [LINES.as_bytes(), b"{\"text\": \"\xff\"}\n", LINES.as_bytes()].concat(), "not UTF-8"),
         ("latin.txt", b"caf\xe9 au lait".to_vec(), "not UTF-8"),
         ("surrogate.jsonl", format!("{LINES}{{\"text\": \"\\ud800 x\"}}\n").into_bytes(), "surrogate"),
+        ("two.jsonl", format!("{LINES}{both}\n").into_bytes(), "\"messages\" and \"completion\""),
         ("nul.txt", b"text\0text".to_vec(), "NUL"),
         ("nul.jsonl", format!("{LINES}\0\0\0\0\n").into_bytes(), "JSON"),
         ("half.jsonl", format!("{LINES}{{\"text\": \"cut o").into_bytes(), "truncated"),

@@ -118,6 +118,8 @@ pub enum BadRecordKind {
     WrongType,
     /// A field occurs twice.
     DuplicateField,
+    /// Two fields that each would be the generated text, and none of them is to be preferred.
+    Ambiguous,
     /// An element of an id array is not an integer from 0 to 2^24 - 1.
     InvalidToken,
 }

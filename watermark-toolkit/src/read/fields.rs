@@ -53,6 +53,11 @@ const SHAPES: [(&str, &[&str], &str); 11] = [
     ("text", &[], "text"),
 ];
 
+/// A conversation and a single answer beside it exclude each other: a log of calls and a data set for training are written with
+/// one of them. Other shapes stand beside each other in many data sets, as columns of preference pairs do.
+const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
+const SINGLE: &str = "completion";
+
 const TOKEN_FIELDS: [&str; 2] = ["tokens", "input_ids"];
 
 /// A record's own id, which fields were read, and its generated texts.
@@ -171,6 +176,13 @@ fn texts(mut fields: Fields, parser: &RecordParser) -> Result<(&'static str, Vec
             // shape, which may still fit.
             other if asked.is_empty() && name != "text" && !matches!(other, Value::Tree(Tree::Array(_))) => {
                 passed_over.get_or_insert(wrong(name, &other, "a conversation: an array of turns"));
+            }
+            // Either may be the answer, and what is left out decides a test: nobody but the file's owner can say which.
+            Value::Tree(_) if CONVERSATIONS.contains(&name) && fields.take(SINGLE).is_some() => {
+                let message = format!(
+                    "fields \"{name}\" and \"{SINGLE}\" both hold generated text; keep one of them, or name it with --field"
+                );
+                return Err(Flaw::new(BadRecordKind::Ambiguous, message));
             }
             Value::Tree(tree) if name == "choices" => return Ok((schema, turns::choices(&tree)?)),
             Value::Tree(Tree::Object(response)) if name == "response" => {

@@ -13,8 +13,8 @@
 //! Text fields, by preference: conversations in `messages` (OpenAI: content as string or parts, `reasoning_content`),
 //! `conversations` (ShareGPT) or `conversation` (LMSYS, `WildChat`); `completion` or `chosen` with `prompt`; `response`,
 //! also that of OpenAI's batches, or `choices`; `output` with `instruction` and `input` (Alpaca); `answer` with
-//! `question`; `solution` with `problem`; `text`. Of a conversation every assistant text becomes a record, with what was
-//! said before it as prompt. [`Select`] names another field or role.
+//! `question`; `solution` with `problem`; `text`. A conversation beside a `completion` is a bad record. Of a conversation
+//! every assistant text becomes a record, with what was said before it as prompt. [`Select`] names another field or role.
 //!
 //! Every line may have an `id` (or `custom_id`, `conversation_id`, `conversation_hash`). A field
 //! that is `null` is absent; unknown fields, and known ones that the record's reading does not use, are ignored. Blank

@@ -1,7 +1,8 @@
 use super::{super::*, all, one, text};
 
 use BadRecordKind::{
-    DuplicateField, InvalidJson, InvalidToken, InvalidUtf8, LoneSurrogate, MissingField, Truncated, WrongType,
+    Ambiguous, DuplicateField, InvalidJson, InvalidToken, InvalidUtf8, LoneSurrogate, MissingField, Truncated,
+    WrongType,
 };
 use InputFormat::{Auto, Jsonl, Tokens};
 
@@ -17,6 +18,9 @@ fn text_shapes_by_preference() {
         (r#"{"text": "t", "answer": "a"}"#, text(None, "a")),
         (r#"{"text": "t", "completion": null, "tokens": [1]}"#, text(None, "t")),
         (r#"{"completion": "", "prompt": null}"#, text(None, "")),
+        (r#"{"messages": null, "completion": "c"}"#, text(None, "c")),
+        (r#"{"messages": "m", "completion": "c"}"#, text(None, "c")),
+        (r#"{"messages": [{"role": "assistant", "content": "m"}], "completion": null}"#, text(None, "m")),
         (r#"{"te\u0078t": " \u00e9\ud83d\ude00\r\n"}"#, text(None, " é😀\r\n")),
         (r#"{"text": "t", "x": {"y": [1, {"text": 2}]}, "x": 1e999}"#, text(None, "t")),
     ] {
@@ -105,6 +109,18 @@ fn bad_records() {
         (Auto, r#"{"text": secret}"#, InvalidJson, "column 10"),
         (Auto, r#"{"text": "secret"} {}"#, InvalidJson, "column 20"),
         (Auto, r#"{"text": "secret\ud800"}"#, LoneSurrogate, "surrogate"),
+        (
+            Auto,
+            r#"{"completion": "secret", "messages": [{"role": "assistant", "content": "secret"}]}"#,
+            Ambiguous,
+            "\"messages\" and \"completion\"",
+        ),
+        (
+            Auto,
+            r#"{"conversation": [], "prompt": "secret", "completion": ["secret"]}"#,
+            Ambiguous,
+            "\"conversation\" and \"completion\"",
+        ),
         (Auto, r#"{"messages": "secret"}"#, WrongType, "\"messages\" is a string"),
         (Auto, r#"{"messages": [{"role": "user", "content": "secret"}]}"#, MissingField, "--role"),
         (Auto, r#"{"messages": [{"role": "assistant", "content": 1}]}"#, WrongType, "\"messages\""),
