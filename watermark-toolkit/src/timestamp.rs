@@ -3,8 +3,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::UNIX_EPOCH;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use watermark_core::hex;
 
 use crate::files::{random, write_secret};
@@ -18,8 +19,9 @@ pub enum TimeStamp {
     DoesNotHold(String),
 }
 
-/// Checks a response (`.tsr`) for a SHA-256 digest against the certificates of `authority` (PEM). Certificates must be
-/// valid today.
+/// Checks a response (`.tsr`) for a SHA-256 digest against the certificates of `authority` (PEM). Certificates must have
+/// been valid when the stamp was made: cases last longer than certificates do. So an authority is believed that its key
+/// was still its own then; nothing here sees a revocation.
 ///
 /// # Errors
 /// If `openssl` is missing or cannot be run, or a file cannot be read.
@@ -27,18 +29,37 @@ pub fn verify(response: &Path, sha256: &str, authority: &Path) -> Result<TimeSta
     for path in [response, authority] {
         std::fs::metadata(path).with_context(|| path.display().to_string())?;
     }
-    let verified = openssl(&["-verify", "-digest", sha256], response, &[("-CAfile", authority)])?;
-    if !verified.status.success() {
-        return Ok(TimeStamp::DoesNotHold(reason(&verified)));
-    }
-    // Shows the signed token only: the rest of a response is free text that anybody on its way can write.
+    // Shows the signed token only: the rest of a response is free text that anybody on its way can write. The time is believed
+    // once the same token is verified.
     let shown = openssl(&["-reply", "-token_out", "-text"], response, &[])?;
-    let text = String::from_utf8_lossy(&shown.stdout);
-    match text.lines().find_map(|line| line.strip_prefix("Time stamp: ")) {
-        Some(time) if shown.status.success() => Ok(TimeStamp::Holds(time.trim().to_owned())),
-        _ => bail!("openssl verified {} but shows no time in it", response.display()),
+    if !shown.status.success() {
+        return Ok(TimeStamp::DoesNotHold(reason(&shown)));
     }
+    let text = String::from_utf8_lossy(&shown.stdout);
+    let time = text.lines().find_map(|line| line.strip_prefix("Time stamp: ")).unwrap_or_default().trim();
+    let Some(seconds) = since_1970(time) else {
+        return Ok(TimeStamp::DoesNotHold("openssl: no time that can be read".to_owned()));
+    };
+    let mode = ["-verify", "-digest", sha256, "-attime", &seconds.to_string()];
+    let verified = openssl(&mode, response, &[("-CAfile", authority)])?;
+    Ok(if verified.status.success() {
+        TimeStamp::Holds(time.to_owned())
+    } else {
+        TimeStamp::DoesNotHold(reason(&verified))
+    })
 }
+
+/// Seconds since 1970 of a time as `openssl` prints it: `Nov 25 04:22:20 2026 GMT`, seconds with or without a fraction.
+fn since_1970(printed: &str) -> Option<u64> {
+    let words: Vec<&str> = printed.split_ascii_whitespace().collect();
+    let [month, day, clock, year, "GMT"] = words[..] else { return None };
+    let month = 1 + MONTHS.iter().position(|name| *name == month)?;
+    let clock = clock.split('.').next()?;
+    let time = humantime::parse_rfc3339(&format!("{year:0>4}-{month:02}-{day:0>2}T{clock}Z")).ok()?;
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// As [`verify`], for a response that is not in a file.
 ///
@@ -68,4 +89,45 @@ fn reason(output: &Output) -> String {
     let line = text.lines().rfind(|line| line.contains(":error:") || line.contains("error:"));
     let shown: String = line.unwrap_or("no reason given").chars().filter(|c| !c.is_control()).take(200).collect();
     format!("openssl: {}", shown.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SHA-256 of nothing, which both authorities stamped.
+    const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn stamps(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/stamps").join(name)
+    }
+
+    /// One certificate was valid for some seconds, in which it stamped; the other had expired years before it did.
+    #[test]
+    fn certificates_are_checked_at_the_time_of_the_stamp() {
+        if Command::new("openssl").arg("version").output().is_err() {
+            eprintln!("SKIPPED: time stamps (there is no openssl)");
+            return;
+        }
+        let authority = stamps("authority.pem");
+        let check = |name: &str, sha256: &str| verify(&stamps(name), sha256, &authority).unwrap();
+        let valid = check("expired_since.tsr", NOTHING);
+        assert!(matches!(&valid, TimeStamp::Holds(time) if since_1970(time).is_some()), "{valid:?}");
+        let late = check("expired_before.tsr", NOTHING);
+        assert!(matches!(&late, TimeStamp::DoesNotHold(why) if why.contains("certificate has expired")), "{late:?}");
+        assert!(matches!(check("expired_since.tsr", &"00".repeat(32)), TimeStamp::DoesNotHold(_)));
+    }
+
+    #[test]
+    fn printed_times() {
+        assert_eq!(since_1970("Jan  1 00:00:01 1970 GMT"), Some(1));
+        assert_eq!(since_1970("Nov 25 04:22:20 2026 GMT"), Some(1_795_580_540));
+        assert_eq!(since_1970("Nov 25 04:22:20.75 2026 GMT"), Some(1_795_580_540));
+        for odd in
+            ["", "Bad time value", "Nov 25 04:22:20 2026", "Now 25 04:22:20 2026 GMT", "Nov 31 04:22:20 2026 GMT"]
+        {
+            assert_eq!(since_1970(odd), None, "{odd}");
+        }
+        assert_eq!(since_1970("Dec 31 23:59:59 1969 GMT"), None);
+    }
 }
