@@ -6,7 +6,7 @@ use watermark_core::model_test::DecidedBy;
 
 use crate::tokenizer::Tokenizer;
 
-/// A level above this is reached too often by chance to accuse somebody.
+/// From this level on a test is passed too often by chance: a reader is cautioned at it, and none above it is registered.
 pub const LAX_ALPHA: f64 = 1e-3;
 
 /// Tokenizers have one special token among some hundreds at most.
@@ -55,7 +55,7 @@ pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<St
     if registration.resample < RESAMPLING_KEYS {
         cautions.push(format!("{} fresh keys are too few to check the p-value against.", registration.resample));
     }
-    if registration.alpha > LAX_ALPHA {
+    if registration.alpha >= LAX_ALPHA {
         cautions.push(format!(
             "The level is {:?}: of models that never saw the mark, this share may be detected.",
             registration.alpha
