@@ -49,7 +49,9 @@ pub fn run(lab: &Lab, seed: u64, asked: usize) -> Result<Measures> {
     for (name, disguise) in DISGUISES {
         let asked: Vec<(String, &str)> = cases
             .iter()
-            .map(|(answer, marked)| (format!("Write this again, as one paragraph:\n\n{}\n", disguise(marked)), answer.as_str()))
+            .map(|(answer, marked)| {
+                (format!("Write this again, as one paragraph:\n\n{}\n", disguise(marked)), answer.as_str())
+            })
             .collect();
         let values = [
             ("log10 p, compared literally", log10_p(lab, &mark, &asked, literally)?),

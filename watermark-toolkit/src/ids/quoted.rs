@@ -152,11 +152,14 @@ mod tests {
         let text = |words: usize| (0..words).map(|at| format!("w{} ", at * 7919 % words)).collect::<String>();
         let time = |words: usize| {
             let (prompt, answer) = (text(words), text(words));
-            (0..3).map(|_| {
-                let began = Instant::now();
-                assert_eq!(stretches(&prompt, &answer).len(), 1);
-                began.elapsed()
-            }).min().unwrap()
+            (0..3)
+                .map(|_| {
+                    let began = Instant::now();
+                    assert_eq!(stretches(&prompt, &answer).len(), 1);
+                    began.elapsed()
+                })
+                .min()
+                .unwrap()
         };
         let (short, long) = (time(20_000), time(200_000));
         assert!(long < 40 * short, "{short:?} {long:?}");
