@@ -51,7 +51,7 @@ fn every_hostile_file_is_named_and_the_rest_is_scanned() {
         ("utf8.jsonl", [LINES.as_bytes(), b"{\"text\": \"\xff\"}\n", LINES.as_bytes()].concat(), "not UTF-8"),
         ("latin.txt", b"caf\xe9 au lait".to_vec(), "not UTF-8"),
         ("surrogate.jsonl", format!("{LINES}{{\"text\": \"\\ud800 x\"}}\n").into_bytes(), "surrogate"),
-        ("two.jsonl", format!("{LINES}{both}\n").into_bytes(), "\"messages\" and \"completion\""),
+        ("two.jsonl", format!("{LINES}{both}\n").into_bytes(), "both hold generated text"),
         ("nul.txt", b"text\0text".to_vec(), "NUL"),
         ("nul.jsonl", format!("{LINES}\0\0\0\0\n").into_bytes(), "JSON"),
         ("half.jsonl", format!("{LINES}{{\"text\": \"cut o").into_bytes(), "truncated"),
