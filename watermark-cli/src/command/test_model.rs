@@ -19,8 +19,9 @@ use super::{advance, claim, complain, measured, print, print_json, progress, say
 ///
 /// The null hypothesis is that the model is independent of the key. Every pair of (context, token) counts once, weighted by
 /// how strongly the model prefers it: the square root of how often it chose it, or of the sum of its probabilities. Pairs in
-/// prompts of the run do not count, nor what an answer quotes from its own prompt. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and
-/// the same procedure on unrelated models (--controls), which can make the verdict `inconclusive`.
+/// prompts of the run do not count, nor what an answer quotes from its own prompt, also where it was wrapped, escaped or in another
+/// case there. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and the same procedure on unrelated
+/// models (--controls), which can make the verdict `inconclusive`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
