@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 use watermark_core::detect::LayerDetector;
-use watermark_core::model_test::{Access, ModelSample};
-use watermark_radioactivity::lab::{Lab, Mark};
+use watermark_core::model_test::{Access, ModelFinding, ModelSample};
+use watermark_radioactivity::lab::Lab;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::model_test::{Item, add_round, item_of_text};
 
@@ -17,9 +17,10 @@ const COLUMNS: usize = 40;
 /// What stands in a prompt for a text.
 type Disguise = fn(&str) -> String;
 
-const DISGUISES: [(&str, Disguise); 7] = [
+const DISGUISES: [(&str, Disguise); 8] = [
     ("as it is", str::to_owned),
     ("wrapped", |text| lines(text).join("\n")),
+    ("a word a line", |text| text.replace(' ', "\n")),
     ("wrapped, \"> \" in front of lines", |text| format!("> {}", lines(text).join("\n> "))),
     ("wrapped, \" * \" in front of lines", |text| format!(" * {}", lines(text).join("\n * "))),
     ("upper-cased", str::to_uppercase),
@@ -31,32 +32,31 @@ const DISGUISES: [(&str, Disguise); 7] = [
 ];
 
 /// `asked` prompts, each with five marked answers to repeat. The model that answers has never seen the key: it repeats them and adds
-/// an unmarked answer of its own.
+/// nothing.
 ///
 /// # Errors
 /// If generating fails.
 pub fn run(lab: &Lab, seed: u64, asked: usize) -> Result<Measures> {
     let mut measures = Measures::default();
     let mark = greenlist(1, seed)?;
+    let layer = lab.layer(&mark)?;
     let shown = lab.teacher(&mark, true, TESTED + 600 + seed, DOCUMENT * asked)?.answers;
-    let own = lab.teacher(&mark, false, TESTED + 700 + seed, asked)?.answers;
     let shown = shown.chunks_exact(DOCUMENT).map(|answers| {
-        let texts: Vec<&str> = answers.iter().flat_map(|answer| answer.text.split_whitespace()).collect();
-        texts.join(" ")
+        let words: Vec<&str> = answers.iter().flat_map(|answer| answer.text.split_whitespace()).collect();
+        words.join(" ")
     });
-    let cases: Vec<(String, String)> =
-        shown.zip(&own).map(|(marked, own)| (format!("{marked} {}", own.text.trim()), marked)).collect();
+    let shown: Vec<String> = shown.collect();
     for (name, disguise) in DISGUISES {
-        let asked: Vec<(String, &str)> = cases
-            .iter()
-            .map(|(answer, marked)| {
-                (format!("Write this again, as one paragraph:\n\n{}\n", disguise(marked)), answer.as_str())
-            })
-            .collect();
+        let prompt = |text: &String| format!("Write this again, as one paragraph:\n\n{}\n", disguise(text));
+        let asked: Vec<(String, &str)> = shown.iter().map(|text| (prompt(text), text.as_str())).collect();
+        let before = tested(lab, &layer, &asked, literally)?;
+        let after = tested(lab, &layer, &asked, |_, item| Ok(item.quoted.clone()))?;
         let values = [
-            ("log10 p, compared literally", log10_p(lab, &mark, &asked, literally)?),
-            ("log10 p", log10_p(lab, &mark, &asked, |_, item| Ok(item.quoted.clone()))?),
-            ("log10 p of `detect`, which compares ids", of_detect(lab, &lab.layer(&mark)?, &asked)?),
+            ("pairs, compared literally", before.n_scored as f64),
+            ("log10 p, compared literally", before.log10_p),
+            ("pairs", after.n_scored as f64),
+            ("log10 p", after.log10_p),
+            ("log10 p of `detect`, which compares ids", of_detect(lab, &layer, &asked)?),
         ];
         measures.add("quoting", name, seed, &values);
     }
@@ -87,16 +87,15 @@ fn json(text: &str) -> String {
 type Quoted = fn(&Lab, &Item) -> Result<Vec<Range<usize>>>;
 
 /// The closed test of a model, leaving out what `quoted` says.
-fn log10_p(lab: &Lab, mark: &Mark, asked: &[(String, &str)], quoted: Quoted) -> Result<f64> {
+fn tested(lab: &Lab, layer: &LayerDetector, asked: &[(String, &str)], quoted: Quoted) -> Result<ModelFinding> {
     let vocabulary = Vocabulary { tokenizer: Some(&lab.tokenizer), size: None };
     let items = asked.iter().map(|(prompt, answer)| {
         let item = item_of_text(vocabulary, prompt, answer)?;
         Ok(Item { quoted: quoted(lab, &item)?, ..item })
     });
-    let (layer, items) = (lab.layer(mark)?, items.collect::<Result<Vec<Item>>>()?);
-    let mut sample = ModelSample::of_answers(&layer);
-    add_round(&mut sample, &layer, Access::Answers, &items)?;
-    Ok(sample.test(&layer)?.log10_p)
+    let mut sample = ModelSample::of_answers(layer);
+    add_round(&mut sample, layer, Access::Answers, &items.collect::<Result<Vec<Item>>>()?)?;
+    Ok(sample.test(layer)?)
 }
 
 /// The rule that was: neighbouring tokens whose text, without white space at its ends, stands in the prompt to the letter.

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn quotations_in_other_forms() {
-        let text = "The cat \"sat\" on R&D's mat.\nIt slept-walked off.";
+        let text = "The cat \"sat\" on R&D's mat.\nIt slept - then left.";
         let all = [0..words(text).len()];
         for prompt in [
             text.to_owned(),
@@ -124,7 +124,7 @@ mod tests {
             text.replace('"', "\\\"").replace(' ', "\\n"),
             text.replace('"', "”").replace('-', "–").replace('\'', "’"),
             text.replace("cat", "c\u{ad}a\u{200b}t"),
-            "\\u0054he cat \\u0022sat\\u0022 on R\\u0026D\\u0027s mat. It slept\\u002dwalked off.".to_owned(),
+            "\\u0054he cat \\u0022sat\\u0022 on R\\u0026D\\u0027s mat. It slept \\u002d then left.".to_owned(),
         ] {
             assert_eq!(stretches(&format!("Repeat:\n{prompt}\nNow."), text), all, "{prompt}");
         }
