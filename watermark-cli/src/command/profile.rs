@@ -175,7 +175,7 @@ impl New {
                 bail!("--per-account {name}: the profile has no such layer; it is distillation or provenance");
             }
         }
-        let profile = Profile { name: self.name, path: self.path, tokenizer: info, layers };
+        let profile = Profile { name: self.name, path: self.path, tokenizer: info, layers, sampling: None };
         profile.validate()?;
         write_new(&self.out, profile.print().as_bytes())?;
         print(&format!("Wrote {}. It holds no secret; commit to its key before use.", self.out.display()))?;
