@@ -110,14 +110,8 @@ impl Profile {
     fn check_sampling(&self) -> std::result::Result<(), String> {
         let Some(policy) = &self.sampling else { return Ok(()) };
         policy.check()?;
-        if policy.boost == Boost::AfterTemperature {
-            return Ok(());
-        }
-        let mut reweighting = self.layers.iter().filter(|layer| !layer.scheme.chooses()).peekable();
-        if reweighting.peek().is_none() {
-            return Err("sampling.boost is before_temperature, but no layer has a boost".to_owned());
-        }
-        match reweighting.find(|layer| !layer.scheme.boosts()) {
+        let unfit = |layer: &&Layer| !layer.scheme.chooses() && !layer.scheme.boosts();
+        match self.layers.iter().find(unfit).filter(|_| policy.boost == Boost::BeforeTemperature) {
             Some(Layer { name, scheme, .. }) => Err(format!(
                 "layer {name:?}: {} keeps the model's distribution only where nothing changes it afterwards, so sampling.boost must be \
                  after_temperature",
@@ -130,7 +124,10 @@ impl Profile {
     /// Whether answers to requests with temperature 0 are marked: the policy raises the temperature, or applies a boost before it.
     #[must_use]
     pub fn marks_greedy(&self) -> bool {
-        self.sampling.is_some_and(|policy| policy.min_temperature.is_some() || policy.boost == Boost::BeforeTemperature)
+        let boosts = self.layers.iter().any(|layer| layer.scheme.boosts());
+        self.sampling.is_some_and(|SamplingPolicy { boost, min_temperature, .. }| {
+            min_temperature.is_some() || (boosts && boost == Boost::BeforeTemperature)
+        })
     }
 
     /// Whether one of the layers draws the token. If none does, the session draws it as an unmarked session would, or

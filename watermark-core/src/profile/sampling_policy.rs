@@ -1,6 +1,9 @@
 #[cfg(feature = "profile")]
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "profile")]
+use super::json::given;
+
 /// Where reweighting layers that boost (`greenlist`, `adfp`) act.
 ///
 /// In logits before the temperature T, a boost of delta after it is worth `T delta`, and one before it delta. So after the
@@ -39,9 +42,6 @@ pub struct SamplingPolicy {
     )]
     pub min_top_p: Option<f64>,
 }
-
-#[cfg(feature = "profile")]
-use super::json::given;
 
 impl SamplingPolicy {
     /// What is wrong with the numbers, if anything.
