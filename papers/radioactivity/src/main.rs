@@ -8,6 +8,7 @@ mod curves;
 mod factors;
 mod null;
 mod plot;
+mod sampling_plot;
 mod tokens;
 
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use watermark_radioactivity::lab::{self, Lab};
-use watermark_radioactivity::table;
+use watermark_radioactivity::{sampling, table};
 
 /// What a student inherits from marked answers, and how many tokens show it
 #[derive(Parser)]
@@ -64,7 +65,15 @@ enum Command {
         #[arg(long)]
         access: Vec<String>,
     },
-    /// The picture of a table of `factors` or `curves`
+    /// Marks over temperature and top-p, with the boost after and before the temperature
+    Sampling {
+        #[arg(long, default_value_t = 3)]
+        keys: u64,
+        /// Answers of a cell
+        #[arg(long, default_value_t = 300)]
+        answers: usize,
+    },
+    /// The picture of a table of `factors`, `curves` or `sampling`
     Plot {
         /// The CSV file
         table: String,
@@ -88,6 +97,7 @@ fn main() -> Result<()> {
         Command::Tokens { keys, sets, share, asked, access } => {
             tokens::run(&lab, share, keys, sets, asked, &access, &cli.out)
         }
+        Command::Sampling { keys, answers } => sampling::run(&lab, keys, answers, &cli.out),
         Command::Plot { table } => plot::picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys } => curves::run(&lab, keys, &cli.out),

@@ -4,12 +4,14 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 
+use crate::sampling_plot;
+
 const COLORS: [&str; 7] = ["#7f1d1d", "#c2410c", "#ca8a04", "#15803d", "#0e7490", "#1d4ed8", "#6d28d9"];
 
 /// Columns of a CSV file by name; a quoted cell may hold commas.
-struct Table {
+pub(crate) struct Table {
     columns: Vec<String>,
-    rows: Vec<Vec<String>>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Table {
@@ -22,7 +24,7 @@ impl Table {
         Ok(Self { columns: rows.remove(0), rows })
     }
 
-    fn column(&self, name: &str) -> Result<usize> {
+    pub(crate) fn column(&self, name: &str) -> Result<usize> {
         self.columns.iter().position(|column| column == name).with_context(|| format!("no column {name}"))
     }
 }
@@ -44,7 +46,7 @@ fn cells(line: &str) -> Vec<String> {
     cells
 }
 
-fn head(width: f64, height: f64, title: &str, note: &str) -> String {
+pub(crate) fn head(width: f64, height: f64, title: &str, note: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"#222\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
@@ -55,7 +57,13 @@ fn head(width: f64, height: f64, title: &str, note: &str) -> String {
 /// The picture that fits the table's columns.
 pub(crate) fn picture(path: &str, out: &str) -> Result<()> {
     let table = Table::read(path)?;
-    let svg = if table.column("factor").is_ok() { factors(&table)? } else { curves(&table)? };
+    let svg = if table.column("factor").is_ok() {
+        factors(&table)?
+    } else if table.column("top_p").is_ok() {
+        sampling_plot::picture(&table)?
+    } else {
+        curves(&table)?
+    };
     std::fs::write(out, svg).with_context(|| format!("writing {out}"))
 }
 
