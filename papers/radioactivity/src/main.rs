@@ -73,6 +73,14 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         answers: usize,
     },
+    /// Marks in answers whose form a prompt has asked for: capitals, separators between tokens
+    Styles {
+        #[arg(long, default_value_t = 3)]
+        keys: u64,
+        /// Answers of a key
+        #[arg(long, default_value_t = 300)]
+        answers: usize,
+    },
     /// The picture of a table of `factors`, `curves` or `sampling`
     Plot {
         /// The CSV file
@@ -98,6 +106,7 @@ fn main() -> Result<()> {
             tokens::run(&lab, share, keys, sets, asked, &access, &cli.out)
         }
         Command::Sampling { keys, answers } => sampling::run(&lab, keys, answers, &cli.out),
+        Command::Styles { keys, answers } => sampling::styles(&lab, keys, answers, &cli.out),
         Command::Plot { table } => plot::picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
