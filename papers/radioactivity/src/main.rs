@@ -13,7 +13,7 @@ mod tokens;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use watermark_radioactivity::lab::{self, Lab};
 use watermark_radioactivity::{sampling, table};
@@ -107,8 +107,21 @@ fn main() -> Result<()> {
         }
         Command::Sampling { keys, answers } => sampling::run(&lab, keys, answers, &cli.out),
         Command::Styles { keys, answers } => sampling::styles(&lab, keys, answers, &cli.out),
-        Command::Plot { table } => plot::picture(&table, &cli.out),
+        Command::Plot { table } => picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
     }
+}
+
+/// The picture that fits the table's columns.
+fn picture(path: &str, out: &str) -> Result<()> {
+    let table = plot::Table::read(path)?;
+    let svg = if table.column("factor").is_ok() {
+        plot::factors(&table)?
+    } else if table.column("top_p").is_ok() {
+        sampling_plot::picture(&table)?
+    } else {
+        plot::curves(&table)?
+    };
+    std::fs::write(out, svg).with_context(|| format!("writing {out}"))
 }

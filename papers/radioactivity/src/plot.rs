@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
 
-use crate::sampling_plot;
-
 const COLORS: [&str; 7] = ["#7f1d1d", "#c2410c", "#ca8a04", "#15803d", "#0e7490", "#1d4ed8", "#6d28d9"];
 
 /// Columns of a CSV file by name; a quoted cell may hold commas.
@@ -15,7 +13,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    fn read(path: &str) -> Result<Self> {
+    pub(crate) fn read(path: &str) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
         let mut rows: Vec<Vec<String>> = text.lines().map(cells).collect();
         if rows.len() < 2 {
@@ -54,21 +52,8 @@ pub(crate) fn head(width: f64, height: f64, title: &str, note: &str) -> String {
     )
 }
 
-/// The picture that fits the table's columns.
-pub(crate) fn picture(path: &str, out: &str) -> Result<()> {
-    let table = Table::read(path)?;
-    let svg = if table.column("factor").is_ok() {
-        factors(&table)?
-    } else if table.column("top_p").is_ok() {
-        sampling_plot::picture(&table)?
-    } else {
-        curves(&table)?
-    };
-    std::fs::write(out, svg).with_context(|| format!("writing {out}"))
-}
-
 /// One line a level, one dot a seed: digits of p from answers (filled) and from reading (open).
-fn factors(table: &Table) -> Result<String> {
+pub(crate) fn factors(table: &Table) -> Result<String> {
     let [factor, level] = [table.column("factor")?, table.column("level")?];
     let [closed, reading] = [table.column("log10_p")?, table.column("reading_log10_p")?];
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
@@ -119,7 +104,7 @@ fn factors(table: &Table) -> Result<String> {
 }
 
 /// Digits of p over tokens, one panel a kind of access, one line a share.
-fn curves(table: &Table) -> Result<String> {
+pub(crate) fn curves(table: &Table) -> Result<String> {
     let names = ["access", "share", "tokens", "digits"].map(|name| table.column(name));
     let [access, share, tokens, digits] = names;
     let (access, share, tokens, digits) = (access?, share?, tokens?, digits?);

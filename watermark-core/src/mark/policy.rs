@@ -1,4 +1,4 @@
-use super::Sampling;
+use super::sampling::{Sampling, Support};
 use crate::profile::{Boost, SamplingPolicy};
 
 /// What the profile's sampling policy raised in the request that a session was opened for; `None` is left as it was. Where the policy
@@ -46,6 +46,11 @@ impl Admitted {
             ..asked
         };
         Self { sampling, raised, boost: policy.boost, min_top_p: policy.min_top_p }
+    }
+
+    /// As [`Sampling::truncate`].
+    pub(super) fn truncate(&self, support: &mut Support) {
+        self.sampling.truncate(self.min_top_p, support);
     }
 }
 

@@ -1,7 +1,6 @@
 use std::cmp::Ordering;
 
 use super::Logit;
-use super::policy::Admitted;
 use super::reserve::reserve;
 use crate::{Error, ErrorKind, Result};
 
@@ -52,29 +51,27 @@ impl Sampling {
     pub(super) fn is_greedy(&self) -> bool {
         self.temperature <= 0.0
     }
-}
 
-impl Admitted {
-    /// Divides the logits by the temperature and truncates the distribution, which has a token.
-    pub(super) fn truncate(&self, support: &mut Support) {
-        let temperature = self.sampling.temperature;
-        if self.sampling.is_greedy() {
+    /// Divides the logits by the temperature and truncates the distribution, which has a token. Where there is a floor for top-p, which
+    /// the top-p itself is not below, neither top-k nor min-p leaves fewer tokens than it does.
+    pub(super) fn truncate(&self, min_top_p: Option<f64>, support: &mut Support) {
+        if self.is_greedy() {
             let best = support.most_likely();
             support.keep_sorted(&[best]);
             return;
         }
         for logit in &mut support.logits {
             // A tiny temperature may overflow: clamped, the most likely tokens stay ahead of all others.
-            *logit = (*logit / temperature).clamp(f32::MIN, f32::MAX);
+            *logit = (*logit / self.temperature).clamp(f32::MIN, f32::MAX);
         }
-        self.keep_most_likely(support);
+        self.keep_most_likely(min_top_p, support);
     }
 
-    fn keep_most_likely(&self, support: &mut Support) {
-        let Sampling { top_k, top_p, min_p, .. } = self.sampling;
+    fn keep_most_likely(&self, min_top_p: Option<f64>, support: &mut Support) {
+        let Self { top_k, top_p, min_p, .. } = *self;
         let n = support.ids.len();
-        // Top-p alone keeps enough, since it was raised to the floor.
-        let at_least = match self.min_top_p {
+        // Top-p alone keeps enough, since it is not below the floor.
+        let at_least = match min_top_p {
             Some(floor) if top_k.is_some() || min_p.is_some() => support.nucleus(floor),
             _ => 1,
         };
@@ -249,17 +246,17 @@ fn descending(logits: &[f32], a: u32, b: u32) -> Ordering {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::profile::SamplingPolicy;
 
-    fn kept_under(policy: SamplingPolicy, sampling: Sampling, row: &[f32]) -> Vec<u32> {
+    fn kept_under(floor: Option<f64>, sampling: Sampling, row: &[f32]) -> Vec<u32> {
         let mut support = Support::default();
         support.load(row).unwrap();
-        Admitted::new(sampling, &policy).truncate(&mut support);
+        let top_p = sampling.top_p.map(|top_p| top_p.max(floor.unwrap_or(0.0)));
+        Sampling { top_p, ..sampling }.truncate(floor, &mut support);
         support.ids
     }
 
     fn kept(sampling: Sampling, row: &[f32]) -> Vec<u32> {
-        kept_under(SamplingPolicy::default(), sampling, row)
+        kept_under(None, sampling, row)
     }
 
     #[test]
@@ -289,8 +286,7 @@ mod tests {
     #[test]
     fn no_truncation_undercuts_the_floor() {
         let row = [0.0, 3.0, f32::NEG_INFINITY, 2.0, 3.0, 1.0];
-        let floor =
-            |sampling| kept_under(SamplingPolicy { min_top_p: Some(0.9), ..SamplingPolicy::default() }, sampling, &row);
+        let floor = |sampling| kept_under(Some(0.9), sampling, &row);
         let base = Sampling::default();
         assert_eq!(floor(base), [0, 1, 3, 4, 5]);
         for undercutting in [
@@ -304,8 +300,7 @@ mod tests {
         assert_eq!(floor(Sampling { top_k: Some(4), ..base }), [1, 3, 4, 5]);
         assert_eq!(floor(Sampling { min_p: Some(0.1), ..base }), [1, 3, 4, 5]);
         // The three most likely hold .928, of which two have .8, and .784 of all.
-        let policy = SamplingPolicy { min_top_p: Some(0.8), ..SamplingPolicy::default() };
-        assert_eq!(kept_under(policy, Sampling { top_k: Some(3), top_p: Some(0.8), ..base }, &row), [1, 3, 4]);
+        assert_eq!(kept_under(Some(0.8), Sampling { top_k: Some(3), top_p: Some(0.8), ..base }, &row), [1, 3, 4]);
         // Greedy decoding is the temperature's affair.
         assert_eq!(floor(Sampling { temperature: 0.0, ..base }), [1]);
     }

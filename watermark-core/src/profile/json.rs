@@ -1,5 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::given::given;
 use super::{AnyScheme, Layer, Profile, SamplingPolicy, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
 use crate::scheme::json::{place, read};
@@ -64,13 +65,6 @@ const LAYER_FIELDS: [&str; 8] = ["name", "scheme", "engine", "algorithm", "width
 
 fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Parameters, D::Error> {
     read(deserializer, &LAYER_FIELDS)
-}
-
-/// A field that is present must have a value: `null` would be a second way to say that it is absent.
-pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 #[derive(Serialize, Deserialize)]

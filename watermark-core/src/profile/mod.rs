@@ -2,6 +2,8 @@
 
 mod any_scheme;
 #[cfg(feature = "profile")]
+mod given;
+#[cfg(feature = "profile")]
 mod json;
 mod sampling_policy;
 

@@ -2,7 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "profile")]
-use super::json::given;
+use super::given::given;
 
 /// Where reweighting layers that boost (`greenlist`, `adfp`) act.
 ///
