@@ -7,7 +7,7 @@ pub(crate) struct SamplingArgs {
     ///
     /// After the temperature T, in logits before it, a boost of delta is worth T delta, so that a client who turns the temperature down
     /// turns the mark off. Before the temperature it is worth delta at any temperature, greedy decoding takes green tokens too, and
-    /// top-p cuts what has been boosted. That costs likelihood below T = 1, and is weaker above. papers/sampling has both measured.
+    /// top-p cuts what has been boosted. That costs likelihood below T = 1. papers/sampling has both measured.
     /// Schemes that keep the model's distribution (mcmark, dipmark, tournament, sta1) can only act after it. [default:
     /// before_temperature where the layer has a boost (greenlist, adfp), else after_temperature]
     #[arg(long, value_enum, value_name = "PLACE")]

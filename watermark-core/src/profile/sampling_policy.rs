@@ -8,8 +8,8 @@ use super::given::given;
 ///
 /// In logits before the temperature T, a boost of delta after it is worth `T delta`, and one before it delta. So after the
 /// temperature the mark fades as T goes to 0, where the most likely token is taken whatever its colour. Before it, greedy decoding
-/// still takes a green token that is less than delta behind. At T = 1, without truncation, both are the same; above 1 it is the boost
-/// before the temperature that is the weaker one.
+/// still takes a green token that is less than delta behind, and truncation keeps green tokens. Without truncation both are the same at
+/// T = 1, and above it the boost before the temperature is the weaker one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "profile", derive(Serialize, Deserialize), serde(rename_all = "snake_case"))]
 pub enum Boost {
