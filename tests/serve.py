@@ -145,7 +145,8 @@ def main():
         folder = pathlib.Path(folder)
         master, profile = folder / "master.key.json", folder / "lab.profile.json"
         run(watermark, "keygen", "--out", master)
-        run(watermark, "profile", "new", "--per-account", "provenance", "--out", profile)
+        policy = ["--boost", "after_temperature", "--min-top-p", "0.5"]
+        run(watermark, "profile", "new", "--per-account", "provenance", *policy, "--out", profile)
         run(watermark, "key", "export", "--key", master, "--path", "ledger/1", "--out", folder / "ledger.key.json")
         digest = {account: hashlib.sha256(token.encode()).hexdigest() for account, token in TOKENS.items()}
         accounts = {digest[a]: {"account": a, "may_opt_out": a == "cave"} for a in TOKENS}
@@ -202,6 +203,9 @@ def refused(address):
     check("refused with 413: a body of 2 MB", got[0] == 413, got)
     got = ask(address, TOKENS["cave"], "/v1/completions", body | {"temperature": 0, "watermark": False})
     check("an account that may opts out, and gets a greedy answer", got[0] == 200, got)
+    for asked, raised in ((0.1, {"top_p": {"from": 0.1, "to": 0.5}}), (0.9, None)):
+        got = ask(address, TOKENS["acme"], "/v1/completions", body | {"top_p": asked})
+        check(f"top-p {asked}: the answer says what was raised", got[0] == 200 and json.loads(got[1]).get("raised") == raised, got)
 
 
 def marked_everywhere(watermark, folder, key, clients):

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, MutexGuard};
 
 use pyo3::prelude::*;
-use watermark_core::mark::{self, MarkState, Sampling, SessionOptions};
+use pyo3::types::PyDict;
+use watermark_core::mark::{self, Change, MarkState, Raised, Sampling, SessionOptions};
 
 use crate::error::{InputError, ParameterError, raise_core};
 use crate::given::{self, whole};
@@ -27,7 +28,8 @@ impl Marker {
 
     /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two
     /// sequences repeats those draws. `account` chooses the key of layers with a key per account (`"per": "account"`), and is refused
-    /// where there is none: all accounts would be marked alike. Temperature 0 is greedy decoding, which carries no mark.
+    /// where there is none: all accounts would be marked alike. Temperature 0 is greedy decoding, which carries no mark unless the
+    /// profile's sampling policy sees to it; what the policy raises is in `Session.raised`.
     #[pyo3(signature = (*, seed, account=None, marked=true, temperature=1.0, top_k=None, top_p=None, min_p=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
     fn session(
@@ -65,6 +67,12 @@ impl Marker {
         self.0.has_account_layer()
     }
 
+    /// Whether answers at temperature 0 are marked, because the profile's sampling policy raises it or boosts before it.
+    #[getter]
+    fn marks_greedy(&self) -> bool {
+        self.0.marks_greedy()
+    }
+
     /// The profile, as the JSON text of its file.
     #[getter]
     fn profile(&self) -> String {
@@ -87,8 +95,8 @@ struct Session(Mutex<mark::Session>);
 
 #[pymethods]
 impl Session {
-    /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place: float32, float16
-    /// or bfloat16, contiguous, writable, and nobody else's meanwhile. For engines that draw the token themselves: a choosing layer has no
+    /// Applies temperature, truncation and the reweighting layers, in the order of the profile's policy, to a row of logits [vocab_size] in
+    /// place: float32, float16 or bfloat16, contiguous, writable, and nobody else's meanwhile. For engines that draw the token themselves: a choosing layer has no
     /// part.
     fn process(&self, py: Python<'_>, logits: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut logits = Logits::row(logits)?;
@@ -203,6 +211,21 @@ impl Session {
             MarkState::Repeated => "repeated",
             _ => "off",
         })
+    }
+
+    /// What the profile's sampling policy raised in the request, each as what was asked for and what it became: `temperature`, `top_p`.
+    /// Empty if nothing was, and in an unmarked session. Top-k and min-p are held to the floor of top-p row by row, which is not in here.
+    #[getter]
+    fn raised(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
+        let Raised { temperature, top_p } = self.held()?.raised();
+        let raised = PyDict::new(py);
+        if let Some(Change { from, to }) = temperature {
+            raised.set_item("temperature", (from, to))?;
+        }
+        if let Some(Change { from, to }) = top_p {
+            raised.set_item("top_p", (from, to))?;
+        }
+        Ok(raised.unbind())
     }
 
     /// Length of a row of logits.

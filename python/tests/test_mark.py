@@ -69,6 +69,32 @@ class Marking(unittest.TestCase):
             self.assertEqual(token, session.sample(masked))
             session.accept(token)
 
+    def test_a_sampling_policy_raises_requests(self):
+        policy = {"boost": "after_temperature", "min_temperature": 0.5, "min_top_p": 0.75}
+        held, free = w.Marker(profile() | {"sampling": policy}, NODE), w.Marker(profile(), NODE)
+        self.assertEqual((held.marks_greedy, free.marks_greedy), (True, False))
+        session = held.session(seed=1, temperature=0.0, top_p=0.25)
+        self.assertEqual(session.raised, {"temperature": (0.0, 0.5), "top_p": (0.25, 0.75)})
+        self.assertEqual(session.fork().raised, session.raised)
+        self.assertEqual(held.session(seed=1, top_p=0.5).raised, {"top_p": (0.5, 0.75)})
+        for options in ({}, {"temperature": 0.5, "top_p": 0.75}, {"temperature": 0.0, "marked": False}):
+            self.assertEqual(held.session(seed=1, **options).raised, {})
+        raised = write(1, 100, held, temperature=0.0, top_p=0.25)
+        self.assertEqual(raised, write(1, 100, free, temperature=0.5, top_p=0.75))
+        self.assertNotEqual(raised, write(1, 100, free, temperature=0.0))
+        for wrong in ({}, {"boost": "never"}, policy | {"min_top_p": 0}, policy | {"min_top_k": 3}):
+            with self.assertRaises(w.ProfileError):
+                w.Marker(profile() | {"sampling": wrong}, NODE)
+
+    def test_a_boost_before_the_temperature_marks_greedy_answers(self):
+        marker = w.Marker(profile(GREEN) | {"sampling": {"boost": "before_temperature"}}, NODE)
+        self.assertTrue(marker.marks_greedy)
+        detector = w.Detector(profile(GREEN), NODE)
+        for options, found in (({}, True), ({"marked": False}, False)):
+            texts = [write(seed, 200, marker, temperature=0.0, **options) for seed in range(3)]
+            self.assertEqual(detector.detect(texts).detected, found)
+        self.assertFalse(detector.detect([write(seed, 200, w.Marker(profile(GREEN), NODE), temperature=0.0) for seed in range(3)]).detected)
+
     def test_rollback_fork_and_reset(self):
         session = w.Marker(profile(), NODE).session(seed=6)
         drawn = []

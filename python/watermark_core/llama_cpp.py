@@ -36,6 +36,8 @@ class WatermarkLogitsProcessor:
         """`options` are those of `Marker.session`: account, marked, temperature, top_k, top_p, min_p."""
         self._marker = Marker(profile, key)
         self._session = self._marker.session(seed=seed, **options)
+        #: What the profile's sampling policy raised, as `Session.raised`.
+        self.raised = self._session.raised
         self._prompt: int | None = None
         #: The first exception since the last `reset`, which llama-cpp-python has ignored.
         self.error: Exception | None = None

@@ -36,6 +36,8 @@ class WatermarkSampler:
         """`options` are those of `Marker.session`: account, marked, temperature, top_k, top_p, min_p."""
         self._marker = Marker(profile, key)
         self._session = self._marker.session(seed=seed, **options)
+        #: What the profile's sampling policy raised, as `Session.raised`.
+        self.raised = self._session.raised
 
     def reset(self) -> None:
         """Ready for the next prompt."""

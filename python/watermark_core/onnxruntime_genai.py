@@ -45,7 +45,8 @@ class Watermark:
     ) -> None:
         """`batch_size` is the generator's; `options` are those of `Marker.session`: account, marked, temperature, top_k, top_p, min_p."""
         self._marker, self._seed, self._rows, self._options = Marker(profile, key), seed, batch_size, options
-        self._marker.session(seed=seed, **options)  # what is wrong with them is said here
+        #: What the profile's sampling policy raised, as `Session.raised`. What is wrong with the options is said here.
+        self.raised = self._marker.session(seed=seed, **options).raised
         self._special = frozenset(json.loads(self._marker.profile)["tokenizer"]["special_token_ids"])
         self.reset()
 

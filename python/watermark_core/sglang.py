@@ -4,11 +4,13 @@
         python -m sglang.launch_server --model-path MODEL --sampling-backend watermark
 
 The package's entry point in the group `sglang.srt.plugins` does nothing where `WATERMARK_PROFILE` is not set. Every request
-with a temperature is marked. Profile and key come from the environment, never from a request; layers with a key per account
-are refused, because SGLang does not tell its sampler who asks.
+with a temperature is marked, and a greedy one if the profile's sampling policy sees to it. Profile and key come from the environment,
+never from a request; layers with a key per account are refused, because SGLang does not tell its sampler who asks.
 
 The sampler draws each token itself, after penalties and grammars, with the request's temperature, top-k, top-p and min-p, and
-leaves that token alone in the row that SGLang then samples from. Returned logprobs are of the unmarked distribution. The context
+leaves that token alone in the row that SGLang then samples from. So the sampling policy of a profile holds here: what lies below its
+floors is raised (said in the log, at level debug). SGLang turns temperature 0 into top-k 1, which this adapter takes for greedy decoding:
+a floor for top-p without one for the temperature does not reach it. Returned logprobs are of the unmarked distribution. The context
 is what the sampler itself put out for a request, so that overlap scheduling may stay on. Custom logit processors run later and
 must not forbid the drawn token; with speculative decoding most tokens never pass this sampler, so do not combine them.
 """
@@ -94,14 +96,22 @@ class Requests:
         request = self._known.get(rid)
         if request is None:
             temperature, top_k = float(info.temperatures[row]), int(info.top_ks[row])
-            if top_k <= 1 or temperature <= 0.0:
-                return None  # greedy
+            # SGLang writes temperature 0 as top-k 1 at temperature 1.
+            greedy = top_k <= 1 or temperature <= 0.0
+            if greedy and not self._marker.marks_greedy:
+                return None
             top_p, min_p = float(info.top_ps[row]), float(info.min_ps[row])
             # The id of the request is the same on all ranks of a tensor-parallel group, so they draw the same tokens.
             seed = int.from_bytes(hashlib.sha256(b"watermark-sglang-v1/" + rid.encode()).digest()[:8], "big")
             session = self._marker.session(
-                seed=seed, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p if min_p > 0.0 else None
+                seed=seed,
+                temperature=0.0 if greedy else temperature,
+                top_k=None if greedy else top_k,
+                top_p=top_p,
+                min_p=min_p if min_p > 0.0 else None,
             )
+            if session.raised:
+                _LOG.debug("the profile's sampling policy raised a request: %s", session.raised)
             request = self._known[rid] = _Request(session, position + 1)
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)
@@ -147,7 +157,7 @@ def _make_sampler() -> Any:
         ) -> torch.Tensor:
             logits = logits_output.next_token_logits
             arguments = (logits_output, sampling_info, return_logprob, top_logprobs_nums, token_ids_logprobs, positions)
-            if sampling_info.is_all_greedy or logits.shape[0] == 0:
+            if (sampling_info.is_all_greedy and not self._marker.marks_greedy) or logits.shape[0] == 0:
                 return super().forward(*arguments, **options)
             if not self._checked:
                 check_vocab_size(self._marker, logits.shape[1])

@@ -6,6 +6,12 @@
     tokens = sampler.sample(logits)  # [batch, vocab_size] after temperature and truncation; -inf is a token that is out
     sampler.accept(tokens)
 
+Where the profile's sampling policy applies boosts before the temperature, that is for the caller to do, between two calls::
+
+    tokens = sampler.draw(truncate(sampler.process(logits) / temperature))
+
+The policy's floors are the caller's to keep too: temperature and truncation have been applied before this module sees a row.
+
 Words are those of `watermark_core.prf.ChaCha20V1`, bit for bit, and tokens those of `Session.sample` at temperature 1 with the
 same seed, except where two tokens are equal to the last bit of a double. Only token ids come back to the host, one per row.
 Profiles of the schemes `greenlist` and `gumbel`; use `Session` for the others.
@@ -170,6 +176,8 @@ class Sampler:
         self._vocab_size = marker.vocab_size
         self._special = frozenset(read["tokenizer"]["special_token_ids"])
         self._layers = read["layers"]
+        policy = read.pop("sampling", None)
+        self._boosts_first = policy is not None and policy["boost"] == "before_temperature"
         for layer in self._layers:
             if layer.get("scheme") not in ("greenlist", "gumbel"):
                 has = layer.get("scheme") or layer.get("engine")
@@ -208,7 +216,8 @@ class Sampler:
         self._special_columns = torch.tensor(special, dtype=torch.int64, device=self._device)
         if known:
             at = next(at for at, row in enumerate(self._rows) if row.layers)
-            self._compare(marker, _Row(rows, self._rows[at].layers), None if accounts is None else accounts[at])
+            # Without the policy: what is compared is words and draws at temperature 1.
+            self._compare(Marker(read, node), _Row(rows, self._rows[at].layers), None if accounts is None else accounts[at])
 
     def __repr__(self) -> str:
         return f"Sampler(<{len(self._rows)} rows>, device={str(self._device)!r}, key=<not shown>)"
@@ -222,15 +231,29 @@ class Sampler:
         return [list(row.generated) for row in self._rows]
 
     def process(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits [rows, vocab_size] in float32 as the reweighting layers leave them, for an engine that draws itself."""
+        """Logits [rows, vocab_size] in float32 as the reweighting layers leave them, for an engine that draws itself, or for `draw`.
+
+        They take the model's own logits where the profile's policy applies boosts before the temperature, else those after temperature
+        and truncation.
+        """
         self._check(logits)
         return self._bend(logits.float(), self._rows)
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """The next token of each row, int64 [rows] on the device, of logits that `process`, temperature and truncation have left."""
+        self._check(logits)
+        return self._draw(logits.float(), self._rows)
 
     def sample(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token of each row, int64 [rows] on the device, of logits [rows, vocab_size] after temperature and truncation.
 
         Does not advance the sequences: calling it again gives the same tokens.
         """
+        if self._boosts_first:
+            raise InputError(
+                "the profile's sampling policy applies boosts before the temperature: call process with the model's logits, then "
+                "temperature and truncation, then draw"
+            )
         self._check(logits)
         return self._draw(self._bend(logits.float(), self._rows), self._rows)
 

@@ -11,6 +11,18 @@ leaves one token in every row, which `generate` then has to draw; with reweighti
 leave. Rows are sequences of their own, `num_return_sequences` included; prompts and left padding are no context. Assistant
 models work: the mark is a function of the sequence. Beam search is refused when its beams first change places, and
 `do_sample=False` must not be used: nothing tells the processor, and a choosing layer would sample at temperature 1.
+
+A profile's sampling policy cannot be kept there, because temperature and truncation have been applied, so such a profile is refused.
+What keeps it is the processor alone, which `generate` runs first; with `sampling` it applies temperature and truncation itself, raises
+what is below the floors, and draws the token::
+
+    from watermark_core import Marker
+    from watermark_core.transformers import WatermarkLogitsProcessor
+
+    mark = WatermarkLogitsProcessor(
+        Marker("chat.profile.json", "master.key.json"), seed=7, sampling={"temperature": 0.8, "top_p": 0.95}
+    )
+    output = model.generate(**inputs, do_sample=True, logits_processor=[mark])
 """
 
 from __future__ import annotations
@@ -25,7 +37,7 @@ from transformers import LogitsProcessor
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
 from ._engine import check_vocab_size, follow, force, host_rows, row_seed
-from ._lib import InputError, Marker, NodeKey, process_batch, sample_batch
+from ._lib import InputError, Marker, NodeKey, ParameterError, process_batch, sample_batch
 
 __all__ = ["WatermarkLogitsProcessor", "WatermarkingConfig"]
 
@@ -51,7 +63,13 @@ class WatermarkingConfig(BaseWatermarkingConfig):  # type: ignore[misc]
         self.validate()
 
     def validate(self) -> None:
-        """Raises where no session could be opened."""
+        """Raises where no session could be opened, and where the profile's sampling policy could not be kept."""
+        policy = json.loads(self._marker.profile).get("sampling", {"boost": "after_temperature"})
+        if self.marked and policy != {"boost": "after_temperature"}:
+            raise ParameterError(
+                "the profile has a sampling policy, and WatermarkingConfig runs after temperature and truncation, where it cannot be kept; "
+                "pass logits_processor=[WatermarkLogitsProcessor(marker, seed=..., sampling={...})] instead"
+            )
         self._marker.session(seed=self.seed or 0, account=self.account, marked=self.marked)
 
     def construct_processor(self, vocab_size: int, device: Any) -> WatermarkLogitsProcessor:
@@ -77,14 +95,28 @@ class WatermarkingConfig(BaseWatermarkingConfig):  # type: ignore[misc]
 class WatermarkLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
     """The processor of one call of `generate`: a session for each row, begun when it is first called.
 
+    `sampling` is for a processor in `logits_processor=[...]`, before temperature and truncation: temperature, top_k, top_p and min_p as
+    in `Marker.session`, which it then applies itself before it draws the token.
+
     `__call__`: ids [rows, length] with the prompt's, logits [rows, vocab_size]; returns logits of the same shape.
     """
 
     supports_continuous_batching = False  # its rows change places
 
-    def __init__(self, marker: Marker, *, seed: int, account: str | None = None, marked: bool = True) -> None:
-        self._marker, self._seed, self._account, self._marked = marker, seed, account, marked
-        self._chooses = marker.chooses and marked
+    def __init__(
+        self,
+        marker: Marker,
+        *,
+        seed: int,
+        account: str | None = None,
+        marked: bool = True,
+        sampling: dict[str, Any] | None = None,
+    ) -> None:
+        self._marker, self._seed = marker, seed
+        self._options = {"account": account, "marked": marked, **(sampling or {})}
+        #: What the profile's sampling policy raised, as `Session.raised`.
+        self.raised = marker.session(seed=0, **self._options).raised
+        self._chooses = sampling is not None or (marker.chooses and marked)
         self._sessions: list[Any] = []
         self._ids: torch.Tensor | None = None
         self._prompt = 0
@@ -93,7 +125,7 @@ class WatermarkLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         if not self._sessions:
             self._prompt = input_ids.shape[1]
             self._sessions = [
-                self._marker.session(seed=row_seed(self._seed, row), account=self._account, marked=self._marked)
+                self._marker.session(seed=row_seed(self._seed, row), **self._options)
                 for row in range(input_ids.shape[0])
             ]
         if input_ids.shape[0] != len(self._sessions) or input_ids.shape[1] < self._prompt:

@@ -8,8 +8,10 @@ Every request is marked unless it says otherwise: `"vllm_xargs": {"watermark": f
 the environment, never from a request. Strip those arguments at the gateway if clients must not choose.
 
 The processor runs before vLLM's temperature, top-k, top-p and min-p, so it applies them itself, draws the token and leaves
-that token alone in the row: what vLLM does later cannot change it. Greedy requests carry no mark. Logprobs that vLLM returns
-are of the unmarked distribution by default (`raw_logprobs`).
+that token alone in the row: what vLLM does later cannot change it. So the sampling policy of a profile holds here: a temperature and a
+top-p below its floors are raised (said in the log, at level debug, and at `Session.raised`), and boosts come before the temperature where
+it says so. Greedy requests carry no mark unless the policy sees to it. Logprobs that vLLM returns are of the unmarked distribution by
+default (`raw_logprobs`).
 
 Speculative decoding: the V1 runner refuses logits processors given by flag. The V2 runner has them, and its text is marked, but
 drafts are accepted only when they are the drawn token. Asynchronous scheduling hides the newest tokens from processors that
@@ -188,16 +190,19 @@ class WatermarkLogitsProcessor(LogitsProcessor, LogitsProcessorV2):  # type: ign
     def _begin(self, row: int, params: Any, prompt: list[int] | None, output: list[int]) -> bool:
         self._requests.pop(row, None)
         given = _arguments(params)
-        if not given["watermark"] or params.temperature < _GREEDY:
+        greedy = params.temperature < _GREEDY
+        if not given["watermark"] or (greedy and not self._marker.marks_greedy):
             return False
         session = self._marker.session(
             seed=secrets.randbits(64) if params.seed is None else params.seed % 2**64,
             account=given["account"],
-            temperature=params.temperature,
+            temperature=0.0 if greedy else params.temperature,
             top_k=params.top_k if params.top_k > 0 else None,
             top_p=params.top_p,
             min_p=params.min_p or None,
         )
+        if session.raised:
+            _LOG.debug("the profile's sampling policy raised a request: %s", session.raised)
         self._requests[row] = _Request(session, params, prompt, output)
         return True
 

@@ -106,7 +106,7 @@ impl Lab {
             per_account: false,
         };
         let (name, path) = ("laboratory".to_owned(), KeyPath::root());
-        Ok(Profile { name, path, tokenizer: self.tokenizer.info()?, layers: vec![layer] })
+        Ok(Profile { name, path, tokenizer: self.tokenizer.info()?, layers: vec![layer], sampling: None })
     }
 
     /// The key behind a mark.
@@ -156,7 +156,30 @@ impl Lab {
         n: usize,
         sampling: Sampling,
     ) -> Result<Data> {
-        let questions = prompts::word_problems(seed, n);
+        self.kept(what, prompts::word_problems(seed, n), |questions| {
+            let marker = Marker::new(self.profile(mark)?, &Self::key(mark))?;
+            let how = Answering {
+                max_new_tokens: MAX_NEW_TOKENS,
+                sampling,
+                marked,
+                account: None,
+                // Draws that no key decides differ between any two runs.
+                seed: u64::from_le_bytes(Sha256::digest(what)[..8].try_into()?),
+            };
+            answer(model, &self.tokenizer, &marker, questions, &how, &mut |_| ())
+        })
+    }
+
+    /// Answers to `questions` as `make` gives them, kept under the name `what`, which says all that they depend on.
+    ///
+    /// # Errors
+    /// If making, reading or writing fails.
+    pub fn kept(
+        &self,
+        what: &str,
+        questions: Vec<String>,
+        make: impl FnOnce(&[String]) -> Result<Vec<Answer>>,
+    ) -> Result<Data> {
         let path = self.cache.join(format!("{}.jsonl", hex::encode(&Sha256::digest(what)[..12])));
         if let Ok(text) = fs::read_to_string(&path) {
             let kept = text.lines().map(serde_json::from_str::<CachedAnswer>).collect::<Result<Vec<_>, _>>()?;
@@ -164,16 +187,7 @@ impl Lab {
                 kept.into_iter().map(|k| Answer { prompt_tokens: k.prompt_tokens, tokens: k.tokens, text: k.text });
             return Ok(Data { questions, answers: answers.collect() });
         }
-        let marker = Marker::new(self.profile(mark)?, &Self::key(mark))?;
-        let how = Answering {
-            max_new_tokens: MAX_NEW_TOKENS,
-            sampling,
-            marked,
-            account: None,
-            // Draws that no key decides differ between any two runs.
-            seed: u64::from_le_bytes(Sha256::digest(what)[..8].try_into()?),
-        };
-        let answers = answer(model, &self.tokenizer, &marker, &questions, &how, &mut |_| ())?;
+        let answers = make(&questions)?;
         let mut lines = Vec::new();
         for Answer { prompt_tokens, tokens, text } in answers.iter().cloned() {
             serde_json::to_writer(&mut lines, &CachedAnswer { prompt_tokens, tokens, text })?;

@@ -2,4 +2,5 @@
 #![allow(clippy::cast_sign_loss, reason = "shares and sizes are not negative")]
 
 pub mod lab;
+pub mod sampling;
 pub mod table;

@@ -8,14 +8,15 @@ mod curves;
 mod factors;
 mod null;
 mod plot;
+mod sampling_plot;
 mod tokens;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use watermark_radioactivity::lab::{self, Lab};
-use watermark_radioactivity::table;
+use watermark_radioactivity::{sampling, table};
 
 /// What a student inherits from marked answers, and how many tokens show it
 #[derive(Parser)]
@@ -64,7 +65,23 @@ enum Command {
         #[arg(long)]
         access: Vec<String>,
     },
-    /// The picture of a table of `factors` or `curves`
+    /// Marks over temperature and top-p, with the boost after and before the temperature
+    Sampling {
+        #[arg(long, default_value_t = 3)]
+        keys: u64,
+        /// Answers of a cell
+        #[arg(long, default_value_t = 300)]
+        answers: usize,
+    },
+    /// Marks in answers whose form a prompt has asked for: capitals, separators between tokens
+    Styles {
+        #[arg(long, default_value_t = 3)]
+        keys: u64,
+        /// Answers of a key
+        #[arg(long, default_value_t = 300)]
+        answers: usize,
+    },
+    /// The picture of a table of `factors`, `curves` or `sampling`
     Plot {
         /// The CSV file
         table: String,
@@ -88,8 +105,23 @@ fn main() -> Result<()> {
         Command::Tokens { keys, sets, share, asked, access } => {
             tokens::run(&lab, share, keys, sets, asked, &access, &cli.out)
         }
-        Command::Plot { table } => plot::picture(&table, &cli.out),
+        Command::Sampling { keys, answers } => sampling::run(&lab, keys, answers, &cli.out),
+        Command::Styles { keys, answers } => sampling::styles(&lab, keys, answers, &cli.out),
+        Command::Plot { table } => picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
     }
+}
+
+/// The picture that fits the table's columns.
+fn picture(path: &str, out: &str) -> Result<()> {
+    let table = plot::Table::read(path)?;
+    let svg = if table.column("factor").is_ok() {
+        plot::factors(&table)?
+    } else if table.column("top_p").is_ok() {
+        sampling_plot::picture(&table)?
+    } else {
+        plot::curves(&table)?
+    };
+    std::fs::write(out, svg).with_context(|| format!("writing {out}"))
 }

@@ -7,13 +7,13 @@ use anyhow::{Context, Result, bail};
 const COLORS: [&str; 7] = ["#7f1d1d", "#c2410c", "#ca8a04", "#15803d", "#0e7490", "#1d4ed8", "#6d28d9"];
 
 /// Columns of a CSV file by name; a quoted cell may hold commas.
-struct Table {
+pub(crate) struct Table {
     columns: Vec<String>,
-    rows: Vec<Vec<String>>,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn read(path: &str) -> Result<Self> {
+    pub(crate) fn read(path: &str) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
         let mut rows: Vec<Vec<String>> = text.lines().map(cells).collect();
         if rows.len() < 2 {
@@ -22,7 +22,7 @@ impl Table {
         Ok(Self { columns: rows.remove(0), rows })
     }
 
-    fn column(&self, name: &str) -> Result<usize> {
+    pub(crate) fn column(&self, name: &str) -> Result<usize> {
         self.columns.iter().position(|column| column == name).with_context(|| format!("no column {name}"))
     }
 }
@@ -44,7 +44,7 @@ fn cells(line: &str) -> Vec<String> {
     cells
 }
 
-fn head(width: f64, height: f64, title: &str, note: &str) -> String {
+pub(crate) fn head(width: f64, height: f64, title: &str, note: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"system-ui, sans-serif\" font-size=\"12\" fill=\"#222\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
@@ -52,15 +52,8 @@ fn head(width: f64, height: f64, title: &str, note: &str) -> String {
     )
 }
 
-/// The picture that fits the table's columns.
-pub(crate) fn picture(path: &str, out: &str) -> Result<()> {
-    let table = Table::read(path)?;
-    let svg = if table.column("factor").is_ok() { factors(&table)? } else { curves(&table)? };
-    std::fs::write(out, svg).with_context(|| format!("writing {out}"))
-}
-
 /// One line a level, one dot a seed: digits of p from answers (filled) and from reading (open).
-fn factors(table: &Table) -> Result<String> {
+pub(crate) fn factors(table: &Table) -> Result<String> {
     let [factor, level] = [table.column("factor")?, table.column("level")?];
     let [closed, reading] = [table.column("log10_p")?, table.column("reading_log10_p")?];
     let mut lines: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
@@ -111,7 +104,7 @@ fn factors(table: &Table) -> Result<String> {
 }
 
 /// Digits of p over tokens, one panel a kind of access, one line a share.
-fn curves(table: &Table) -> Result<String> {
+pub(crate) fn curves(table: &Table) -> Result<String> {
     let names = ["access", "share", "tokens", "digits"].map(|name| table.column(name));
     let [access, share, tokens, digits] = names;
     let (access, share, tokens, digits) = (access?, share?, tokens?, digits?);

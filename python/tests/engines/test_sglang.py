@@ -95,6 +95,16 @@ class Sampling(unittest.TestCase):
         for _ in range(5):
             self.assertEqual(list(self.step("g", "a")), [1])
 
+    def test_greedy_rows_are_held_to_the_policy(self):
+        policy = {"boost": "before_temperature", "min_temperature": 0.5}
+        self.requests = adapter.Requests(w.Marker(profile() | {"sampling": policy}, NODE))
+        self.begin("g", 3, top_k=1)
+        self.begin("a", 3, temperature=0.5)
+        with self.assertLogs("sglang.watermark_core", "DEBUG") as logs:
+            self.assertEqual(list(self.step("g", "a")), [0, 1])
+        self.assertEqual([record for record in logs.output if "temperature" in record], logs.output)
+        self.assertEqual(len(logs.output), 1)
+
     def test_a_prompt_in_pieces(self):
         self.begin("a", 40)
         self.length["a"] = 16  # the first piece: a token is drawn that nobody keeps

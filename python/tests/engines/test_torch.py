@@ -156,6 +156,19 @@ class Sampling(unittest.TestCase):
             detector = w.Detector(profile(layers[0]), NODE, account=account)
             self.assertEqual([detector.detect([row]).detected for row in generated], found)
 
+    def test_a_boost_before_the_temperature_takes_two_calls(self):
+        made = profile() | {"sampling": {"boost": "before_temperature", "min_temperature": 1.5}}
+        sampler, session = Sampler(made, NODE, seeds=[4]), w.Marker(made, NODE).session(seed=4, temperature=0.2)
+        self.assertEqual(session.raised["temperature"][1], 1.5)
+        for step in range(60):
+            batch = logits(step, 1)
+            with self.assertRaises(w.InputError):
+                sampler.sample(batch)
+            tokens = sampler.draw(sampler.process(batch) / 1.5)
+            self.assertEqual(tokens.tolist(), [session.sample(batch[0].numpy())])
+            sampler.accept(tokens)
+            session.accept(int(tokens[0]))
+
     def test_the_detector_finds_them(self):
         sampler = Sampler(profile(), NODE, seeds=range(4))
         for step in range(200):

@@ -16,7 +16,7 @@ try:
     import torch
     import transformers
 
-    from watermark_core.transformers import WatermarkingConfig
+    from watermark_core.transformers import WatermarkingConfig, WatermarkLogitsProcessor
 except ImportError:
     raise unittest.SkipTest("torch and transformers are not installed") from None
 
@@ -89,6 +89,23 @@ class Transformers(unittest.TestCase):
                     left = set(torch.isfinite(after[row]).nonzero().flatten().tolist())
                     self.assertLessEqual(left, set(raw[row].topk(5).indices.tolist()))
                     self.assertEqual(len(left), 5 if layers == (GREEN,) else 1)
+
+    def test_a_sampling_policy_needs_the_processor_that_runs_first(self):
+        policy = {"boost": "before_temperature", "min_temperature": 0.5}
+        for layers in ((GREEN,), (GREEN, GUMBEL)):
+            made = profile(*layers) | {"sampling": policy}
+            with self.assertRaises(w.ParameterError) as raised:
+                WatermarkingConfig(made, NODE)
+            self.assertIn("logits_processor", str(raised.exception))
+            WatermarkingConfig(made, NODE, marked=False)
+            WatermarkingConfig(profile(*layers) | {"sampling": {"boost": "after_temperature"}}, NODE)
+            mark = WatermarkLogitsProcessor(w.Marker(made, NODE), seed=1, sampling={"temperature": 0.0})
+            self.assertEqual(mark.raised, {"temperature": (0.0, 0.5)})
+            # What generate does afterwards changes nothing.
+            rows = generate(None, logits_processor=[mark], temperature=0.3, top_k=1)
+            detected, log10_p = worst(rows, layers=layers)
+            self.assertTrue(detected)
+            self.assertLess(max(log10_p), -6)
 
     def test_a_seed_decides_everything(self):
         config = WatermarkingConfig(profile(), NODE, seed=5)

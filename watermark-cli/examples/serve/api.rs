@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use watermark_core::mark::Sampling;
+use watermark_core::mark::{Change, Raised, Sampling};
 use watermark_toolkit::files::random;
 
 use crate::accounts::Accounts;
@@ -156,7 +156,7 @@ fn order(shared: &Shared, kind: Kind, headers: &HeaderMap, body: &str) -> Result
         return Err(Refusal(StatusCode::FORBIDDEN, "this account may not opt out of watermarking".to_owned()));
     }
     let temperature = request.temperature.unwrap_or(0.8);
-    if marked && temperature <= 0.0 {
+    if marked && temperature <= 0.0 && !shared.writer.marker.marks_greedy() {
         return Err(bad("temperature 0 would leave the answer unmarked; use a higher one"));
     }
     let sampling = Sampling { temperature, top_k: request.top_k, top_p: request.top_p, min_p: request.min_p };
@@ -253,6 +253,7 @@ impl Frame {
             "completion_tokens": written.tokens,
             "total_tokens": written.prompt_tokens + written.tokens,
         });
+        tell_raised(&mut whole, &written.raised);
         whole
     }
 
@@ -270,7 +271,19 @@ impl Frame {
             Kind::Chat => choice["delta"] = json!({}),
             Kind::Completion => choice["text"] = json!(""),
         }
-        self.around(true, choice)
+        let mut last = self.around(true, choice);
+        tell_raised(&mut last, &written.raised);
+        last
+    }
+}
+
+/// What the profile's sampling policy raised in the request, if anything: `{"raised": {"temperature": {"from": 0.0, "to": 0.5}}}`.
+fn tell_raised(answer: &mut Value, raised: &Raised) {
+    if let Some(Change { from, to }) = raised.temperature {
+        answer["raised"]["temperature"] = json!({"from": from, "to": to});
+    }
+    if let Some(Change { from, to }) = raised.top_p {
+        answer["raised"]["top_p"] = json!({"from": from, "to": to});
     }
 }
 

@@ -45,8 +45,10 @@ Example:
   curl -N localhost:8080/v1/chat/completions -H 'Authorization: Bearer my-token' \\
     -d '{\"model\": \"teacher\", \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"Ada has 12 pears. How many?\"}]}'
 
-A request with \"watermark\": false is answered unmarked for accounts that may opt out, and refused for others. Greedy decoding
-(temperature 0) carries no mark, so it is refused too unless the request opts out.")]
+A request with \"watermark\": false is answered unmarked for accounts that may opt out, and refused for others. A temperature or a
+top-p below the floors of the profile's sampling policy is raised, and the answer says so in its field \"raised\". Greedy decoding
+(temperature 0) that would carry no mark, because the policy neither raises it nor boosts before it, is refused unless the request opts
+out.")]
 struct Args {
     /// A profile for the embedded teacher
     #[arg(long, value_name = "FILE")]

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
+use watermark_core::mark::{Marker, Raised, Sampling, Session, SessionOptions};
 use watermark_lab::answer::prompt_ids;
 use watermark_lab::generate::{Generate, generate};
 use watermark_lab::model::Model;
@@ -36,6 +36,8 @@ pub(crate) struct Written {
     pub(crate) tokens: usize,
     /// Whether the model ended the answer, rather than `max_tokens`.
     pub(crate) ended: bool,
+    /// What the profile's sampling policy raised in the request.
+    pub(crate) raised: Raised,
 }
 
 /// Everything that an answer needs. Shared by all requests.
@@ -94,7 +96,8 @@ impl Writer {
             .wait()?;
         let prompt_tokens = prompts.first().map_or(0, Vec::len);
         let tokens = draft.session.generated().len();
-        Ok(Written { text: draft.text, prompt_tokens, tokens, ended: draft.ended })
+        let raised = draft.session.raised();
+        Ok(Written { text: draft.text, prompt_tokens, tokens, ended: draft.ended, raised })
     }
 
     fn step<F: FnMut(&str) -> bool>(&self, draft: &mut Draft<F>, logits: &[f32]) -> Result<u32> {

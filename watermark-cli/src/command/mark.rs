@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use watermark_core::mark::{Marker, Sampling};
+use watermark_core::mark::{Change, Marker, Raised, Sampling, SessionOptions};
 use watermark_lab::answer::{Answering, answer};
 use watermark_lab::model::Model;
 use watermark_lab::prompts::prompt_text;
@@ -19,7 +19,8 @@ use super::{print, progress};
 /// Answer prompts with the embedded model, marked under a profile
 ///
 /// Writes JSONL with `prompt` (as the model was given it: "Question: …", a line break, "Answer:"), `completion`, `prompt_tokens` and `tokens`, so that `detect` can read the file both as
-/// text and with --input-format tokens. The model is a small one for experiments: it shows marking, not answering.
+/// text and with --input-format tokens. The model is a small one for experiments: it shows marking, not answering. A temperature or a
+/// top-p below the floors of the profile's sampling policy is raised, which the command says.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -46,7 +47,7 @@ pub(crate) struct Args {
     /// Longest answer in tokens
     #[arg(long, default_value_t = 96, value_name = "N")]
     max_tokens: usize,
-    /// Sampling temperature; 0 is greedy and carries no mark
+    /// Sampling temperature; 0 is greedy and carries no mark, unless the profile's sampling policy sees to it
     #[arg(long, default_value_t = 0.8)]
     temperature: f32,
     /// Sample among the K most likely tokens
@@ -112,6 +113,9 @@ impl Args {
             account: self.account,
             seed: self.seed,
         };
+        let options =
+            SessionOptions { account: how.account.clone(), marked: how.marked, seed: how.seed, sampling: how.sampling };
+        let raised = marker.session(&options)?.raised();
         if self.out.exists() {
             bail!("{} exists and is not overwritten; choose another name", self.out.display());
         }
@@ -133,6 +137,13 @@ impl Args {
         write_new(&self.out, &lines)?;
         let mark = if self.unmarked { "unmarked" } else { "marked" };
         print(&format!("Wrote {} {mark} answers, {tokens} tokens, to {}", answers.len(), self.out.display()))?;
+        let Raised { temperature, top_p } = raised;
+        if let Some(Change { from, to }) = temperature {
+            print(&format!("The profile's sampling policy raised the temperature from {from} to {to}."))?;
+        }
+        if let Some(Change { from, to }) = top_p {
+            print(&format!("The profile's sampling policy raised top-p from {from} to {to}."))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod profile;
 pub(crate) mod register;
 #[cfg(feature = "report")]
 pub(crate) mod report;
+pub(crate) mod sampling;
 #[cfg(feature = "scan")]
 pub(crate) mod scan;
 pub(crate) mod test_model;

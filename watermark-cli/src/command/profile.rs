@@ -9,13 +9,14 @@ use watermark_core::engine::{Engine, EngineKey, EngineOptions};
 use watermark_core::evidence::beacon::under_beacon;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
-use watermark_core::profile::{AnyScheme, Layer, Profile};
+use watermark_core::profile::{AnyScheme, Layer, Profile, SamplingPolicy};
 use watermark_toolkit::files::{read_profile, read_profile_text, write_new, write_secret};
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::parameters::{MARKING, ParameterArgs, names, summaries};
 use super::passphrase::PassphraseArgs;
+use super::sampling::{SamplingArgs, meaning};
 use super::{print, print_json};
 
 /// Write or check a profile
@@ -29,7 +30,8 @@ const NEW_EXAMPLES: &str = "\
 Examples:
   watermark profile new --tokenizer tokenizer.json --out chat.profile.json
   watermark profile new --tokenizer tokenizer.json --distillation mcmark --gamma 0.125 --out unbiased.profile.json
-  watermark profile new --tokenizer tokenizer.json --provenance vllm --out fleet.profile.json";
+  watermark profile new --tokenizer tokenizer.json --provenance vllm --out fleet.profile.json
+  watermark profile new --tokenizer tokenizer.json --min-temperature 0.4 --min-top-p 0.6 --out held.profile.json";
 
 #[derive(Subcommand)]
 enum Action {
@@ -83,6 +85,8 @@ struct New {
     per_account: Vec<String>,
     #[command(flatten)]
     parameters: ParameterArgs<MARKING>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Length of a logits row where it exceeds the tokenizer's vocabulary (padding)
     #[arg(long, value_name = "N")]
     vocab_size: Option<u32>,
@@ -139,6 +143,8 @@ struct Checked<'a> {
     path: &'a str,
     profile_sha256: String,
     layers: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampling: Option<SamplingPolicy>,
 }
 
 impl Args {
@@ -175,7 +181,8 @@ impl New {
                 bail!("--per-account {name}: the profile has no such layer; it is distillation or provenance");
             }
         }
-        let profile = Profile { name: self.name, path: self.path, tokenizer: info, layers };
+        let sampling = self.sampling.policy(&layers);
+        let profile = Profile { name: self.name, path: self.path, tokenizer: info, layers, sampling };
         profile.validate()?;
         write_new(&self.out, profile.print().as_bytes())?;
         print(&format!("Wrote {}. It holds no secret; commit to its key before use.", self.out.display()))?;
@@ -259,12 +266,22 @@ impl Check {
         let sha256 = hex::encode(&file.sha256);
         if self.json {
             let path = profile.path.as_str();
-            print_json(&Checked { profile: &profile.name, path, profile_sha256: sha256, layers })?;
+            print_json(&Checked {
+                profile: &profile.name,
+                path,
+                profile_sha256: sha256,
+                layers,
+                sampling: profile.sampling,
+            })?;
         } else {
             print(&format!("{:?} at {:?}, SHA-256 {sha256}: valid", profile.name, profile.path.as_str()))?;
             for layer in &profile.layers {
                 let per = if layer.per_account { ", key per account" } else { "" };
                 print(&format!("  {}: {}, width {}{per}", layer.name, layer.scheme.name(), layer.width))?;
+            }
+            print("What a client's request does to marks:")?;
+            for line in meaning(profile) {
+                print(&format!("  {line}"))?;
             }
         }
         Ok(ExitCode::SUCCESS)

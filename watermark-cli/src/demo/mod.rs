@@ -203,6 +203,7 @@ fn profile(tokenizer: &Tokenizer) -> Result<Profile> {
         path: "epoch/demo".parse()?,
         tokenizer: tokenizer.info()?,
         layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
+        sampling: None,
     };
     profile.validate()?;
     Ok(profile)

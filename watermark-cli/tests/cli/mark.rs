@@ -40,6 +40,38 @@ fn marked_text_is_detected_and_nothing_else() {
     }
 }
 
+/// A client cannot switch the marks off with the temperature: requests below the policy's floors are raised, and said to be.
+#[test]
+fn a_request_below_the_floors_is_raised_and_marked() {
+    let folder = setup();
+    folder.line("profile new --min-temperature 0.5 --min-top-p 0.75 --out held.json").expect(0);
+    let check = folder.line("profile check held.json").expect(0).stdout;
+    assert!(["raised to 0.5", "raised to 0.75", "top-k and min-p"].iter().all(|said| check.contains(said)), "{check}");
+    let json = folder.line("profile check held.json --json").expect(0).json();
+    assert_eq!([&json[0]["sampling"]["min_temperature"], &json[0]["sampling"]["min_top_p"]], [0.5, 0.75]);
+    let mark = "mark --profile held.json --key k.json --prompts prompts.txt --max-tokens 80 --temperature 0";
+    let said = folder.line(&format!("{mark} --top-p 0.3 --top-k 1 --out raised.jsonl")).expect(0).stdout;
+    assert!(said.contains("temperature from 0 to 0.5") && said.contains("top-p from 0.3 to 0.75"), "{said}");
+    let found = folder.line("detect --profile held.json --key k.json --json raised.jsonl").expect(0).json();
+    assert_eq!(verdicts(&found), ["detected", "detected"], "{found:?}");
+    // What asks for no less than the floors is left alone, and so is an unmarked answer.
+    for options in ["--temperature 0.8 --out high.jsonl", "--unmarked --temperature 0 --out plain.jsonl"] {
+        let line = format!("mark --profile held.json --key k.json --prompts prompts.txt --max-tokens 5 {options}");
+        let said = folder.line(&line).expect(0).stdout;
+        assert!(!said.contains("raised"), "{said}");
+    }
+    folder.line("profile new --min-top-p 2 --out bad.json").fails_with(&["min_top_p is 2"]);
+    folder.line("profile new --min-temperature 0 --out bad.json").fails_with(&["min_temperature is 0"]);
+    folder
+        .line("profile new --distillation mcmark --gamma 0.5 --boost before_temperature --out bad.json")
+        .fails_with(&["mcmark", "after_temperature"]);
+    folder.line("profile new --boost sometimes --out bad.json").fails_with(&["sometimes"]);
+    folder.line("profile new --boost after_temperature --out free.json").expect(0);
+    assert!(!folder.read("free.json").contains("sampling"));
+    let check = folder.line("profile check free.json").expect(0).stdout;
+    assert!(check.contains("at 0 no layer leaves a mark"), "{check}");
+}
+
 /// What stands in the prompt is not scored, however marked it is.
 #[test]
 fn prompts_are_not_scored() {

@@ -72,7 +72,8 @@ typedef enum WmMarkState {
     // The session was opened unmarked, or has not sampled yet, or only its choosing layer could mark and `process` left the
     // draw to the caller.
     WM_MARK_STATE_OFF = 1,
-    // Temperature 0: the most likely token, whatever the key.
+    // Temperature 0: the most likely token, whatever the key. Not where the profile's policy raised it, or where a boost before the
+    // temperature acted.
     WM_MARK_STATE_GREEDY = 2,
     // One token holds (nearly) all the probability, so no key could have changed it.
     WM_MARK_STATE_CERTAIN = 3,
@@ -132,11 +133,25 @@ typedef struct WmSessionOptions {
     double top_p;
     // Keep tokens with at least min_p times the probability of the most likely one; 0 keeps all.
     double min_p;
-    // Divides the logits; 0 is greedy decoding, which carries no mark.
+    // Divides the logits; 0 is greedy decoding, which carries no mark unless the profile's sampling policy sees to it.
     float temperature;
-    // 1 marks; 0 samples the same distribution without any mark.
+    // 1 marks; 0 samples without any mark and without the profile's sampling policy.
     uint32_t marked;
 } WmSessionOptions;
+
+// What the profile's sampling policy raised in a session's options.
+typedef struct WmRaised {
+    // sizeof(WmRaised).
+    size_t struct_size;
+    // The top-p that was asked for, and what it became; both 0 if it was left as it was.
+    double top_p_from;
+    // See top_p_from.
+    double top_p_to;
+    // The temperature that was asked for, and what it became; both 0 if it was left as it was.
+    float temperature_from;
+    // See temperature_from.
+    float temperature_to;
+} WmRaised;
 
 // The test of one layer. Null hypothesis: the text is independent of the key; the key is then the only randomness, and the
 // tail is exact for any text.
@@ -227,6 +242,10 @@ uint32_t wm_marker_chooses(const struct WmMarker *marker);
 // 1 if a layer has a key per account, so that a marked session needs one. 0 for NULL.
 uint32_t wm_marker_has_account_layer(const struct WmMarker *marker);
 
+// 1 if answers at temperature 0 are marked, because the profile's sampling policy raises it or boosts before it: then open a
+// session for greedy requests too. 0 for NULL.
+uint32_t wm_marker_marks_greedy(const struct WmMarker *marker);
+
 // Ends a marker; NULL is allowed. Its sessions go on.
 void wm_marker_free(struct WmMarker *marker);
 
@@ -238,10 +257,13 @@ enum WmStatus wm_session_new(const struct WmMarker *marker,
                              const struct WmSessionOptions *options,
                              struct WmSession **out);
 
-// Applies temperature, truncation and the reweighting layers to `logits` [n = vocab_size] in place; tokens outside the
+// Applies temperature, truncation and the reweighting layers, in the order of the profile's policy, to `logits` [n = vocab_size] in
+// place; tokens outside the
 // truncation become -inf, and what is -inf (a grammar's mask) stays so. For engines that draw the token themselves: a
 // choosing layer has no part.
-enum WmStatus wm_session_process(struct WmSession *session, float *logits, size_t n);
+enum WmStatus wm_session_process(struct WmSession *session,
+                                 float *logits,
+                                 size_t n);
 
 // Draws the next token from `logits` [n = vocab_size], which are not changed; -inf is a token that cannot be drawn. Does not
 // advance the sequence: calling it again gives the same token.
@@ -289,6 +311,11 @@ enum WmStatus wm_session_generated(const struct WmSession *session, uint32_t *to
 
 // Whether the position last sampled or processed carries a mark.
 enum WmStatus wm_session_mark_state(const struct WmSession *session, enum WmMarkState *state);
+
+// What the profile's sampling policy raised; nothing in an unmarked session. Set `raised->struct_size` to sizeof(WmRaised) first.
+// Where the policy has a floor for top-p, top-k and min-p are held to it too, row by row, which is not in here.
+enum WmStatus wm_session_raised(const struct WmSession *session,
+                                struct WmRaised *raised);
 
 // The message of the session's sticky error; NULL if there is none. Valid until the next call with this session.
 const char *wm_session_error(const struct WmSession *session);
@@ -399,7 +426,9 @@ struct llama_sampler_i *wm_llama_iface(void);
 //
 // `llama_sampler_chain_add(chain, llama_sampler_init(wm_llama_iface(), ctx))`
 // must be the last addition to the chain, in place of `dist` or `greedy`, after temperature and truncation, which the
-// session's options then leave alone (their default). The sampler owns the state and frees it; do not touch `ctx` after
+// session's options then leave alone (their default). A profile with a sampling policy cannot be kept there, because temperature and
+// truncation have been applied before: for one, make the sampler the only one of its chain (penalties and grammars may stand before
+// it) and give temperature and truncation to the session's options. The sampler owns the state and frees it; do not touch `ctx` after
 // `llama_sampler_free`. Feed it generated tokens only: where an application accepts the prompt's tokens too, as for
 // penalties, call `llama_sampler_reset` on this sampler before the first generated one.
 //

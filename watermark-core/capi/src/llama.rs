@@ -89,7 +89,9 @@ pub extern "C" fn wm_llama_iface() -> *mut LlamaSamplerI {
 ///
 /// `llama_sampler_chain_add(chain, llama_sampler_init(wm_llama_iface(), ctx))`
 /// must be the last addition to the chain, in place of `dist` or `greedy`, after temperature and truncation, which the
-/// session's options then leave alone (their default). The sampler owns the state and frees it; do not touch `ctx` after
+/// session's options then leave alone (their default). A profile with a sampling policy cannot be kept there, because temperature and
+/// truncation have been applied before: for one, make the sampler the only one of its chain (penalties and grammars may stand before
+/// it) and give temperature and truncation to the session's options. The sampler owns the state and frees it; do not touch `ctx` after
 /// `llama_sampler_free`. Feed it generated tokens only: where an application accepts the prompt's tokens too, as for
 /// penalties, call `llama_sampler_reset` on this sampler before the first generated one.
 ///

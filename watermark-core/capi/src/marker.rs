@@ -47,6 +47,13 @@ pub unsafe extern "C" fn wm_marker_has_account_layer(marker: *const WmMarker) ->
     told(marker, |marker| marker.has_account_layer().into())
 }
 
+/// 1 if answers at temperature 0 are marked, because the profile's sampling policy raises it or boosts before it: then open a
+/// session for greedy requests too. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_marker_marks_greedy(marker: *const WmMarker) -> u32 {
+    told(marker, |marker| marker.marks_greedy().into())
+}
+
 /// What a marker says of its profile; 0 for NULL.
 unsafe fn told(marker: *const WmMarker, what: impl FnOnce(&Marker) -> u32) -> u32 {
     let mut said = 0;

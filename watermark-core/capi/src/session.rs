@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use watermark_core::mark::{MarkState, Sampling, Session, SessionOptions};
+use watermark_core::mark::{MarkState, Raised, Sampling, Session, SessionOptions};
 
 use crate::WmMarker;
 use crate::arguments::{Versioned, check_row, exclusive, optional_string, read, shared, slice, slice_mut, write};
@@ -37,9 +37,9 @@ pub struct WmSessionOptions {
     pub top_p: f64,
     /// Keep tokens with at least min_p times the probability of the most likely one; 0 keeps all.
     pub min_p: f64,
-    /// Divides the logits; 0 is greedy decoding, which carries no mark.
+    /// Divides the logits; 0 is greedy decoding, which carries no mark unless the profile's sampling policy sees to it.
     pub temperature: f32,
-    /// 1 marks; 0 samples the same distribution without any mark.
+    /// 1 marks; 0 samples without any mark and without the profile's sampling policy.
     pub marked: u32,
 }
 
@@ -77,6 +77,28 @@ impl WmSessionOptions {
     }
 }
 
+/// What the profile's sampling policy raised in a session's options.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct WmRaised {
+    /// sizeof(WmRaised).
+    pub struct_size: usize,
+    /// The top-p that was asked for, and what it became; both 0 if it was left as it was.
+    pub top_p_from: f64,
+    /// See top_p_from.
+    pub top_p_to: f64,
+    /// The temperature that was asked for, and what it became; both 0 if it was left as it was.
+    pub temperature_from: f32,
+    /// See temperature_from.
+    pub temperature_to: f32,
+}
+
+// SAFETY: integers and floats only.
+unsafe impl Versioned for WmRaised {
+    const FIRST: usize = 32;
+    const NAME: &'static str = "raised";
+}
+
 /// Whether a position carries a mark, and if not, why.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +108,8 @@ pub enum WmMarkState {
     /// The session was opened unmarked, or has not sampled yet, or only its choosing layer could mark and `process` left the
     /// draw to the caller.
     Off = 1,
-    /// Temperature 0: the most likely token, whatever the key.
+    /// Temperature 0: the most likely token, whatever the key. Not where the profile's policy raised it, or where a boost before the
+    /// temperature acted.
     Greedy = 2,
     /// One token holds (nearly) all the probability, so no key could have changed it.
     Certain = 3,
@@ -118,7 +141,8 @@ pub unsafe extern "C" fn wm_session_new(
     })
 }
 
-/// Applies temperature, truncation and the reweighting layers to `logits` [n = vocab_size] in place; tokens outside the
+/// Applies temperature, truncation and the reweighting layers, in the order of the profile's policy, to `logits` [n = vocab_size] in
+/// place; tokens outside the
 /// truncation become -inf, and what is -inf (a grammar's mask) stays so. For engines that draw the token themselves: a
 /// choosing layer has no part.
 #[unsafe(no_mangle)]
@@ -275,6 +299,19 @@ pub unsafe extern "C" fn wm_session_mark_state(session: *const WmSession, state:
     })
 }
 
+/// What the profile's sampling policy raised; nothing in an unmarked session. Set `raised->struct_size` to sizeof(WmRaised) first.
+/// Where the policy has a floor for top-p, top-k and min-p are held to it too, row by row, which is not in here.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_session_raised(session: *const WmSession, raised: *mut WmRaised) -> WmStatus {
+    guard(|| {
+        let Raised { temperature, top_p } = shared(session, "session")?.inner.raised();
+        let (temperature_from, temperature_to) = temperature.map_or((0.0, 0.0), |change| (change.from, change.to));
+        let (top_p_from, top_p_to) = top_p.map_or((0.0, 0.0), |change| (change.from, change.to));
+        let struct_size = size_of::<WmRaised>();
+        write(raised, &WmRaised { struct_size, top_p_from, top_p_to, temperature_from, temperature_to })
+    })
+}
+
 /// The message of the session's sticky error; NULL if there is none. Valid until the next call with this session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_session_error(session: *const WmSession) -> *const c_char {
@@ -395,7 +432,8 @@ mod tests {
     fn a_panic_sticks_until_reset() {
         let layer = Layer { name: "p".into(), scheme: Scheme::Gumbel(Gumbel).into(), width: 1, per_account: false };
         let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: 4, special_token_ids: vec![] };
-        let profile = Profile { name: "t".into(), path: KeyPath::root(), tokenizer, layers: vec![layer] };
+        let profile =
+            Profile { name: "t".into(), path: KeyPath::root(), tokenizer, layers: vec![layer], sampling: None };
         let marker = Marker::new(profile, &NodeKey::root(b"m")).unwrap();
         let mut session = WmSession { inner: marker.session(&SessionOptions::default()).unwrap(), failure: None };
         session.run(|session| session.accept(1)).unwrap();

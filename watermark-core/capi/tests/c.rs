@@ -12,7 +12,7 @@ use std::process::Command;
 
 use watermark_core::key::{KeyPath, NodeKey, SEALING_ENTROPY, print_key_file, seal_key_file};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
-use watermark_core::profile::{Layer, Profile, TokenizerInfo};
+use watermark_core::profile::{Boost, Layer, Profile, SamplingPolicy, TokenizerInfo};
 use watermark_core::scheme::{Adfp, Greenlist, Gumbel, Scheme};
 
 const VOCAB: u32 = 300;
@@ -77,6 +77,7 @@ fn profile() -> Profile {
         path: "epoch/1".parse::<KeyPath>().unwrap(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] },
         layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
+        sampling: None,
     }
 }
 
@@ -100,9 +101,22 @@ fn adfp() -> Profile {
     Profile { layers: vec![layer], ..profile() }
 }
 
+/// A profile with a sampling policy.
+fn held() -> Profile {
+    let policy = SamplingPolicy { boost: Boost::BeforeTemperature, min_temperature: Some(0.5), min_top_p: Some(0.75) };
+    Profile { sampling: Some(policy), ..profile() }
+}
+
+/// As `begin` of `tests/c/session.c`.
+const SAMPLING: Sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: None, min_p: None };
+
 /// A sequence, one token a step.
-fn generate(profile: Profile, marked: bool, choose: impl Fn(&mut Session, Vec<f32>, u32) -> u32) -> Vec<u32> {
-    let sampling = Sampling { temperature: 0.8, top_k: Some(50), ..Sampling::default() };
+fn generate(
+    profile: Profile,
+    marked: bool,
+    sampling: Sampling,
+    choose: impl Fn(&mut Session, Vec<f32>, u32) -> u32,
+) -> Vec<u32> {
     let options = SessionOptions { marked, seed: 7, sampling, account: None };
     let mut session = Marker::new(profile, &key()).unwrap().session(&options).unwrap();
     for step in 0..STEPS {
@@ -116,8 +130,9 @@ fn generate(profile: Profile, marked: bool, choose: impl Fn(&mut Session, Vec<f3
 fn sessions_give_the_tokens_of_rust() {
     let folder = folder("session");
     let (profile_path, key_path) = files(&folder);
-    let adfp_path = folder.join("adfp.json");
+    let (adfp_path, held_path) = (folder.join("adfp.json"), folder.join("held.json"));
     std::fs::write(&adfp_path, adfp().print()).unwrap();
+    std::fs::write(&held_path, held().print()).unwrap();
     let sample = |session: &mut Session, logits: Vec<f32>, _: u32| session.sample(&logits).unwrap();
     let process = |session: &mut Session, mut logits: Vec<f32>, _: u32| {
         session.process(&mut logits).unwrap();
@@ -131,17 +146,18 @@ fn sessions_give_the_tokens_of_rust() {
     };
     let mut expected = String::new();
     for (name, tokens) in [
-        ("marked", generate(profile(), true, sample)),
-        ("unmarked", generate(profile(), false, sample)),
-        ("processed", generate(profile(), true, process)),
-        ("proxy", generate(adfp(), true, with_proxy)),
+        ("marked", generate(profile(), true, SAMPLING, sample)),
+        ("unmarked", generate(profile(), false, SAMPLING, sample)),
+        ("processed", generate(profile(), true, SAMPLING, process)),
+        ("proxy", generate(adfp(), true, SAMPLING, with_proxy)),
+        ("raised", generate(held(), true, Sampling { temperature: 0.0, top_p: Some(0.25), ..SAMPLING }, sample)),
     ] {
         let tokens: Vec<String> = tokens.iter().map(u32::to_string).collect();
         writeln!(expected, "{name} {} {}", tokens.len(), tokens.join(" ")).unwrap();
     }
     let path = folder.join("expected.txt");
     std::fs::write(&path, expected).unwrap();
-    if let Some(printed) = run("tests/c/session.c", &[&profile_path, &key_path, &path, &adfp_path]) {
+    if let Some(printed) = run("tests/c/session.c", &[&profile_path, &key_path, &path, &adfp_path, &held_path]) {
         assert_eq!(printed, "session: ok\n");
     }
 }

@@ -29,6 +29,7 @@ use crate::{Error, ErrorKind, Result};
 ///     path: KeyPath::root(),
 ///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
 ///     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
+///     sampling: None,
 /// };
 /// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
 /// let mut session =

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::choosing::Choosing;
+use super::policy::Admitted;
 use super::{Sampling, Session};
 use crate::engine::EngineKey;
 use crate::key::{NodeKey, PrfKey};
@@ -28,6 +29,7 @@ use crate::{Error, ErrorKind, Result};
 ///     path: KeyPath::root(),
 ///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
 ///     layers: vec![Layer { name: "provenance".to_owned(), scheme, width: 4, per_account: true }],
+///     sampling: None,
 /// };
 /// let marker = Marker::new(profile, &NodeKey::root(b"32 bytes from the system's randomness in real use"))?;
 ///
@@ -90,11 +92,11 @@ pub struct SessionOptions {
     /// ([`Profile::has_account_layer`]). A profile without one refuses it, because the marks of all accounts would be
     /// alike.
     pub account: Option<String>,
-    /// `false` samples the same distribution without any mark.
+    /// `false` samples without any mark, and without the profile's sampling policy.
     pub marked: bool,
     /// Seed of every draw that no key decides. The same seed for two sequences repeats those draws.
     pub seed: u64,
-    /// Temperature and truncation.
+    /// Temperature and truncation. A marked session raises what is below the floors of the profile's policy ([`Session::raised`]).
     pub sampling: Sampling,
 }
 
@@ -150,7 +152,9 @@ impl Marker {
         let draws = ChaCha20V1::new(&draw_key(options.seed), 0)?;
         let vocab_size = usize::try_from(self.vocab_size())
             .map_err(|_| Error::new(ErrorKind::InvalidProfile, "vocab_size exceeds the address space"))?;
-        Ok(Session::new(reweighting, choosing, draws, options.sampling, vocab_size, Arc::clone(&shared.special)))
+        let policy = shared.profile.sampling.filter(|_| options.marked).unwrap_or_default();
+        let admitted = Admitted::new(options.sampling, &policy);
+        Ok(Session::new(reweighting, choosing, draws, admitted, vocab_size, Arc::clone(&shared.special)))
     }
 
     /// Length of a row of logits, as the profile states it.
@@ -169,6 +173,12 @@ impl Marker {
     #[must_use]
     pub fn has_account_layer(&self) -> bool {
         self.0.profile.has_account_layer()
+    }
+
+    /// As [`Profile::marks_greedy`].
+    #[must_use]
+    pub fn marks_greedy(&self) -> bool {
+        self.0.profile.marks_greedy()
     }
 
     /// The profile.

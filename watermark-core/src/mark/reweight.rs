@@ -3,20 +3,38 @@ use super::sampling::Support;
 use super::scratch::Scratch;
 use super::{MarkState, Session};
 use crate::Result;
+use crate::profile::Boost;
 use crate::scheme::{Position, ProxyRow};
 
 /// Above this probability of one token, a mark has no room left that a 32-bit float could show.
 const CERTAIN: f64 = 1.0 - f32::EPSILON as f64;
 
 impl Session {
-    /// Truncates the distribution in `scratch`, then lets the reweighting layers change what is left.
+    /// Applies temperature, truncation and the reweighting layers to the distribution in `scratch`, in the order of the policy.
     pub(super) fn reweight(&mut self, scratch: &mut Scratch) -> Result<()> {
         self.state = MarkState::Off;
-        self.sampling.truncate(&mut scratch.support)?;
-        if let Some(fixed) = self.fixed(&scratch.support) {
-            self.state = fixed;
+        scratch.support.check_not_empty()?;
+        if self.admitted.boost == Boost::BeforeTemperature && !self.reweighting.is_empty() {
+            self.state = MarkState::Certain;
+            if !scratch.support.is_certain(CERTAIN) {
+                self.apply_layers(scratch)?;
+            }
+            self.admitted.truncate(&mut scratch.support);
+            if self.state == MarkState::NoContext {
+                self.state = self.fixed(&scratch.support).unwrap_or(self.state);
+            }
             return Ok(());
         }
+        self.admitted.truncate(&mut scratch.support);
+        match self.fixed(&scratch.support) {
+            Some(fixed) => self.state = fixed,
+            None => self.apply_layers(scratch)?,
+        }
+        Ok(())
+    }
+
+    /// Lets the reweighting layers that have a context here change the distribution, and says in the state whether one did.
+    fn apply_layers(&mut self, scratch: &mut Scratch) -> Result<()> {
         if !self.reweighting.is_empty() {
             self.state = MarkState::NoContext;
         }
@@ -50,7 +68,7 @@ impl Session {
         if self.reweighting.is_empty() && self.choosing.is_none() {
             return Some(MarkState::Off);
         }
-        if self.sampling.is_greedy() {
+        if self.admitted.sampling.is_greedy() {
             return Some(MarkState::Greedy);
         }
         support.is_certain(CERTAIN).then_some(MarkState::Certain)

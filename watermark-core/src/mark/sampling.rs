@@ -4,10 +4,11 @@ use super::Logit;
 use super::reserve::reserve;
 use crate::{Error, ErrorKind, Result};
 
-/// Ordinary sampling parameters, applied before any layer in the order temperature, top-k, top-p, min-p.
+/// Ordinary sampling parameters, applied in the order temperature, top-k, top-p, min-p, and before any layer unless the profile's policy
+/// puts boosts first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits; 0 is greedy decoding, which carries no mark.
+    /// Divides the logits; 0 is greedy decoding, which carries no mark unless the profile's policy sees to it.
     pub temperature: f32,
     /// Keep the `top_k` most likely tokens.
     pub top_k: Option<usize>,
@@ -51,40 +52,52 @@ impl Sampling {
         self.temperature <= 0.0
     }
 
-    /// Divides the logits by the temperature and truncates the distribution.
-    pub(super) fn truncate(&self, support: &mut Support) -> Result<()> {
-        if support.ids.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidLogits, "no token has a finite logit"));
-        }
+    /// Divides the logits by the temperature and truncates the distribution, which has a token. Where there is a floor for top-p, which
+    /// the top-p itself is not below, neither top-k nor min-p leaves fewer tokens than it does.
+    pub(super) fn truncate(&self, min_top_p: Option<f64>, support: &mut Support) {
         if self.is_greedy() {
             let best = support.most_likely();
             support.keep_sorted(&[best]);
-            return Ok(());
+            return;
         }
         for logit in &mut support.logits {
             // A tiny temperature may overflow: clamped, the most likely tokens stay ahead of all others.
             *logit = (*logit / self.temperature).clamp(f32::MIN, f32::MAX);
         }
-        self.keep_most_likely(support);
-        Ok(())
+        self.keep_most_likely(min_top_p, support);
     }
 
-    fn keep_most_likely(&self, support: &mut Support) {
+    fn keep_most_likely(&self, min_top_p: Option<f64>, support: &mut Support) {
+        let Self { top_k, top_p, min_p, .. } = *self;
         let n = support.ids.len();
-        if let Some(k) = self.top_k.filter(|&k| k < n) {
+        // Top-p alone keeps enough, since it is not below the floor.
+        let at_least = match min_top_p {
+            Some(floor) if top_k.is_some() || min_p.is_some() => support.nucleus(floor),
+            _ => 1,
+        };
+        if let Some(k) = top_k.map(|k| k.max(at_least)).filter(|&k| k < n) {
             support.partition(k);
             support.keep_first(k);
         }
-        if let Some(top_p) = self.top_p.filter(|&p| p < 1.0) {
+        if let Some(top_p) = top_p.filter(|&p| p < 1.0) {
             let keep = support.nucleus(top_p);
-            support.keep_first(keep);
+            if keep < at_least {
+                support.partition(at_least);
+            }
+            support.keep_first(keep.max(at_least));
         }
-        if let Some(min_p) = self.min_p {
+        if let Some(min_p) = min_p {
             let best = f64::from(support.logits[support.most_likely() as usize]);
             let floor = best + libm::log(min_p);
             let mut kept = std::mem::take(&mut support.order);
             kept.clear();
             kept.extend((0u32..).zip(&support.logits).filter(|&(_, &l)| f64::from(l) >= floor).map(|(i, _)| i));
+            if kept.len() < at_least {
+                support.order = kept;
+                support.partition(at_least);
+                support.keep_first(at_least);
+                return;
+            }
             support.keep_sorted(&kept);
             support.order = kept;
         }
@@ -128,6 +141,14 @@ impl Support {
             Some([id, _]) => Err(Error::new(ErrorKind::InvalidLogits, format!("candidate {id} occurs twice"))),
             None => pushed,
         }
+    }
+
+    /// Refuses a row of which every token is forbidden.
+    pub(super) fn check_not_empty(&self) -> Result<()> {
+        if self.ids.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidLogits, "no token has a finite logit"));
+        }
+        Ok(())
     }
 
     fn clear(&mut self) {
@@ -226,11 +247,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
-    fn kept(sampling: Sampling, row: &[f32]) -> Vec<u32> {
+    fn kept_under(floor: Option<f64>, sampling: Sampling, row: &[f32]) -> Vec<u32> {
         let mut support = Support::default();
         support.load(row).unwrap();
-        sampling.truncate(&mut support).unwrap();
+        let top_p = sampling.top_p.map(|top_p| top_p.max(floor.unwrap_or(0.0)));
+        Sampling { top_p, ..sampling }.truncate(floor, &mut support);
         support.ids
+    }
+
+    fn kept(sampling: Sampling, row: &[f32]) -> Vec<u32> {
+        kept_under(None, sampling, row)
     }
 
     #[test]
@@ -256,11 +282,34 @@ mod tests {
         assert_eq!(kept(Sampling { top_p: Some(0.5), ..Sampling::default() }, &row).len(), 2497);
     }
 
+    /// With a floor for top-p of .9, no truncation leaves fewer tokens than top-p .9 does.
+    #[test]
+    fn no_truncation_undercuts_the_floor() {
+        let row = [0.0, 3.0, f32::NEG_INFINITY, 2.0, 3.0, 1.0];
+        let floor = |sampling| kept_under(Some(0.9), sampling, &row);
+        let base = Sampling::default();
+        assert_eq!(floor(base), [0, 1, 3, 4, 5]);
+        for undercutting in [
+            Sampling { top_p: Some(0.1), ..base },
+            Sampling { top_k: Some(1), ..base },
+            Sampling { min_p: Some(1.0), ..base },
+            Sampling { top_k: Some(2), top_p: Some(0.1), min_p: Some(1.0), ..base },
+        ] {
+            assert_eq!(floor(undercutting), [1, 3, 4], "{undercutting:?}");
+        }
+        assert_eq!(floor(Sampling { top_k: Some(4), ..base }), [1, 3, 4, 5]);
+        assert_eq!(floor(Sampling { min_p: Some(0.1), ..base }), [1, 3, 4, 5]);
+        // The three most likely hold .928, of which two have .8, and .784 of all.
+        assert_eq!(kept_under(Some(0.8), Sampling { top_k: Some(3), top_p: Some(0.8), ..base }, &row), [1, 3, 4]);
+        // Greedy decoding is the temperature's affair.
+        assert_eq!(floor(Sampling { temperature: 0.0, ..base }), [1]);
+    }
+
     #[test]
     fn bad_rows_are_errors() {
         let mut support = Support::default();
         for row in [&[f32::NAN, 1.0][..], &[1.0, f32::INFINITY], &[f32::NEG_INFINITY; 3], &[]] {
-            let error = support.load(row).and_then(|()| Sampling::default().truncate(&mut support)).unwrap_err();
+            let error = support.load(row).and_then(|()| support.check_not_empty()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidLogits);
         }
     }

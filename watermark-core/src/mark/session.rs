@@ -4,9 +4,10 @@ use hashbrown::HashMap;
 
 use super::choosing::{Choosing, ContextKey};
 use super::drafts::Drafts;
+use super::policy::Admitted;
 use super::proxy::Proxy;
 use super::scratch::Scratch;
-use super::{Logit, Sampling};
+use super::{Logit, Raised};
 use crate::prf::{ChaCha20V1, Context};
 use crate::scheme::{Gumbel, Scheme};
 use crate::{Error, ErrorKind, Result};
@@ -21,7 +22,8 @@ pub enum MarkState {
     /// The session was opened unmarked, or has not sampled yet, or only its choosing layer could mark and `process` left the
     /// draw to the caller.
     Off,
-    /// The temperature is 0, so the token is the most likely one, whatever the key.
+    /// The temperature is 0, so the token is the most likely one, whatever the key. Not where the profile's policy raised it
+    /// ([`Session::raised`]), or where a boost before the temperature acted.
     Greedy,
     /// One token holds (nearly) all the probability, so no key could have changed it.
     Certain,
@@ -56,6 +58,7 @@ pub enum MarkState {
 /// #     path: KeyPath::root(),
 /// #     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
 /// #     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
+/// #     sampling: None,
 /// # };
 /// # let marker = Marker::new(profile, &NodeKey::root(b"an example"))?;
 /// # // In place of a model: logits that depend on the last token.
@@ -95,7 +98,7 @@ pub struct Session {
     pub(super) reweighting: Vec<(Scheme, ChaCha20V1)>,
     pub(super) choosing: Option<Choosing>,
     pub(super) draws: ChaCha20V1,
-    pub(super) sampling: Sampling,
+    pub(super) admitted: Admitted,
     pub(super) vocab_size: usize,
     pub(super) special: Arc<[u32]>,
     /// Accepted tokens, then pending drafts.
@@ -113,7 +116,7 @@ impl Session {
         reweighting: Vec<(Scheme, ChaCha20V1)>,
         choosing: Option<Choosing>,
         draws: ChaCha20V1,
-        sampling: Sampling,
+        admitted: Admitted,
         vocab_size: usize,
         special: Arc<[u32]>,
     ) -> Self {
@@ -121,7 +124,7 @@ impl Session {
             reweighting,
             choosing,
             draws,
-            sampling,
+            admitted,
             vocab_size,
             special,
             generated: Vec::new(),
@@ -143,6 +146,12 @@ impl Session {
     #[must_use]
     pub fn mark_state(&self) -> MarkState {
         self.state
+    }
+
+    /// What the profile's sampling policy raised in the request. Nothing in an unmarked session.
+    #[must_use]
+    pub fn raised(&self) -> Raised {
+        self.admitted.raised
     }
 
     /// Length of a row of logits.
@@ -176,7 +185,8 @@ impl Session {
         self.guarded(|session| session.proxy.set(probabilities, session.vocab_size))
     }
 
-    /// Applies temperature, truncation and the reweighting layers to a row of logits [vocab_size] in place. Tokens
+    /// Applies temperature, truncation and the reweighting layers, in the order of the profile's policy, to a row of logits [vocab_size]
+    /// in place. Tokens
     /// outside the truncation become -inf, and a token that is -inf already (masked by a grammar, say) stays so. This
     /// is for engines that draw the token themselves, so a choosing layer has no effect.
     ///

@@ -29,6 +29,7 @@ use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
 ///     path: KeyPath::root(),
 ///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 200, special_token_ids: vec![] },
 ///     layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
+///     sampling: None,
 /// };
 /// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
 /// let prf_key = profile.prf_key(&profile.layers[0], &key, None)?;

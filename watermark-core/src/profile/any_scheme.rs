@@ -27,6 +27,13 @@ impl AnyScheme {
         self.own().is_none_or(|scheme| scheme.chooses())
     }
 
+    /// Whether the layer adds a bonus to logits or forbids tokens, which can be done before the temperature too. The other reweighting
+    /// schemes keep the distribution that they are given, token by token, in the mean over keys.
+    #[must_use]
+    pub fn boosts(&self) -> bool {
+        self.own().is_some_and(|scheme| !scheme.chooses() && !scheme.spec().distortion_free)
+    }
+
     /// Whether marking needs a proxy's probabilities at every position ([`crate::mark::Session::set_proxy`]).
     #[must_use]
     pub fn needs_proxy(&self) -> bool {

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{AnyScheme, Layer, Profile, TokenizerInfo};
+use super::given::given;
+use super::{AnyScheme, Layer, Profile, SamplingPolicy, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
 use crate::scheme::json::{place, read};
 use crate::scheme::{Parameters, Scheme};
@@ -24,6 +25,8 @@ struct ProfileJson {
     tokenizer: TokenizerJson,
     layers: Vec<LayerJson>,
     repeats: Repeats,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    sampling: Option<SamplingPolicy>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,11 +65,6 @@ const LAYER_FIELDS: [&str; 8] = ["name", "scheme", "engine", "algorithm", "width
 
 fn parameters<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Parameters, D::Error> {
     read(deserializer, &LAYER_FIELDS)
-}
-
-/// A field that is present must have a value: `null` would be a second way to say that it is absent.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> std::result::Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -115,6 +113,7 @@ impl Profile {
                 special_token_ids: file.tokenizer.special_token_ids,
             },
             layers: file.layers.into_iter().map(Layer::try_from).collect::<Result<_>>()?,
+            sampling: file.sampling,
         };
         profile.validate()?;
         Ok(profile)
@@ -135,6 +134,7 @@ impl Profile {
             },
             layers: self.layers.iter().map(LayerJson::from).collect(),
             repeats: Repeats::Unmarked,
+            sampling: self.sampling,
         };
         let mut json = serde_json::to_string_pretty(&file).expect("profile serializes");
         json.push('\n');
@@ -226,6 +226,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::profile::Boost;
 
     const GOOD: &str = r#"{"profile": "watermark-profile/1", "name": "chat-2026-11", "path": "epoch/2026-11",
         "tokenizer": {"sha256": "0000000000000000000000000000000000000000000000000000000000000000",
@@ -299,15 +300,90 @@ mod tests {
         }
     }
 
+    /// `GOOD`, of which one layer boosts, with a policy.
+    fn with_policy(policy: &str) -> String {
+        GOOD.replace("\"repeats\"", &format!("\"sampling\": {policy}, \"repeats\""))
+    }
+
+    const POLICY: &str = r#"{"boost": "before_temperature", "min_temperature": 0.25, "min_top_p": 0.75}"#;
+
+    #[test]
+    fn a_policy_is_read_and_written_where_it_is_set() {
+        let profile = Profile::parse(&with_policy(POLICY)).unwrap();
+        let policy =
+            SamplingPolicy { boost: Boost::BeforeTemperature, min_temperature: Some(0.25), min_top_p: Some(0.75) };
+        assert_eq!(profile.sampling, Some(policy));
+        assert!(profile.marks_greedy());
+        assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
+        let plain = Profile::parse(&with_policy(r#"{"boost": "after_temperature"}"#)).unwrap();
+        assert_eq!(plain.sampling, Some(SamplingPolicy::default()));
+        assert!(!plain.marks_greedy());
+        assert!(plain.print().contains("after_temperature") && !plain.print().contains("min_"));
+        assert!(!Profile::parse(GOOD).unwrap().print().contains("sampling"));
+    }
+
+    #[test]
+    fn each_mistake_in_a_policy_is_named() {
+        for (policy, says) in [
+            ("null", "wrong type"),
+            ("{}", "boost"),
+            (r#"{"boost": "sometimes"}"#, "sometimes"),
+            (r#"{"boost": null}"#, "profile:"),
+            (r#"{"boost": "after_temperature", "min_top_k": 5}"#, "min_top_k"),
+            (r#"{"boost": "after_temperature", "min_temperature": null}"#, "wrong type"),
+            (r#"{"boost": "after_temperature", "min_temperature": "0.5"}"#, "wrong type"),
+            (r#"{"boost": "after_temperature", "min_temperature": 0}"#, "min_temperature is 0"),
+            (r#"{"boost": "after_temperature", "min_temperature": -0.5}"#, "min_temperature is -0.5"),
+            (r#"{"boost": "after_temperature", "min_top_p": 0}"#, "min_top_p is 0"),
+            (r#"{"boost": "after_temperature", "min_top_p": 1.5}"#, "min_top_p is 1.5"),
+        ] {
+            let error = Profile::parse(&with_policy(policy)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidProfile, "{error}");
+            assert!(error.to_string().contains(says), "{policy}: {error}");
+        }
+        let unbiased =
+            with_policy(POLICY).replace("\"greenlist\", \"gamma\": 0.5, \"delta\": 2.0", "\"mcmark\", \"gamma\": 0.5");
+        let error = Profile::parse(&unbiased).unwrap_err();
+        assert!(error.to_string().contains("mcmark keeps the model's distribution"), "{error}");
+        // A layer alone, as it is tested, keeps the policy; without a boost it means nothing.
+        let mut choosing = Profile::parse(&with_policy(r#"{"boost": "before_temperature"}"#)).unwrap();
+        assert!(choosing.marks_greedy());
+        choosing.layers.remove(0);
+        choosing.validate().unwrap();
+        assert!(!choosing.marks_greedy());
+    }
+
     proptest! {
         #[test]
-        fn no_panic_on_mutated_profiles(at in 0..GOOD.len(), byte in any::<char>()) {
-            let mut text: String = GOOD.chars().take(at).collect();
+        fn no_panic_on_mutated_profiles(policy in any::<bool>(), at in any::<prop::sample::Index>(), byte in any::<char>()) {
+            let good = if policy { with_policy(POLICY) } else { GOOD.to_owned() };
+            let at = at.index(good.len());
+            let mut text: String = good.chars().take(at).collect();
             text.push(byte);
-            text.extend(GOOD.chars().skip(at + 1));
+            text.extend(good.chars().skip(at + 1));
             if let Ok(profile) = Profile::parse(&text) {
                 prop_assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
             }
+        }
+
+        /// Whatever numbers a policy has, what is printed is what was read, and what cannot be read cannot be served.
+        #[test]
+        fn policies_survive_printing(
+            before in any::<bool>(),
+            min_temperature in prop::option::of(-1_000i32..100_000),
+            min_top_p in prop::option::of(-100i32..1_200),
+        ) {
+            let boost = if before { Boost::BeforeTemperature } else { Boost::AfterTemperature };
+            let thousandths = |n: i32| f64::from(n) / 1000.0;
+            let policy = SamplingPolicy {
+                boost,
+                min_temperature: min_temperature.map(thousandths),
+                min_top_p: min_top_p.map(thousandths),
+            };
+            let profile = Profile { sampling: Some(policy), ..Profile::parse(GOOD).unwrap() };
+            let valid = min_temperature.is_none_or(|n| n > 0) && min_top_p.is_none_or(|n| (1..=1000).contains(&n));
+            prop_assert_eq!(profile.validate().is_ok(), valid);
+            prop_assert_eq!(Profile::parse(&profile.print()).ok(), valid.then_some(profile));
         }
     }
 }

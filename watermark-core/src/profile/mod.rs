@@ -2,9 +2,13 @@
 
 mod any_scheme;
 #[cfg(feature = "profile")]
+mod given;
+#[cfg(feature = "profile")]
 mod json;
+mod sampling_policy;
 
 pub use any_scheme::AnyScheme;
+pub use sampling_policy::{Boost, SamplingPolicy};
 
 use crate::key::{KeyPath, NodeKey, PrfKey};
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result, hex};
@@ -23,6 +27,8 @@ pub struct Profile {
     pub tokenizer: TokenizerInfo,
     /// Reweighting layers in order, then at most one choosing layer.
     pub layers: Vec<Layer>,
+    /// What clients' temperature and truncation are held to.
+    pub sampling: Option<SamplingPolicy>,
 }
 
 /// Identity of a tokenizer.
@@ -100,7 +106,30 @@ impl Profile {
                 return invalid(format!("layer {name:?} chooses the token, so it must be the last layer"));
             }
         }
-        Ok(())
+        self.check_sampling().or_else(invalid)
+    }
+
+    fn check_sampling(&self) -> std::result::Result<(), String> {
+        let Some(policy) = &self.sampling else { return Ok(()) };
+        policy.check()?;
+        let unfit = |layer: &&Layer| !layer.scheme.chooses() && !layer.scheme.boosts();
+        match self.layers.iter().find(unfit).filter(|_| policy.boost == Boost::BeforeTemperature) {
+            Some(Layer { name, scheme, .. }) => Err(format!(
+                "layer {name:?}: {} keeps the model's distribution only where nothing changes it afterwards, so sampling.boost must be \
+                 after_temperature",
+                scheme.name()
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether answers to requests with temperature 0 are marked: the policy raises the temperature, or applies a boost before it.
+    #[must_use]
+    pub fn marks_greedy(&self) -> bool {
+        let boosts = self.layers.iter().any(|layer| layer.scheme.boosts());
+        self.sampling.is_some_and(|SamplingPolicy { boost, min_temperature, .. }| {
+            min_temperature.is_some() || (boosts && boost == Boost::BeforeTemperature)
+        })
     }
 
     /// Whether one of the layers draws the token. If none does, the session draws it as an unmarked session would, or

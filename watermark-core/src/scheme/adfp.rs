@@ -10,7 +10,8 @@ const LAMBDA: Domain =
 /// probabilities of a proxy for the student that the server hands in. It is the direction in which one step of training on the
 /// sampled token raises the proxy's green mass most, so little is spent where a student has nothing to learn.
 ///
-/// Changes the distribution. Scored as a green list of the same `gamma`. The bonus is added after the temperature.
+/// Changes the distribution. Scored as a green list of the same `gamma`. The bonus is added after the temperature, unless the profile's
+/// sampling policy says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adfp {
     list: Greenlist,

@@ -14,8 +14,9 @@ const BLOCK: Domain = Domain::Whole { low: 0, high: Blocks::MOST - 1 };
 /// permutation, so that the green count is exactly binomial.
 ///
 /// A token is green iff its word lies in `[first, first + floor(gamma * 2^32))`; the plain list starts at 0. Marking adds
-/// `delta` (nats) to the logit of every green token of the truncated distribution, or forbids the others (hard list);
-/// both change the distribution (not distortion-free). Width 0 is the fixed list of Unigram (2306.17439).
+/// `delta` (nats) to the logit of every green token that temperature and truncation leave, or before both where the profile's
+/// policy says so ([`crate::profile::Boost`]), or forbids the others (hard list); both change the distribution (not
+/// distortion-free). Width 0 is the fixed list of Unigram (2306.17439).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Greenlist {
     gamma: f64,

@@ -1,6 +1,6 @@
 /* A session walked through in C gives the tokens that it gives in Rust.
  *
- *     session profile.json key.json expected.txt adfp-profile.json
+ *     session profile.json key.json expected.txt adfp-profile.json policy-profile.json
  *
  * expected.txt: per line a name and the number of tokens, then the tokens. */
 #include "check.h"
@@ -306,8 +306,41 @@ static void batch(const WmMarker *marker) {
     }
 }
 
+/* A request below the policy's floors is raised, the session says so, and the tokens are those of the policy. */
+static void policy(const WmMarker *marker, const WmMarker *held) {
+    WmSessionOptions options;
+    WmSession *session;
+    WmRaised raised;
+    WmMarkState state;
+    CHECK(wm_marker_marks_greedy(marker) == 0 && wm_marker_marks_greedy(held) == 1 && wm_marker_marks_greedy(NULL) == 0);
+    options.struct_size = sizeof options;
+    OK(wm_session_options_default(&options));
+    options.seed = 7;
+    options.temperature = 0.0f;
+    options.top_p = 0.25;
+    options.top_k = 50;
+    OK(wm_session_new(held, &options, &session));
+    raised.struct_size = sizeof raised;
+    OK(wm_session_raised(session, &raised));
+    CHECK(raised.temperature_from == 0.0f && raised.temperature_to == 0.5f);
+    CHECK(raised.top_p_from == 0.25 && raised.top_p_to == 0.75);
+    for (uint32_t at = 0; at < STEPS; at++) {
+        step(session, at);
+        OK(wm_session_mark_state(session, &state));
+        CHECK(at == 0 || state == WM_MARK_STATE_MARKED);
+    }
+    compare_session("raised", session);
+    wm_session_free(session);
+    options.temperature = 0.8f;
+    options.top_p = 1.0;
+    OK(wm_session_new(held, &options, &session));
+    OK(wm_session_raised(session, &raised));
+    CHECK(raised.temperature_to == 0.0f && raised.top_p_to == 0.0 && raised.struct_size == sizeof raised);
+    wm_session_free(session);
+}
+
 int main(int argc, char **argv) {
-    CHECK(argc == 5);
+    CHECK(argc == 6);
     expected_path = argv[3];
     WmMarker *marker = open_marker(argv[1], argv[2]);
     CHECK(wm_marker_vocab_size(marker) == VOCAB && wm_marker_vocab_size(NULL) == 0);
@@ -319,6 +352,9 @@ int main(int argc, char **argv) {
     speculate(marker);
     batch(marker);
     half_precision(marker);
+    WmMarker *held = open_marker(argv[5], argv[2]);
+    policy(marker, held);
+    wm_marker_free(held);
     WmMarker *adfp = open_marker(argv[4], argv[2]);
     CHECK(wm_marker_chooses(adfp) == 0);
     proxy(adfp);
