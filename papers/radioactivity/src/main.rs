@@ -76,6 +76,9 @@ enum Command {
         /// Students per share
         #[arg(long, default_value_t = 4)]
         keys: u64,
+        /// Only these kinds of access (repeatable): answers, logprobs, weights, reading
+        #[arg(long)]
+        access: Vec<String>,
     },
 }
 
@@ -90,6 +93,6 @@ fn main() -> Result<()> {
         }
         Command::Plot { table } => plot::picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
-        Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
+        Command::Curves { keys, access } => curves::run(&lab, keys, &access, &cli.out),
     }
 }
