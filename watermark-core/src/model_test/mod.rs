@@ -7,6 +7,7 @@
 
 mod access;
 mod conclusion;
+mod effect;
 mod sample;
 mod tails;
 

@@ -1,6 +1,6 @@
 use super::tails::{ScoreClass, Tails, classes};
 use crate::Result;
-use crate::detect::{Choice, LayerDetector, Pair, PairSet, ShownContexts, Tally, Weights};
+use crate::detect::{Choice, LayerDetector, Pair, PairSet, PairWeights, ShownContexts, Tally, Weights};
 
 /// What a suspect model showed of its preferences, in rounds.
 ///
@@ -213,6 +213,12 @@ impl ModelSample {
     #[must_use]
     pub fn weights(&self) -> Weights {
         self.weights
+    }
+
+    /// How many of the pairs that are scored have each weight.
+    #[must_use]
+    pub fn pair_weights(&self) -> PairWeights {
+        PairWeights::new(self.weights, self.tally.pairs().map(|(_, count)| (count, 1)))
     }
 
     /// Tests the sample under the key of `layer`.

@@ -5,18 +5,18 @@ use super::weighted::Term;
 use super::{ExponentialClass, WeightClass};
 
 /// The weight that counts as 1 below: [`super::weight_sqrt`] of one occurrence.
-const UNIT: u64 = 1 << 16;
+pub(super) const UNIT: u64 = 1 << 16;
 
 /// Exponents for a pair of weight 1, as log-odds of green: a student's inherited preference lies between a few hundredths
 /// and one. Fixed once and for all, so that the mixture is a martingale whatever weights arrive later.
-const GREEN_TILTS: [f64; 8] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28];
+pub(super) const GREEN_TILTS: [f64; 8] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28];
 
 /// Exponential scores have a mean of `e^(theta w x)` only for `theta w < 1`, and later weights are not known when the
 /// exponents are fixed: heavier pairs count as this weight.
 const EXPONENTIAL_CAP: u64 = 8 * UNIT;
 
 /// Exponents for a pair of weight 1; the largest times the cap stays below 1.
-const EXPONENTIAL_TILTS: [f64; 6] = [0.0025, 0.005, 0.01, 0.02, 0.05, 0.11];
+pub(super) const EXPONENTIAL_TILTS: [f64; 6] = [0.0025, 0.005, 0.01, 0.02, 0.05, 0.11];
 
 /// Natural logarithm of the e-value of green pairs weighted by class: `e^(theta w b)` divided by its mean, multiplied over
 /// all pairs, averaged over eight fixed theta. Weights are in units of 2^-16.
@@ -56,7 +56,7 @@ pub fn ln_e_weighted_exponential(classes: &[ExponentialClass]) -> f64 {
 }
 
 /// The weight with which a pair of this weight counts in [`ln_e_weighted_exponential`].
-fn exponential_weight(weight: u64) -> u64 {
+pub(crate) fn exponential_weight(weight: u64) -> u64 {
     weight.min(EXPONENTIAL_CAP)
 }
 

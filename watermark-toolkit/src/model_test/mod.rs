@@ -110,6 +110,7 @@ pub fn judge(
             scheme: layer.scheme(),
             access: options.access,
             suspect: finding.numbers(suspect.stopped),
+            pair_weights: Some(sample.pair_weights()),
             controls: controls.iter().map(numbers).collect::<Result<_>>()?,
             resampling,
         });
