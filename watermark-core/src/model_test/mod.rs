@@ -8,6 +8,8 @@
 mod access;
 mod conclusion;
 mod effect;
+#[cfg(test)]
+mod habits;
 mod sample;
 mod tails;
 
