@@ -138,7 +138,7 @@ fn sums(classes: &[(u64, u64)]) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+    #![allow(clippy::cast_sign_loss, clippy::print_stdout, clippy::unwrap_used, reason = "tests")]
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::{Rng, SeedableRng};
 
