@@ -136,20 +136,22 @@ fn no_distribution_of_p_exceeds_uniform() {
     let (mut without_exclusion, mut with_exclusion, mut picked) = (Vec::new(), Vec::new(), Vec::new());
     for (number, (texts, read)) in served.chunks(TEXTS).zip(read.chunks(TEXTS)).enumerate() {
         let layer = layer(number);
-        let (mut tally, mut copier, mut copier_excluded) = (layer.tally(), layer.tally(), layer.tally());
+        let [mut sample, mut copier, mut copier_excluded] = [0; 3].map(|_| ModelSample::of_probabilities(&layer));
         let mut scores = Vec::new();
         for (text, read) in texts.iter().zip(read) {
-            layer.add_reading(&mut tally, &text.prompt[1..], &text.tokens, read).unwrap();
-            let mut one = layer.tally();
-            layer.add_reading(&mut one, &text.prompt[1..], &text.tokens, read).unwrap();
-            scores.push(test(&layer, one).log10_p_distinct);
-            let copied = copies(&text.tokens);
-            layer.add_preferences(&mut copier, &layer.pair_set(), &text.tokens, &copied).unwrap();
-            layer.add_reading(&mut copier_excluded, &text.prompt[1..], &text.tokens, &copied).unwrap();
+            sample.add_reading(&layer, &text.prompt[1..], &text.tokens, read).unwrap();
+            let mut one = ModelSample::of_probabilities(&layer);
+            one.add_reading(&layer, &text.prompt[1..], &text.tokens, read).unwrap();
+            scores.push(one.test(&layer).unwrap().log10_p_distinct);
+            copier_excluded.add_reading(&layer, &text.prompt[1..], &text.tokens, &copies(&text.tokens)).unwrap();
         }
-        log10_p.push(test(&layer, tally).log10_p);
-        without_exclusion.push(test(&layer, copier).log10_p);
-        with_exclusion.push(test(&layer, copier_excluded).log10_p);
+        let copied: Vec<Vec<Vec<Choice>>> = texts.iter().map(|text| copies(&text.tokens)).collect();
+        let everything =
+            Round { prompts: Vec::new(), choices: copied.iter().map(Vec::as_slice).collect(), ..round(texts) };
+        copier.add_round(&layer, &everything).unwrap();
+        log10_p.push(sample.test(&layer).unwrap().log10_p);
+        without_exclusion.push(copier.test(&layer).unwrap().log10_p);
+        with_exclusion.push(copier_excluded.test(&layer).unwrap().log10_p);
         picked.push(scores.iter().copied().fold(0.0, f64::min));
     }
     assert_not_above_uniform("reading", log10_p);
@@ -162,12 +164,6 @@ fn no_distribution_of_p_exceeds_uniform() {
     let copies = rejected(&without_exclusion, -3.0);
     println!("reading, a copier, nothing excluded: {copies} of {n} at 1e-3");
     assert!(2 * copies > n, "{copies} of {n}");
-}
-
-fn test(layer: &LayerDetector, tally: watermark_core::detect::Tally) -> watermark_core::model_test::ModelFinding {
-    let mut sample = ModelSample::of_probabilities(layer);
-    sample.add_reading(tally).unwrap();
-    sample.test(layer).unwrap()
 }
 
 /// A filter made from served answers has seen the key: the pairs that it keeps are green.

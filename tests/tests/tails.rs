@@ -9,9 +9,10 @@ use serde_json::Value;
 use watermark_core::scheme::Tournament;
 use watermark_core::stats::{
     ExponentialClass, WeightClass, benjamini_yekutieli, clopper_pearson, e_bh, holm, ln_binomial_cdf, ln_binomial_sf,
-    ln_e_green, ln_e_gumbel, ln_gamma_cdf, ln_gamma_sf, ln_mean_e, log10_binomial_sf, log10_dual_key_sf,
-    log10_gamma_sf, log10_gamma_sf_q32, log10_weighted_exponential_bound, log10_weighted_exponential_saddlepoint,
-    log10_weighted_green_bound, log10_weighted_green_saddlepoint, log10_weighted_tournament_sf,
+    ln_e_green, ln_e_gumbel, ln_e_weighted_green, ln_gamma_cdf, ln_gamma_sf, ln_mean_e, log10_binomial_sf,
+    log10_dual_key_sf, log10_gamma_sf, log10_gamma_sf_q32, log10_weighted_exponential_bound,
+    log10_weighted_exponential_saddlepoint, log10_weighted_green_bound, log10_weighted_green_saddlepoint,
+    log10_weighted_tournament_sf, weight_sqrt,
 };
 use watermark_tests::{number, points, vectors};
 
@@ -58,6 +59,65 @@ fn list<T>(values: &Value, f: impl Fn(&Value) -> T) -> Vec<T> {
 /// A logarithm of a probability: at most zero, neither NaN nor -0.0.
 fn well_formed(log_p: f64) {
     assert!(log_p <= 0.0 && (log_p < 0.0 || log_p.is_sign_positive()), "{log_p:e}");
+}
+
+/// gamma = 1 - 2^-k, where sums of numbers next to 1 would lose what is left of them. References: mpmath with 60 digits, sums
+/// over the numbers of red pairs, and for bounds a search of the minimum over theta.
+#[test]
+fn gamma_next_to_one() {
+    let gamma = |k: i32| 1.0 - 2f64.powi(-k);
+    // (k, green, pairs, log10 P, ln e)
+    let plain = [
+        (30, 100, 100, -4.044_682_552_157_77e-8, 4.656_612_912_108_671e-8),
+        (30, 99, 100, -1.864_617_448_825_496_5e-15, -0.693_147_149_826_300_1),
+        (30, 1_000_000_000, 1_000_000_000, -0.404_468_255_215_777_06, 0.501_543_677_994_435_3),
+        (30, 999_999_999, 1_000_000_000, -0.118_613_438_167_518_15, -0.357_683_960_197_379_14),
+        (30, 1_000_000_000_000, 1_000_000_000_000, -404.468_255_215_777_05, 924.485_969_350_028_2),
+        (30, 999_999_999_995, 1_000_000_000_000, -391.699_600_452_479_33, 895.090_432_592_512_7),
+        (40, 100, 100, -3.949_885_303_004_060_5e-11, 4.547_473_508_901_864e-11),
+        (40, 999_999_999, 1_000_000_000, -1.795_111_528_888_648e-7, -0.692_843_992_681_489_3),
+        (40, 2_999_999_999_998, 3_000_000_000_000, -0.312_762_867_927_099_56, -0.256_449_207_136_677_24),
+        (52, 100, 100, -9.643_274_665_532_873e-15, 1.110_223_024_625_158_7e-14),
+        (52, 1_000_000_000_000, 1_000_000_000_000, -9.643_274_665_532_873e-5, 0.000_111_024_356_787_788_83),
+    ];
+    let close = |got: f64, expected: f64, of: f64| (got - expected).abs() <= 1e-9 * of;
+    for (k, green, n, log10_p, ln_e) in plain {
+        let got = (log10_binomial_sf(green, n, gamma(k)), ln_e_green(green, n, gamma(k)));
+        assert!(close(got.0, log10_p, log10_p.abs()), "{k} {green} {n}: {got:?}");
+        assert!(close(got.1, ln_e, ln_e.abs().max(1.0)), "{k} {green} {n}: {got:?}");
+    }
+    // (k, [(count, pairs, green)], log10 of the bound, ln e)
+    let weighted = [
+        (
+            30,
+            [(1, 1, 0), (1_000_000_000_000, 100_000_000, 100_000_000)],
+            -0.040_441_422_126_969_946,
+            -0.155_685_440_277_631_7,
+        ),
+        (30, [(1, 1_000_000_000, 1_000_000_000), (2, 5, 5)], -0.404_468_257_238_118_3, 0.232_051_233_551_548_6),
+        (30, [(1_000_000, 1_000_000_000, 999_999_999), (1, 7, 7)], 0.0, -11.148_115_847_726_544),
+        (
+            40,
+            [(1, 1, 0), (1_000_000_000_000, 100_000_000, 100_000_000)],
+            -3.710_575_837_469_798_5e-5,
+            -0.248_726_748_448_513_36,
+        ),
+        (
+            40,
+            [(1, 1_000_000_000, 1_000_000_000), (2, 5, 5)],
+            -0.000_394_988_532_275_348_67,
+            0.000_200_365_429_745_203_46,
+        ),
+        (52, [(1, 1, 0), (1_000_000_000_000, 100_000_000, 100_000_000)], 0.0, -0.248_817_675_714_363_25),
+        (52, [(1, 1_000_000_000, 1_000_000_000), (2, 5, 5)], -9.643_274_713_749_245e-8, 4.891_151_980_920_185e-8),
+    ];
+    for (k, classes, log10_p, ln_e) in weighted {
+        let class = |(count, pairs, green)| WeightClass { weight: weight_sqrt(count), pairs, green };
+        let classes = classes.map(class);
+        let got = (log10_weighted_green_bound(&classes, gamma(k)), ln_e_weighted_green(&classes, gamma(k)));
+        assert!(close(got.0, log10_p, log10_p.abs()), "{k} {classes:?}: {got:?}");
+        assert!(close(got.1, ln_e, ln_e.abs().max(1.0)), "{k} {classes:?}: {got:?}");
+    }
 }
 
 #[test]

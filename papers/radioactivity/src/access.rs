@@ -108,7 +108,7 @@ impl Shown {
         self.texts.len()
     }
 
-    /// A sample of the first `tokens` tokens, in rounds of `per_round` texts.
+    /// A sample of the first `tokens` tokens, in rounds of `per_round` texts; of texts that are read each is a round.
     pub(crate) fn sample(&self, layer: &LayerDetector, tokens: usize, per_round: usize) -> Result<ModelSample> {
         let mut sample = if matches!(self.access, Access::ClosedDistinct | Access::Closed) {
             ModelSample::of_answers(layer)
@@ -121,14 +121,13 @@ impl Shown {
                 break;
             }
             let mut part = Round::default();
-            let mut read = layer.tally();
             for &i in round {
                 let n = self.texts[i].len().min(left);
                 left -= n;
                 // The end-of-text token before a prompt is special and never scored.
                 let (prompt, text) = (&self.prompts[i][1..], &self.texts[i][..n]);
                 if self.access.reads() {
-                    layer.add_reading(&mut read, prompt, text, &self.choices[i][..n])?;
+                    sample.add_reading(layer, prompt, text, &self.choices[i][..n])?;
                 } else {
                     part.prompts.push(prompt);
                     part.answers.push(text);
@@ -137,9 +136,7 @@ impl Shown {
                     }
                 }
             }
-            if self.access.reads() {
-                sample.add_reading(read)?;
-            } else {
+            if !self.access.reads() {
                 sample.add_round(layer, &part)?;
             }
         }

@@ -17,9 +17,10 @@ const SIZES: [usize; 18] =
     [50, 75, 110, 170, 250, 400, 600, 900, 1400, 2000, 3000, 4500, 7000, 10_000, 15_000, 22_000, 33_000, 50_000];
 
 /// `keys` students per share. Evidence is the number of digits of p: of the fixed sample of that size, and of the e-process.
-pub(crate) fn run(lab: &Lab, keys: u64, out: &str) -> Result<()> {
+pub(crate) fn run(lab: &Lab, keys: u64, only: &[String], out: &str) -> Result<()> {
     let mut rows = Vec::new();
-    for access in [Access::Closed, Access::TopLogprobs, Access::OpenWeights, Access::Reading] {
+    let kinds = [Access::Closed, Access::TopLogprobs, Access::OpenWeights, Access::Reading];
+    for access in kinds.into_iter().filter(|kind| only.is_empty() || only.iter().any(|name| name == kind.key())) {
         // Answers with whole distributions are long to make and need few tokens.
         let asked = if access == Access::Closed { 800 } else { 300 };
         for share in SHARES {

@@ -93,6 +93,9 @@ enum Command {
         /// Students per share
         #[arg(long, default_value_t = 4)]
         keys: u64,
+        /// Only these kinds of access (repeatable): answers, logprobs, weights, reading
+        #[arg(long)]
+        access: Vec<String>,
     },
 }
 
@@ -109,7 +112,7 @@ fn main() -> Result<()> {
         Command::Styles { keys, answers } => sampling::styles(&lab, keys, answers, &cli.out),
         Command::Plot { table } => picture(&table, &cli.out),
         Command::Null => null::run(&lab, &cli.out),
-        Command::Curves { keys } => curves::run(&lab, keys, &cli.out),
+        Command::Curves { keys, access } => curves::run(&lab, keys, &access, &cli.out),
     }
 }
 

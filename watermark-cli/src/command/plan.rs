@@ -23,7 +23,8 @@ Examples:
 
 Access: answers; logprobs (answers with the 20 most likely tokens); weights (answers with whole distributions); reading
 (the most likely token while the suspect reads answers that you served). Samples: fixed (the size is registered) and
-anytime (`watermark probe`, stopped by its e-process; reading).")]
+anytime (`watermark probe`, stopped by its e-process; reading). Reading was measured while contexts that an earlier text had shown
+still counted: it needs more than its curves say, and what it can show is bounded by the number of contexts.")]
 pub(crate) struct Args {
     /// What the suspect shows (repeatable); default: every kind
     #[arg(long, value_parser = one_of(Access::ALL, Access::as_str))]

@@ -33,7 +33,8 @@ Examples:
 Answers: as for `watermark detect`. Log-probabilities and reading, one JSON object a line, natural logarithms:
   {\"prompt\": …, \"text\": …, \"positions\": [{\"at\": BYTE, \"top\": [[\"piece\", LN_P], …]}, …]}   any tokenizer
   {\"prompt_tokens\": […], \"tokens\": […], \"choices\": [[[ID, LN_P], …], …]}            the mark's tokenizer
-With --logprobs the text is the suspect's answer; with --reading it is a marked answer of ours that the suspect read.
+With --logprobs the text is the suspect's answer; with --reading it is a marked answer of ours that the suspect read: all that it
+read, in that order, because a context counts only where nothing has shown before how it goes on.
 
 Filter or choose nothing by served answers, and no texts by their scores: both accuse innocent models.
 

@@ -38,6 +38,7 @@ impl Row {
             scheme,
             access: Access::Answers,
             suspect: finding.numbers(false),
+            pair_weights: None,
             controls: Vec::new(),
             resampling: Resampling::default(),
         };

@@ -338,7 +338,8 @@ fn what_weights_do_is_named() {
     assert!(report["cautions"].to_string().contains("The weights decide"), "{report}");
     let predicate = &payload(&folder, "e/evidence.json")["predicate"];
     assert!(
-        predicate["suspect"]["log10_p_distinct"].as_f64().unwrap() < -6.0 && predicate["smallest_effect"].is_null()
+        predicate["suspect"]["log10_p_distinct"].as_f64().unwrap() < -6.0
+            && predicate["smallest_effect"]["of"] == "ones_share"
     );
 }
 

@@ -108,7 +108,7 @@ fn a_fixed_sample_on_the_terminal_and_in_a_bundle() {
         ("green", question("distillation", "clean.jsonl", &[]), "not_detected", json!("ones_share")),
         ("gumbel", question("provenance", "clean.jsonl", &[]), "not_detected", json!("mean_score")),
         ("control", question("distillation", "suspect.jsonl", &["twin.jsonl"]), "inconclusive", json!(null)),
-        ("loud", question("distillation", "loud.jsonl", &[]), "not_detected", json!(null)),
+        ("loud", question("distillation", "loud.jsonl", &[]), "not_detected", json!("ones_share")),
     ];
     for (name, question, verdict, effect) in cases {
         let line = question.line(&folder);
@@ -161,7 +161,6 @@ fn fresh_keys_contradict_everywhere_or_nowhere() {
     let suspect = ModelNumbers {
         n_scored: line["n_scored"].as_u64().unwrap(),
         log10_p: number("log10_p"),
-        log10_p_distinct: number("log10_p_distinct"),
         ln_e: number("ln_e"),
         stopped: false,
         answers: None,
@@ -171,7 +170,9 @@ fn fresh_keys_contradict_everywhere_or_nowhere() {
         [(999, 0, "detected"), (999, 1, "inconclusive"), (999, 999, "inconclusive"), (998, 998, "detected")]
     {
         let resampling = Resampling { keys, at_least };
-        let test = ModelTest { scheme, access: Access::Answers, suspect, controls: Vec::new(), resampling };
+        let pair_weights = None;
+        let test =
+            ModelTest { scheme, access: Access::Answers, suspect, pair_weights, controls: Vec::new(), resampling };
         let follows = model_test::conclude(&[test], 1e-6).remove(0);
         assert_eq!(follows.verdict.as_str(), expected);
         let name = format!("b-{keys}-{at_least}");

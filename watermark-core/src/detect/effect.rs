@@ -35,58 +35,78 @@ pub enum EffectUnit {
 }
 
 impl Effect {
-    fn new(unit: EffectUnit, value: f64) -> Self {
+    /// The size that has [`EFFECT_POWER`].
+    pub(crate) fn new(unit: EffectUnit, value: f64) -> Self {
         Self { unit, value, power: EFFECT_POWER }
     }
 }
 
-/// The smallest effect that `n` pairs would have shown with probability [`EFFECT_POWER`] at level `10^log10_alpha`.
-/// `None` if no effect would have been shown, or if an effect under this law is more than one number.
+/// The smallest effect that the exact tail of `n` pairs would have shown with probability [`EFFECT_POWER`] at level
+/// `10^log10_alpha`. `None` if no effect would have been shown, or if an effect under this law is more than one number.
 pub(crate) fn smallest_effect(law: NullLaw, n: u64, log10_alpha: f64) -> Option<Effect> {
-    // A level outside (0, 1) rejects nothing, so no effect would have been shown.
-    if n == 0 || !(log10_alpha < 0.0 && log10_alpha.is_finite()) {
-        return None;
-    }
-    let log10_power = libm::log10(EFFECT_POWER);
     match law {
-        NullLaw::Bits { gamma, trials } => {
-            let bits = n.checked_mul(trials.into())?;
-            ones_share(bits, gamma, log10_alpha, log10_power)
-        }
-        NullLaw::BitsWithoutReplacement { gamma } => ones_share(n, gamma, log10_alpha, log10_power),
-        NullLaw::ExponentialQ32 => {
-            // The tail is below e^(-d^2 / (2 (n + d))) at n + d (Bernstein), so the critical sum is not above this.
-            let digits = -5.0 * log10_alpha;
-            let (n_f64, margin) = (n as f64, digits + libm::sqrt(2.0 * digits * n as f64));
-            let critical = bisect(0.0, n_f64 + margin, |s| stats::log10_gamma_sf(n, s) <= log10_alpha)?;
-            // n exponentials of this mean reach s with the probability that standard ones reach s / mean.
-            let scale = bisect(1.0, 10.0 * critical, |mean| stats::log10_gamma_sf(n, critical / mean) >= log10_power)?;
-            Some(Effect::new(EffectUnit::MeanScore, scale))
-        }
+        NullLaw::Bits { gamma, trials } => by_tail_of_ones(n.checked_mul(trials.into())?, gamma, log10_alpha),
+        NullLaw::BitsWithoutReplacement { gamma } => by_tail_of_ones(n, gamma, log10_alpha),
+        NullLaw::ExponentialQ32 => smallest_mean(n, log10_alpha, |sum| stats::log10_gamma_sf(n, sum)),
         NullLaw::WeightedBits(_) | NullLaw::DualKeyQ32 { .. } => None,
     }
 }
 
-fn ones_share(bits: u64, gamma: f64, log10_alpha: f64, log10_power: f64) -> Option<Effect> {
-    // The smallest count that is significant.
-    let significant = |ones: u64| stats::log10_binomial_sf(ones, bits, gamma) <= log10_alpha;
-    // Even all ones must reach the level, and by more than rounding, so that another implementation comes to the same
-    // answer.
-    if bits as f64 * libm::log10(gamma) > log10_alpha - CLEARLY || !significant(bits) {
+fn by_tail_of_ones(bits: u64, gamma: f64, log10_alpha: f64) -> Option<Effect> {
+    let log10_p = |ones: u64| {
+        if ones == bits { bits as f64 * libm::log10(gamma) } else { stats::log10_binomial_sf(ones, bits, gamma) }
+    };
+    smallest_share(bits, gamma, log10_alpha, log10_p)
+}
+
+/// The smallest share of ones among `bits` independent bits, `gamma` under the null, that has [`EFFECT_POWER`] where
+/// `log10_p`, which falls with the number of ones, decides. Exact.
+pub(crate) fn smallest_share(bits: u64, gamma: f64, log10_alpha: f64, log10_p: impl Fn(u64) -> f64) -> Option<Effect> {
+    if bits == 0 || !clearly_reached(log10_p(bits), log10_alpha) {
         return None;
     }
+    // The smallest count that is significant.
     let (mut low, mut high) = (0, bits);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if significant(middle) { high = middle } else { low = middle }
+        if log10_p(middle) <= log10_alpha { high = middle } else { low = middle }
     }
-    let share =
-        bisect(gamma, 1.0, |share| stats::log10_binomial_sf(high, bits, share.min(1.0 - 1e-16)) >= log10_power)?;
+    let power = |share: f64| stats::log10_binomial_sf(high, bits, share.min(1.0 - 1e-16));
+    let log10_power = libm::log10(EFFECT_POWER);
+    let share = bisect(gamma, 1.0, |share| power(share) >= log10_power)?;
     Some(Effect::new(EffectUnit::OnesShare, share))
 }
 
+/// The smallest mean of `n` exponential scores, 1 under the null, that has [`EFFECT_POWER`] where `log10_p`, which falls with
+/// the sum of the scores, decides. Exact.
+pub(crate) fn smallest_mean(n: u64, log10_alpha: f64, log10_p: impl Fn(f64) -> f64) -> Option<Effect> {
+    if n == 0 || !is_level(log10_alpha) {
+        return None;
+    }
+    let mut high = n as f64;
+    while log10_p(high) > log10_alpha && high < f64::MAX {
+        high *= 2.0;
+    }
+    let critical = bisect(0.0, high, |sum| log10_p(sum) <= log10_alpha)?;
+    // n exponentials of this mean reach s with the probability that standard ones reach s / mean.
+    let log10_power = libm::log10(EFFECT_POWER);
+    let mean = bisect(1.0, 10.0 * critical, |mean| stats::log10_gamma_sf(n, critical / mean) >= log10_power)?;
+    Some(Effect::new(EffectUnit::MeanScore, mean))
+}
+
+/// Whether the strongest outcome reaches the level by more than rounding, so that another implementation comes to the same
+/// answer.
+pub(crate) fn clearly_reached(log10_p: f64, log10_alpha: f64) -> bool {
+    is_level(log10_alpha) && log10_p <= log10_alpha - CLEARLY
+}
+
+/// A level outside (0, 1) rejects nothing, so no effect would have been shown.
+pub(crate) fn is_level(log10_alpha: f64) -> bool {
+    log10_alpha < 0.0 && log10_alpha.is_finite()
+}
+
 /// The smallest argument at which a monotone condition holds, by 50 halvings; `None` if it does not hold at `high`.
-fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> Option<f64> {
+pub(crate) fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> Option<f64> {
     if !holds(high) {
         return None;
     }

@@ -18,16 +18,17 @@ mod weighted_tail;
 
 pub(crate) use detector::Scores;
 pub use detector::{Detector, Finding, LayerDetector};
-pub(crate) use effect::smallest_effect;
 pub use effect::{EFFECT_POWER, Effect, EffectUnit};
+pub(crate) use effect::{bisect, clearly_reached, is_level, smallest_effect, smallest_mean, smallest_share};
 pub use locate::Span;
 pub use packed::{PackedPosition, Packing, Prepared, Sums};
 pub use pairs::{PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
+pub(crate) use preferences::ShownContexts;
 pub use resample::{MAX_RESAMPLING_KEYS, RESAMPLING_KEYS, Resampling};
 pub use verdict::{Conclusion, Test, Verdict, check_level, conclude, conclude_with_level};
 pub(crate) use verdict::{Judged, decide};
-pub use weighted::Weights;
+pub use weighted::{PairWeights, Weights};
 
 pub use crate::prf::Pair;

@@ -3,8 +3,9 @@
 use hashbrown::HashSet;
 
 use super::pairs::check;
+use super::rule::Rule;
 use super::{LayerDetector, Pair, PairSet, Tally};
-use crate::prf::Position;
+use crate::prf::{Position, RuleId};
 use crate::{Error, ErrorKind, Result};
 
 /// A token that a model could choose next, with its probability.
@@ -35,6 +36,20 @@ impl Choice {
     }
 }
 
+/// The contexts that a reader has seen together with the token that followed. In a marked text that token tells something
+/// about the draws of its context, so whoever has seen it can do better than chance there without any training.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownContexts {
+    rule: RuleId,
+    contexts: HashSet<Pair>,
+}
+
+impl ShownContexts {
+    pub(super) fn new(rule: &Rule) -> Self {
+        Self { rule: rule.id(), contexts: HashSet::new() }
+    }
+}
+
 impl LayerDetector {
     /// Counts what a model could have chosen at each position of its own answer: expected counts in units of 2^-16. `choices`
     /// [tokens] holds its next-token probabilities there, in full or the largest of them: what is left out has no weight,
@@ -53,27 +68,45 @@ impl LayerDetector {
         self.add_choices(tally, exclude, &[], tokens, choices, |_, _| true)
     }
 
-    /// Reading mode: counts what a model chooses while it reads `text` of ours after `prompt`. Positions whose context occurred
-    /// earlier in the same input do not count: the model could copy what followed it there.
+    /// Nothing shown to a reader yet.
+    pub(crate) fn shown_contexts(&self) -> ShownContexts {
+        ShownContexts::new(&self.rule)
+    }
+
+    /// Reading mode: counts what a model chooses while it reads `text` of ours after `prompt`, in contexts that are not in
+    /// `shown` and did not occur earlier in this input. Afterwards `shown` holds every context of the input that a token
+    /// followed, scored or not. An error changes nothing.
     ///
     /// # Errors
     /// As [`Self::add_preferences`].
-    pub fn add_reading(&self, tally: &mut Tally, prompt: &[u32], text: &[u32], choices: &[Vec<Choice>]) -> Result<()> {
+    pub(crate) fn add_reading(
+        &self,
+        tally: &mut Tally,
+        shown: &mut ShownContexts,
+        prompt: &[u32],
+        text: &[u32],
+        choices: &[Vec<Choice>],
+    ) -> Result<()> {
         check(prompt)?;
-        let width = self.width();
+        shown.rule.check(self.rule.id())?;
+        let (width, seen) = (self.width(), &mut shown.contexts);
         let input: Vec<u32> = prompt.iter().chain(text).copied().collect();
-        let mut seen: HashSet<Pair> = HashSet::new();
-        // Contexts of the positions before this one.
-        let mut next = width;
-        let none = self.pair_set();
-        self.add_choices(tally, &none, prompt, text, choices, |at, pair| {
-            let position = prompt.len() + at;
-            while next < position {
-                seen.insert(self.rule.context_of(&input[next - width..next]));
-                next += 1;
+        // The context of each position that has a full one, as if everything had been generated.
+        let mut windows = (width..input.len()).map(|at| (at, self.rule.context_of(&input[at - width..at]))).peekable();
+        self.add_choices(tally, &self.pair_set(), prompt, text, choices, |at, pair| {
+            while let Some((_, context)) = windows.next_if(|&(position, _)| position < prompt.len() + at) {
+                seen.insert(context);
             }
             !seen.contains(&pair.without_token())
-        })
+        })?;
+        seen.extend(windows.map(|(_, context)| context));
+        // Contexts that are padded where a text begins are the same in every text.
+        self.rule.positions(prompt, &[], text, |position| {
+            if let Position::Input(pair) = position {
+                seen.insert(pair.without_token());
+            }
+        });
+        Ok(())
     }
 
     fn add_choices(
@@ -123,6 +156,7 @@ impl LayerDetector {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::engine::{Engine, EngineOptions};
     use crate::key::fresh_keys;
     use crate::scheme::{Greenlist, Scheme};
 
@@ -148,18 +182,42 @@ mod tests {
         assert_eq!(chosen.n_short_context(), 2);
     }
 
-    /// Contexts that the input showed before, in the prompt, across its end or in the text, could be copied from there.
-    #[test]
-    fn reading_leaves_out_contexts_of_the_same_input() {
-        let layer = layer(1);
-        let mut tally = layer.tally();
-        let text = [7, 8, 9, 7, 5, 6];
-        // contexts of positions 1..: 7 (new), 8 (new), 9 (in the prompt), 7 (again), 5 (ends the prompt: nothing followed but 7)
-        layer.add_reading(&mut tally, &[9, 4, 5], &text, &certain(&[0, 1, 2, 3, 4, 5])).unwrap();
+    fn contexts(tally: &Tally) -> Vec<u32> {
         let mut contexts: Vec<u32> = tally.pairs().map(|(pair, _)| pair.context(1)[0]).collect();
         contexts.sort_unstable();
-        assert_eq!(contexts, [7, 8]);
+        contexts
+    }
+
+    /// Contexts that the input showed before, in the prompt, across its end or in the text, could be copied from there; those
+    /// of an earlier input too, wherever in it they stood and whether they were scored or not.
+    #[test]
+    fn reading_leaves_out_contexts_that_were_shown() {
+        let layer = layer(1);
+        let (mut tally, mut shown) = (layer.tally(), layer.shown_contexts());
+        let text = [7, 8, 9, 7, 5, 6];
+        // contexts of positions 1..: 7 (new), 8 (new), 9 (in the prompt), 7 (again), 5 (ends the prompt: nothing followed but 7)
+        layer.add_reading(&mut tally, &mut shown, &[9, 4, 5], &text, &certain(&[0, 1, 2, 3, 4, 5])).unwrap();
+        assert_eq!(contexts(&tally), [7, 8]);
         assert_eq!((tally.n_excluded(), tally.n_short_context()), (3, 1));
+        // Nothing followed 6; 4 stood in the first prompt, 9 in the prompt and in the text, 7 was scored.
+        let again = layer.add_reading(&mut tally, &mut shown, &[], &[6, 4, 9, 7, 3, 2], &certain(&[1; 6]));
+        again.unwrap();
+        assert_eq!(contexts(&tally), [3, 6, 7, 8]);
+        assert_eq!((tally.n_excluded(), tally.n_short_context()), (6, 2));
+    }
+
+    /// An engine that pads the context of the first tokens gives every text the same ones, and a text that could not be counted
+    /// has shown nothing.
+    #[test]
+    fn padded_contexts_count_once() {
+        let engine = Engine::new("vllm", &EngineOptions::default()).unwrap();
+        let layer = LayerDetector::from_prf_key(engine, 4, &fresh_keys(b"padded", 1).next().unwrap()).unwrap();
+        let (mut tally, mut shown) = (layer.tally(), layer.shown_contexts());
+        assert!(layer.add_reading(&mut tally, &mut shown, &[], &[1, 2, 3], &certain(&[1, 2])).is_err());
+        layer.add_reading(&mut tally, &mut shown, &[], &[1, 2, 3], &certain(&[1, 2, 3])).unwrap();
+        assert_eq!((tally.n_scored(), tally.n_excluded()), (3, 0));
+        layer.add_reading(&mut tally, &mut shown, &[], &[4, 5, 6], &certain(&[7, 8, 9])).unwrap();
+        assert_eq!((tally.n_scored(), tally.n_excluded()), (5, 1));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use crate::stats;
 
 /// How much a pair counts in the statistic. Fixed before the data are seen.
@@ -39,5 +41,44 @@ impl Weights {
             Self::Sqrt => stats::weight_sqrt(count),
             Self::Expected => stats::weight_expected(count),
         }
+    }
+}
+
+/// How many distinct pairs of a sample have each weight. The law of its weighted sum under any effect follows from this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairWeights {
+    weights: Weights,
+    /// (weight, pairs), weights rising.
+    classes: Vec<(u64, u64)>,
+}
+
+impl PairWeights {
+    /// From the number of distinct pairs by how often they occurred: (count, pairs), in any order.
+    #[must_use]
+    pub fn new(weights: Weights, counts: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        let mut classes: BTreeMap<u64, u64> = BTreeMap::new();
+        for (count, pairs) in counts.into_iter().filter(|&(_, pairs)| pairs > 0) {
+            let class = classes.entry(weights.weight(count)).or_insert(0);
+            *class = class.saturating_add(pairs);
+        }
+        Self { weights, classes: classes.into_iter().collect() }
+    }
+
+    /// How pairs are weighted.
+    #[must_use]
+    pub fn weights(&self) -> Weights {
+        self.weights
+    }
+
+    /// (weight in units of 2^-16, distinct pairs), weights rising.
+    #[must_use]
+    pub fn classes(&self) -> &[(u64, u64)] {
+        &self.classes
+    }
+
+    /// Distinct pairs.
+    #[must_use]
+    pub fn n(&self) -> u64 {
+        self.classes.iter().fold(0, |sum: u64, &(_, pairs)| sum.saturating_add(pairs))
     }
 }

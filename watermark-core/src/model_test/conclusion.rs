@@ -1,8 +1,8 @@
 //! The conclusion that follows from the numbers of a model's test. This is the one rule for answer files, probes and
 //! evidence bundles.
 
-use super::{Access, ModelFinding};
-use crate::detect::{Effect, Judged, Resampling, Verdict, decide, smallest_effect};
+use super::{Access, ModelFinding, effect};
+use crate::detect::{Effect, Judged, PairWeights, Resampling, Verdict, decide};
 use crate::profile::AnyScheme;
 
 /// If more than one in this many registered answers is empty, the test counts as not carried out, because somebody may
@@ -28,8 +28,6 @@ pub struct ModelNumbers {
     pub n_scored: u64,
     /// log10 of the bound for a sample fixed in advance.
     pub log10_p: f64,
-    /// log10 of the exact tail of distinct pairs.
-    pub log10_p_distinct: f64,
     /// Natural logarithm of the e-value.
     pub ln_e: f64,
     /// Whether evidence stopped the collection, or may have.
@@ -56,6 +54,8 @@ pub struct ModelTest {
     pub access: Access,
     /// The model in question.
     pub suspect: ModelNumbers,
+    /// The weights of the suspect's pairs. Without them no smallest effect is computed.
+    pub pair_weights: Option<PairWeights>,
     /// Unrelated models under the same procedure.
     pub controls: Vec<ModelNumbers>,
     /// The suspect's pairs under fresh keys.
@@ -82,9 +82,9 @@ pub struct ModelConclusion {
     pub answers_present: bool,
     /// After Holm's adjustment over the family; `inconclusive` where controls, fresh keys or empty answers contradict it.
     pub verdict: Verdict,
-    /// For answers with `not_detected`: the smallest effect that the exact tail of so many distinct pairs would have
-    /// shown; the weighted test misses effects of about that size. `None` where the tail of distinct pairs alone
-    /// reaches the level.
+    /// For answers with `not_detected`: the smallest effect, the same for all distinct pairs, that the deciding number
+    /// would have shown with so many pairs of these weights. `None` where not even pairs that are all ones would have
+    /// reached the level.
     pub smallest_effect: Option<Effect>,
 }
 
@@ -119,8 +119,8 @@ impl ModelFinding {
     /// The numbers that a conclusion looks at, where nobody registered how many answers there should be.
     #[must_use]
     pub fn numbers(&self, stopped: bool) -> ModelNumbers {
-        let Self { n_scored, log10_p, log10_p_distinct, ln_e, .. } = *self;
-        ModelNumbers { n_scored, log10_p, log10_p_distinct, ln_e, stopped, answers: None }
+        let Self { n_scored, log10_p, ln_e, .. } = *self;
+        ModelNumbers { n_scored, log10_p, ln_e, stopped, answers: None }
     }
 }
 
@@ -141,13 +141,15 @@ pub fn conclude(tests: &[ModelTest], alpha: f64) -> Vec<ModelConclusion> {
     let log10_level = libm::log10(alpha / tests.len().max(1) as f64);
     for ((test, found), verdict) in tests.iter().zip(&mut conclusions).zip(decide(&judged, alpha)) {
         found.verdict = verdict;
-        // The effect is that of distinct pairs. Where their own tail reaches the level and only the weighted test does
-        // not, the data would contradict it.
         if verdict == Verdict::NotDetected
             && test.access == Access::Answers
-            && test.suspect.log10_p_distinct > log10_level
+            && let Some(pairs) = &test.pair_weights
         {
-            found.smallest_effect = smallest_effect(test.scheme.null_law(), test.suspect.n_scored, log10_level);
+            let smallest = match found.decided_by {
+                DecidedBy::Tail => effect::by_tail,
+                DecidedBy::EValue => effect::by_e_value,
+            };
+            found.smallest_effect = smallest(test.scheme.null_law(), pairs, log10_level);
         }
     }
     conclusions
@@ -196,16 +198,20 @@ pub fn e_process_decides(ln_e: f64, alpha: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::detect::Weights;
     use crate::scheme::{Gumbel, Scheme};
 
     fn model(log10_p: f64, ln_e: f64, stopped: bool) -> ModelNumbers {
-        ModelNumbers { n_scored: 1000, log10_p, log10_p_distinct: -1.0, ln_e, stopped, answers: None }
+        ModelNumbers { n_scored: 1000, log10_p, ln_e, stopped, answers: None }
     }
 
     fn test(suspect: ModelNumbers, controls: &[ModelNumbers]) -> ModelTest {
         let (scheme, controls) = (Scheme::Gumbel(Gumbel).into(), controls.to_vec());
-        ModelTest { scheme, access: Access::Answers, suspect, controls, resampling: Resampling::default() }
+        let pair_weights = Some(PairWeights::new(Weights::Sqrt, [(1, 900), (2, 100)]));
+        let resampling = Resampling::default();
+        ModelTest { scheme, access: Access::Answers, suspect, pair_weights, controls, resampling }
     }
 
     fn alone(test: ModelTest) -> ModelConclusion {
@@ -258,13 +264,19 @@ mod tests {
         }
     }
 
-    /// Distinct pairs that reach the level would contradict the smallest effect that is stated of them.
+    /// The effect is that of the number that decides, at the family's strictest level; where somebody only wants the verdict
+    /// there is none.
     #[test]
-    fn no_effect_beside_pairs_that_show_one() {
-        let missed = |log10_p_distinct| {
-            let suspect = ModelNumbers { log10_p_distinct, ..model(-1.0, 0.0, false) };
-            alone(test(suspect, &[])).smallest_effect
-        };
-        assert!(missed(-5.9).is_some() && missed(-6.1).is_none());
+    fn the_effect_of_the_deciding_number() {
+        let of = |test: ModelTest| alone(test).smallest_effect.map(|effect| effect.value);
+        let (fixed, stopped) = (test(model(-1.0, 0.0, false), &[]), test(model(-1.0, 0.0, true), &[]));
+        let pairs = fixed.pair_weights.clone().unwrap();
+        let law = fixed.scheme.null_law();
+        assert_eq!(of(fixed.clone()), effect::by_tail(law, &pairs, -6.0).map(|effect| effect.value));
+        assert_eq!(of(stopped.clone()), effect::by_e_value(law, &pairs, -6.0).map(|effect| effect.value));
+        assert!(of(stopped.clone()) > of(fixed.clone()));
+        let two = conclude(&[fixed.clone(), stopped], 1e-6);
+        assert!(two[0].smallest_effect.map(|effect| effect.value) > of(fixed.clone()));
+        assert_eq!(of(ModelTest { pair_weights: None, ..fixed }), None);
     }
 }

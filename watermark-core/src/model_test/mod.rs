@@ -2,10 +2,14 @@
 //!
 //! Null hypothesis everywhere: the model is independent of the key. One statistic, four kinds of access: a pair of
 //! (context, token) is scored once, weighted by how strongly the model prefers it, which its answers show by counts, the
-//! next-token probabilities that it shows or that its weights give by their sums, and reading our text by its choices there.
+//! next-token probabilities that it shows or that its weights give by their sums, and reading our text by its choices there,
+//! in contexts that nothing has shown it before.
 
 mod access;
 mod conclusion;
+mod effect;
+#[cfg(test)]
+mod habits;
 mod sample;
 mod tails;
 

@@ -1,6 +1,6 @@
 use super::tails::{ScoreClass, Tails, classes};
 use crate::Result;
-use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
+use crate::detect::{Choice, LayerDetector, Pair, PairSet, PairWeights, ShownContexts, Tally, Weights};
 
 /// What a suspect model showed of its preferences, in rounds.
 ///
@@ -62,6 +62,8 @@ use crate::detect::{Choice, LayerDetector, Pair, PairSet, Tally, Weights};
 pub struct ModelSample {
     tally: Tally,
     prompts: PairSet,
+    /// What texts that the model read have shown.
+    shown: ShownContexts,
     weights: Weights,
     /// Occurrences of pairs that an earlier round had shown.
     spent: u64,
@@ -89,7 +91,7 @@ pub struct ModelFinding {
     pub n_scored: u64,
     /// Further occurrences of scored pairs; 0 for probabilities.
     pub n_duplicate: u64,
-    /// Special tokens, pairs in a prompt, and in reading mode contexts that the input had shown.
+    /// Special tokens, pairs in a prompt, and in reading mode contexts that an earlier text or the input had shown.
     pub n_excluded: u64,
     /// Positions without a full context.
     pub n_short_context: u64,
@@ -139,8 +141,8 @@ impl ModelSample {
     }
 
     fn new(layer: &LayerDetector, weights: Weights) -> Self {
-        let (tally, prompts) = (layer.tally(), layer.pair_set());
-        Self { tally, prompts, weights, spent: 0, order: Vec::new() }
+        let (tally, prompts, shown) = (layer.tally(), layer.pair_set(), layer.shown_contexts());
+        Self { tally, prompts, shown, weights, spent: 0, order: Vec::new() }
     }
 
     /// Adds a round of answers. After an error nothing of the round counts except its prompts. Only the context rule
@@ -171,11 +173,28 @@ impl ModelSample {
         self.close(tally)
     }
 
-    /// Adds a round of reading mode: a tally of [`LayerDetector::add_reading`].
+    /// Adds what a model chooses while it reads `text` of ours after `prompt`: a round of reading mode. `choices` [tokens of
+    /// `text`] are its next-token probabilities at each position, as for [`LayerDetector::add_preferences`].
+    ///
+    /// A position counts only if neither an earlier text or its prompt, nor this one so far, has shown its context. The token
+    /// that followed there tells a reader something about the key, and what the reader has made of it since would pass for
+    /// training. So texts must be added in the order in which the model read them, all of them. The draws of a context that
+    /// nothing has shown yet are independent of everything before: the e-value is a fair bet at every position, whatever the
+    /// model makes of what it reads. A context counts once in a sample, so its size is bounded by their number.
+    ///
+    /// After an error nothing of the text counts or has been shown.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidParameter`] for a tally of another context rule.
-    pub fn add_reading(&mut self, tally: Tally) -> Result<()> {
+    /// As [`LayerDetector::add_preferences`].
+    pub fn add_reading(
+        &mut self,
+        layer: &LayerDetector,
+        prompt: &[u32],
+        text: &[u32],
+        choices: &[Vec<Choice>],
+    ) -> Result<()> {
+        let mut tally = layer.tally();
+        layer.add_reading(&mut tally, &mut self.shown, prompt, text, choices)?;
         self.close(tally)
     }
 
@@ -195,6 +214,12 @@ impl ModelSample {
     #[must_use]
     pub fn weights(&self) -> Weights {
         self.weights
+    }
+
+    /// How many of the pairs that are scored have each weight.
+    #[must_use]
+    pub fn pair_weights(&self) -> PairWeights {
+        PairWeights::new(self.weights, self.tally.pairs().map(|(_, count)| (count, 1)))
     }
 
     /// Tests the sample under the key of `layer`.

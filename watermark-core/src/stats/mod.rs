@@ -28,6 +28,7 @@
 //! have no such density: their tails are contour integrals through the saddle point, at a similar cost.
 
 mod binomial;
+mod critical;
 mod dual_key;
 mod eprocess;
 mod evalue;
@@ -44,6 +45,9 @@ mod weighted_evidence;
 mod weighted_exponential;
 
 pub use binomial::{ln_binomial_cdf, ln_binomial_sf, log10_binomial_sf};
+pub(crate) use critical::{
+    excess_exponential_by_bound, excess_exponential_by_e, excess_green_by_bound, excess_green_by_e,
+};
 pub use dual_key::log10_dual_key_sf;
 pub use eprocess::{BoundedBetting, DualKeyEvidence, GreenEvidence, GumbelEvidence, TournamentEvidence};
 pub use evalue::{ln_e_dual_key, ln_e_green, ln_e_gumbel, ln_e_tournament};
@@ -54,5 +58,6 @@ pub use multiple::{
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
 pub use tournament::log10_weighted_tournament_sf;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};
+pub(crate) use weighted_evidence::exponential_weight;
 pub use weighted_evidence::{ln_e_weighted_exponential, ln_e_weighted_green};
 pub use weighted_exponential::{ExponentialClass, log10_weighted_exponential_bound};

@@ -65,8 +65,8 @@ pub(super) struct GreenSum {
     gamma: f64,
 }
 
-/// A class with its weight scaled to `(0, 1]` and its green count measured from the mean.
-struct Term {
+/// A class with its weight in some unit and its green count measured from the mean.
+pub(super) struct Term {
     weight: f64,
     pairs: f64,
     green: f64,
@@ -74,15 +74,26 @@ struct Term {
 }
 
 impl Term {
-    fn new(class: &WeightClass, heaviest: u64, gamma: f64) -> Self {
+    pub(super) fn new(class: &WeightClass, unit: u64, gamma: f64) -> Self {
         let pairs = class.pairs as f64;
         let green = class.green.min(class.pairs) as f64;
         let mean = pairs * gamma;
         Self {
-            weight: class.weight as f64 / heaviest as f64,
+            weight: class.weight as f64 / unit as f64,
             pairs,
             green,
             excess: (green - mean) - libm::fma(pairs, gamma, -mean),
+        }
+    }
+
+    /// The two summands of `ln E[e^(theta weight (B - green))]`, B the green pairs under the null hypothesis: both measured
+    /// from the mean or from all green, so that their sum does not cancel.
+    pub(super) fn exponent(&self, theta: f64, gamma: f64) -> (f64, f64) {
+        let y = theta * self.weight;
+        if near_all_green(libm::exp(-y), gamma) {
+            (self.pairs * log_mean_red(gamma, y), y * (self.pairs - self.green))
+        } else {
+            (self.pairs * bernoulli_cumulant(gamma, y), -y * self.excess)
         }
     }
 }
@@ -111,18 +122,11 @@ impl GreenSum {
 
     /// Logarithm of the bound at `theta`, rounded upwards.
     pub(super) fn chernoff(&self, theta: f64) -> f64 {
-        let gamma = self.gamma;
         let (mut value, mut size) = (0.0, 0.0);
         for t in &self.terms {
-            let y = theta * t.weight;
-            let tilt = libm::exp(-y);
-            let (log_mean, shift) = if near_all_green(tilt, gamma) {
-                (libm::log(gamma + (1.0 - gamma) * tilt), y * (t.pairs - t.green))
-            } else {
-                (bernoulli_cumulant(gamma, y), -y * t.excess)
-            };
-            value += t.pairs * log_mean + shift;
-            size += (t.pairs * log_mean).abs() + shift.abs();
+            let (log_mean, shift) = t.exponent(theta, self.gamma);
+            value += log_mean + shift;
+            size += log_mean.abs() + shift.abs();
         }
         value + ROUNDING * size
     }
@@ -166,6 +170,15 @@ impl GreenSum {
         let guess = (self.excess() / self.variance(0.0)).min(1.0);
         let (low, high) = bracket(0.0, guess, |theta| self.slope(theta) > 0.0);
         bisect(low, high, HALVINGS, |theta| self.slope(theta))
+    }
+}
+
+/// `ln E[e^(-y R)]`, R whether a pair is red; near gamma = 1 the mean differs from 1 by less than its rounding error.
+fn log_mean_red(gamma: f64, y: f64) -> f64 {
+    if gamma > 0.5 {
+        libm::log1p((1.0 - gamma) * libm::expm1(-y))
+    } else {
+        libm::log(gamma + (1.0 - gamma) * libm::exp(-y))
     }
 }
 

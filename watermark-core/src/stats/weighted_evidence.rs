@@ -1,21 +1,22 @@
 //! E-values of scores weighted by how strongly a model prefers a pair.
 
-use super::special::{bernoulli_cumulant, log_remainder};
+use super::special::log_remainder;
+use super::weighted::Term;
 use super::{ExponentialClass, WeightClass};
 
 /// The weight that counts as 1 below: [`super::weight_sqrt`] of one occurrence.
-const UNIT: f64 = 65_536.0;
+pub(super) const UNIT: u64 = 1 << 16;
 
 /// Exponents for a pair of weight 1, as log-odds of green: a student's inherited preference lies between a few hundredths
 /// and one. Fixed once and for all, so that the mixture is a martingale whatever weights arrive later.
-const GREEN_TILTS: [f64; 8] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28];
+pub(super) const GREEN_TILTS: [f64; 8] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28];
 
 /// Exponential scores have a mean of `e^(theta w x)` only for `theta w < 1`, and later weights are not known when the
 /// exponents are fixed: heavier pairs count as this weight.
-const EXPONENTIAL_CAP: f64 = 8.0;
+const EXPONENTIAL_CAP: u64 = 8 * UNIT;
 
 /// Exponents for a pair of weight 1; the largest times the cap stays below 1.
-const EXPONENTIAL_TILTS: [f64; 6] = [0.0025, 0.005, 0.01, 0.02, 0.05, 0.11];
+pub(super) const EXPONENTIAL_TILTS: [f64; 6] = [0.0025, 0.005, 0.01, 0.02, 0.05, 0.11];
 
 /// Natural logarithm of the e-value of green pairs weighted by class: `e^(theta w b)` divided by its mean, multiplied over
 /// all pairs, averaged over eight fixed theta. Weights are in units of 2^-16.
@@ -27,13 +28,13 @@ pub fn ln_e_weighted_green(classes: &[WeightClass], gamma: f64) -> f64 {
     if !super::binomial::is_probability(gamma) {
         return 0.0;
     }
+    let terms: Vec<Term> = classes.iter().map(|class| Term::new(class, UNIT, gamma)).collect();
     let exponent = |tilt: f64| -> f64 {
-        let class_exponent = |class: &WeightClass| {
-            let (y, pairs) = (tilt * class.weight as f64 / UNIT, class.pairs as f64);
-            let green = class.green.min(class.pairs) as f64;
-            y * (green - gamma * pairs) - pairs * bernoulli_cumulant(gamma, y)
+        let log_mean = |term: &Term| {
+            let (log_mean, shift) = term.exponent(tilt, gamma);
+            log_mean + shift
         };
-        classes.iter().map(class_exponent).sum()
+        -terms.iter().map(log_mean).sum::<f64>()
     };
     mean(GREEN_TILTS.map(exponent))
 }
@@ -44,7 +45,7 @@ pub fn ln_e_weighted_green(classes: &[WeightClass], gamma: f64) -> f64 {
 pub fn ln_e_weighted_exponential(classes: &[ExponentialClass]) -> f64 {
     let exponent = |tilt: f64| -> f64 {
         let class_exponent = |class: &ExponentialClass| {
-            let y = tilt * (class.weight as f64 / UNIT).min(EXPONENTIAL_CAP);
+            let y = tilt * exponential_weight(class.weight) as f64 / UNIT as f64;
             let (pairs, sum) = (class.pairs as f64, super::q32_to_f64(class.sum_q32));
             // ln(1 - y) = -y + log_remainder(-y)
             y * (sum - pairs) + pairs * log_remainder(-y)
@@ -52,6 +53,11 @@ pub fn ln_e_weighted_exponential(classes: &[ExponentialClass]) -> f64 {
         classes.iter().map(class_exponent).sum()
     };
     mean(EXPONENTIAL_TILTS.map(exponent))
+}
+
+/// The weight with which a pair of this weight counts in [`ln_e_weighted_exponential`].
+pub(crate) fn exponential_weight(weight: u64) -> u64 {
+    weight.min(EXPONENTIAL_CAP)
 }
 
 fn mean<const N: usize>(exponents: [f64; N]) -> f64 {
@@ -118,7 +124,8 @@ mod tests {
         let often = super::super::weight_sqrt(400_000);
         let two = [one[0], WeightClass { weight: often, pairs: 1, green: 1 }];
         let factor = |y: f64| 2.0 / (1.0 + libm::exp(-y));
-        let by_hand: f64 = GREEN_TILTS.map(|t| factor(t) * factor(t * often as f64 / UNIT)).iter().sum::<f64>() / 8.0;
+        let by_hand: f64 =
+            GREEN_TILTS.map(|t| factor(t) * factor(t * often as f64 / UNIT as f64)).iter().sum::<f64>() / 8.0;
         close(ln_e_weighted_green(&two, 0.5), libm::log(by_hand));
         let huge = [WeightClass { weight: u64::MAX, pairs: u64::MAX, green: 0 }];
         assert!(ln_e_weighted_green(&huge, 0.5).is_finite());

@@ -30,7 +30,7 @@ pub struct ModelLine {
     pub n_scored: u64,
     /// Further occurrences of scored pairs.
     pub n_duplicate: u64,
-    /// Special tokens, pairs in a prompt, and in reading mode contexts that the input had shown.
+    /// Special tokens, pairs in a prompt, and in reading mode contexts that an earlier text or the input had shown.
     pub n_excluded: u64,
     /// Positions without a full context.
     pub n_short_context: u64,
@@ -56,8 +56,8 @@ pub struct ModelLine {
     pub controls_agree: bool,
     /// After Holm's adjustment over the family; `inconclusive` where controls or fresh keys contradict it.
     pub verdict: Verdict,
-    /// With `not_detected` answers: the smallest effect that the exact tail of so many distinct pairs would have shown with a
-    /// power of 80 %; what the weighted test misses is about as large.
+    /// With `not_detected` answers: the smallest effect, the same for all distinct pairs, that the deciding number would have
+    /// shown with a power of 80 %.
     pub smallest_effect: Option<Effect>,
     /// Level of the family.
     pub alpha: f64,
@@ -143,8 +143,7 @@ impl SuspectFinding<'_> {
 }
 
 fn dose(layer: &LayerDetector, access: Access, suspect: &Material, log10_p: f64) -> Option<Dose> {
-    // A dose is read off curves of one layer, for a sample of one round. A test in reading mode has many rounds, while
-    // the curves of reading pool all texts.
+    // A dose is read off curves of one layer, for the tail of a fixed sample of one round. Reading has no such sample.
     let measured = plan::is_measured(layer.scheme(), layer.width()) && access != Access::Reading;
     if !measured || suspect.rounds.len() != 1 {
         return None;

@@ -70,12 +70,9 @@ pub fn sample(layer: &LayerDetector, access: Access, material: &Material) -> Res
 /// As [`sample`].
 pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access, round: &[Item]) -> Result<()> {
     if access == Access::Reading {
-        // The choices at a text are fixed before its own tokens are seen, but which later texts are read depends on the
-        // key: each text is a round.
+        // What a text has shown counts from the next one on: each is a round.
         for item in round {
-            let mut tally = layer.tally();
-            layer.add_reading(&mut tally, &item.prompt, &item.tokens, &item.choices)?;
-            sample.add_reading(tally)?;
+            sample.add_reading(layer, &item.prompt, &item.tokens, &item.choices)?;
         }
         return Ok(());
     }
@@ -113,6 +110,7 @@ pub fn judge(
             scheme: layer.scheme(),
             access: options.access,
             suspect: finding.numbers(suspect.stopped),
+            pair_weights: Some(sample.pair_weights()),
             controls: controls.iter().map(numbers).collect::<Result<_>>()?,
             resampling,
         });

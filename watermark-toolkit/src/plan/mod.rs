@@ -3,7 +3,8 @@
 //! The numbers come from measured curves and not from a formula for how models learn: students of the laboratory, by
 //! share of marked answers and kind of access (`papers/radioactivity`). Between measured shares and sizes values are
 //! interpolated; beyond them there is no answer, and the plan says so. Larger models learn from far more data: the
-//! order of magnitude carries over, the digits do not.
+//! order of magnitude carries over, the digits do not. The curves of reading were measured while contexts that an earlier text
+//! had shown still counted, and promise too much.
 
 mod plot;
 mod question;

@@ -1,7 +1,7 @@
 use super::registration::{Registration, Stopping};
 use super::statement::{Predicate, ResamplingEvidence, SampleEvidence};
 use super::verify::Bundle;
-use crate::detect::Resampling;
+use crate::detect::{PairWeights, Resampling};
 use crate::model_test::{self, AnswerCounts, ModelConclusion, ModelNumbers, ModelTest};
 use crate::profile::AnyScheme;
 
@@ -9,9 +9,9 @@ impl SampleEvidence {
     /// The numbers that a conclusion looks at.
     #[must_use]
     pub fn numbers(&self) -> ModelNumbers {
-        let &Self { n_scored, log10_p, log10_p_distinct, ln_e, stopped, n_empty, .. } = self;
+        let &Self { n_scored, log10_p, ln_e, stopped, n_empty, .. } = self;
         let answers = Some(AnswerCounts { n: self.records.count, n_empty });
-        ModelNumbers { n_scored, log10_p, log10_p_distinct, ln_e, stopped, answers }
+        ModelNumbers { n_scored, log10_p, ln_e, stopped, answers }
     }
 }
 
@@ -37,10 +37,12 @@ pub fn conclude(
 ) -> ModelConclusion {
     // A registered e-process may have been stopped by its evidence, whatever the suspect's data say.
     let stopped = registration.stopping == Stopping::EProcess || suspect.stopped;
+    let counts = suspect.classes.iter().map(|class| (class.count, class.pairs));
     let test = ModelTest {
         scheme,
         access: registration.access,
         suspect: ModelNumbers { stopped, ..suspect.numbers() },
+        pair_weights: Some(PairWeights::new(registration.weights, counts)),
         controls: controls.iter().map(SampleEvidence::numbers).collect(),
         resampling: Resampling { keys: resampling.keys, at_least: resampling.at_least },
     };
