@@ -113,7 +113,7 @@ class Investigation:
         ours = json.loads(run(self.watermark, "verify", bundle, *self.reader(answers), "--json"))
         check(f"{name}: watermark verify: integrity, trust, {ours['result']['verdict']}",
               ours["integrity"] and ours["trust"] == "trusted" and len(ours["recomputed"]) == 2, ours)
-        check(f"{name}: nothing left unchecked but the collector's word", len(ours["not_checked"]) <= 2, ours["not_checked"])
+        check(f"{name}: nothing left unchecked but the beacon's and the collector's word", len(ours["not_checked"]) <= 3, ours["not_checked"])
         stamps = [ours["times"][at] for at in ("head_time_stamp", "registration_time_stamp")]
         check(f"{name}: both time stamps hold {stamps}", all(stamps), stamps)
         records = [out / "suspect.records.jsonl", out / "control-1.records.jsonl"]
@@ -123,6 +123,8 @@ class Investigation:
         said = payload(bundle.read_text())["predicate"]
         told = {field: said["suspect"][field] for field in (*COUNTS, "statistic", "log10_p", "ln_e")}
         told |= {field: said[field] for field in ("verdict", "decided_by")}
+        found = theirs["result"].pop("conditions")
+        check(f"{name}: both find the ids of the texts", found["tokens_recomputed"] == "holds", found)
         check(f"{name}: both to the last digit: statistic {told['statistic']}, {told['n_scored']} pairs, log10 p {told['log10_p']:.2f}",
               theirs["result"] == told and all(ours["result"][f] == told[f] for f in ("n_empty", "n_scored", "statistic", "log10_p", "ln_e")), told)
         return said
@@ -153,8 +155,8 @@ def case(watermark, lab, demo, folder):
     authority = Authority(folder / "authority")
     ledger(watermark, demo, folder)
     key = ["--key", demo / "key.json", "--profile", demo / "profile.json"]
-    run(watermark, "key", "open", "--openings", demo / "openings.json", *key, "--path", "epoch/demo/layer/distillation",
-        "--out", folder / "opening.json")
+    run(watermark, "key", "open", "--openings", demo / "openings.json", "--key", demo / "key.json", "--profile", demo / "committed.profile.json",
+        "--path", "epoch/demo/layer/distillation", "--out", folder / "opening.json")
     run("openssl", "ts", "-query", "-data", demo / "head.json", "-sha256", "-cert", "-out", folder / "head.tsq")
     held_out = [json.loads(line)["prompt"] for line in (demo / "student.jsonl").read_text(encoding="utf-8").splitlines()]
     questions = [prompt.removeprefix("Question: ").removesuffix("\nAnswer:") for prompt in held_out]
@@ -182,9 +184,9 @@ def case(watermark, lab, demo, folder):
     facts = (said["verdict"], said["decided_by"], said["suspect"]["collection"])
     check(f"first: {facts}", facts == ("detected", "log10_p", "replicated without the key"), facts)
 
-    # Second: stopped as soon as the evidence decides; the first analysis is named with its outcome.
+    # Second: stopped as soon as the evidence decides at the level of one of two committed keys; the first analysis is named with its outcome.
     registered = looking.register("second", files["second"], "--stopping", "e-process", "--earlier", folder / "first.json")
-    answers = [collect("student", files["second"], folder / "second-student", *key, "--layer", "distillation"),
+    answers = [collect("student", files["second"], folder / "second-student", *key, "--layer", "distillation", "--alpha", "5e-7"),
                collect("control", files["second"], folder / "second-control", "--replicate")]
     second = looking.evidence("second", registered, files["second"], *answers, "--earlier", first / "evidence.json")
     said = looking.verify("second", second, *answers)

@@ -111,7 +111,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         out = pathlib.Path(folder)
         run(watermark, "report", demo / "evidence.json", "-o", out / "bare.html")
-        both = ["--data", demo / "student.jsonl", "--data", demo / "control.jsonl"]
+        both = ["--data", demo / "student.jsonl", "--data", demo / "control.jsonl", "--pool", demo / "pool.jsonl"]
         run(watermark, "report", demo / "evidence.json", *both, "-o", out / "full.html")
         check("the demo leaves this page", (out / "full.html").read_bytes() == (demo / "report.html").read_bytes(), "report.html")
         hostile(watermark, demo, out)
@@ -143,7 +143,7 @@ def hostile(watermark, demo, out):
     run(watermark, "register", "--suspect", (named * 9)[:900], "--control", named, "--question", HOSTILE * 300, "--profile",
         demo / "profile.json", "--head", demo / "head.json", "--prompts", out / "prompts.jsonl", "--layer",
         profile["layers"][0]["name"], *signing, "--out", out / "registration.json")
-    run(watermark, "key", "open", "--openings", demo / "openings.json", "--key", demo / "key.json", "--profile", demo / "profile.json",
+    run(watermark, "key", "open", "--openings", demo / "openings.json", "--key", demo / "key.json", "--profile", demo / "committed.profile.json",
         "--path", f"{profile['path']}/layer/{profile['layers'][0]['name']}", "--out", out / "opening.json")
     run(watermark, "evidence", "--registration", out / "registration.json", "--profile", demo / "profile.json", "--head",
         demo / "head.json", "--opening", out / "opening.json", "--prompts", out / "prompts.jsonl", "--answers", out / "suspect.jsonl",

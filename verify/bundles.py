@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 here = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(here), str(here.parent / "tests" / "vectors")]
-import oracle, verify
+import effects, oracle, verify
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzé"  # the test's tokenizer has a token for every byte
 SALT = b"\2" * 32
@@ -34,9 +34,11 @@ def tokenizer():
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     odd = [byte for byte in range(256) if byte not in plain]
     vocab = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(odd)}
-    return json.dumps({"model": {"type": "BPE", "vocab": vocab}, "decoder": {"type": "ByteLevel"}, "normalizer": None,
-                       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
-                       "added_tokens": [{"id": 256, "content": "<end>"}]}).encode()
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    end = {"id": 256, "content": "<end>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return json.dumps({"version": "1.0", "truncation": None, "padding": None, "model": {"type": "BPE", "vocab": vocab, "merges": []},
+                       "decoder": byte_level, "normalizer": None, "pre_tokenizer": byte_level, "post_processor": None,
+                       "added_tokens": [end]}).encode()
 
 
 def slow_quoted(prompt, text):
@@ -64,36 +66,45 @@ class Case:
     """A registered test of a suspect and one control, with everything that its bundle needs."""
 
     def __init__(self, scheme="greenlist", weights="sqrt", width=1, bias=0.6, gamma=0.5, stopping="fixed", rounds=1, answers=6,
-                 length=60, resample=5, block=0, seed=1, quotes=False, beacon=""):
+                 length=60, resample=5, block=0, seed=1, quotes=False, beacon="", draw=""):
         self.rnd, self.width, self.scheme, self.gamma, self.block, self.weights = random.Random(seed), width, scheme, gamma, block, weights
         self.node = hashlib.sha256(b"node").digest()
-        # Before a beacon, the key at the profile's path is committed to, for the profile without the beacon.
-        path, place, below = "epoch/1", "epoch/1/layer/main", []
-        if beacon:
-            path, place, below = f"epoch/1/beacon/{beacon}", "epoch/1", ["beacon", beacon, "layer", "main"]
+        below = ["beacon", beacon] if beacon else []
         self.key = oracle.prf_key(functools.reduce(oracle.child_key, below, self.node), scheme, width)
         layer = {"name": "main", "scheme": scheme, "width": width, "prf": "chacha20-v1"}
         if scheme == "greenlist":
             layer |= {"gamma": gamma, "delta": 2.0} | ({"block": block} if block else {})
+        # Before the beacon is drawn, the profile says that it awaits one; a leaf names the round.
         committed, self.profile = (json.dumps({
-            "profile": "watermark-profile/1", "name": "t", "path": at, "layers": [layer], "tokenizer": {
-                "sha256": sha(tokenizer()), "vocab_size": 257, "special_token_ids": [256]}, "repeats": "unmarked"}, indent=1)
-            for at in ("epoch/1", path))
-        leaves = [{"commitment": oracle.commitment(node, SALT).hex(), "path": at, "profile_sha256": sha(committed.encode())}
-                  for at, node in [("epoch/1/layer/a", b"a" * 32), ("epoch/1/layer/b", b"b" * 32), (place, self.node)]]
+            "profile": "watermark-profile/1", "name": "t", "path": "epoch/1"} | ({"beacon": value} if beacon else {}) | {
+            "layers": [layer], "tokenizer": {"sha256": sha(tokenizer()), "vocab_size": 257, "special_token_ids": [256]}, "repeats": "unmarked"},
+            indent=1) for value in (None, beacon))
+        round_ = {"beacon": {"round": 5, "source": "lottery"}} if beacon else {}
+        leaves = [round_ | {"commitment": oracle.commitment(node, SALT).hex(), "path": f"epoch/1/layer/{name}", "profile_sha256": sha(committed.encode())}
+                  for name, node in [("a", b"a" * 32), ("b", b"b" * 32), ("main", self.node)]]
         hashes = [hashlib.sha256(b"\0" + canonical(one)).digest() for one in leaves]
         left = hashlib.sha256(b"\1" + hashes[0] + hashes[1]).digest()
-        self.head = {"head": "watermark-head/1", "root": oracle.merkle_root([canonical(one) for one in leaves]).hex(),
+        self.head = {"head": "watermark-head/2", "prompt_pools": [], "root": oracle.merkle_root([canonical(one) for one in leaves]).hex(),
                      "signed_at": "2026-11-25T01:00:00Z", "tree": "key-commitments", "tree_size": 3}
         prompts = ["".join(self.rnd.choices(LETTERS, k=9)) for _ in range(answers)]
         extra = [] if stopping == "fixed" else ["unasked"] * 2
+        # A pool of which the value draws just these prompts, in order: the others stand at the places of later tickets.
+        self.pool, self.draw = [], draw
+        if draw:
+            tickets = sorted(range(20), key=lambda i: hashlib.sha256(b"watermark-draw-v1\0" + bytes.fromhex(draw) + i.to_bytes(8, "little")).digest())
+            self.pool = [(prompts + extra + [f"not drawn {i}" for i in range(20)])[tickets.index(i)] for i in range(20)]
+        tree = lambda texts: {"count": len(texts), "root": oracle.merkle_root([canonical(p) for p in texts]).hex()}
         count = sum(2 ** i for i in range(answers.bit_length()) if answers >> i & 1)
         self.registration = {
-            "registration": "watermark-registration/1", "registered_at": "2026-11-25T02:00:00Z", "question": "Was \"it\" copied? é\n",
+            "registration": "watermark-registration/2", "registered_at": "2026-11-25T02:00:00Z", "question": "Was \"it\" copied? é\n",
             "suspect": "s", "controls": ["c"], "profile_sha256": sha(self.profile.encode()), "layer": "main",
-            "key_path": f"{path}/layer/main", "head_sha256": None, "access": "answers", "weights": weights, "stopping": stopping,
+            "key": {"head_sha256": None, "index": 2, "leaf_sha256": hashes[2].hex(), "path": "epoch/1/layer/main", "tree_size": 3}, "access": "answers", "weights": weights, "stopping": stopping,
             "alpha": 1e-6, "resample": resample, "earlier": [sha(b"earlier")],
-            "prompts": {"count": count + len(extra), "root": oracle.merkle_root([canonical(p) for p in prompts + extra]).hex()}}
+            "prompts": tree(prompts + extra) | {"draw": None}}
+        assert self.registration["prompts"]["count"] == count + len(extra)
+        if draw:
+            self.registration["prompts"] |= {"root": None, "draw": {"beacon": {"round": 9, "source": "lottery"}, "pool": tree(self.pool)}}
+            self.head["prompt_pools"] = [tree(self.pool)]
         self.records, samples = [], []
         for name, strength in [("s", bias), ("c", 0)]:
             # The control's answers are a file, which says no times: one round, or one of every answer's own.
@@ -107,13 +118,18 @@ class Case:
         fixed = {name: shape["const"] for name, shape in shapes.items() if "const" in shape}
         self.predicate = fixed | {
             "signed_at": "2026-11-25T03:00:00Z", "software": "test 0", "registration": None, "profile": self.profile,
-            "key": {"head": None, "leaf": leaves[2], "index": 2, "proof": [left.hex()],
+            "key": {"head": None, "leaf": leaves[2], "proof": [left.hex()], "beacon": {"signature": None, "value": beacon} if beacon else None,
                     "opening": {"node": self.node.hex(), "salt": SALT.hex()}},
+            "prompts": {"root": tree(prompts + extra)["root"], "beacon": {"signature": None, "value": draw} if draw else None},
+            "family": {"method": "bonferroni", "size": 3}, "exclusion_agrees": True,
+            "conditions": [{"name": name, "standing": "word" if i else "holds"} for i, name in enumerate([
+                "key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
+                "registered_before_data", "earlier_analyses"])],
             "suspect": samples[0], "controls": samples[1:], "resampling": {"seed": None, "keys": resample, "at_least": None},
             "earlier": [{"registration_sha256": sha(b"earlier"), "evidence_sha256": None, "verdict": None}],
             "decided_by": "log10_p" if stopping == "fixed" else "ln_e", "controls_agree": True, "resampling_agrees": True, "answers_present": True,
             "smallest_effect": None, "time_stamps": {"head": None, "registration": None}}
-        self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/1", "predicate": self.predicate,
+        self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/2", "predicate": self.predicate,
                           "subject": [{"digest": {"sha256": sha(raw)}, "name": f"{i}.jsonl"} for i, raw in enumerate(self.files)]}
         self.seal()
         self.conclude()
@@ -140,7 +156,7 @@ class Case:
 
     def pairs(self, rows):
         """A second telling of FORMAT.md, section 4, position by position."""
-        w, seen, totals = self.width, {}, dict.fromkeys(("n_scored", "n_duplicate", "n_excluded", "n_short_context"), 0)
+        w, seen, out, totals = self.width, {}, {}, dict.fromkeys(("n_scored", "n_duplicate", "n_excluded", "n_short_context"), 0)
         for row in rows:
             asked = [r for r in rows if r["round"] <= row["round"]]
             banned = {tuple(ids[i:i + w + 1]) for r in asked for ids in [r["prompt_tokens"], *(r["tokens"][a:b] for a, b in r["quoted"])]
@@ -153,13 +169,15 @@ class Case:
                     totals["n_short_context"] += 1
                 elif (pair := tuple(row["tokens"][i - w:i + 1])) in banned:
                     totals["n_excluded"] += 1
+                    out.setdefault(pair, [row["round"], 0])[1] += out.get(pair, [row["round"]])[0] == row["round"]
                 elif pair in seen:
                     totals["n_duplicate"] += 1
                     seen[pair][1] += seen[pair][0] == row["round"]
                 else:
                     seen[pair] = [row["round"], 1]
                     totals["n_scored"] += 1
-        return {pair: count for pair, (_, count) in seen.items()}, totals
+        counts = lambda rows: {pair: count for pair, (_, count) in rows.items()}
+        return counts(seen), counts(out), dict.fromkeys(banned, 1), totals
 
     def classes(self, pairs, key):
         classes = {}
@@ -193,9 +211,22 @@ class Case:
                                      for y in [mp.mpf(repr(t)) * (mp.mpf(oracle.weight_sqrt(c)) / 65536 if green else min(mp.mpf(oracle.weight_sqrt(c)) / 65536, 8))])
         return [bound, distinct, mp.log(sum(map(product, tilts)) / len(tilts))]
 
+    def low(self, classes, weights):
+        """Chernoff's bound of sums as small as these, by Newton's search for the stationary point."""
+        green, gamma = self.scheme == "greenlist", mp.mpf(self.gamma)
+        rows = [(mp.mpf(oracle.weight_sqrt(c)) / 65536 if weights == "sqrt" else mp.mpf(1), a, mp.mpf(b) if green else mp.mpf(b + a) / 2**32)
+                for c, (a, b) in classes.items()]
+        if sum(w * b for w, _, b in rows) >= sum(w * a * (gamma if green else 1) for w, a, _ in rows):
+            return mp.mpf(0)
+        if green and not sum(b for *_, b in rows):
+            return sum(a for _, a, _ in rows) * mp.log10(1 - gamma)
+        value = lambda t: sum(t * w * b + a * mp.log(1 - gamma + gamma * mp.exp(-t * w) if green else 1 / (1 + t * w)) for w, a, b in rows)
+        return value(mp.findroot(lambda t: mp.diff(value, t), (mp.mpf("0.01"), mp.mpf("0.2")))) / mp.log(10)
+
     def sample(self, name, rows, prompts, extra):
-        pairs, totals = self.pairs(rows)
-        classes = self.classes(pairs, self.key)
+        pairs, out, asked, totals = self.pairs(rows)
+        classes, out, asked = (self.classes(part, self.key) for part in (pairs, out, asked))
+        listed = lambda classes: [{"count": c, "pairs": a, "score": str(b)} for c, (a, b) in classes.items()]
         log10_p, distinct, ln_e = map(float, self.logs(classes))
         lines = [canonical(row) for row in rows]
         proof = self.grown(prompts, extra) if extra else []
@@ -205,7 +236,8 @@ class Case:
             "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,
             "records": {"count": len(rows), "root": oracle.merkle_root(lines).hex(), "sha256": sha(b"".join(line + b"\n" for line in lines))},
             "prompts_proof": proof, "prompts_root": oracle.merkle_root([canonical(p) for p in prompts]).hex(),
-            "classes": [{"count": c, "pairs": a, "score": str(b)} for c, (a, b) in classes.items()],
+            "classes": listed(classes), "left_out": {"answers": listed(out), "answers_log10_p": float(self.low(out, self.weights)),
+                                                     "prompts": listed(asked), "prompts_log10_p": float(self.low(asked, "none"))},
             "score": str(sum(b for _, b in classes.values())), "statistic": str(sum(self.weight(c) * b for c, (_, b) in classes.items())),
             "weight": str(sum(self.weight(c) * a for c, (a, _) in classes.items())), "log10_p": log10_p, "log10_p_distinct": distinct, "ln_e": ln_e}
 
@@ -219,7 +251,7 @@ class Case:
     def seal(self):
         """Signs head and registration again, and puts into the statement what follows from them."""
         self.predicate["key"]["head"] = sealed(self.head, "application/vnd.watermark.head+json", 7)
-        self.registration["head_sha256"] = sha(canonical(self.predicate["key"]["head"]))
+        self.registration["key"]["head_sha256"] = sha(canonical(self.predicate["key"]["head"]))
         self.predicate["registration"] = sealed(self.registration, "application/vnd.watermark.registration+json", 8)
         seed = hashlib.sha256(canonical(self.predicate["registration"]) + bytes.fromhex(self.predicate["suspect"]["records"]["root"])).digest()
         self.predicate["resampling"]["seed"] = seed.hex()
@@ -229,18 +261,12 @@ class Case:
     def conclude(self):
         suspect = self.predicate["suspect"]
         p = suspect["log10_p"] if self.registration["stopping"] == "fixed" else min(0, -suspect["ln_e"] / math.log(10))
-        self.predicate["verdict"] = "detected" if p <= -6 else "not_detected"
-        if p > -6:
-            n, alpha, green = suspect["n_scored"], mp.mpf("1e-6"), self.scheme == "greenlist"
-            if green:
-                critical = next(g for g in range(n + 1) if oracle.log10_binom_sf(g, n, self.gamma) <= -6)
-                reach = lambda x: oracle.log10_binom_sf(critical, n, x)
-            else:
-                s = mp.findroot(lambda s: oracle.log10_gamma_sf(n, s) + 6, (n, 9 * n + 99), solver="bisect", maxsteps=150, verify=False)
-                reach = lambda x: oracle.log10_gamma_sf(n, s / x)
-            ends = (self.gamma, 1 - 1e-9) if green else (1, 1e3)
-            value = mp.findroot(lambda x: reach(x) - mp.log10(mp.mpf("0.8")), ends, solver="bisect", maxsteps=150, verify=False)
-            self.predicate["smallest_effect"] = {"of": "ones_share" if green else "mean_score", "power": 0.8, "value": float(value)}
+        level = float(mp.log10(mp.mpf("1e-6") / 3))  # one of three committed keys
+        self.predicate["verdict"] = "detected" if p <= level else "not_detected"
+        if p > level:
+            green, classes = self.scheme == "greenlist", [(c["count"], c["pairs"]) for c in suspect["classes"]]
+            value = effects.smallest_effect(green, self.gamma, self.weights, self.predicate["decided_by"] == "ln_e", classes, mp.mpf("1e-6") / 3)
+            self.predicate["smallest_effect"] = value and {"of": "ones_share" if green else "mean_score", "power": 0.8, "value": value}
 
     def bundle(self, seed=9):
         return canonical(sealed(self.statement, "application/vnd.in-toto+json", seed))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests of verify.py: `test_verify.py [unittest options]`, with `cryptography` and `mpmath`.
+"""Tests of verify.py: `test_verify.py [unittest options]`, with `cryptography`, `mpmath` and `tokenizers`.
 
 The bundles of bundles.py are made without the command line; a `watermark` binary in $WATERMARK adds bundles that it made, and both
 verifiers must then agree on all of them, good and tampered.
@@ -122,7 +122,7 @@ class Numbers(unittest.TestCase):
         for row in self.vectors("weighted"):
             layer = self.layer("greenlist", 1, 0.5)
             # the vector excludes pairs of a record's own prompt only, so without prompts there is a tally to compare
-            pairs, _ = layer.tally([{"prompt_tokens": [], "tokens": r["tokens"], "quoted": [], "round": 0} for r in row["records"]])
+            pairs, *_ = layer.tally([{"prompt_tokens": [], "tokens": r["tokens"], "quoted": [], "round": 0} for r in row["records"]])
             every, _ = oracle.positions([([], r["tokens"]) for r in row["records"]], 1)
             self.assertEqual(pairs, {(*context, token): count for (context, token), count in every.items()})
             classes = [{"count": int(c), "pairs": n, "score": str(g)} for c, (n, g) in sorted(row["classes"].items(), key=lambda one: int(one[0]))]
@@ -159,7 +159,7 @@ class Bundles(unittest.TestCase):
     KINDS = [{}, {"weights": "none"}, {"scheme": "gumbel", "width": 2}, {"scheme": "gumbel", "weights": "none"}, {"bias": 0},
              {"scheme": "gumbel", "bias": 0, "weights": "none"}, {"stopping": "e_process", "rounds": 3, "width": 5, "quotes": True},
              {"gamma": 0.25, "block": 2, "rounds": 2}, {"scheme": "gumbel", "weights": "none", "width": 0, "length": 9},
-             {"beacon": "5a" * 32}]
+             {"beacon": "5a" * 32}, {"draw": "b7" * 32, "beacon": "5a" * 32}]
 
     @classmethod
     def setUpClass(cls):
@@ -179,8 +179,10 @@ class Bundles(unittest.TestCase):
             code, report = run(case.bundle(), case.records + case.files, "--tokenizer", self.tokenizer)
             self.assertEqual((code, report["faults"]), (0, []), kind)
             if RUST:
-                other, theirs = rust(case.bundle(), case.records)
+                other, theirs = rust(case.bundle(), case.records, "--tokenizer", self.tokenizer)
                 self.assertEqual((other, theirs["faults"], len(theirs["recomputed"])), (0, [], 2), kind)
+                standing = {one["name"]: one["standing"] for one in theirs["conditions"]}
+                self.assertEqual((standing, standing["tokens_recomputed"]), (report["result"]["conditions"], "holds"), kind)
                 for name in ("verdict", "statistic", "n_scored", "log10_p", "ln_e"):
                     self.assertEqual(theirs["result"][name], report["result"][name], kind)
             suspect = case.predicate["suspect"]
@@ -199,7 +201,8 @@ class Bundles(unittest.TestCase):
 
     def test_every_array(self):
         """Elements missing, twice or exchanged: with the old signature nothing is accepted; signed anew by a stranger, the
-        bundle contradicts itself, but for the order of answer files, which is the signer's word."""
+        bundle contradicts itself, but for the order of answer files and for what was left out, which are the signer's word
+        without the data."""
         envelope = json.loads(self.case.bundle())
         for path in arrays(envelope):
             for other in altered(envelope, path):
@@ -211,15 +214,36 @@ class Bundles(unittest.TestCase):
                 old["payload"] = base64.b64encode(canonical(other)).decode()
                 self.assertEqual(opened(canonical(old)), {"E-SIGNATURE"})
                 found = opened(canonical(sealed(other, "application/vnd.in-toto+json", 3)))
-                self.assertEqual(bool(found), path != ("subject",) or len(other["subject"]) != 2, path)
+                word = path == ("subject",) and len(other["subject"]) == 2 or "left_out" in path
+                self.assertTrue(found or word, path)
+                self.assertFalse(found and path == ("subject",) and word)
                 seen += 1
         self.assertGreater(seen, 20)
 
     def test_beacon(self):
         """A key committed to without the beacon is that of the profile without it, and of no other."""
-        for edit in [lambda leaf: leaf.update(path="epoch"), lambda leaf: leaf.update(path="epoch/1/beacon/" + "5a" * 32),
-                     lambda leaf: leaf.update(profile_sha256="0" * 64), lambda leaf: leaf.update(path="epoch/1/layer/main")]:
+        for edit in [lambda leaf: leaf.update(path="epoch"), lambda leaf: leaf.pop("beacon"), lambda leaf: leaf["beacon"].update(round=6),
+                     lambda leaf: leaf.update(profile_sha256="0" * 64), lambda leaf: leaf["beacon"].update(source="other")]:
             self.change(lambda case: edit(case.predicate["key"]["leaf"]), "E-PROOF", case=Case(beacon="5a" * 32))
+        for edit in [lambda key: key.update(beacon=None), lambda key: key["beacon"].update(value="5b" * 32), lambda key: key["beacon"].update(signature="0" * 96)]:
+            self.change(lambda case: edit(case.predicate["key"]), "E-BEACON", case=Case(beacon="5a" * 32))
+
+    def test_pool(self):
+        """The value draws the prompts from the registered pool, and from no other."""
+        case = Case(draw="b7" * 32)
+        for change, found in [(lambda pool: pool, set()), (lambda pool: pool[::-1], {"E-PROMPTS"}), (lambda pool: pool[1:], {"E-PROMPTS"})]:
+            pool = os.path.join(self.folder.name, "pool.jsonl")
+            pathlib.Path(pool).write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in change(case.pool)))
+            for verifier in (run, rust) if RUST else (run,):
+                self.assertEqual(codes(verifier(case.bundle(), (), "--pool", pool)[1]), found)
+        self.change(lambda case: case.predicate["prompts"]["beacon"].update(signature="0" * 96), "E-BEACON", case=case)
+
+    def test_ids_without_texts(self):
+        """Whoever made a records file may have chosen its ids: without the tokenizer there is no result."""
+        for verifier in (run, rust) if RUST else (run,):
+            code, report = verifier(self.case.bundle(), self.case.records)
+            self.assertEqual((code, report["integrity"], report["result"]), (0, True, None))
+            self.assertIn("so there is no result", str(report["not_checked"]))
 
     def change(self, edit, code, reseal=False, data=True, case=None):
         case = copy.deepcopy(case or self.case)
@@ -256,15 +280,18 @@ class Bundles(unittest.TestCase):
             ("E-REGISTRATION", True, put("registration", "question", value="a" * 900_000)), ("E-REGISTRATION", True, put("registration", "registered_at", value="0000-11-25T02:00:00Z")),
             ("E-REGISTRATION", True, put("registration", "alpha", value=1)), ("E-REGISTRATION", True, put("registration", "controls", value=["s"])),
             ("E-REGISTRATION", False, put(p, "registration", "payloadType", value="x")),
-            ("E-PROFILE", False, put(p, "profile", value=lambda x: x + " ")), ("E-PROFILE", True, put("registration", "key_path", value="epoch/1/layer/a")),
+            ("E-PROFILE", False, put(p, "profile", value=lambda x: x + " ")), ("E-PROFILE", True, put("registration", "key", "path", value="epoch/1/layer/a")),
             ("E-HEAD", False, lambda c: c.predicate["key"].update(head=sealed(c.head, "application/vnd.watermark.head+json", 5))),
             ("E-HEAD", True, put("head", "tree", value="ledger")),
-            ("E-PROOF", False, put(p, "key", "index", value=1)), ("E-PROOF", False, put(p, "key", "leaf", "path", value="epoch/1")),
+            ("E-PROOF", True, put("registration", "key", "index", value=1)), ("E-PROOF", True, put("registration", "key", "leaf_sha256", value="0" * 64)),
+            ("E-REGISTRATION", True, put("registration", "key", "index", value=3)), ("E-REGISTRATION", True, put("registration", "prompts", "root", value=None)), ("E-PROOF", False, put(p, "key", "leaf", "path", value="epoch/1")),
             ("E-PROOF", False, put(p, "key", "leaf", "commitment", value="0" * 64)), ("E-PROOF", True, put("head", "tree_size", value=2)),
             ("E-OPENING", False, put(p, "key", "opening", "salt", value="0" * 64)), ("E-OPENING", False, put(p, "key", "opening", "node", value="0" * 64)),
             ("E-REGISTERED", False, put(p, "suspect", "model", value="t")), ("E-REGISTERED", False, put(p, "resampling", "keys", value=6)),
             ("E-REGISTERED", False, put(p, "earlier", value=[])), ("E-REGISTERED", False, put(p, "earlier", 0, "verdict", value="detected")),
             ("E-REGISTERED", True, put("registration", "prompts", "count", value=7)),
+            ("E-REGISTERED", False, put(p, "family", "size", value=1)), ("E-PROMPTS", False, put(p, "prompts", "root", value="0" * 64)),
+            ("E-BEACON", False, put(p, "prompts", "beacon", value={"signature": None, "value": "0" * 64})),
             ("E-PROMPTS", False, put(p, "suspect", "prompts_root", value="0" * 64)), ("E-PROMPTS", False, put(p, "controls", 0, "prompts_proof", value=["0" * 64])),
             ("E-TIME", True, put("registration", "registered_at", value="2026-11-25T02:00:01Z")), ("E-TIME", True, put("head", "signed_at", value="2026-11-25T02:00:01Z")),
             ("E-TIME", False, put(p, "signed_at", value="2026-11-25T02:29:59Z")), ("E-TIME", False, put(p, "suspect", "collected", "last", value="2026-11-25T01:59:00Z")),
@@ -273,6 +300,9 @@ class Bundles(unittest.TestCase):
             ("E-TALLY", False, put(p, "suspect", "statistic", value=up)), ("E-TALLY", False, put(p, "controls", 0, "weight", value=up)),
             ("E-TALLY", False, put(p, "suspect", "classes", 0, "score", value="999")), ("E-TALLY", False, put(p, "suspect", "n_empty", value=7)),
             ("E-TAIL", False, put(p, "suspect", "log10_p", value=lambda x: x * (1 + 2e-9))), ("E-TAIL", False, put(p, "suspect", "ln_e", value=lambda x: x * (1 + 2e-9))),
+            ("E-TALLY", False, put(p, "suspect", "left_out", "prompts", 0, "pairs", value=1)), ("E-TALLY", False, put(p, "suspect", "left_out", "prompts", 0, "count", value=2)),
+            ("E-TAIL", False, put(p, "suspect", "left_out", "prompts_log10_p", value=lambda x: x - 1e-6)), ("E-TAIL", False, put(p, "suspect", "left_out", "answers_log10_p", value=lambda x: x - 1e-6)),
+            ("E-VERDICT", False, put(p, "conditions", 1, "standing", value="holds")), ("E-VERDICT", False, put(p, "exclusion_agrees", value=False)),
             ("E-TAIL", False, put(p, "controls", 0, "log10_p_distinct", value=lambda x: x - 1e-6)),
             ("E-VERDICT", False, put(p, "resampling", "seed", value="0" * 64)), ("E-VERDICT", False, put(p, "resampling", "at_least", value=6)),
             ("E-VERDICT", False, put(p, "verdict", value="not_detected")), ("E-VERDICT", False, put(p, "controls_agree", value=False)),
@@ -435,7 +465,7 @@ class Bundles(unittest.TestCase):
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, IndexError):
                 if top in (case.registration, case.head):
                     case.predicate["key"]["head"] = sealed(case.head, "application/vnd.watermark.head+json", 7)
-                    case.registration["head_sha256"] = sha(canonical(case.predicate["key"]["head"]))
+                    case.registration["key"]["head_sha256"] = sha(canonical(case.predicate["key"]["head"]))
                     case.predicate["registration"] = sealed(case.registration, "application/vnd.watermark.registration+json", 8)
             self.assertIn(run(case.bundle(), case.records)[0], (0, 1))
         for profile in ["{}", "[]", '{"layers":5}', '{"layers":[5]}', '{"layers":[{"name":"main"}]}', "[" * 9999, self.case.profile.replace("0.5", "1e999"),
@@ -457,7 +487,7 @@ class Example(unittest.TestCase):
         signer = ["--trusted-key", (example / "signer.hex").read_text().strip()]
         for data, fault in (records, set()), ([records[0].replace(b" people", b" persons", 1), records[1]], {"E-DATA"}):
             reports = [run(bundle, data, "--resample", "20", "--tokenizer", tokenizer_json, *signer)]
-            reports += [rust(bundle, data, *signer)] if RUST else []
+            reports += [rust(bundle, data, "--tokenizer", tokenizer_json, *signer)] if RUST else []
             for code, report in reports:
                 self.assertEqual((code, codes(report)), (int(bool(fault)), fault))
                 self.assertTrue(fault or report["result"]["verdict"] == "detected")

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Checks a `watermark-evidence/1` bundle without any code of the program that made it, and prints one JSON document.
-    verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--resample N] [--trusted-key HEX]...
-FORMAT.md beside this file has every field and the codes of faults (section 7), schema.json the types. Needs `cryptography` and `mpmath`.
-Exit code 0: integrity holds, and trust where keys were named, whatever the verdict; 1: it does not; 2: a file cannot be read."""
-import argparse, base64, contextlib, datetime, decimal, functools, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys, mpmath as mp
+"""Checks a `watermark-evidence/2` bundle without any code of the program that made it, and prints one JSON document.
+    verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--pool FILE] [--resample N] [--trusted-key HEX]...
+FORMAT.md beside this file has every field and the codes of faults (section 7), schema.json the types. Needs the packages `cryptography`
+and `mpmath`, and `tokenizers` to make ids from texts again.
+Exit code 0: everything that was looked at holds, whatever the verdict; 1: something does not; 2: a file or a package cannot be read."""
+import argparse, base64, contextlib, datetime, decimal, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys
 from collections import Counter, defaultdict
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+try:
+    import mpmath as mp
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+except ImportError as missing: sys.exit(print(f"{missing}: install the packages cryptography and mpmath", file=sys.stderr) or 2)
 mp.mp.dps = 40  # numbers must agree to 10^-9, and logarithms of factorials of a billion have ten digits before the point
 MAX_BUNDLE, MAX_FILE, MAX_PAIRS, MAX_CLASSES = 1 << 24, 1 << 31, 1 << 32, 20_000
 if not (SCHEMA := pathlib.Path(__file__).with_name("schema.json")).is_file():
@@ -16,6 +20,9 @@ SCHEMA = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
 WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
+CONDITIONS = ("key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
+              "registered_before_data", "earlier_analyses")
+QUICKNET, GENESIS, PERIOD = "drand/quicknet", 1_692_803_367, 3  # seconds since 1970 of round 1, and between rounds
 class Refused(Exception): """What does not hold, in words. No text of a file is repeated in it: a stranger wrote that."""
 class Unsigned(Refused): """A signature that does not hold."""
 def need(holds, why, kind=Refused):
@@ -37,7 +44,8 @@ def canonical(value, depth=0):
 def parse(raw, limit):
     need(len(raw) <= limit, f"longer than {limit} bytes")
     once = lambda fields: need(len(dict(fields)) == len(fields), "a field stands twice") or dict(fields)
-    try: return json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_constant=lambda name: need(False, "a number is not finite"))
+    whole = lambda text: -0.0 if text == "-0" else int(text)  # which is no integer to other readers
+    try: return json.loads(raw.decode("utf-8"), object_pairs_hook=once, parse_int=whole, parse_constant=lambda name: need(False, "a number is not finite"))
     except (ValueError, RecursionError): raise Refused("not JSON in UTF-8") from None
 def read_canonical(raw, limit, shape):
     """White space and other spellings are lost in parsing, and so show when the value is written again."""
@@ -48,7 +56,9 @@ def is_time(text):
     with contextlib.suppress(ValueError): return bool(datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
 def fits(value, schema, name="it"):
     """The part of JSON Schema that schema.json uses; exact types, so that true is not 1."""
-    if "$ref" in schema: return fits(value, SCHEMA[schema["$ref"].split("/")[-1]], name)
+    if "$ref" in schema:
+        fits(value, SCHEMA[schema["$ref"].split("/")[-1]], name)
+        return need(not schema["$ref"].endswith("/decimal") or int(value) < 1 << 128, f"{name}: beyond 128 bits") or value
     for one in schema.get("anyOf", []):
         with contextlib.suppress(Refused): return fits(value, one, name)
     allowed, limit = [schema["const"]] if "const" in schema else schema.get("enum", [value]), schema.get
@@ -117,13 +127,16 @@ class Layer:
         fits(layer, SCHEMA["layer"])
         self.width, self.green, tokenizer = layer["width"], layer["scheme"] == "greenlist", profile["tokenizer"]
         self.tokenizer, self.vocab_size, self.special = (tokenizer[f] for f in ("sha256", "vocab_size", "special_token_ids"))
-        self.path, self.gamma, block = profile["path"], layer.get("gamma", 1), layer.get("block", 0)
-        self.key_path = "/".join(filter(None, [self.path, "layer", name]))
+        self.gamma, block, self.beacon, value = layer.get("gamma", 1), layer.get("block", 0), profile.get("beacon"), profile.get("beacon")
+        self.key_path = "/".join(filter(None, [profile["path"], "layer", name]))
+        need("beacon" not in profile or value and text.count(f'"{value}"') == 1, "the beacon is awaited still, or stands in several places")
+        self.committed = sha256(text.replace(f'"{value}"', "null").encode() if value else text.encode()).hex()  # the profile before its beacon
         need(max([-1, *self.special]) < self.vocab_size and (self.green or layer is profile["layers"][-1]), "ids past vocab_size, or not the last layer")
         size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
         self.first, self.end = block * size, (block + 1) * size
         need(not self.green or 0 < size < 2**32 and (not block or 2**32 % size == 0 and self.end <= 2**32), "gamma or block")
     def prf_key(self, opened):
+        if self.beacon: opened = child(child(opened, "beacon"), self.beacon)
         return expand(opened, b"watermark-key-v1\0prf\0" + (b"greenlist" if self.green else b"gumbel") + bytes([0, self.width]))
     def score(self, word):
         """1 or 0 (green list), or floor(2^32 * -ln(1 - word / 2^32)) (Gumbel), which never exceeds the true score."""
@@ -147,10 +160,11 @@ class Layer:
             stream = chacha.update(bytes(max(wanted)[0] + 4))
             for offset, count in wanted: yield count, self.score(int.from_bytes(stream[offset:offset + 4], "little"))
     def tally(self, records):
-        """The pairs that count, with how often they occurred in the round that showed them first, and where all tokens went."""
-        w, known, pairs, totals = self.width, set(), {}, dict.fromkeys(COUNTS, 0)
+        """The pairs that count and those of answers that are left out, with how often they occurred in the round that showed them first;
+        the pairs of the prompts; and where all tokens went."""
+        w, known, pairs, left_out, totals = self.width, set(), {}, {}, dict.fromkeys(COUNTS, 0)
         for _, group in itertools.groupby(records, key=lambda record: record["round"]):
-            group, fresh = list(group), Counter()
+            group, fresh, left = list(group), Counter(), Counter()
             for ids in [record["prompt_tokens"] for record in group] + [r["tokens"][a:b] for r in group for a, b in r["quoted"]]:
                 known.update(tuple(ids[i - w:i + 1]) for i in range(w, len(ids)))
             for record in group:
@@ -158,12 +172,18 @@ class Layer:
                 for i, token in enumerate(record["tokens"]):
                     pair = tuple(record["tokens"][i - w:i + 1]) if i - w >= start else None
                     if token in self.special: start = i + 1
+                    if start <= i and pair in known: left[pair] += 1
                     if start > i or pair in known: totals["n_excluded"] += 1
                     elif pair: fresh[pair] += 1
                     else: totals["n_short_context"] += 1
             totals["n_duplicate"] += sum(count - (pair not in pairs) for pair, count in fresh.items())
-            pairs = {**fresh, **pairs}
-        return pairs, {**totals, "n_scored": len(pairs)}
+            pairs, left_out = {**fresh, **pairs}, {**left, **left_out}
+        return pairs, left_out, dict.fromkeys(known, 1), {**totals, "n_scored": len(pairs)}
+    def classes(self, pairs, key):
+        """What a bundle says of pairs: how often they occurred, how many did, and the sum of their scores under a PRF key."""
+        counts, score = Counter(pairs.values()), Counter()
+        for count, one in self.scores(key, self.plan(pairs)): score[count] += one
+        return [{"count": count, "pairs": n, "score": str(score[count])} for count, n in sorted(counts.items())]
 # ---- tails and e-values
 def ln_series(ln_first, ratio):
     """ln of first * (1 + r0 + r0 r1 + ...), whose ratios fall below 1."""
@@ -199,46 +219,100 @@ def numbers(layer, weights, classes):
     if weights == "none":
         ln_e = mp.loggamma(n + 1) + s + ln_poisson(n + 1, s, True) - (n + 1) * mp.log(s) if s else -mp.log(n + 1)
         return sums, [distinct, distinct, ln_e]
-    def ln_bet(theta, cap=math.inf):  # ln of prod e^(y score) / E[e^(y score)] at y = theta * weight: what this bet has won
-        return sum(y * score / unit - pairs * (mp.log1p(gamma * mp.expm1(y)) if layer.green else -mp.log1p(-y))
-                   for w, pairs, score in rows for y in [theta * min(mp.mpf(w) / 65536, cap)])
     thetas = (".01 .02 .04 .08 .16 .32 .64 1.28" if layer.green else ".0025 .005 .01 .02 .05 .11").split()
-    bets = [ln_bet(mp.mpf(theta), math.inf if layer.green else 8) for theta in thetas]
+    bets = [ln_bet(rows, gamma if layer.green else None, mp.mpf(theta), math.inf if layer.green else 8) for theta in thetas]
     ln_e = max(bets) + mp.log(sum(mp.exp(bet - max(bets)) for bet in bets) / len(bets))
-    if layer.green and total == n: return sums, [n * mp.log10(gamma), distinct, ln_e]  # the limit of the bound below
-    # Chernoff: P(a statistic this large) <= 1 / the largest bet over theta >= 0, which is where the bet's slope changes sign.
-    tilted = (lambda y: gamma / (gamma + (1 - gamma) * mp.exp(-y))) if layer.green else lambda y: 1 / (1 - y) if y < 1 else mp.inf
-    rises = lambda theta: sum(w * (mp.mpf(score) / unit - pairs * tilted(theta * w / 65536)) for w, pairs, score in rows) > 0
+    return sums, [chernoff(rows, gamma if layer.green else None), distinct, ln_e]
+def ln_bet(rows, gamma, theta, cap=math.inf):
+    """ln of prod e^(y score) / E[e^(y score)] at y = theta * weight: what this bet on (weight, pairs, score) has won. Without gamma,
+    scores are exponential."""
+    return sum(y * score / (1 if gamma else 2**32) - pairs * (mp.log1p(gamma * mp.expm1(y)) if gamma else -mp.log1p(-y))
+               for w, pairs, score in rows for y in [theta * min(mp.mpf(w) / 65536, cap)])
+def chernoff(rows, gamma, side=1):
+    """log10 of a bound: P(a statistic this large, or with side -1 this small) <= 1 / the largest bet over theta on that side, which is
+    where the slope of its logarithm changes sign."""
+    if gamma and sum(pairs for _, pairs, _ in rows) == sum(score for *_, score in rows): return sum(n for _, n, _ in rows) * mp.log10(gamma)
+    tilted = (lambda y: gamma / (gamma + (1 - gamma) * mp.exp(-y))) if gamma else lambda y: 1 / (1 - y) if y < 1 else mp.inf
+    rises = lambda theta: side * sum(w * (mp.mpf(score) / (1 if gamma else 2**32) - pairs * tilted(side * theta * w / 65536)) for w, pairs, score in rows) > 0
     low, high = mp.mpf(0), mp.mpf(65536) / max(w for w, *_ in rows)
-    while layer.green and rises(high): low, high = high, 2 * high
+    while (gamma or side < 0) and rises(high): low, high = high, 2 * high
     for _ in range(80): low, high = (middle, high) if rises(middle := (low + high) / 2) else (low, middle)
-    return sums, [min(0, -ln_bet(low)) / mp.log(10), distinct, ln_e]
-# ---- tokens and text, for tokenizers of byte-level BPE
-def byte_level(raw):
-    """What text each id stands for."""
-    try:
-        need(raw, "no tokenizer.json was given")
-        t, plain = parse(raw, MAX_FILE), [*range(33, 127), *range(161, 173), *range(174, 256)]
-        letters = dict(zip(map(chr, plain + [*range(256, 324)]), plain + sorted({*range(256)} - {*plain})))  # a byte each
-        need([t["model"]["type"], t["decoder"]["type"], t["normalizer"], t["pre_tokenizer"].get("add_prefix_space", False)] ==
-             ["BPE", "ByteLevel", None, False], "it is not of byte-level BPE, or changes texts")
-        pieces = {token: bytes(letters[letter] for letter in piece) for piece, token in t["model"]["vocab"].items()}
-        return pieces | {token["id"]: token["content"].encode() or need(False, "a token without text") for token in t["added_tokens"]}
-    except (KeyError, TypeError, AttributeError, ValueError): raise Refused("it cannot be read") from None
-def check_text(pieces, record):
-    """Ids spell the texts; `quoted` are the neighbours whose text, any two of them together, stands in the prompt."""
-    for ids, text in [(record["prompt_tokens"], record["prompt"]), (record["tokens"], record["text"])]:
-        need(b"".join(pieces.get(token, b"\xff") for token in ids) == text.encode(), "the ids spell another text")
-    letter = [i for i, one in enumerate(text) for _ in one.encode()]  # of each byte; tokens may end inside of a letter
-    ends, runs = [0, *itertools.accumulate(len(pieces[token]) for token in ids)], []
-    for i in range(len(ids) - 1):
-        two = text[letter[ends[i]]:letter[ends[i + 2] - 1] + 1].strip(WHITE)
-        if two and two in record["prompt"]:
-            runs.append([runs.pop()[0] if runs and runs[-1][1] == i + 1 else i, i + 2])
-    need(runs == record["quoted"], "`quoted` is not what the answer quotes")
+    return min(0, -ln_bet(rows, gamma, side * low)) / mp.log(10)
+def low_tail(layer, weights, classes):
+    """log10 of a bound of the probability that scores are as small as these: few ones are many zeros."""
+    rows = [(math.isqrt(c["count"] << 32) if weights == "sqrt" else 65536, c["pairs"], int(c["score"])) for c in classes]
+    need(sum(n for _, n, _ in rows) < MAX_PAIRS and sum(score for *_, score in rows) < 2**80 and len(rows) <= MAX_CLASSES, "more than this verifier sums over")
+    if not rows: return 0
+    if layer.green: return chernoff([(w, n, n - score) for w, n, score in rows], 1 - mp.mpf(layer.gamma))
+    return chernoff([(w, n, score + n) for w, n, score in rows], None, -1)  # scores are rounded down by less than a unit
+# ---- tokens and text
+PLAIN = {c: chr(c).lower() for c in [*range(0x590), *range(0x1E00, 0x2000)]} | {0x3C2: "\u03c3", 0x2026: "...", 0x2212: "-"}
+PLAIN |= dict.fromkeys([0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF]) | dict.fromkeys(range(0x2010, 0x2016), "-")
+PLAIN |= dict.fromkeys(range(0x2018, 0x201C), "'") | dict.fromkeys([0xAB, 0xBB, *range(0x201C, 0x2020)], '"')
+PLAIN |= dict.fromkeys(map(ord, WHITE), " ")
+LEADERS = re.compile("(^|[\n\r])[%s]*([>#*/\\-+|;%%])\\2*" % WHITE.replace("\n", "").replace("\r", ""))
+ESCAPE = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\([\"'\\/nrt])"
+                    r"|&#([0-9]{1,7});|&#[xX]([0-9a-fA-F]{1,6});|&(amp|lt|gt|quot|apos|nbsp);")
+NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": "\xa0", "n": "\n", "r": "\r", "t": "\t"}
+def normalise(text):
+    return " ".join(word for word in text.translate(PLAIN).split(" ") if word)
+def character(escape):
+    high, low, unit, one, decimal, hexadecimal, name = escape.groups()
+    if high: return chr(0x10000 + (int(high, 16) - 0xD800 << 10) + int(low, 16) - 0xDC00)
+    if one or name: return NAMED.get(one or name, one)
+    code = int(decimal) if decimal else int(unit or hexadecimal, 16)
+    return chr(code) if code < 0xD800 or 0xDFFF < code < 0x110000 else escape[0]
+def forms(prompt):
+    out = []
+    for _ in range(4):
+        once = LEADERS.sub(r"\1", prompt)
+        out += map(normalise, [prompt, once, LEADERS.sub(r"\1", once)])
+        undone = ESCAPE.sub(character, prompt)
+        if undone == prompt: break
+        prompt = undone
+    return [*dict.fromkeys(out)]
+class Texts:
+    """Makes ids from texts again, by the package that publishes the tokenizer's format."""
+    def __init__(self, raw):
+        try: from tokenizers import Tokenizer
+        except ImportError: raise Refused("the package tokenizers is missing") from None
+        try: self.tokenizer = Tokenizer.from_buffer(raw)
+        except Exception: raise Refused("the tokenizer cannot be read") from None
+    def ids(self, text): return self.tokenizer.encode(text, add_special_tokens=False) if text else None
+    def record(self, prompt, text, place):
+        """The record of an answer: `quoted` are the stretches of which every neighbouring two tokens stand in the prompt."""
+        asked, said, known, runs = self.ids(prompt), self.ids(text), {"": False}, []
+        tokens, offsets, stand = (said.ids, said.offsets, forms(prompt)) if said and prompt else (said.ids if said else [], [], [])
+        for i in range(len(offsets) - 1):
+            two = normalise(text[offsets[i][0]:offsets[i + 1][1]])
+            if two not in known: known[two] = any(two in form for form in stand)
+            if known[two]: runs.append([runs.pop()[0] if runs and runs[-1][1] == i + 1 else i, i + 2])
+        return {"prompt": prompt, "prompt_tokens": asked.ids if asked else [], "quoted": runs, "round": place, "text": text, "tokens": tokens}
+def prompts_of(raw):
+    """The prompts of a pool: one a line, or JSON objects with `prompt`."""
+    try: text = raw.decode("utf-8-sig")
+    except ValueError: raise Refused("the pool is not UTF-8") from None
+    lines = [line.removesuffix("\r") for line in text.split("\n") if line.strip(WHITE)]
+    if not text.lstrip(WHITE).startswith("{"): return lines
+    objects = [parse(line.encode(), MAX_FILE) for line in lines]
+    found = [next((one[f] for f in ("prompt", "question", "text") if type(one.get(f)) is str), None) if type(one) is dict else None for one in objects]
+    return need(None not in found, "a line of the pool has no prompt") or found
+def drawn(value, pool, count):
+    """The prompts of a pool that a value draws: those with the smallest tickets, in the order of their tickets."""
+    tickets = sorted((sha256(b"watermark-draw-v1\0", value, struct.pack("<Q", i)), i) for i in range(len(pool)))
+    return [pool[i] for _, i in tickets[:count]]
+def prompts_root(prompts): return tree_root([leaf(canonical(prompt).encode("utf-8", "surrogatepass")) for prompt in prompts]).hex()
+def known_at(beacon):
+    """When a round is drawn, as times are written; None for sources without fixed times."""
+    if not beacon or beacon["source"] != QUICKNET: return None
+    need(beacon["round"], "the chain has no such round")
+    try: return datetime.datetime.fromtimestamp(GENESIS + PERIOD * (beacon["round"] - 1), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError): raise Refused("the chain has no such round") from None
 # ---- the bundle, in the order of FORMAT.md, section 7
 class Verifier:
-    def __init__(self): self.faults, self.unchecked, self.signers, self.samples, self.node = [], [], [], [], None
+    def __init__(self):
+        self.faults, self.unchecked, self.signers, self.samples, self.node, self.conditions = [], [], [], [], None, {}
+        self.withheld = False  # whether ids were counted whose texts could not be made ids again: then there is no result
     @contextlib.contextmanager
     def step(self, code, about=""):
         try: yield
@@ -253,15 +327,18 @@ class Verifier:
             need(all(unbase64(stamp) for stamp in p["time_stamps"].values() if stamp is not None), "an empty time stamp")
             code = "E-REGISTRATION"; payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json", 1 << 20)
             self.registration = reg = read_canonical(payload, 1 << 20, "registration")
-            names, earlier = [reg["suspect"], *reg["controls"]], reg["earlier"]
-            need(all(names) and len({*names}) == len(names) and reg["prompts"]["count"] and len({*earlier}) == len(earlier),
+            names, earlier, asked, key = [reg["suspect"], *reg["controls"]], reg["earlier"], reg["prompts"], reg["key"]
+            need(all(names) and len({*names}) == len(names) and asked["count"] and len({*earlier}) == len(earlier),
                  "a model without a name or two with one, no prompts, or an earlier registration twice")
+            need((asked["draw"] is None) != (asked["root"] is None) and key["index"] < key["tree_size"], "prompts neither chosen nor drawn, or both; or no such key")
+            need(not asked["draw"] or asked["draw"]["pool"]["count"] >= asked["count"], "more prompts are to be drawn than there are")
+            if asked["draw"]: known_at(asked["draw"]["beacon"])
             code = "E-PROFILE"; need(sha256(p["profile"].encode()).hex() == reg["profile_sha256"], "not the registered profile")
             self.layer = Layer(p["profile"], reg["layer"])
-            need(self.layer.key_path == reg["key_path"], "the layer has another key path than registered")
+            need(self.layer.key_path == key["path"], "the layer has another key path than registered")
             code = "E-HEAD"; payload = signed_payload(p["key"]["head"], "application/vnd.watermark.head+json", 1 << 14)
             self.head = read_canonical(payload, 1 << 14, "head")
-            need(sha256(canonical(p["key"]["head"]).encode()).hex() == reg["head_sha256"], "the head is not the registered one")
+            need(sha256(canonical(p["key"]["head"]).encode()).hex() == key["head_sha256"], "the head is not the registered one")
         except Refused as refused:
             code = "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code
             return self.faults.append({"code": code, "what": str(refused)})
@@ -271,19 +348,28 @@ class Verifier:
         p, reg, head, key, samples = self.p, self.registration, self.head, self.p["key"], self.samples
         asked, at, signed = reg["prompts"], reg["registered_at"], p["signed_at"]
         with self.step("E-PROOF"):
-            fits, beacon = {(reg["key_path"], reg["profile_sha256"])}, re.fullmatch("(.+)(/beacon/[0-9a-f]{64})", self.layer.path)
-            if beacon and p["profile"].count(beacon[2]) == 1: fits.add((beacon[1], sha256(p["profile"].replace(beacon[2], "").encode()).hex()))
-            need((key["leaf"]["path"], key["leaf"]["profile_sha256"]) in fits, "path or profile")
-            root = root_above(leaf(canonical(key["leaf"]).encode()), key["index"], head["tree_size"], unhex(*key["proof"]))
+            named, hash = reg["key"], leaf(canonical(key["leaf"]).encode())
+            need((key["leaf"]["path"], key["leaf"]["profile_sha256"]) == (named["path"], self.layer.committed), "path or profile")
+            need((hash.hex(), head["tree_size"]) == (named["leaf_sha256"], named["tree_size"]), "not the registered key, or another size of its tree")
+            known_at(key["leaf"].get("beacon"))
+            root = root_above(hash, named["index"], head["tree_size"], unhex(*key["proof"]))
             need(root.hex() == head["root"], "the proof does not lead from the committed key to the signed root")
+            with self.step("E-BEACON"):
+                for round, value, what in [(key["leaf"].get("beacon"), key["beacon"], "key"), (asked["draw"] and asked["draw"]["beacon"], p["prompts"]["beacon"], "draw")]:
+                    need((round is None) == (value is None), f"a value of the {what} goes with a round that was named for it")
+                    if value and value["signature"]:
+                        need(round["source"] == QUICKNET and sha256(bytes.fromhex(value["signature"])).hex() == value["value"], "not the value of its signature")
+                    if value: self.unchecked.append(f"that the value of the {what} is that of round {round['round']} of {round['source']}")
+                need((key["beacon"] or {}).get("value") == self.layer.beacon, "the profile has another value")
             with self.step("E-OPENING"):
                 opened = unhex(key["opening"]["node"], key["opening"]["salt"]) if key["opening"] else []
                 need(not opened or sha256(b"watermark-commit-v1\0", *opened).hex() == key["leaf"]["commitment"], "not the committed key")
-                self.node = opened and functools.reduce(child, reg["key_path"].removeprefix(key["leaf"]["path"]).split("/")[1:], opened[0])
+                self.node = opened and opened[0]
         with self.step("E-REGISTERED"):
             need([s["model"] for s in samples] == [reg["suspect"], *reg["controls"]], "suspect or controls are others")
             need([e["registration_sha256"] for e in p["earlier"]] == reg["earlier"] and
                  all((e["evidence_sha256"] is None) == (e["verdict"] is None) for e in p["earlier"]), "earlier analyses are others")
+            need(p["family"]["size"] == reg["key"]["tree_size"], "the family is not that of all committed keys")
             need(p["resampling"]["keys"] == (reg["resample"] if samples[0]["n_scored"] else 0), "another number of fresh keys")
             need(reg["stopping"] != "fixed" or all(s["records"]["count"] == asked["count"] for s in samples), "answers are missing")
         with self.step("E-TIME"):
@@ -292,9 +378,10 @@ class Verifier:
         with self.step("E-SUBJECT"):
             files = self.statement["subject"]; names = {one["name"] for one in files}
             need(len(names) == len(files) == len(samples), "not one file, with its own name, for each model")
+        with self.step("E-PROMPTS"): need(asked["root"] in (None, p["prompts"]["root"]), "the prompts are not the registered ones")
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
-                old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], asked["root"]), unhex(*s["prompts_proof"])
+                old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], p["prompts"]["root"]), unhex(*s["prompts_proof"])
                 proven = grown(old, roots[0], asked["count"], proof) if old else [sha256(*proof), roots[1]]  # an empty tree begins all
                 need(proven == roots, "the consistency proof leads to other roots")
             with self.step("E-TALLY", f"sample {i}: "):
@@ -302,13 +389,26 @@ class Verifier:
                 need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
                 need(counts == sorted(set(counts)) and sum(pairs) == s["n_scored"] and
                      sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
-                need(all(int(c["score"]) <= c["pairs"] * (1 if self.layer.green else self.layer.score(2**32 - 1)) for c in s["classes"]), "scores too large")
+                most, out = 1 if self.layer.green else self.layer.score(2**32 - 1), s["left_out"]
+                every = [c for part in (s["classes"], out["answers"], out["prompts"]) for c in part]
+                need(all(int(c["score"]) <= c["pairs"] * most for c in every), "scores too large")
+                counts = [c["count"] for c in out["answers"]]
+                need(counts == sorted(set(counts)) and sum(c["count"] * c["pairs"] for c in out["answers"]) <= s["n_excluded"] and
+                     all(c["count"] == 1 and c["pairs"] < MAX_PAIRS for c in out["prompts"]), "the left-out pairs do not fit the counts")
                 sums, logs = numbers(self.layer, reg["weights"], s["classes"])
                 need([s["score"], s["statistic"], s["weight"]] == [*map(str, sums)], "score, statistic or weight")
                 with self.step("E-TAIL", f"sample {i}: "):
-                    stated = zip(logs, [s["log10_p"], s["log10_p_distinct"], s["ln_e"]])
-                    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in stated), "log10_p, log10_p_distinct or ln_e")
+                    logs += [low_tail(self.layer, reg["weights"], out["answers"]), low_tail(self.layer, "none", out["prompts"])]
+                    stated = zip(logs, [s["log10_p"], s["log10_p_distinct"], s["ln_e"], out["answers_log10_p"], out["prompts_log10_p"]])
+                    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in stated), "a number does not follow from its classes")
         with self.step("E-VERDICT"): self.check_verdict(p["resampling"], *samples)
+    def contradicted(self):
+        """Conditions that times which the bundle itself states contradict: somebody could have known a value too early."""
+        draw, reg = self.registration["prompts"]["draw"], self.registration
+        ground, drawn_at = known_at(self.p["key"]["leaf"].get("beacon")), known_at(draw and draw["beacon"])
+        first = min((s["collected"]["first"] for s in self.samples if s["collected"]), default="Z")
+        return {"key_not_ground": ground and ground <= self.head["signed_at"], "prompts_free_of_key": drawn_at and drawn_at <= reg["registered_at"],
+                "registered_before_data": drawn_at and first < drawn_at}
     def check_verdict(self, fresh, suspect, *controls):
         p, reg, by_e = self.p, self.registration, self.registration["stopping"] == "e_process" or suspect["stopped"]
         seed = sha256(canonical(p["registration"]).encode(), bytes.fromhex(suspect["records"]["root"])).hex()
@@ -317,39 +417,68 @@ class Verifier:
         agree = all(deciding(c, c["stopped"]) >= -2 - math.log10(len(controls)) for c in controls)
         rate = mp.mpf(10) ** min(0, max(suspect["log10_p"], -300))  # it must not lie below the 99.9 % bound of the fresh keys' rate
         kept = by_e or fresh["keys"] < 999 or ln_binomial(fresh["at_least"], fresh["keys"], rate) >= -3 * mp.log(10)
-        verdict = "detected" if deciding(suspect, by_e) <= math.log10(reg["alpha"]) else "not_detected"
+        level = math.log10(reg["alpha"] / reg["key"]["tree_size"])  # whoever registered could have named any committed key
+        verdict = "detected" if deciding(suspect, by_e) <= level else "not_detected"
         present = all(s["n_empty"] <= s["records"]["count"] // 20 for s in self.samples)
-        verdict = verdict if suspect["n_scored"] and agree and kept and present else "inconclusive"
-        stated = [p[f] for f in ("decided_by", "controls_agree", "resampling_agrees", "answers_present", "verdict")]
-        need(stated == ["ln_e" if by_e else "log10_p", agree, kept, present, verdict], "the verdict does not follow from the numbers")
-        able = suspect["log10_p_distinct"] > math.log10(reg["alpha"])  # the effect is one of distinct pairs, and these did not show it
-        able &= not self.layer.green or suspect["n_scored"] * math.log10(self.layer.gamma) <= math.log10(reg["alpha"]) - 1e-9
+        clean = min(suspect["left_out"]["answers_log10_p"], suspect["left_out"]["prompts_log10_p"]) >= -3
+        fails = self.contradicted()
+        self.conditions = {name: "fails" if fails.get(name) else "holds" if name == "key_bound" else "word" for name in CONDITIONS}
+        sound = suspect["n_scored"] and agree and clean and kept and present and not any(fails.values())
+        verdict = verdict if sound else "inconclusive"
+        stated = [p[f] for f in ("decided_by", "controls_agree", "exclusion_agrees", "resampling_agrees", "answers_present", "verdict")]
+        need(stated == ["ln_e" if by_e else "log10_p", agree, clean, kept, present, verdict], "the verdict does not follow from the numbers")
+        need([*self.conditions.items()] == [(one["name"], one["standing"]) for one in p["conditions"]], "the conditions are others")
+        best = numbers(self.layer, reg["weights"], [c | {"score": str(c["pairs"])} for c in suspect["classes"]])[1] if self.layer.green else 0
+        able = not best or (min(0, -best[2] / math.log(10)) if by_e else best[0]) <= level - 1e-9  # all ones would have reached the level
         form = {"of": "ones_share" if self.layer.green else "mean_score", "power": 0.8} if verdict == "not_detected" and able else {}
         form |= {"value": p["smallest_effect"]["value"]} if form and p["smallest_effect"] else {}
         need(form == (p["smallest_effect"] or {}), "smallest_effect does not go with the verdict")
-    def data(self, files, tokenizer, resample):
-        """Reads the records of samples, and counts and scores them again."""
-        pieces, subjects = None, [one["digest"]["sha256"] for one in self.statement["subject"]]
-        digests, given = [sha256(raw).hex() for raw in files], lambda s: s["records"]["sha256"] in digests
-        try: pieces = byte_level(tokenizer)
-        except Refused as refused: self.unchecked.append(f"that ids spell the texts, and what answers quote: {refused}")
-        for raw, digest in zip(files, digests):
+    def data(self, files, tokenizer, pool, resample):
+        """Reads the records of samples, or makes them from answer files, and counts and scores them again."""
+        texts, seen, draw = None, set(), self.registration["prompts"]["draw"]
+        if tokenizer is None: why = "no tokenizer.json was given"
+        else:
+            try: texts = Texts(tokenizer)
+            except Refused as refused: why = str(refused)
+        for raw in files:
+            digest = sha256(raw).hex()
             mine = [i for i, s in enumerate(self.samples) if s["records"]["sha256"] == digest]
-            with self.step("E-DATA"): need(mine or digest in subjects, "neither an answer file nor a records file of this bundle")
-            for i in mine:
+            subject = [i for i, one in enumerate(self.statement["subject"]) if one["digest"]["sha256"] == digest]
+            with self.step("E-DATA"): need(mine or subject, "neither an answer file nor a records file of this bundle")
+            for i in mine or subject:
                 with self.step("E-RECORDS", f"sample {i}: "):
-                    records = self.records(self.samples[i], raw, pieces)
+                    lines = raw if mine else self.lines_of(raw, texts, i)
+                    if lines is None: continue
+                    records = self.records(self.samples[i], lines, texts)
+                    seen.add(i)
                     with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
-        self.unchecked += [f"sample {i}: its records were not given" for i, s in enumerate(self.samples) if not given(s)] + [
-            "time stamps (`openssl ts -verify` can)", "that the tokenizer cuts the texts into these ids and no others",
-            "that records are those of the answer file", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile",
-            "that special_token_ids are the tokenizer's special tokens"]
-    def records(self, s, raw, pieces):
+            if mine and not texts: self.withheld = True; self.unchecked.append(f"that ids are those of the texts ({why}); so there is no result")
+        if not self.faults and texts and len(seen) == len(self.samples): self.conditions["tokens_recomputed"] = "holds"
+        if pool is not None and draw:
+            with self.step("E-PROMPTS"):
+                prompts = prompts_of(pool)
+                need({"count": len(prompts), "root": prompts_root(prompts)} == draw["pool"], "not the registered pool")
+                chosen = drawn(bytes.fromhex(self.p["prompts"]["beacon"]["value"]), prompts, self.registration["prompts"]["count"])
+                need(prompts_root(chosen) == self.p["prompts"]["root"], "the value draws other prompts from the pool")
+        self.unchecked += [f"sample {i}: its records were not given" for i in range(len(self.samples)) if i not in seen] + [
+            "time stamps (`openssl ts -verify` can)", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile",
+            "that special_token_ids are the tokenizer's special tokens"] + ["that the prompts are those drawn from the pool"] * bool(draw and pool is None)
+    def lines_of(self, raw, texts, i):
+        """The records file of an answer file: JSON lines with `prompt` and `completion` or `text`. Others are left to `watermark verify`."""
+        if not texts: return self.unchecked.append(f"sample {i}: its answer file, without the tokenizer")
+        rows = [line for line in raw.split(b"\n") if line.strip()]
+        try: rows = [parse(line, MAX_FILE) for line in rows]
+        except Refused: rows = [None]
+        said = lambda row: [row[f] for f in ("completion", "text") if f in row]
+        if self.samples[i]["collected"] or not all(type(row) is dict and type(row.get("prompt")) is str and [*map(type, said(row))] == [str] for row in rows):
+            return self.unchecked.append(f"sample {i}: its answer file is of a form that is not read here")
+        place = (lambda at: at) if self.registration["stopping"] == "e_process" else lambda at: 0
+        return b"".join(canonical(texts.record(row["prompt"], said(row)[0], place(at))).encode() + b"\n" for at, row in enumerate(rows))
+    def records(self, s, raw, texts):
         *lines, rest = raw.split(b"\n")
         records = [read_canonical(line, MAX_FILE, "record") for line in lines]
-        prompts = tree_root([leaf(canonical(record["prompt"]).encode()) for record in records]).hex()
         stated = [s["records"]["count"], s["records"]["root"], s["prompts_root"], b""]
-        need([len(lines), tree_root([*map(leaf, lines)]).hex(), prompts, rest] == stated, "count, root, prompts_root or last line")
+        need([len(lines), tree_root([*map(leaf, lines)]).hex(), prompts_root([one["prompt"] for one in records]), rest] == stated, "count, root, prompts_root or last line")
         rounds, n_empty = [record["round"] for record in records], sum(not record["text"].strip(WHITE) for record in records)
         of_file = [i if self.registration["stopping"] == "e_process" else 0 for i in range(len(records))]
         need([rounds, n_empty] == [sorted(rounds) if s["collected"] else of_file, s["n_empty"]], "rounds, or n_empty")
@@ -357,18 +486,22 @@ class Verifier:
             edges = [0, *itertools.chain(*record["quoted"]), len(record["tokens"])]
             need(max([-1, *record["tokens"], *record["prompt_tokens"]]) < self.layer.vocab_size and edges == sorted(edges) and
                  all(a < b for a, b in record["quoted"]), "an id past vocab_size, or `quoted` is not a row of stretches")
-            if pieces: check_text(pieces, record)
+            need(not texts or texts.record(record["prompt"], record["text"], record["round"]) == record, "the tokenizer makes other ids of prompt or text")
         return records
     def recompute(self, s, records, resample):
-        pairs, totals = self.layer.tally(records)
-        counts, plan, score, fresh = Counter(pairs.values()), self.layer.plan(pairs), Counter(), self.p["resampling"]
-        need((totals, [(c["count"], c["pairs"]) for c in s["classes"]]) == ({f: s[f] for f in COUNTS}, sorted(counts.items())), "counts or classes are others")
+        pairs, left_out, asked, totals = self.layer.tally(records)
+        plan, fresh, weights = self.layer.plan(pairs), self.p["resampling"], self.registration["weights"]
+        shape = lambda classes: [(c["count"], c["pairs"]) for c in classes]
+        counted = lambda pairs: sorted(Counter(pairs.values()).items())
+        stated = [shape(s["classes"]), shape(s["left_out"]["answers"]), shape(s["left_out"]["prompts"])]
+        need((totals, stated) == ({f: s[f] for f in COUNTS}, [*map(counted, (pairs, left_out, asked))]), "counts or classes are others")
         if not self.node: return self.unchecked.append("scores: the key is not disclosed")
-        for count, one in self.layer.scores(self.layer.prf_key(self.node), plan): score[count] += one
-        need([int(c["score"]) for c in s["classes"]] == [score[count] for count in sorted(counts)], "the scores are others")
-        weight = {count: weight_of(count, self.registration["weights"]) for count in counts}
+        key = self.layer.prf_key(self.node)
+        found = [self.layer.classes(part, key) for part in (pairs, left_out, asked)]
+        need(found == [s["classes"], s["left_out"]["answers"], s["left_out"]["prompts"]], "the scores are others")
+        weight = {count: weight_of(count, weights) for count in set(pairs.values())}
         root = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256")
-        hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), numbers(self.layer, self.registration["weights"], s["classes"])[1][0] == 0
+        hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), numbers(self.layer, weights, s["classes"])[1][0] == 0
         for i in range(keys):
             statistic = sum(weight[count] * one for count, one in self.layer.scores(expand(root, struct.pack("<I", i)), plan))
             hits += statistic >= int(s["statistic"]) or weak  # the tail falls as the statistic grows, until it is 1
@@ -378,18 +511,21 @@ def read(path):
     with open(path, "rb") as file: return file.read(MAX_FILE + 1)
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle"); parser.add_argument("--data", nargs="+", action="extend", default=[], metavar="FILE", help="records files")
-    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json, to check that ids spell the texts")
+    parser.add_argument("bundle"); parser.add_argument("--data", nargs="+", action="extend", default=[], metavar="FILE", help="records files or answer files")
+    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json, to make ids from texts again; without it records give no result")
+    parser.add_argument("--pool", metavar="FILE", help="the prompts that were drawn from")
     parser.add_argument("--resample", type=int, default=1 << 20, metavar="N", help="draw the first N fresh keys only")
     parser.add_argument("--trusted-key", action="append", metavar="HEX", help="public keys that may have signed")
     asked, v, trust, result = parser.parse_args(arguments), Verifier(), None, None
     try:
-        raw, files, tokenizer = read(asked.bundle), [*map(read, asked.data)], asked.tokenizer and read(asked.tokenizer)
+        raw, files = read(asked.bundle), [*map(read, asked.data)]
+        tokenizer, pool = [path and read(path) for path in (asked.tokenizer, asked.pool)]
         if opened := v.open(raw): v.check()
         if opened and tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
-        if opened and not v.faults: v.data(files, tokenizer, asked.resample)
+        if opened and not v.faults: v.data(files, tokenizer, pool, asked.resample)
     except OSError as error: parser.exit(2, f"{error}\n")
-    if integrity := not v.faults: result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)}
+    integrity = all(fault["code"] == "E-DATA" for fault in v.faults)  # a file of something else says nothing about the bundle
+    if not v.faults and not v.withheld: result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)} | {"conditions": v.conditions}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
             trust = "trusted" if {*v.signers} <= {*map(str.lower, asked.trusted_key)} else "not_trusted"

@@ -35,13 +35,14 @@ impl Evidence {
 
     /// Checks integrity (signatures, proofs, sums, tails), with `data`, one or several answer files or records files of the case,
     /// recomputes the records, and with `trusted_keys` (64 hexadecimal digits each; all who signed must be named) looks at the signers.
-    /// `authority` is a file of certificates (PEM) that time stamps must chain to, checked by the program openssl. What does not
+    /// `pool` is the file of prompts that were drawn from. `authority` is a file of certificates (PEM) that time stamps must chain to, checked by the program openssl. What does not
     /// hold is found and returned; only what cannot be read raises.
-    #[pyo3(signature = (*, data=None, trusted_keys=None, tokenizer=None, authority=None))]
+    #[pyo3(signature = (*, data=None, pool=None, trusted_keys=None, tokenizer=None, authority=None))]
     fn verify(
         &self,
         py: Python<'_>,
         data: Option<&Bound<'_, PyAny>>,
+        pool: Option<PathBuf>,
         trusted_keys: Option<&Bound<'_, PyAny>>,
         tokenizer: Option<PathBuf>,
         authority: Option<PathBuf>,
@@ -53,7 +54,7 @@ impl Evidence {
                 .map_err(|error| InputError::new_err(format!("trusted_keys[{at}]: {error}")))
         };
         let trusted = trusted_keys.iter().enumerate().map(key).collect::<PyResult<_>>()?;
-        let context = Context { data, tokenizer, trusted, authority };
+        let context = Context { data, pool, tokenizer, trusted, authority };
         stoppable(py, |watch| {
             let report = check(&self.path, &self.bytes, &context, &|_| watch.go_on())?;
             let holds = report.faults.is_empty();
@@ -101,6 +102,21 @@ impl Verified {
         faults.filter_map(|fault| Some((fault["code"].as_str()?, fault["what"].as_str()?))).collect()
     }
 
+    /// The verdict with what it rests on; None where there is no result.
+    #[getter]
+    fn headline(&self) -> Option<&str> {
+        self.found["headline"].as_str()
+    }
+
+    /// What the verdict is conditioned on, as (name, standing, why); standing is `holds`, `word` or `fails`.
+    #[getter]
+    fn conditions(&self) -> Vec<(&str, &str, &str)> {
+        let conditions = self.found["conditions"].as_array().into_iter().flatten();
+        conditions
+            .filter_map(|one| Some((one["name"].as_str()?, one["standing"].as_str()?, one["says"].as_str()?)))
+            .collect()
+    }
+
     /// The result that the bundle states; None without integrity, since a result that does not follow is none.
     #[getter]
     fn result<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
@@ -145,9 +161,10 @@ impl Verified {
     fn _repr_html_(&self) -> String {
         let integrity = if self.integrity() { "holds" } else { "DOES NOT HOLD" };
         let mut rows = vec![["integrity", integrity], ["trust", self.trust().unwrap_or("not asked for")]];
-        if let Some(verdict) = self.found["result"]["verdict"].as_str() {
-            rows.push(["verdict", verdict]);
+        if let Some(headline) = self.headline() {
+            rows.push(["verdict", headline]);
         }
+        rows.extend(self.conditions().into_iter().map(|(_, standing, says)| [standing, says]));
         rows.extend(self.faults().into_iter().map(|(code, what)| [code, what]));
         rows.extend(self.cautions().into_iter().map(|what| ["caution", what]));
         let not_checked = self.not_checked();

@@ -52,6 +52,8 @@ class Bundle(unittest.TestCase):
         self.assertEqual((found.faults, found.recomputed), ([], [str(data)]))
         self.assertEqual(found.result["verdict"], expected["result"]["verdict"])
         self.assertEqual(found.cautions, expected["cautions"])
+        self.assertEqual(found.headline, expected["headline"])
+        self.assertEqual(found.conditions, [(one["name"], one["standing"], one["says"]) for one in expected["conditions"]])
         # What to do is said in the words of this interface.
         keywords = [what.replace("--trusted-key", "trusted_keys").replace("--data", "data") for what in expected["not_checked"]]
         self.assertEqual(found.not_checked, keywords)

@@ -351,6 +351,7 @@ class Evidence:
         self,
         *,
         data: _Path | Sequence[_Path] | None = None,
+        pool: _Path | None = None,
         trusted_keys: str | Sequence[str] | None = None,
         tokenizer: _Path | None = None,
         authority: _Path | None = None,
@@ -366,6 +367,10 @@ class Verified:
     def trust(self) -> Literal["trusted", "not_trusted"] | None: ...
     @property
     def faults(self) -> list[tuple[str, str]]: ...
+    @property
+    def headline(self) -> str | None: ...
+    @property
+    def conditions(self) -> list[tuple[str, Literal["holds", "word", "fails"], str]]: ...
     @property
     def result(self) -> dict[str, Any] | None: ...
     @property

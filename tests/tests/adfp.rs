@@ -18,7 +18,7 @@ fn profile(scheme: Scheme) -> Profile {
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 64, special_token_ids: vec![SPECIAL] },
         layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
-        sampling: None,
+        ..Profile::default()
     }
 }
 

@@ -32,7 +32,7 @@ fn profile() -> Profile {
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size, special_token_ids: vec![shipped::EOS] },
         layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
-        sampling: None,
+        ..Profile::default()
     }
 }
 

@@ -34,7 +34,7 @@ fn profile(scheme: Scheme, width: usize) -> Profile {
             special_token_ids: Vec::new(),
         },
         layers: vec![Layer { name: "p".to_owned(), scheme: scheme.into(), width, per_account: false }],
-        sampling: None,
+        ..Profile::default()
     }
 }
 

@@ -16,7 +16,7 @@ fn profile(layers: Vec<Layer>, special: &[u32]) -> Profile {
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: special.to_vec() },
         layers,
-        sampling: None,
+        ..Profile::default()
     }
 }
 

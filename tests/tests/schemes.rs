@@ -19,7 +19,7 @@ fn profile(scheme: impl Into<AnyScheme>, width: usize) -> Profile {
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: Vec::new() },
         layers: vec![Layer { name: "p".to_owned(), scheme: scheme.into(), width, per_account: false }],
-        sampling: None,
+        ..Profile::default()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use watermark_core::detect::{LayerDetector, Weights};
+use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::commitment::KeyLeaf;
 use watermark_core::evidence::merkle::{self, Frontier};
 use watermark_core::key::{NodeKey, PrfKey, fresh_keys};
@@ -216,9 +217,9 @@ fn merkle_keys() {
         let node = root.descend(&text(&row["path"]).parse().unwrap()).unwrap();
         let profile_sha256 = serde_json::from_str::<Value>(text(expected)).unwrap()["profile_sha256"].clone();
         let profile_sha256 = hex(&profile_sha256).try_into().unwrap();
-        let leaf = KeyLeaf::new(&node, &hex(&row["salt"]).try_into().unwrap(), profile_sha256).bytes().unwrap();
-        assert_eq!(String::from_utf8(leaf.clone()).unwrap(), text(expected));
-        hashes.push(merkle::leaf_hash(&leaf));
+        let leaf = KeyLeaf::new(&node, &hex(&row["salt"]).try_into().unwrap(), profile_sha256, None);
+        assert_eq!(String::from_utf8(to_canonical(&leaf).unwrap()).unwrap(), text(expected));
+        hashes.push(leaf.hash().unwrap());
     }
     assert_eq!(merkle::root(&hashes).to_vec(), hex(&vector["root"]));
 }

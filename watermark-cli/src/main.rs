@@ -54,6 +54,7 @@ enum Command {
     Merge(command::scan::merge::Args),
     #[command(visible_alias = "distill")]
     TestModel(command::test_model::Args),
+    Prompts(command::prompts::Args),
     Register(command::register::Args),
     Evidence(command::evidence::Args),
     Verify(command::verify::Args),
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "scan")]
         Command::Merge(args) => args.run(&passphrases),
         Command::TestModel(args) => args.run(&passphrases),
+        Command::Prompts(args) => args.run(),
         Command::Register(args) => args.run(&passphrases),
         Command::Evidence(args) => args.run(&passphrases),
         Command::Verify(args) => args.run(),

@@ -101,7 +101,7 @@ fn marking_step(c: &mut Criterion) {
                 path: KeyPath::root(),
                 tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: vocab, special_token_ids: vec![0] },
                 layers: layers.clone(),
-                sampling: None,
+                ..Profile::default()
             };
             let marker = Marker::new(profile, &key()).unwrap();
             let options = SessionOptions { marked: true, sampling: *sampling, ..SessionOptions::default() };

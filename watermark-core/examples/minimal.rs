@@ -14,7 +14,7 @@ fn main() -> watermark_core::Result<()> {
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 1000, special_token_ids: vec![] },
         layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
-        sampling: None,
+        ..Profile::default()
     };
     let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
 

@@ -20,7 +20,7 @@ fn marker(schemes: &[(AnyScheme, usize)]) -> Marker {
     let layer = |(at, &(scheme, width))| Layer { name: format!("layer-{at}"), scheme, width, per_account: false };
     let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] };
     let layers = schemes.iter().enumerate().map(layer).collect();
-    let profile = Profile { name: "test".to_owned(), path: KeyPath::root(), tokenizer, layers, sampling: None };
+    let profile = Profile { name: "test".to_owned(), path: KeyPath::root(), tokenizer, layers, ..Profile::default() };
     Marker::new(profile, &NodeKey::root(b"allocations")).unwrap()
 }
 

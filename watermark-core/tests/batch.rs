@@ -16,7 +16,7 @@ fn marker() -> Marker {
     let greenlist = Scheme::Greenlist(Greenlist::new(0.5, 2.0).unwrap());
     let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] };
     let layers = Layer::defaults(greenlist, Scheme::Gumbel(Gumbel));
-    let profile = Profile { name: "test".to_owned(), path: KeyPath::root(), tokenizer, layers, sampling: None };
+    let profile = Profile { name: "test".to_owned(), path: KeyPath::root(), tokenizer, layers, ..Profile::default() };
     Marker::new(profile, &NodeKey::root(b"batch")).unwrap()
 }
 

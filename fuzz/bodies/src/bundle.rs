@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use watermark_core::detect::Verdict;
-use watermark_core::evidence::bundle::{Checked, Stopping, verify};
+use watermark_core::evidence::bundle::{Checked, Standing, Stopping, verify};
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::hex;
 
@@ -88,7 +88,9 @@ fn sound_only_if_true(checked: &Checked, payload: &[u8]) {
     let log10_p = if by_e { (-suspect.ln_e / std::f64::consts::LN_10).min(0.0) } else { suspect.log10_p };
     let usable =
         suspect.n_scored > 0 && predicate.controls_agree && predicate.resampling_agrees && predicate.answers_present;
-    let level = registration.alpha.log10();
+    let fails = predicate.conditions.iter().any(|condition| condition.standing == Standing::Fails);
+    let usable = usable && predicate.exclusion_agrees && !fails;
+    let level = (registration.alpha / registration.key.tree_size as f64).log10();
     let near = (log10_p - level).abs() < 1e-6;
     match predicate.verdict {
         Verdict::Detected => assert!(usable && (near || log10_p <= level), "{log10_p} at {level}"),

@@ -166,10 +166,14 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     let context =
         Context { data: vec![path.clone()], tokenizer: Some(FILES.tokenizer_path.clone()), ..Context::default() };
     let report = check(Path::new("evidence.json"), &bundle, &context, &|_| Ok(())).expect("files that exist");
+    // Ids of a records file that are not those of its texts are refused.
+    let ids_of_others = |fault: &bundle::Fault| fault.code == bundle::Code::Records && fault.what.contains("other ids");
+    if answers.is_none() && report.faults.iter().any(ids_of_others) {
+        return;
+    }
     assert_eq!(report.faults, [], "a true bundle does not hold against its data");
     assert_eq!(report.recomputed, [path.display().to_string()]);
     let read = report.bundle.as_ref().expect("a bundle that holds");
-    // Ids of a records file are its author's word; only those of answers are what the tokenizer gives for their texts.
     let texts = answers.is_some();
     let insight = Insight::read(Path::new("evidence.json"), read, &context, texts).expect("files that exist");
     let source =

@@ -38,7 +38,13 @@ fn lines(size: u64) -> Vec<u8> {
 fn head(bytes: &[u8]) -> TreeHead {
     let leaves: Vec<_> = whole(bytes).map(leaf_hash).collect();
     let signed_at = "2026-11-25T00:00:00Z".to_owned();
-    TreeHead { tree: "answers".to_owned(), size: leaves.len() as u64, root: root(&leaves), signed_at }
+    TreeHead {
+        tree: "answers".to_owned(),
+        size: leaves.len() as u64,
+        root: root(&leaves),
+        prompt_pools: vec![],
+        signed_at,
+    }
 }
 
 /// Lines that have an end, without it.

@@ -8,12 +8,13 @@ use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
 use watermark_core::evidence::bundle::{
     self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
-    NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
+    NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
     STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Statement,
 };
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments};
-use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse, merkle};
+use watermark_core::evidence::prompts::Prompts;
+use watermark_core::evidence::{HEAD_TYPE, SigningKey, TreeHead, dsse, merkle};
 use watermark_core::hex;
 use watermark_core::key::NodeKey;
 use watermark_core::model_test::{Collection, Tails};
@@ -76,13 +77,13 @@ impl BundleParts {
         let node = NodeKey::root(b"master").descend(&PATH.parse().unwrap()).unwrap();
         let mut commitments = KeyCommitments::new();
         let other = NodeKey::root(b"master").descend(&"epoch/1".parse().unwrap()).unwrap();
-        commitments.add(&other, Zeroizing::new([1; 32]), [0; 32]).unwrap();
-        commitments.add(&node, Zeroizing::new(SALT), [0; 32]).unwrap();
+        commitments.add(&other, Zeroizing::new([1; 32]), [0; 32], None).unwrap();
+        commitments.add(&node, Zeroizing::new(SALT), [0; 32], None).unwrap();
         let opening = commitments.open(&node, &[0; 32]).unwrap();
         let proof: Vec<String> = opening.inclusion().1.iter().map(|hash| hex::encode(hash)).collect();
         let leaf = json!({"commitment": hex::encode(&node.commitment(&SALT)), "path": PATH, "profile_sha256": hex::encode(&[0; 32])});
         let head: Value = {
-            let head = commitments.head("2026-11-01T00:00:00Z").unwrap();
+            let head = commitments.head("2026-11-01T00:00:00Z", vec![]).unwrap();
             assert_eq!(head.tree, KEY_COMMITMENTS);
             serde_json::from_slice(&head.payload().unwrap()).unwrap()
         };
@@ -91,10 +92,13 @@ impl BundleParts {
         let prompts = Prompts::commit_to(&texts).unwrap();
         let registration = json!({
             "registration": REGISTRATION_VERSION, "registered_at": "2026-11-02T00:00:00Z", "question": "Was it?",
-            "suspect": "suspect", "controls": [], "profile_sha256": hex::encode(&[0; 32]), "layer": "d", "key_path": PATH,
-            "head_sha256": hex::encode(&[0; 32]), "access": "answers", "weights": if none { "none" } else { "sqrt" },
+            "suspect": "suspect", "controls": [], "profile_sha256": hex::encode(&[0; 32]), "layer": "d",
+            "key": {
+                "head_sha256": hex::encode(&[0; 32]), "index": 1, "leaf_sha256": hex::encode(&[0; 32]), "path": PATH, "tree_size": 2,
+            },
+            "access": "answers", "weights": if none { "none" } else { "sqrt" },
             "stopping": if stopped { "e_process" } else { "fixed" }, "alpha": 1e-6, "resample": FRESH_KEYS,
-            "prompts": {"count": prompts.count, "root": prompts.root.to_string()}, "earlier": [hex::encode(&[5; 32])],
+            "prompts": {"count": prompts.count, "draw": null, "root": prompts.root.to_string()}, "earlier": [hex::encode(&[5; 32])],
         });
         let signed = |type_: &str| -> Value {
             serde_json::from_slice(&dsse::sign(type_, b"{}", &signing_key()).unwrap()).unwrap()
@@ -103,7 +107,8 @@ impl BundleParts {
             "model": "suspect", "collection": "not independently witnessed", "collected": null, "stopped": false,
             "records": {"count": 0, "root": hex::encode(&[0; 32]), "sha256": hex::encode(&[0; 32])}, "prompts_proof": [],
             "prompts_root": hex::encode(&[0; 32]), "n_empty": 0, "tokens": 0, "n_scored": 0, "n_duplicate": 0, "n_excluded": 0,
-            "n_short_context": 0, "classes": [], "score": "0", "statistic": "0", "weight": "0", "log10_p": 0.0,
+            "n_short_context": 0, "classes": [],
+            "left_out": {"answers": [], "answers_log10_p": 0.0, "prompts": [], "prompts_log10_p": 0.0}, "score": "0", "statistic": "0", "weight": "0", "log10_p": 0.0,
             "log10_p_distinct": 0.0, "ln_e": 0.0,
         });
         let statement = json!({
@@ -114,11 +119,12 @@ impl BundleParts {
                 "null_hypothesis": NULL_HYPOTHESIS, "alternative_hypothesis": ALTERNATIVE_HYPOTHESIS,
                 "registration": signed(REGISTRATION_TYPE), "profile": "",
                 "key": {
-                    "head": signed(HEAD_TYPE), "leaf": leaf, "index": 1, "proof": proof,
+                    "head": signed(HEAD_TYPE), "leaf": leaf, "proof": proof, "beacon": null,
                     "opening": {"node": hex::encode(node.secret()), "salt": hex::encode(&SALT)},
                 },
+                "prompts": {"beacon": null, "root": prompts.root.to_string()}, "conditions": [], "exclusion_agrees": true,
                 "rules": Rules::fixed(), "suspect": nothing, "controls": [],
-                "resampling": {"seed": hex::encode(&[0; 32]), "keys": 0, "at_least": 0}, "family": Family::single(),
+                "resampling": {"seed": hex::encode(&[0; 32]), "keys": 0, "at_least": 0}, "family": Family::of_keys(2),
                 "earlier": [{"registration_sha256": hex::encode(&[5; 32]), "evidence_sha256": null, "verdict": null}],
                 "decided_by": "log10_p", "controls_agree": true, "resampling_agrees": true, "answers_present": true,
                 "smallest_effect": null, "verdict": "inconclusive", "time_stamps": {"head": null, "registration": null},
@@ -192,7 +198,9 @@ impl BundleParts {
         let hash = |text: &Value| serde_json::from_value::<Digest>(text.clone()).ok();
         let key_evidence = &self.statement["predicate"]["key"];
         if let (Some(sibling), Ok(leaf)) = (hash(&key_evidence["proof"][0]), to_canonical(&key_evidence["leaf"])) {
-            let root = merkle::node_hash(&sibling.0, &merkle::leaf_hash(&leaf));
+            let leaf = merkle::leaf_hash(&leaf);
+            let root = merkle::node_hash(&sibling.0, &leaf);
+            set(&mut self.registration, "/key/leaf_sha256", json!(Digest(leaf).to_string()));
             set(&mut self.head, "/root", json!(Digest(root).to_string()));
         }
         let signed = |type_: &str, payload: &Value| -> Option<Value> {
@@ -201,7 +209,7 @@ impl BundleParts {
         };
         if let Some(head) = signed(HEAD_TYPE, &self.head) {
             let bytes = to_canonical(&head).unwrap_or_default();
-            set(&mut self.registration, "/head_sha256", json!(digest(&bytes)));
+            set(&mut self.registration, "/key/head_sha256", json!(digest(&bytes)));
             set(&mut self.statement, "/predicate/key/head", head);
         }
         if let Some(registration) = signed(REGISTRATION_TYPE, &self.registration) {
@@ -228,12 +236,27 @@ impl BundleParts {
             sample.score = Decimal(tails.score);
             sample.statistic = Decimal(tails.statistic);
             sample.weight = Decimal(tails.weight);
+            let audit = sample.left_out.classes().audit(scheme, registration.weights).ok()?;
+            sample.left_out.answers_log10_p = audit.answers_log10_p;
+            sample.left_out.prompts_log10_p = audit.prompts_log10_p;
         }
         let registered = to_canonical(&predicate.registration).ok()?;
         predicate.resampling.seed = Digest(Resampling::seed(&registered, &predicate.suspect.records.root.0));
         predicate.resampling.keys = if predicate.suspect.n_scored == 0 { 0 } else { u64::from(registration.resample) };
         let (suspect, controls) = (&predicate.suspect, &predicate.controls);
-        let follows = bundle::conclude(&registration, scheme, suspect, controls, &predicate.resampling);
+        let samples: Vec<&SampleEvidence> = std::iter::once(suspect).chain(controls).collect();
+        let head = TreeHead {
+            tree: KEY_COMMITMENTS.to_owned(),
+            size: self.head["tree_size"].as_u64()?,
+            root: [0; 32],
+            prompt_pools: vec![],
+            signed_at: self.head["signed_at"].as_str()?.to_owned(),
+        };
+        let conditions = bundle::conditions(&registration, &head, &predicate.key.leaf, &samples);
+        let fresh = &predicate.resampling;
+        let follows = bundle::conclude(&registration, scheme, suspect, controls, fresh, &conditions);
+        predicate.conditions = conditions;
+        predicate.exclusion_agrees = follows.exclusion_agrees;
         predicate.decided_by = follows.decided_by;
         predicate.controls_agree = follows.controls_agree;
         predicate.resampling_agrees = follows.resampling_agrees;

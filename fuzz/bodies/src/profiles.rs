@@ -14,7 +14,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
             let layer = Layer { name: "layer".to_owned(), scheme: scheme.into(), width, per_account: true };
             let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: 64, special_token_ids: vec![0, 9] };
             let path = "epoch/1".parse::<KeyPath>().unwrap();
-            seeds.push(Profile { name: "p".to_owned(), path, tokenizer, layers: vec![layer], sampling: None }.print());
+            seeds.push(
+                Profile { name: "p".to_owned(), path, tokenizer, layers: vec![layer], ..Profile::default() }.print(),
+            );
             let field = |(name, value): (&str, Value)| format!(", \"{name}\": {value}");
             let fields: String = scheme.parameters().iter().map(field).collect();
             seeds.push(format!("{{\"scheme\": \"{}\"{fields}}}", spec.name));

@@ -2,7 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use watermark_core::evidence::TreeHead;
-use watermark_core::evidence::commitment::{KeyCommitments, KeyOpening};
+use watermark_core::evidence::commitment::{KeyCommitments, KeyLeaves, KeyOpening};
 use watermark_core::evidence::ledger::{ANSWERS, AnswerProof, ConsistencyProof, Entry, LedgerKey};
 use watermark_core::evidence::merkle::{
     Frontier, Hash, consistency_proof, inclusion_proof, leaf_hash, node_hash, root, verify_consistency,
@@ -23,7 +23,7 @@ const LEAVES: usize = 20;
 fn commitments() -> KeyCommitments {
     let mut all = KeyCommitments::new();
     for (at, path) in PATHS.iter().enumerate() {
-        all.add(&node(path), Zeroizing::new([at as u8; 32]), [9; 32]).unwrap();
+        all.add(&node(path), Zeroizing::new([at as u8; 32]), [9; 32], None).unwrap();
     }
     all
 }
@@ -47,7 +47,7 @@ fn leaves(size: u64) -> Vec<Hash> {
 
 fn head(leaves: &[Hash]) -> TreeHead {
     let (size, root) = (leaves.len() as u64, root(leaves));
-    TreeHead { tree: ANSWERS.to_owned(), size, root, signed_at: TIME.to_owned() }
+    TreeHead { tree: ANSWERS.to_owned(), size, root, prompt_pools: vec![], signed_at: TIME.to_owned() }
 }
 
 /// One file of each kind, and trees.
@@ -58,6 +58,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let proof = |account| AnswerProof::new(&ledger_key(), entry(PROVED), &leaves, account).unwrap().print().unwrap();
     vec![
         all.print().unwrap().to_vec(),
+        all.leaves().print().unwrap(),
         all.open(&node(PATHS[1]), &[9; 32]).unwrap().print().unwrap().to_vec(),
         proof(None),
         proof(Some("account 2")),
@@ -76,13 +77,16 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn openings(bytes: &[u8]) {
+    if let Ok(leaves) = KeyLeaves::parse(bytes) {
+        assert_eq!(leaves.print().expect("what was read can be written"), bytes);
+    }
     if let Ok(all) = KeyCommitments::parse(bytes) {
         assert_eq!(&*all.print().expect("what was read can be written"), bytes);
-        let _ = all.head(TIME).expect("a head of any leaves");
-        if all.leaves().len() < 100 {
+        let _ = all.head(TIME, vec![]).expect("a head of any leaves");
+        if all.leaves().list().len() < 100 {
             for path in PATHS {
                 if let Ok(opening) = all.open(&node(path), &[9; 32]) {
-                    opening.verify(&all.head(TIME).unwrap()).expect("what was opened verifies");
+                    opening.verify(&all.head(TIME, vec![]).unwrap()).expect("what was opened verifies");
                 }
             }
         }
@@ -90,9 +94,9 @@ fn openings(bytes: &[u8]) {
     if let Ok(opening) = KeyOpening::parse(bytes) {
         assert_eq!(&*opening.print().expect("what was read can be written"), bytes);
         let all = commitments();
-        if let Ok(opened) = opening.verify(&all.head(TIME).unwrap()) {
+        if let Ok(opened) = opening.verify(&all.head(TIME, vec![]).unwrap()) {
             let (index, _) = opening.inclusion();
-            assert_eq!(all.leaves().nth(index as usize), Some(&opening.leaf()), "another leaf");
+            assert_eq!(all.leaves().list().get(index as usize), Some(&opening.leaf()), "another leaf");
             assert_eq!(opened.secret(), node(PATHS[index as usize]).secret());
         }
     }

@@ -12,7 +12,7 @@ use crate::folder::Folder;
 const RESPONSE: &[u8] = include_bytes!("../seeds/response.tsr");
 const AUTHORITY: &[u8] = include_bytes!("../seeds/authority.pem");
 const DIGEST: &str = "ca2fe80680584cc13ea8288c0ca1db7159e62f523c73775ef7ceecd062bf15a1";
-const TIME: &str = "Nov 25 04:22:20 2026 GMT";
+const TIME: &str = "2026-11-25T04:22:20Z";
 
 thread_local! {
     static AUTHORITY_FILE: OnceCell<(Folder, PathBuf)> = const { OnceCell::new() };

@@ -106,7 +106,7 @@ impl Lab {
             per_account: false,
         };
         let (name, path) = ("laboratory".to_owned(), KeyPath::root());
-        Ok(Profile { name, path, tokenizer: self.tokenizer.info()?, layers: vec![layer], sampling: None })
+        Ok(Profile { name, path, tokenizer: self.tokenizer.info()?, layers: vec![layer], ..Profile::default() })
     }
 
     /// The key behind a mark.

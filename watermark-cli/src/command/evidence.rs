@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use watermark_core::detect::Verdict;
-use watermark_core::evidence::bundle::TimeStamps;
+use watermark_core::evidence::beacon::DrawnValue;
+use watermark_core::evidence::bundle::{Digest, TimeStamps};
 use watermark_core::evidence::commitment::KeyOpening;
-use watermark_core::profile::Profile;
+use watermark_core::profile::{Beacon, Profile};
 use watermark_toolkit::evidence::{Case, build, earlier};
 use watermark_toolkit::files::{new_folder, read_bounded, read_private, write_new};
 use watermark_toolkit::read::read_prompts;
@@ -16,6 +17,7 @@ use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::key::SignerArgs;
 use super::passphrase::PassphraseArgs;
+use super::prompts::DrawArgs;
 use super::{advance, claim, print, progress, register, say, shown};
 
 /// Run a registered test and write its signed evidence
@@ -52,9 +54,14 @@ pub(crate) struct Args {
     /// Leave the key out of the bundle
     #[arg(long)]
     withhold_key: bool,
-    /// The registered prompts
+    /// The registered prompts, or the pool that is drawn from
     #[arg(long, value_name = "FILE")]
     prompts: PathBuf,
+    #[command(flatten)]
+    draw: DrawArgs,
+    /// The source's signature of the key's beacon, 96 hexadecimal digits (drand)
+    #[arg(long, value_name = "HEX")]
+    beacon_signature: Option<String>,
     /// The suspect's answers, as text, or a transcript of `watermark probe`
     #[arg(long, value_name = "FILE")]
     answers: PathBuf,
@@ -98,8 +105,9 @@ impl Args {
         let named = || format!("opening {}", self.opening.display());
         let text = read_private(File::open(&self.opening).with_context(named)?, &self.opening).with_context(named)?;
         let opening = KeyOpening::parse(text.as_bytes()).with_context(named)?;
-        let info = Profile::parse(&profile).with_context(|| format!("profile {}", self.profile.display()))?.tokenizer;
-        let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, &info)?;
+        let parsed = Profile::parse(&profile).with_context(|| format!("profile {}", self.profile.display()))?;
+        let info = &parsed.tokenizer;
+        let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;
         let earlier = self.earlier.iter().map(|path| {
             earlier(&read(path, MAX_EARLIER)?).with_context(|| format!("earlier evidence {}", path.display()))
         });
@@ -115,7 +123,14 @@ impl Args {
             head: &head,
             opening: &opening,
             disclose: !self.withhold_key,
+            beacon: match parsed.beacon {
+                Beacon::Drawn(value) => {
+                    Some(DrawnValue { signature: self.beacon_signature.clone(), value: Digest(value) })
+                }
+                Beacon::None | Beacon::Awaited => None,
+            },
             prompts: &read_prompts(&self.prompts)?,
+            draw: self.draw.value()?,
             tokenizer: &tokenizer,
             suspect: &self.answers,
             controls: &self.controls,

@@ -17,6 +17,7 @@ pub(crate) mod plan;
 #[cfg(feature = "http")]
 pub(crate) mod probe;
 pub(crate) mod profile;
+pub(crate) mod prompts;
 pub(crate) mod register;
 #[cfg(feature = "report")]
 pub(crate) mod report;

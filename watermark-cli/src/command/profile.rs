@@ -6,10 +6,10 @@ use clap::Subcommand;
 use serde::Serialize;
 use watermark_core::detect::Detector;
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
-use watermark_core::evidence::beacon::under_beacon;
+use watermark_core::evidence::beacon::with_beacon;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
-use watermark_core::profile::{AnyScheme, Layer, Profile, SamplingPolicy};
+use watermark_core::profile::{AnyScheme, Beacon, Layer, Profile, SamplingPolicy};
 use watermark_toolkit::files::{read_profile, read_profile_text, write_new, write_secret};
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::tokenizer::Tokenizer;
@@ -46,15 +46,16 @@ Example:
 The file holds the key as the engine's configuration writes it, mode 0600, never overwritten. Whoever has it can mark, detect
 and forge in that layer, and in no other.")]
     EngineKey(EngineKeyArgs),
-    /// Put a public random value into a profile's path, drawn after its key was committed to
+    /// Put the public random value into a profile that awaits it, after its keys were committed to
     #[command(after_help = "\
 Example:
-  watermark key commit --key master.key.json --profile chat.profile.json --signing-key signing.key.json --out commitment
-  # publish commitment/head.json, have head.tsq answered; then take the next round of a public randomness beacon
-  watermark profile beacon chat.profile.json --value 5a0f…64 hexadecimal digits… --out chat.beacon.profile.json
+  watermark profile new --tokenizer tokenizer.json --beacon --out chat.profile.json
+  watermark key commit --key master.key.json --profile chat.profile.json --beacon drand/quicknet:33700000 \\
+    --signing-key signing.key.json --out commitment
+  # publish head.json and leaves.json, have head.tsq answered before the round; then take its value (`randomness`)
+  watermark profile beacon chat.profile.json --value 5a0f…64 hexadecimal digits… --out chat.drawn.profile.json
 
-Serve under the new profile: its layer keys lie below the value, so nobody can have picked them before the commitment. In a case, the
-key at the old profile's path is opened (`key open --profile chat.profile.json --path epoch/1`), which discloses that whole path.")]
+Serve under the new profile: its layers' keys lie below the value, so nobody can have picked them before the commitment.")]
     Beacon(BeaconArgs),
     /// Check a profile, and that a key and a tokenizer belong to it
     #[command(after_help = "Example:\n  watermark profile check chat.profile.json --key master.key.json")]
@@ -83,6 +84,9 @@ struct New {
     /// Give this layer (distillation or provenance) a key per account instead of one for everybody; repeatable
     #[arg(long, value_name = "LAYER")]
     per_account: Vec<String>,
+    /// Let the keys lie below a public random value, drawn after they are committed to (`profile beacon`)
+    #[arg(long)]
+    beacon: bool,
     #[command(flatten)]
     parameters: ParameterArgs<MARKING>,
     #[command(flatten)]
@@ -181,8 +185,9 @@ impl New {
                 bail!("--per-account {name}: the profile has no such layer; it is distillation or provenance");
             }
         }
+        let beacon = if self.beacon { Beacon::Awaited } else { Beacon::None };
         let sampling = self.sampling.policy(&layers);
-        let profile = Profile { name: self.name, path: self.path, tokenizer: info, layers, sampling };
+        let profile = Profile { name: self.name, path: self.path, beacon, tokenizer: info, layers, sampling };
         profile.validate()?;
         write_new(&self.out, profile.print().as_bytes())?;
         print(&format!("Wrote {}. It holds no secret; commit to its key before use.", self.out.display()))?;
@@ -210,8 +215,7 @@ impl New {
 impl BeaconArgs {
     fn run(self) -> Result<ExitCode> {
         let text = read_profile_text(&self.profile)?;
-        let changed =
-            under_beacon(&text, &self.value).with_context(|| format!("profile {}", self.profile.display()))?;
+        let changed = with_beacon(&text, &self.value).with_context(|| format!("profile {}", self.profile.display()))?;
         write_new(&self.out, changed.as_bytes())?;
         print(&format!(
             "Wrote {}. Serve under it, and keep {}, which was committed to.",
@@ -257,9 +261,10 @@ impl Check {
             Tokenizer::for_profile(Some(path), &self.profile, &profile.tokenizer)?;
         }
         if let Some(path) = &self.key {
-            // Any account does: what is checked is that the key lies above the layers.
+            // Any account and any beacon do: what is checked is that the key lies above the layers.
             let any_account = profile.has_account_layer().then_some("any");
-            Detector::new(profile, &read_key(path, passphrases)?, any_account)
+            let drawn = Profile { beacon: Beacon::None, ..profile.clone() };
+            Detector::new(&drawn, &read_key(path, passphrases)?, any_account)
                 .with_context(|| format!("key {}", path.display()))?;
         }
         let layers = profile.layers.iter().map(|layer| layer.name.as_str()).collect();
@@ -275,6 +280,11 @@ impl Check {
             })?;
         } else {
             print(&format!("{:?} at {:?}, SHA-256 {sha256}: valid", profile.name, profile.path.as_str()))?;
+            match profile.beacon {
+                Beacon::None => (),
+                Beacon::Awaited => print("  awaits a beacon: commit to its keys, then `watermark profile beacon`")?,
+                Beacon::Drawn(value) => print(&format!("  under the beacon {}", hex::encode(&value)))?,
+            }
             for layer in &profile.layers {
                 let per = if layer.per_account { ", key per account" } else { "" };
                 print(&format!("  {}: {}, width {}{per}", layer.name, layer.scheme.name(), layer.width))?;

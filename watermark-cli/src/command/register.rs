@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -5,20 +6,23 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{RESAMPLING_KEYS, Weights};
+use watermark_core::evidence::beacon::{BeaconRound, committed_sha256};
 use watermark_core::evidence::bundle::{
-    self, Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time,
+    self, Digest, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, Registration, Stopping,
+    Time,
 };
-use watermark_core::evidence::commitment::KEY_COMMITMENTS;
+use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyLeaves, MAX_OPENINGS};
+use watermark_core::evidence::prompts::{PromptDraw, Prompts};
 use watermark_core::evidence::{TreeHead, timestamp};
 use watermark_core::hex;
 use watermark_core::model_test::Access;
 use watermark_toolkit::evidence::LAX_ALPHA;
-use watermark_toolkit::files::{random, read_bounded, read_profile, write_new};
+use watermark_toolkit::files::{random, read_bounded, read_profile, read_profile_text, write_new};
 use watermark_toolkit::read::read_prompts;
 
-use super::key::SignerArgs;
+use super::key::{SignerArgs, round};
 use super::passphrase::PassphraseArgs;
-use super::{one_of, print, shown};
+use super::{one_of, print, say, shown};
 
 /// Fix a test of a suspect model before its answers are collected
 #[derive(clap::Args)]
@@ -27,7 +31,11 @@ Example:
   watermark register --suspect acme-1 --profile chat.profile.json --layer distillation --head commitment/head.json \\
     --prompts prompts.txt --control llama --control qwen --signing-key signing.key.json --out registration.json
 
-Beside it lies a time-stamp request (.tsq, RFC 3161): have it answered before anything is asked, because the time inside is
+  watermark register --suspect acme-1 --profile chat.profile.json --head commitment/head.json --pool pool.txt --n 600 \\
+    --draw drand/quicknet:34500000 --control llama --signing-key signing.key.json --out registration.json
+
+Prompts that you choose are a condition of the verdict: with the key at hand, they can be chosen to accuse. A round that is drawn after
+the registration chooses without anybody (`watermark prompts draw`). Beside the registration lies a time-stamp request (.tsq, RFC 3161): have it answered before anything is asked, because the time inside is
 your own clock. Name every earlier registration about this suspect with --earlier, those that found nothing too.
 Then collect one answer to every prompt, in order, from the suspect and each control, and run `watermark evidence`.")]
 pub(crate) struct Args {
@@ -46,9 +54,21 @@ pub(crate) struct Args {
     /// head.json of `watermark key commit` for this profile
     #[arg(long, value_name = "FILE")]
     head: PathBuf,
-    /// The prompts: one a line, or JSONL with `prompt`
+    /// leaves.json of the same commitment [default: beside the head]
     #[arg(long, value_name = "FILE")]
-    prompts: PathBuf,
+    leaves: Option<PathBuf>,
+    /// The prompts, if you choose them: one a line, or JSONL with `prompt`
+    #[arg(long, value_name = "FILE", required_unless_present = "pool", conflicts_with_all = ["pool", "draw", "count"])]
+    prompts: Option<PathBuf>,
+    /// A pool of prompts from which a public random value draws, committed to with the keys (`key commit --pool`)
+    #[arg(long, value_name = "FILE", requires = "draw", requires = "count")]
+    pool: Option<PathBuf>,
+    /// The round that is to draw, still to come, as SOURCE:ROUND
+    #[arg(long, value_name = "ROUND", value_parser = round, requires = "pool")]
+    draw: Option<BeaconRound>,
+    /// How many prompts it draws
+    #[arg(long = "n", value_name = "N", requires = "pool")]
+    count: Option<u64>,
     /// The question in words
     #[arg(long, default_value = "Was the suspect trained on answers that were marked under the committed key?")]
     question: String,
@@ -121,15 +141,30 @@ impl Args {
             ensure!(earlier.registered_at <= registered_at, "{} is later than this one", named());
             Ok(Digest(Sha256::digest(&bytes).into()))
         });
+        let leaves_path = self.leaves.clone().unwrap_or_else(|| self.head.with_file_name("leaves.json"));
+        let named = || format!("leaves {}", leaves_path.display());
+        let leaves = KeyLeaves::parse(&read_bounded(&leaves_path, MAX_OPENINGS as u64).with_context(named)?);
+        let leaves = leaves.with_context(named)?;
+        let path = file.profile.layer_path(&layer.name)?;
+        let text = read_profile_text(&self.profile)?;
+        let before =
+            committed_sha256(&text, &file.profile).with_context(|| format!("profile {}", self.profile.display()))?;
+        let (index, leaf_sha256, _) = leaves.find(&committed, &path, &before).with_context(named)?;
+        let prompts = self.prompts(&committed)?;
         let registration = Registration {
             registration: REGISTRATION_VERSION.to_owned(),
             question: self.question,
             suspect: self.suspect.clone(),
             controls: self.controls,
             profile_sha256: Digest(file.sha256),
-            key_path: file.profile.path.join("layer")?.join(&layer.name)?.as_str().to_owned(),
+            key: RegisteredKey {
+                head_sha256: Digest(Sha256::digest(&head).into()),
+                index,
+                leaf_sha256: Digest(leaf_sha256),
+                path: path.as_str().to_owned(),
+                tree_size: committed.size,
+            },
             layer: layer.name,
-            head_sha256: Digest(Sha256::digest(&head).into()),
             access: Access::Answers,
             weights: self.weights,
             stopping: match self.stopping {
@@ -138,7 +173,7 @@ impl Args {
             },
             alpha: self.alpha,
             resample: self.resample,
-            prompts: Prompts::commit_to(&read_prompts(&self.prompts)?)?,
+            prompts,
             earlier: earlier.collect::<Result<_>>()?,
             registered_at,
         };
@@ -148,16 +183,43 @@ impl Args {
         let request = self.out.with_extension("tsq");
         write_new(&request, &timestamp::request(&digest, *random()?))?;
         print(&format!(
-            "Registered {} prompts to {:?} and {} controls in {}.\nSHA-256 {}\nHave {} answered by a time-stamping authority \
-             before anything is asked.",
+            "Registered {} prompts to {:?} and {} controls in {}.\nSHA-256 {}\nThe level is {:?}: {:?} divided by {} committed keys; \
+             give it to `watermark probe --alpha`.\nHave {} answered by a time-stamping authority before anything is asked.",
             registration.prompts.count,
             registration.suspect,
             registration.controls.len(),
             self.out.display(),
             hex::encode(&digest),
+            registration.level(),
+            registration.alpha,
+            registration.key.tree_size,
             request.display()
         ))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Args {
+    /// The prompts that are given, or the draw that is to choose them.
+    fn prompts(&self, head: &TreeHead) -> Result<RegisteredPrompts> {
+        if let Some(prompts) = &self.prompts {
+            return Ok(Prompts::commit_to(&read_prompts(prompts)?)?.into());
+        }
+        let (Some(pool), Some(beacon), Some(count)) = (&self.pool, &self.draw, self.count) else {
+            bail!("give --prompts, or --pool with --draw and --n");
+        };
+        let prompts = read_prompts(pool)?;
+        let mut distinct = HashSet::new();
+        ensure!(
+            prompts.iter().all(|prompt| distinct.insert(prompt)),
+            "pool {}: a prompt stands twice; every answer must be to another one",
+            pool.display()
+        );
+        let pool = Prompts::commit_to(&prompts)?;
+        if !head.prompt_pools.contains(&pool) {
+            say("caution: the pool was not committed to with the keys, so it may have been written with the key");
+        }
+        Ok(RegisteredPrompts { count, draw: Some(PromptDraw { beacon: beacon.clone(), pool }), root: None })
     }
 }
 

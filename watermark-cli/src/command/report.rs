@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// An answer file or a records file of the case (repeatable)
     #[arg(long, value_name = "FILE")]
     data: Vec<PathBuf>,
+    /// The pool that the prompts were drawn from
+    #[arg(long, value_name = "FILE")]
+    pool: Option<PathBuf>,
     /// Show no answers
     #[arg(long)]
     redact: bool,
@@ -50,7 +53,8 @@ impl Args {
             bail!("{} exists and is not overwritten; choose another name", self.out.display());
         }
         let trusted = self.trusted_key.iter().map(|key| public_key(key)).collect::<Result<_>>()?;
-        let context = Context { data: self.data, tokenizer: self.tokenizer, trusted, authority: self.authority };
+        let context =
+            Context { data: self.data, pool: self.pool, tokenizer: self.tokenizer, trusted, authority: self.authority };
         let report = report::write(&self.evidence, &context, !self.redact, &self.out)?;
         for fault in &report.faults {
             print(&format!("{:<15} {}", fault.code, shown(&fault.what)))?;

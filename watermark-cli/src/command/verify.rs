@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::PublicKey;
+use watermark_core::evidence::bundle::Standing;
 use watermark_toolkit::evidence::{Context, MAX_BUNDLE, Verification, check};
 use watermark_toolkit::files::read_bounded;
 
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// An answer file or a records file of the case (repeatable)
     #[arg(long, value_name = "FILE")]
     data: Vec<PathBuf>,
+    /// The pool that the prompts were drawn from
+    #[arg(long, value_name = "FILE")]
+    pool: Option<PathBuf>,
     /// A key whose signature you trust, 64 hexadecimal digits or a file with them (repeatable); all who signed must be named
     #[arg(long, value_name = "HEX|FILE")]
     trusted_key: Vec<String>,
@@ -50,7 +54,8 @@ impl Args {
         let bytes =
             read_bounded(&self.evidence, MAX_BUNDLE).with_context(|| format!("reading {}", self.evidence.display()))?;
         let trusted = self.trusted_key.iter().map(|key| public_key(key)).collect::<Result<_>>()?;
-        let context = Context { data: self.data, tokenizer: self.tokenizer, trusted, authority: self.authority };
+        let context =
+            Context { data: self.data, pool: self.pool, tokenizer: self.tokenizer, trusted, authority: self.authority };
         let bar = spinner("Recomputing under fresh keys");
         let report = check(&self.evidence, &bytes, &context, &advance(&bar));
         bar.finish_and_clear();
@@ -102,11 +107,10 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
             times.bundle
         ))?;
     }
-    if let Some(result) = &found.result {
+    if let (Some(result), Some(headline)) = (&found.result, &found.headline) {
         print(&format!(
-            "result       {}\n  {} ({})\n  layer {}, {} pairs, log10 p {:.2}, ln e {:.2}, at level {:?}; {} controls, {} earlier \
-             analyses",
-            result.verdict.as_str(),
+            "result       {headline}\n  {} ({})\n  layer {}, {} pairs, log10 p {:.2}, ln e {:.2}, at level {:?} for {} committed keys; {} \
+             controls, {} earlier analyses",
             shown(result.question),
             shown(result.suspect),
             result.layer,
@@ -114,6 +118,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
             result.log10_p,
             result.ln_e,
             result.alpha,
+            result.committed_keys,
             result.controls,
             result.earlier
         ))?;
@@ -124,6 +129,14 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
                  in between, or somebody with\n  a stolen list or key may have framed the accused.",
             )?;
         }
+    }
+    for condition in found.conditions {
+        let standing = match condition.standing {
+            Standing::Holds => "holds",
+            Standing::Word => "word",
+            Standing::Fails => "FAILS",
+        };
+        print(&format!("condition    {standing:<6}{}", shown(&condition.says)))?;
     }
     for file in found.recomputed {
         print(&format!("recomputed   {}", shown(file)))?;

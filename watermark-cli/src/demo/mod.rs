@@ -4,6 +4,7 @@ mod paperwork;
 mod plot;
 mod result;
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +13,13 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{Detector, LayerDetector};
+use watermark_core::evidence::beacon::with_beacon;
+use watermark_core::evidence::prompts::draw;
 use watermark_core::hex;
 use watermark_core::key::{NodeKey, fresh_keys};
 use watermark_core::mark::{Marker, Sampling};
 use watermark_core::model_test::{Access, ModelSample};
-use watermark_core::profile::{Layer, Profile};
+use watermark_core::profile::{Beacon, Layer, Profile};
 use watermark_core::scheme::{Greenlist, Gumbel, Scheme};
 use watermark_lab::model::Model;
 use watermark_lab::{prompts, shipped};
@@ -98,16 +101,21 @@ pub(crate) fn run(
     write_new(&file("tokenizer.json"), shipped::tokenizer_json())?;
     let key = demo_key(options.seed);
     write_key(&file("key.json"), &key, None)?;
-    let profile = profile(&tokenizer)?;
-    let profile_json = profile.print();
+    let mut questions = prompts::word_problems(options.seed, size.served_prompts + 2 * size.held_out_prompts);
+    let mut pool = questions.split_off(size.served_prompts);
+    let mut known: HashSet<String> = questions.iter().cloned().collect();
+    pool.retain(|question| known.insert(question.clone()));
+    let awaiting = Profile { beacon: Beacon::Awaited, ..profile(&tokenizer)? };
+    write_new(&file("committed.profile.json"), awaiting.print().as_bytes())?;
+    let prompts: Vec<String> = pool.iter().map(|question| prompts::prompt_text(question)).collect();
+    let committed = Committed::commit(&options.out, &awaiting, &key, prompts, options.seed, &clock())?;
+    // A public value is drawn: nobody can have chosen the keys below it.
+    let profile_json = with_beacon(&awaiting.print(), &hex::encode(&paperwork::value("beacon", options.seed)))?;
     write_new(&file("profile.json"), profile_json.as_bytes())?;
-    let committed = Committed::commit(&options.out, &profile, &profile_json, &key, options.seed, &clock())?;
+    let profile = Profile::parse(&profile_json)?;
     let marker = Marker::new(profile.clone(), &key)?;
 
     // The teacher answers harvested prompts, and the same prompts unmarked for the control.
-    let mut questions = prompts::word_problems(options.seed, size.served_prompts + size.held_out_prompts);
-    let mut held_out = questions.split_off(size.served_prompts);
-    held_out.retain(|question| !questions.contains(question));
     let ask = |label: &str, model: &Model, questions: &[String], marked: bool, salt: u64| -> Result<Vec<Answer>> {
         let bar = stage(label, (questions.len() * size.max_new_tokens) as u64);
         let how = Answering {
@@ -145,8 +153,11 @@ pub(crate) fn run(
     write_new(&file("student.safetensors"), &student.to_safetensors_f16()?)?;
     write_new(&file("control.safetensors"), &control.to_safetensors_f16()?)?;
 
-    // The investigator registers the test, then asks both what neither has seen.
-    let registered = committed.register(&held_out, &clock())?;
+    // The investigator registers the test. Then another public value draws what both are asked, which neither has seen.
+    let count = size.held_out_prompts.min(pool.len());
+    let registered = committed.register(&profile_json, count as u64, &clock())?;
+    let value = paperwork::value("draw", options.seed);
+    let held_out: Vec<String> = draw(&value, &pool, count).into_iter().cloned().collect();
     let student_answers = ask("Student answers held-out prompts", &student, &held_out, false, 3)?;
     let control_answers = ask("Control answers held-out prompts", &control, &held_out, false, 4)?;
     write_answers(&file("student.jsonl"), &held_out, &student_answers)?;
@@ -165,7 +176,8 @@ pub(crate) fn run(
         bar.inc(done);
         Ok(())
     })?;
-    let context = Context { data: vec![file("student.jsonl"), file("control.jsonl")], ..Context::default() };
+    let data = vec![file("student.jsonl"), file("control.jsonl")];
+    let context = Context { data, pool: Some(file("pool.jsonl")), ..Context::default() };
     report::write(&file("evidence.json"), &context, true, &file("report.html"))?;
     bar.finish_and_clear();
     let seed_of_fresh_keys: [u8; 32] = Sha256::digest(fs::read(file("student.jsonl"))?).into();
@@ -203,7 +215,7 @@ fn profile(tokenizer: &Tokenizer) -> Result<Profile> {
         path: "epoch/demo".parse()?,
         tokenizer: tokenizer.info()?,
         layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
-        sampling: None,
+        ..Profile::default()
     };
     profile.validate()?;
     Ok(profile)

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{RESAMPLING_KEYS, Weights};
+use watermark_core::evidence::beacon::{BeaconRound, DrawnValue};
 use watermark_core::evidence::bundle::{
-    Digest, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, Time, TimeStamps,
+    Digest, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, Registration, Stopping, Time,
+    TimeStamps,
 };
-use watermark_core::evidence::commitment::{KeyCommitments, KeyOpening};
-use watermark_core::evidence::{HEAD_TYPE, SigningKey};
+use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments, KeyLeaves, KeyOpening};
+use watermark_core::evidence::prompts::{PromptDraw, Prompts};
+use watermark_core::evidence::{HEAD_TYPE, SigningKey, TreeHead};
 use watermark_core::key::NodeKey;
 use watermark_core::model_test::Access;
 use watermark_core::profile::Profile;
-use watermark_lab::prompts;
 use zeroize::Zeroizing;
 
 use super::ALPHA;
@@ -22,21 +24,24 @@ use watermark_toolkit::files::{write_new, write_secret};
 use watermark_toolkit::signer::Signer;
 use watermark_toolkit::tokenizer::Tokenizer;
 
-/// Committed keys, not yet registered.
+/// Committed keys and prompts, not yet registered.
 pub(super) struct Committed {
     out: PathBuf,
-    profile: String,
     layer: String,
     head: Vec<u8>,
+    leaves: KeyLeaves,
+    pool: Vec<String>,
+    committed: Profile,
     opening: KeyOpening,
     signer: Signer,
+    seed: u64,
 }
 
 /// A registered test.
 pub(super) struct Registered {
     committed: Committed,
     registration: Vec<u8>,
-    prompts: Vec<String>,
+    profile: String,
 }
 
 /// Secrets from the seed, so that the run can be repeated; real ones come from the system.
@@ -44,62 +49,98 @@ fn secret(label: &[u8], seed: u64) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(Sha256::new().chain_update(label).chain_update(seed.to_le_bytes()).finalize().into())
 }
 
+/// The demo's stand-in for a public source of random values: it has no network, and the run can be repeated.
+fn round(label: &str) -> BeaconRound {
+    BeaconRound { round: 1, source: format!("watermark-demo/{label}") }
+}
+
+/// The value of a round of that source.
+pub(super) fn value(label: &str, seed: u64) -> [u8; 32] {
+    *secret(format!("watermark-demo/{label}\0").as_bytes(), seed)
+}
+
+fn drawn(label: &str, seed: u64) -> DrawnValue {
+    DrawnValue { signature: None, value: Digest(value(label, seed)) }
+}
+
 impl Committed {
-    /// Commits to the nodes of the profile and of its layers, and opens the first layer's.
+    /// Commits to the nodes of the layers of a profile that awaits its beacon, and to a pool of prompts; opens the first layer's.
     pub(super) fn commit(
         out: &Path,
         profile: &Profile,
-        profile_json: &str,
         key: &NodeKey,
+        pool: Vec<String>,
         seed: u64,
         signed_at: &str,
     ) -> Result<Self> {
         let signer = Signer::Key(SigningKey::from_seed(&secret(b"watermark-demo-signing-key\0", seed)));
-        let profile_sha256: [u8; 32] = Sha256::digest(profile_json.as_bytes()).into();
-        let layers = profile.path.join("layer")?;
-        let mut paths = vec![profile.path.clone()];
-        for layer in &profile.layers {
-            paths.push(layers.join(&layer.name)?);
-        }
+        let profile_sha256: [u8; 32] = Sha256::digest(profile.print().as_bytes()).into();
         let mut commitments = KeyCommitments::new();
-        for (at, path) in paths.iter().enumerate() {
+        for (at, layer) in profile.layers.iter().enumerate() {
             let salt = secret(format!("watermark-demo-salt-{at}\0").as_bytes(), seed);
-            commitments.add(&key.descend(path)?, salt, profile_sha256)?;
+            let node = key.descend(&profile.layer_path(&layer.name)?)?;
+            commitments.add(&node, salt, profile_sha256, Some(round("beacon")))?;
         }
-        let head = signer.sign(HEAD_TYPE, &commitments.head(signed_at)?.payload()?)?;
+        let head = commitments.head(signed_at, vec![Prompts::commit_to(&pool)?])?;
+        let head = signer.sign(HEAD_TYPE, &head.payload()?)?;
+        let leaves = commitments.leaves();
         write_secret(&out.join("openings.json"), &commitments.print()?)?;
         write_new(&out.join("head.json"), &head)?;
+        write_new(&out.join("leaves.json"), &leaves.print()?)?;
+        write_new(&out.join("pool.jsonl"), &lines(&pool)?)?;
         let layer = profile.layers[0].name.clone();
-        let opening = commitments.open(&key.descend(&paths[1])?, &profile_sha256)?;
-        Ok(Self { out: out.to_owned(), profile: profile_json.to_owned(), layer, head, opening, signer })
+        let opening = commitments.open(&key.descend(&profile.layer_path(&layer)?)?, &profile_sha256)?;
+        let (out, committed) = (out.to_owned(), profile.clone());
+        Ok(Self { out, layer, head, leaves, pool, committed, opening, signer, seed })
     }
 
-    /// Fixes the test before anybody is asked.
-    pub(super) fn register(self, questions: &[String], registered_at: &str) -> Result<Registered> {
-        let prompts: Vec<String> = questions.iter().map(|question| prompts::prompt_text(question)).collect();
-        let leaf = self.opening.leaf();
+    /// Fixes the test before anybody is asked, and before it is known what: a value that is still to come draws so many prompts.
+    pub(super) fn register(self, profile: &str, count: u64, registered_at: &str) -> Result<Registered> {
+        let (head, _) = TreeHead::verify(&self.head, KEY_COMMITMENTS)?;
+        let path = self.committed.layer_path(&self.layer)?;
+        let profile_sha256: [u8; 32] = Sha256::digest(self.committed.print().as_bytes()).into();
+        let (index, leaf_sha256, leaf) = self.leaves.find(&head, &path, &profile_sha256)?;
         let registration = Registration {
             registration: REGISTRATION_VERSION.to_owned(),
             registered_at: Time::new(registered_at)?,
             question: "Was the student trained on the teacher's marked answers?".to_owned(),
             suspect: "student".to_owned(),
             controls: vec!["control".to_owned()],
-            profile_sha256: Digest(leaf.profile_sha256),
+            profile_sha256: Digest(Sha256::digest(profile.as_bytes()).into()),
             layer: self.layer.clone(),
-            key_path: leaf.path.as_str().to_owned(),
-            head_sha256: Digest(Sha256::digest(&self.head).into()),
+            key: RegisteredKey {
+                head_sha256: Digest(Sha256::digest(&self.head).into()),
+                index,
+                leaf_sha256: Digest(leaf_sha256),
+                path: leaf.path.clone(),
+                tree_size: head.size,
+            },
             access: Access::Answers,
             weights: Weights::Sqrt,
             stopping: Stopping::Fixed,
             alpha: ALPHA,
             resample: RESAMPLING_KEYS,
-            prompts: Prompts::commit_to(&prompts)?,
+            prompts: RegisteredPrompts {
+                count,
+                draw: Some(PromptDraw { beacon: round("draw"), pool: Prompts::commit_to(&self.pool)? }),
+                root: None,
+            },
             earlier: Vec::new(),
         };
         let registration = self.signer.sign(REGISTRATION_TYPE, &registration.payload()?)?;
         write_new(&self.out.join("registration.json"), &registration)?;
-        Ok(Registered { committed: self, registration, prompts })
+        Ok(Registered { committed: self, registration, profile: profile.to_owned() })
     }
+}
+
+/// Prompts as a file that others read too.
+fn lines(prompts: &[String]) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for prompt in prompts {
+        serde_json::to_writer(&mut lines, &serde_json::json!({ "prompt": prompt }))?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 impl Registered {
@@ -113,11 +154,13 @@ impl Registered {
         let file = |name: &str| self.committed.out.join(name);
         let evidence = Case {
             registration: &self.registration,
-            profile: &self.committed.profile,
+            profile: &self.profile,
             head: &self.committed.head,
             opening: &self.committed.opening,
             disclose: true,
-            prompts: &self.prompts,
+            beacon: Some(drawn("beacon", self.committed.seed)),
+            prompts: &self.committed.pool,
+            draw: Some(drawn("draw", self.committed.seed)),
             tokenizer,
             suspect: &file("student.jsonl"),
             controls: &[file("control.jsonl")],

@@ -73,7 +73,7 @@ fn registered_tested_and_verified() {
     // The numbers are those of `watermark test-model`.
     let statement = payload(&folder, "e/evidence.json");
     let predicate = &statement["predicate"];
-    let test_model = "test-model --profile p.json --key k.json --layer distillation --json --answers suspect.jsonl --controls clean.jsonl";
+    let test_model = "test-model --profile p.json --key k.json --alpha 5e-7 --layer distillation --json --answers suspect.jsonl --controls clean.jsonl";
     let line = folder.line(test_model).expect(0).json().remove(0);
     for field in [
         "n_scored",
@@ -118,9 +118,13 @@ fn registered_tested_and_verified() {
     assert_eq!([&untrusted["integrity"], &untrusted["trust"]], [&json!(true), &json!("not_trusted")]);
     assert_eq!(codes(&untrusted), ["E-TRUST"; 3]);
     let table = folder.line(&format!("verify e/evidence.json {files}")).expect(0).stdout;
-    for part in
-        ["integrity    holds", "trusted keys", "result       detected", "does not say", "recomputed   suspect.jsonl"]
-    {
+    for part in [
+        "integrity    holds",
+        "trusted keys",
+        "result       detected, if it is believed that",
+        "does not say",
+        "recomputed   suspect.jsonl",
+    ] {
         assert!(table.contains(part), "{part} in {table}");
     }
 
@@ -129,7 +133,8 @@ fn registered_tested_and_verified() {
     folder.write("cut.jsonl", &text[..text.trim_end().rfind('\n').unwrap() + 1]);
     let cut = folder.line(&format!("{verify} --data cut.jsonl")).expect(1).json().remove(0);
     assert_eq!([codes(&cut), vec![]], [vec!["E-DATA"], vec![]]);
-    assert!(cut["result"].is_null());
+    // The file is another one; the bundle is what it was.
+    assert_eq!([&cut["integrity"], &cut["result"]], [&json!(true), &json!(null)]);
     let bundle = folder.read("e/evidence.json");
     folder.write("bad.json", bundle.replacen("payloadType", "payloadTypo", 1));
     assert_eq!(codes(&folder.line("verify bad.json --json").expect(1).json()[0]), ["E-ENVELOPE"]);
@@ -210,7 +215,7 @@ fn what_was_not_registered_is_refused() {
     let evidence = format!("{EVIDENCE} --registration registration.json --out never");
     let with = |from: &str, to: &str| folder.line(&evidence.replace(from, to));
     with("--controls clean.jsonl", "").fails_with(&["1 controls are registered and 0 files given"]);
-    with("opening.json", "other.json").fails_with(&["another path than registered"]);
+    with("opening.json", "other.json").fails_with(&["the opening is of another key than registered"]);
     folder.line("profile new --out q.json --path epoch/2").expect(0);
     with("p.json", "q.json").fails_with(&["not the registered one"]);
     folder.line("key commit --key k.json --profile p.json --signing-key s.json --out commitment2").expect(0);
@@ -416,34 +421,76 @@ fn transcripts_state_their_times() {
     assert!(!report["not_checked"].to_string().contains("\\\"acme\\\""), "{report}");
 }
 
-/// A key that depends on a value drawn after the commitment; the node above it is opened, and everybody says what to look up.
+/// The whole order: keys that await a value, a pool beside them, the value, a registered draw, its value, answers.
 #[test]
-fn a_beacon_after_the_commitment() {
+fn beacons_of_key_and_prompts() {
     let folder = setup();
-    let beacon = "5a".repeat(32);
+    folder.line("profile new --out a.json --beacon").expect(0);
+    folder.line("profile check a.json --key k.json").expect(0);
+    folder.write("pool.jsonl", folder.read("prompts.jsonl"));
+    let commit = "key commit --key k.json --profile a.json --signing-key s.json --pool pool.jsonl --out c";
+    folder.line(commit).fails_with(&["awaits a beacon", "--beacon SOURCE:ROUND"]);
+    folder.line(&format!("{commit} --beacon lottery:7")).expect(0);
+    let mark = "mark --key k.json --prompts questions.txt --max-tokens 80 --seed 5";
+    folder.line(&format!("{mark} --profile a.json --out x.jsonl")).fails_with(&["awaits a beacon"]);
+    let (value, draw) = ("5a".repeat(32), "b7".repeat(32));
     let put = |profile: &str, value: &str, out: &str| {
         folder.line(&format!("profile beacon {profile} --value {value} --out {out}"))
     };
-    put("p.json", &beacon, "b.json").expect(0);
-    put("b.json", &beacon, "c.json").fails_with(&["b.json", "it has one"]);
-    put("p.json", "5a", "c.json").fails_with(&["64"]);
-    let mark =
-        "mark --profile b.json --key k.json --prompts questions.txt --max-tokens 80 --seed 5 --out beaconed.jsonl";
-    folder.line(mark).expect(0);
+    put("a.json", &value, "b.json").expect(0);
+    put("b.json", &value, "x.json").fails_with(&["b.json", "the profile has one"]);
+    put("p.json", &value, "x.json").fails_with(&["p.json", "awaits none"]);
+    put("a.json", "5a", "x.json").fails_with(&["64"]);
+    folder.line(&format!("{mark} --profile b.json --out beaconed.jsonl")).expect(0);
     folder.line("detect --profile p.json --key k.json beaconed.jsonl").expect(1);
-    let open =
-        "key open --openings commitment/openings.json --key k.json --profile p.json --path epoch/1 --out above.json";
-    folder.line(open).expect(0);
-    folder.line(&format!("{} --out r.json", REGISTER.replace("p.json", "b.json"))).expect(0);
-    let evidence = EVIDENCE.replace("p.json", "b.json").replace("suspect.jsonl", "beaconed.jsonl");
-    let evidence = format!("{evidence} --registration r.json --out e");
-    folder.line(&evidence).fails_with(&["the opening is of another path"]);
-    folder.line(&evidence.replace("opening.json", "above.json")).expect(0);
-    let verify = "verify e/evidence.json --json --data beaconed.jsonl --data clean.jsonl";
-    let report = folder.line(verify).expect(0).json().remove(0);
+
+    // The registration names the round that is to draw 40 of the pool's 60 prompts.
+    let register = "register --suspect acme --control clean --profile b.json --head c/head.json --signing-key s.json";
+    folder.line(&format!("{register} --pool pool.jsonl --out r.json")).fails_with(&["--draw"]);
+    folder.line(&format!("{register} --pool pool.jsonl --draw lottery:9 --n 61 --out r.json")).fails_with(&["pool"]);
+    folder.line(&format!("{register} --pool pool.jsonl --draw lottery:9 --n 40 --out r.json")).expect(0);
+    folder.line(&format!("prompts draw --pool pool.jsonl --n 40 --draw-value {draw} --out drawn.jsonl")).expect(0);
+    folder.line("prompts draw --pool pool.jsonl --n 40 --out x.jsonl").fails_with(&["--draw-value"]);
+    let answers = |name: &str| {
+        let all = folder.json_lines(name);
+        let line = |prompt: &Value| all.iter().find(|record| record["prompt"] == prompt["prompt"]).unwrap().to_string();
+        folder.json_lines("drawn.jsonl").iter().map(|prompt| line(prompt) + "\n").collect::<String>()
+    };
+    folder.write("suspect40.jsonl", answers("beaconed.jsonl"));
+    folder.write("clean40.jsonl", answers("clean.jsonl"));
+    let open = "key open --openings c/openings.json --key k.json --profile a.json --path epoch/1/layer/distillation";
+    folder.line(&format!("{open} --out o.json")).expect(0);
+    let evidence = "evidence --profile b.json --head c/head.json --opening o.json --answers suspect40.jsonl --controls clean40.jsonl \
+                    --signing-key s.json --registration r.json --prompts pool.jsonl --out e";
+    folder.line(evidence).fails_with(&["a draw is registered", "round 9 of lottery"]);
+    folder.line(&format!("{evidence} --draw-value {value}")).fails_with(&["another prompt"]);
+    folder.line(&format!("{evidence} --draw-value {draw}")).expect(0);
+
+    let data = "--data suspect40.jsonl --data clean40.jsonl --pool pool.jsonl";
+    let report = folder.line(&format!("verify e/evidence.json --json {data}")).expect(0).json().remove(0);
     assert_eq!(report["result"]["verdict"], "detected");
-    assert_eq!(report["recomputed"], json!(["beaconed.jsonl", "clean.jsonl"]));
-    assert!(report["not_checked"].to_string().contains(&format!("that beacon {beacon} was drawn after")), "{report}");
-    folder.line("report e/evidence.json -o page.html").expect(0);
-    assert!(folder.read("page.html").contains(&beacon));
+    assert!(
+        report["not_checked"].to_string().contains(&format!("round 7 of lottery had the value {value}")),
+        "{report}"
+    );
+    let says = |name: &str| {
+        let all = report["conditions"].as_array().unwrap();
+        let found = all.iter().find(|condition| condition["name"] == name).unwrap();
+        format!("{} {}", found["standing"].as_str().unwrap(), found["says"].as_str().unwrap())
+    };
+    assert!(says("key_bound").starts_with("holds ") && says("tokens_recomputed").starts_with("holds "), "{report}");
+    assert!(says("prompts_free_of_key").contains("draws from the committed pool"), "{report}");
+    let headline = report["headline"].as_str().unwrap();
+    assert!(headline.starts_with("detected, if it is believed that the key was not chosen among many; "), "{headline}");
+    // Another pool is not the registered one.
+    folder.write("other.jsonl", folder.read("drawn.jsonl"));
+    let other = folder.line("verify e/evidence.json --json --pool other.jsonl").expect(1).json().remove(0);
+    assert_eq!(codes(&other), ["E-PROMPTS"]);
+    folder.line(&format!("report e/evidence.json {data} -o page.html")).expect(0);
+    let page = folder.read("page.html");
+    for part in
+        ["What the verdict rests on", "Key not chosen among many", "somebody’s word", "drawn by round 9 of lottery"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
 }

@@ -8,12 +8,15 @@ use watermark_core::detect::Resampling;
 use watermark_core::evidence::bundle::STATEMENT_TYPE;
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::{SigningKey, dsse};
-use watermark_core::model_test::{self, Access, ModelNumbers, ModelTest};
+use watermark_core::model_test::{self, Access, Audit, ModelNumbers, ModelTest};
 use watermark_toolkit::files::read_profile;
 
 use crate::evidence::{payload, setup};
 use crate::server::{Server, chat, ok};
 use crate::support::Folder;
+
+/// A registered level of 1e-6, divided by the two committed keys of [`setup`].
+const LEVEL: f64 = 5e-7;
 
 /// A test of a model: its layer, the file of answers, and those of controls.
 struct Question<'a> {
@@ -30,7 +33,8 @@ impl Question<'_> {
 
     /// The line of `watermark test-model --json`, whose verdict the table repeats.
     fn line(&self, folder: &Folder) -> Value {
-        let test_model = format!("test-model --profile p.json --key k.json --layer {} {}", self.layer, self.files());
+        let test_model =
+            format!("test-model --profile p.json --key k.json --alpha {LEVEL} --layer {} {}", self.layer, self.files());
         let line = folder.line(&format!("{test_model} --json")).json().remove(0);
         let table = folder.line(&test_model).stdout;
         let row = table.lines().find(|row| row.starts_with(self.layer)).unwrap();
@@ -135,7 +139,7 @@ fn a_probe_decides_everywhere_by_its_e_value() {
         let question = Question { layer: "distillation", answers: "run/transcript.jsonl", controls: &[] };
         question.register(&folder, "probe", "--stopping e-process");
         let probe = format!(
-            "probe --profile p.json --key k.json --endpoint {} --model m --prompts prompts.jsonl --round-size 20 --out run",
+            "probe --profile p.json --key k.json --alpha {LEVEL} --endpoint {} --model m --prompts prompts.jsonl --round-size 20 --out run",
             server.base
         );
         folder.line(&probe).expect(i32::from(verdict != "detected"));
@@ -163,6 +167,7 @@ fn fresh_keys_contradict_everywhere_or_nowhere() {
         log10_p: number("log10_p"),
         ln_e: number("ln_e"),
         stopped: false,
+        audit: Audit::default(),
         answers: None,
     };
     let scheme = read_profile(&folder.path("p.json")).unwrap().profile.layers[0].scheme;
@@ -173,7 +178,7 @@ fn fresh_keys_contradict_everywhere_or_nowhere() {
         let pair_weights = None;
         let test =
             ModelTest { scheme, access: Access::Answers, suspect, pair_weights, controls: Vec::new(), resampling };
-        let follows = model_test::conclude(&[test], 1e-6).remove(0);
+        let follows = model_test::conclude(&[test], LEVEL).remove(0);
         assert_eq!(follows.verdict.as_str(), expected);
         let name = format!("b-{keys}-{at_least}");
         question.register(&folder, &name, &format!("--resample {keys}"));

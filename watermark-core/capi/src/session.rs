@@ -433,7 +433,7 @@ mod tests {
         let layer = Layer { name: "p".into(), scheme: Scheme::Gumbel(Gumbel).into(), width: 1, per_account: false };
         let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: 4, special_token_ids: vec![] };
         let profile =
-            Profile { name: "t".into(), path: KeyPath::root(), tokenizer, layers: vec![layer], sampling: None };
+            Profile { name: "t".into(), path: KeyPath::root(), tokenizer, layers: vec![layer], ..Profile::default() };
         let marker = Marker::new(profile, &NodeKey::root(b"m")).unwrap();
         let mut session = WmSession { inner: marker.session(&SessionOptions::default()).unwrap(), failure: None };
         session.run(|session| session.accept(1)).unwrap();

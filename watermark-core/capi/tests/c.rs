@@ -77,7 +77,7 @@ fn profile() -> Profile {
         path: "epoch/1".parse::<KeyPath>().unwrap(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] },
         layers: Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)),
-        sampling: None,
+        ..Profile::default()
     }
 }
 

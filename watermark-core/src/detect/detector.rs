@@ -29,7 +29,7 @@ use crate::{Error, ErrorKind, Result};
 ///     path: KeyPath::root(),
 ///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
 ///     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
-///     sampling: None,
+///     ..Profile::default()
 /// };
 /// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
 /// let mut session =
@@ -277,6 +277,11 @@ impl LayerDetector {
         first: impl FnMut(usize, Pair),
     ) -> Result<()> {
         tally.add(&self.rule, exclude, &self.special, (prompt, tokens), first)
+    }
+
+    /// Counts what [`Self::add_excluding`] leaves out of one record because it is in `exclude`.
+    pub(crate) fn add_left_out(&self, tally: &mut Tally, exclude: &PairSet, tokens: &[u32]) -> Result<()> {
+        tally.add_left_out(&self.rule, exclude, &self.special, tokens)
     }
 
     /// Scores of `pairs`, in order, in the scheme's integer units.

@@ -21,6 +21,12 @@ impl PairSet {
         self.pairs.contains(pair)
     }
 
+    /// The pairs as a tally that counts each of them once.
+    pub(crate) fn to_tally(&self) -> Tally {
+        let counts = self.pairs.iter().map(|&pair| (pair, 1)).collect();
+        Tally { rule: self.rule, counts, short_context: 0, excluded: 0 }
+    }
+
     /// Adds every window inside `prompt`.
     pub(super) fn add_prompt(&mut self, rule: &Rule, prompt: &[u32]) -> Result<()> {
         check(prompt)?;
@@ -105,6 +111,28 @@ impl Tally {
                 }
             }
             at += 1;
+        });
+        Ok(())
+    }
+
+    /// Counts the pairs of one record's generated tokens that [`Self::add`] leaves out because they are in `exclude`, and
+    /// nothing else.
+    pub(super) fn add_left_out(
+        &mut self,
+        rule: &Rule,
+        exclude: &PairSet,
+        special: &[u32],
+        tokens: &[u32],
+    ) -> Result<()> {
+        check(tokens)?;
+        self.check_rule(rule)?;
+        self.rule.check(exclude.rule)?;
+        rule.positions(&[], special, tokens, |position| {
+            if let Position::Input(pair) = position
+                && exclude.contains(&pair)
+            {
+                self.add_pair(pair, 1);
+            }
         });
         Ok(())
     }

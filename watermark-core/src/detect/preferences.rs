@@ -65,7 +65,18 @@ impl LayerDetector {
         tokens: &[u32],
         choices: &[Vec<Choice>],
     ) -> Result<()> {
-        self.add_choices(tally, exclude, &[], tokens, choices, |_, _| true)
+        self.add_choices(tally, |pair| !exclude.contains(pair), &[], tokens, choices, |_, _| true)
+    }
+
+    /// Counts what [`Self::add_preferences`] leaves out of one answer because it is in `exclude`.
+    pub(crate) fn add_left_out_preferences(
+        &self,
+        tally: &mut Tally,
+        exclude: &PairSet,
+        tokens: &[u32],
+        choices: &[Vec<Choice>],
+    ) -> Result<()> {
+        self.add_choices(tally, |pair| exclude.contains(pair), &[], tokens, choices, |_, _| true)
     }
 
     /// Nothing shown to a reader yet.
@@ -93,12 +104,19 @@ impl LayerDetector {
         let input: Vec<u32> = prompt.iter().chain(text).copied().collect();
         // The context of each position that has a full one, as if everything had been generated.
         let mut windows = (width..input.len()).map(|at| (at, self.rule.context_of(&input[at - width..at]))).peekable();
-        self.add_choices(tally, &self.pair_set(), prompt, text, choices, |at, pair| {
-            while let Some((_, context)) = windows.next_if(|&(position, _)| position < prompt.len() + at) {
-                seen.insert(context);
-            }
-            !seen.contains(&pair.without_token())
-        })?;
+        self.add_choices(
+            tally,
+            |_| true,
+            prompt,
+            text,
+            choices,
+            |at, pair| {
+                while let Some((_, context)) = windows.next_if(|&(position, _)| position < prompt.len() + at) {
+                    seen.insert(context);
+                }
+                !seen.contains(&pair.without_token())
+            },
+        )?;
         seen.extend(windows.map(|(_, context)| context));
         // Contexts that are padded where a text begins are the same in every text.
         self.rule.positions(prompt, &[], text, |position| {
@@ -112,7 +130,7 @@ impl LayerDetector {
     fn add_choices(
         &self,
         tally: &mut Tally,
-        exclude: &PairSet,
+        keeps: impl Fn(&Pair) -> bool,
         prompt: &[u32],
         tokens: &[u32],
         choices: &[Vec<Choice>],
@@ -139,7 +157,7 @@ impl LayerDetector {
                     for choice in &choices[at] {
                         let pair = pair.with_token(choice.token);
                         let special = self.special.binary_search(&choice.token).is_ok();
-                        if choice.probability_q16 > 0 && !special && !exclude.contains(&pair) {
+                        if choice.probability_q16 > 0 && !special && keeps(&pair) {
                             tally.add_pair(pair, choice.probability_q16.into());
                         }
                     }

@@ -21,6 +21,26 @@ impl LayerDetector {
         Ok((statistic, log10_p))
     }
 
+    /// log10 of a rigorous upper bound of the probability of a weighted statistic as small as this one.
+    pub(crate) fn weighted_low_tail(&self, scores: &Scores, weights: Weights) -> Result<f64> {
+        Ok(match self.classes(scores, weights)? {
+            Classes::Green(classes, gamma) => {
+                let red = |class: WeightClass| WeightClass { green: class.pairs.saturating_sub(class.green), ..class };
+                let classes: Vec<WeightClass> = classes.into_iter().map(red).collect();
+                stats::log10_weighted_green_bound(&classes, 1.0 - gamma)
+            }
+            Classes::Exponential(classes) => {
+                // A score is rounded down by less than a unit, so with one more a pair the sum is not below the true one.
+                let up = |class: ExponentialClass| {
+                    let sum_q32 = class.sum_q32 + u128::from(class.pairs);
+                    ExponentialClass { sum_q32, ..class }
+                };
+                let classes: Vec<ExponentialClass> = classes.into_iter().map(up).collect();
+                stats::log10_weighted_exponential_low_bound(&classes)
+            }
+        })
+    }
+
     /// Sum of the weights.
     pub(crate) fn total_weight(&self, scores: &Scores, weights: Weights) -> u128 {
         scores.classes.iter().map(|(&count, &(pairs, _))| u128::from(weights.weight(count)) * u128::from(pairs)).sum()

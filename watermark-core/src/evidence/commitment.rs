@@ -1,80 +1,129 @@
 //! Commitments to keys, made before the keys are used, and their later opening one by one.
 //!
-//! A leaf is the canonical JSON of `{"commitment", "path", "profile_sha256"}`, so path and profile are bound with the key's
-//! bytes. Only the signed head is published. Salts stay secret: they keep a partner who holds a node key from finding
-//! its place among the leaves before it is opened.
+//! A leaf is the canonical JSON of `{"commitment", "path", "profile_sha256"}`, so path and profile are bound with the key's bytes; where
+//! the profile awaits a beacon, `"beacon": {"round", "source"}` names it. Head and leaves are published. Salts stay secret: they keep a
+//! partner who holds a node key from finding its place among the leaves before it is opened.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::canonical::{from_canonical, to_canonical};
+use super::beacon::BeaconRound;
+use super::canonical::{from_canonical, given, to_canonical};
+use super::fields::Digest;
 use super::head::TreeHead;
 use super::merkle::{self, Hash};
 use super::parse_hash;
+use super::prompts::Prompts;
 use crate::key::{KeyPath, NodeKey};
 use crate::{Error, ErrorKind, Result, hex};
 
 /// The kind of a tree of key commitments, as its head names it.
 pub const KEY_COMMITMENTS: &str = "key-commitments";
 
-const OPENINGS_VERSION: &str = "watermark-openings/1";
-const OPENING_VERSION: &str = "watermark-opening/1";
+const LEAVES_VERSION: &str = "watermark-leaves/1";
+const OPENINGS_VERSION: &str = "watermark-openings/2";
+const OPENING_VERSION: &str = "watermark-opening/2";
 
-/// 100,000 leaves of some 400 bytes.
-const MAX_OPENINGS: usize = 1 << 26;
+/// The largest file of leaves or openings: 100,000 of some 400 bytes.
+pub const MAX_OPENINGS: usize = 1 << 26;
 /// A few hundred bytes and 67 for every level of the tree.
 const MAX_OPENING: usize = 1 << 14;
 
 /// A committed key: a digest of node and salt, the node's place, and the profile it is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyLeaf {
-    /// [`NodeKey::commitment`].
-    pub commitment: [u8; 32],
-    /// The node's path.
-    pub path: KeyPath,
-    /// SHA-256 of the profile file.
-    pub profile_sha256: [u8; 32],
-}
-
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LeafJson {
-    commitment: String,
-    path: String,
-    profile_sha256: String,
+pub struct KeyLeaf {
+    /// The round whose value the profile awaits, if it awaits one.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub beacon: Option<BeaconRound>,
+    /// [`NodeKey::commitment`].
+    pub commitment: Digest,
+    /// The node's path.
+    pub path: String,
+    /// SHA-256 of the profile file.
+    pub profile_sha256: Digest,
 }
 
 impl KeyLeaf {
     /// The leaf of a node under a salt.
     #[must_use]
-    pub fn new(node: &NodeKey, salt: &[u8; 32], profile_sha256: [u8; 32]) -> Self {
-        Self { commitment: node.commitment(salt), path: node.path().clone(), profile_sha256 }
-    }
-
-    /// The bytes that are hashed into the tree.
-    ///
-    /// # Errors
-    /// Never for a leaf that exists. Writing canonical JSON can fail for other values, hence the result type.
-    pub fn bytes(&self) -> Result<Vec<u8>> {
-        to_canonical(&self.json())
-    }
-
-    fn json(&self) -> LeafJson {
-        LeafJson {
-            commitment: hex::encode(&self.commitment),
-            path: self.path.as_str().to_owned(),
-            profile_sha256: hex::encode(&self.profile_sha256),
+    pub fn new(node: &NodeKey, salt: &[u8; 32], profile_sha256: [u8; 32], beacon: Option<BeaconRound>) -> Self {
+        Self {
+            beacon,
+            commitment: Digest(node.commitment(salt)),
+            path: node.path().as_str().to_owned(),
+            profile_sha256: Digest(profile_sha256),
         }
     }
 
-    fn from_json(json: &LeafJson) -> Result<Self> {
-        Ok(Self {
-            commitment: parse_hash(&json.commitment, "commitment")?,
-            path: json.path.parse()?,
-            profile_sha256: parse_hash(&json.profile_sha256, "profile_sha256")?,
-        })
+    /// The hash that goes into the tree: that of the leaf's canonical JSON.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotCanonical`] for a round beyond 2^53 - 1.
+    pub fn hash(&self) -> Result<Hash> {
+        Ok(merkle::leaf_hash(&to_canonical(self)?))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.path.parse::<KeyPath>()?;
+        self.beacon.as_ref().map_or(Ok(()), BeaconRound::check)
+    }
+}
+
+/// All leaves of a tree in order, without their salts. They are public, so that a test can name its leaf before anything is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyLeaves {
+    leaves: String,
+    list: Vec<KeyLeaf>,
+}
+
+impl KeyLeaves {
+    /// The leaves file: `{"leaves": "watermark-leaves/1", "list": [leaf, …]}`, canonical.
+    ///
+    /// # Errors
+    /// As [`KeyLeaf::hash`].
+    pub fn print(&self) -> Result<Vec<u8>> {
+        to_canonical(self)
+    }
+
+    /// Reads what [`KeyLeaves::print`] writes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotCanonical`], [`ErrorKind::UnsupportedVersion`], [`ErrorKind::InvalidEvidence`].
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let leaves: Self = from_canonical(bytes, MAX_OPENINGS, "a file of leaves")?;
+        if leaves.leaves != LEAVES_VERSION {
+            return Err(Error::new(ErrorKind::UnsupportedVersion, format!("\"leaves\" is not {LEAVES_VERSION:?}")));
+        }
+        leaves.list.iter().try_for_each(KeyLeaf::check)?;
+        Ok(leaves)
+    }
+
+    /// The leaves in the order of the tree.
+    #[must_use]
+    pub fn list(&self) -> &[KeyLeaf] {
+        &self.list
+    }
+
+    /// Place, hash and content of the one leaf of a path and a profile in the tree of a head.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidProof`] if the leaves are not those of the head, or none of them is of this path and profile.
+    pub fn find(&self, head: &TreeHead, path: &KeyPath, profile_sha256: &[u8; 32]) -> Result<(u64, Hash, &KeyLeaf)> {
+        let hashes = self.list.iter().map(KeyLeaf::hash).collect::<Result<Vec<_>>>()?;
+        if head.size != hashes.len() as u64 || head.root != merkle::root(&hashes) {
+            return Err(Error::new(ErrorKind::InvalidProof, "the leaves are not those of the head"));
+        }
+        let wanted = |leaf: &KeyLeaf| leaf.path == path.as_str() && leaf.profile_sha256.0 == *profile_sha256;
+        let found = (0..).zip(&hashes).zip(&self.list).find(|(_, leaf)| wanted(leaf));
+        let ((place, hash), leaf) = found.ok_or_else(|| {
+            let none = format!("there is no commitment to {:?} for this profile", path.as_str());
+            Error::new(ErrorKind::InvalidProof, none)
+        })?;
+        Ok((place, *hash, leaf))
     }
 }
 
@@ -94,9 +143,7 @@ struct OpeningsJson {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SaltedLeafJson {
-    commitment: String,
-    path: String,
-    profile_sha256: String,
+    leaf: KeyLeaf,
     salt: Zeroizing<String>,
 }
 
@@ -107,33 +154,44 @@ impl KeyCommitments {
         Self::default()
     }
 
-    /// Commits to a node for a profile; `salt` must be fresh, and from the system.
+    /// Commits to a node for a profile, and to the beacon that the profile awaits; `salt` must be fresh, and from the system.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] if the path is already committed to for this profile.
-    pub fn add(&mut self, node: &NodeKey, salt: Zeroizing<[u8; 32]>, profile_sha256: [u8; 32]) -> Result<()> {
+    /// [`ErrorKind::InvalidParameter`] if the path is already committed to for this profile; those of [`BeaconRound::check`].
+    pub fn add(
+        &mut self,
+        node: &NodeKey,
+        salt: Zeroizing<[u8; 32]>,
+        profile_sha256: [u8; 32],
+        beacon: Option<BeaconRound>,
+    ) -> Result<()> {
         if self.position(node.path(), &profile_sha256).is_some() {
             let twice = format!("{:?} is committed to twice for the same profile", node.path().as_str());
             return Err(Error::new(ErrorKind::InvalidParameter, twice));
         }
-        self.leaves.push((KeyLeaf::new(node, &salt, profile_sha256), salt));
+        let leaf = KeyLeaf::new(node, &salt, profile_sha256, beacon);
+        leaf.check()?;
+        self.leaves.push((leaf, salt));
         Ok(())
     }
 
-    /// The leaves in the order of the tree.
-    pub fn leaves(&self) -> impl ExactSizeIterator<Item = &KeyLeaf> {
-        self.leaves.iter().map(|(leaf, _)| leaf)
+    /// The leaves in the order of the tree, to publish.
+    #[must_use]
+    pub fn leaves(&self) -> KeyLeaves {
+        let list = self.leaves.iter().map(|(leaf, _)| leaf.clone()).collect();
+        KeyLeaves { leaves: LEAVES_VERSION.to_owned(), list }
     }
 
-    /// The head to sign; `signed_at` is RFC 3339 in UTC.
+    /// The head to sign, with pools of prompts for tests to come; `signed_at` is RFC 3339 in UTC.
     ///
     /// # Errors
-    /// As [`KeyLeaf::bytes`].
-    pub fn head(&self, signed_at: &str) -> Result<TreeHead> {
+    /// As [`KeyLeaf::hash`].
+    pub fn head(&self, signed_at: &str, prompt_pools: Vec<Prompts>) -> Result<TreeHead> {
         Ok(TreeHead {
             tree: KEY_COMMITMENTS.to_owned(),
             size: self.leaves.len() as u64,
             root: merkle::root(&self.hashes()?),
+            prompt_pools,
             signed_at: signed_at.to_owned(),
         })
     }
@@ -153,6 +211,7 @@ impl KeyCommitments {
             node: node.clone(),
             salt: salt.clone(),
             profile_sha256: *profile_sha256,
+            beacon: leaf.beacon.clone(),
             index: index as u64,
             size: self.leaves.len() as u64,
             proof: merkle::inclusion_proof(&self.hashes()?, index).unwrap_or_default(),
@@ -164,15 +223,15 @@ impl KeyCommitments {
         Ok(opening)
     }
 
-    /// The openings file: `{"leaves": [{"commitment", "path", "profile_sha256", "salt"}], "openings":
-    /// "watermark-openings/1"}`, canonical. It holds salts and is kept as a key file is.
+    /// The openings file: `{"leaves": [{"leaf", "salt"}], "openings": "watermark-openings/2"}`, canonical. It holds salts and is kept as a
+    /// key file is.
     ///
     /// # Errors
-    /// As [`KeyLeaf::bytes`].
+    /// As [`KeyLeaf::hash`].
     pub fn print(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let leaves = self.leaves.iter().map(|(leaf, salt)| {
-            let LeafJson { commitment, path, profile_sha256 } = leaf.json();
-            SaltedLeafJson { commitment, path, profile_sha256, salt: Zeroizing::new(hex::encode(salt.as_slice())) }
+        let leaves = self.leaves.iter().map(|(leaf, salt)| SaltedLeafJson {
+            leaf: leaf.clone(),
+            salt: Zeroizing::new(hex::encode(salt.as_slice())),
         });
         to_canonical(&OpeningsJson { leaves: leaves.collect(), openings: OPENINGS_VERSION.to_owned() })
             .map(Zeroizing::new)
@@ -187,20 +246,20 @@ impl KeyCommitments {
         if file.openings != OPENINGS_VERSION {
             return Err(Error::new(ErrorKind::UnsupportedVersion, format!("\"openings\" is not {OPENINGS_VERSION:?}")));
         }
-        let leaves = file.leaves.into_iter().map(|json| {
-            let SaltedLeafJson { commitment, path, profile_sha256, salt } = json;
-            let leaf = KeyLeaf::from_json(&LeafJson { commitment, path, profile_sha256 })?;
+        let leaves = file.leaves.into_iter().map(|SaltedLeafJson { leaf, salt }| {
+            leaf.check()?;
             Ok((leaf, Zeroizing::new(parse_hash(&salt, "salt")?)))
         });
         Ok(Self { leaves: leaves.collect::<Result<_>>()? })
     }
 
     fn position(&self, path: &KeyPath, profile_sha256: &[u8; 32]) -> Option<usize> {
-        self.leaves().position(|leaf| leaf.path == *path && leaf.profile_sha256 == *profile_sha256)
+        let wanted = |leaf: &KeyLeaf| leaf.path == path.as_str() && leaf.profile_sha256.0 == *profile_sha256;
+        self.leaves.iter().position(|(leaf, _)| wanted(leaf))
     }
 
     fn hashes(&self) -> Result<Vec<Hash>> {
-        self.leaves().map(|leaf| Ok(merkle::leaf_hash(&leaf.bytes()?))).collect()
+        self.leaves.iter().map(|(leaf, _)| leaf.hash()).collect()
     }
 }
 
@@ -209,6 +268,7 @@ pub struct KeyOpening {
     node: NodeKey,
     salt: Zeroizing<[u8; 32]>,
     profile_sha256: [u8; 32],
+    beacon: Option<BeaconRound>,
     index: u64,
     size: u64,
     proof: Vec<Hash>,
@@ -223,6 +283,8 @@ impl fmt::Debug for KeyOpening {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpeningJson {
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    beacon: Option<BeaconRound>,
     index: u64,
     node: Zeroizing<String>,
     opening: String,
@@ -237,7 +299,7 @@ impl KeyOpening {
     /// The leaf that this opens.
     #[must_use]
     pub fn leaf(&self) -> KeyLeaf {
-        KeyLeaf::new(&self.node, &self.salt, self.profile_sha256)
+        KeyLeaf::new(&self.node, &self.salt, self.profile_sha256, self.beacon.clone())
     }
 
     /// Checks that the head's tree holds this leaf, and gives the committed key.
@@ -253,7 +315,7 @@ impl KeyOpening {
         if head.size != self.size {
             return Err(refused("it is for a tree of another size"));
         }
-        let leaf = merkle::leaf_hash(&self.leaf().bytes()?);
+        let leaf = self.leaf().hash()?;
         if !merkle::verify_inclusion(&leaf, self.index, self.size, &self.proof, &head.root) {
             return Err(refused("key, path, profile or salt are not what was committed to"));
         }
@@ -275,9 +337,10 @@ impl KeyOpening {
     /// The opening file, canonical. It holds a node key.
     ///
     /// # Errors
-    /// As [`KeyLeaf::bytes`].
+    /// As [`KeyLeaf::hash`].
     pub fn print(&self) -> Result<Zeroizing<Vec<u8>>> {
         to_canonical(&OpeningJson {
+            beacon: self.beacon.clone(),
             index: self.index,
             node: Zeroizing::new(hex::encode(self.node.secret())),
             opening: OPENING_VERSION.to_owned(),
@@ -303,6 +366,7 @@ impl KeyOpening {
             node: NodeKey::from_parts(file.path.parse()?, Zeroizing::new(parse_hash(&file.node, "node")?)),
             salt: Zeroizing::new(parse_hash(&file.salt, "salt")?),
             profile_sha256: parse_hash(&file.profile_sha256, "profile_sha256")?,
+            beacon: file.beacon,
             index: file.index,
             size: file.tree_size,
             proof: file.proof.iter().map(|hash| parse_hash(hash, "proof")).collect::<Result<_>>()?,
@@ -326,7 +390,8 @@ mod tests {
     fn committed() -> KeyCommitments {
         let mut all = KeyCommitments::new();
         for (i, path) in PATHS.iter().enumerate() {
-            all.add(&node(path), Zeroizing::new([i as u8; 32]), [9; 32]).unwrap();
+            let beacon = (i == 1).then(|| BeaconRound { round: 7, source: "lottery".to_owned() });
+            all.add(&node(path), Zeroizing::new([i as u8; 32]), [9; 32], beacon).unwrap();
         }
         all
     }
@@ -334,7 +399,7 @@ mod tests {
     #[test]
     fn every_leaf_opens_and_only_with_its_key() {
         let all = KeyCommitments::parse(&committed().print().unwrap()).unwrap();
-        let head = all.head("2026-11-25T00:00:00Z").unwrap();
+        let head = all.head("2026-11-25T00:00:00Z", vec![]).unwrap();
         for path in PATHS {
             let opening = KeyOpening::parse(&all.open(&node(path), &[9; 32]).unwrap().print().unwrap()).unwrap();
             let opened = opening.verify(&head).unwrap();
@@ -351,7 +416,37 @@ mod tests {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidProof);
         }
         let mut all = all;
-        assert!(all.add(&node(PATHS[0]), Zeroizing::new([0; 32]), [9; 32]).is_err());
+        assert!(all.add(&node(PATHS[0]), Zeroizing::new([0; 32]), [9; 32], None).is_err());
+    }
+
+    /// Whoever has the public files finds the leaf that a test is to name, and no other leaves fit the head.
+    #[test]
+    fn leaves_are_found_in_their_head() {
+        let all = committed();
+        let head = all.head("2026-11-25T00:00:00Z", vec![]).unwrap();
+        let printed = all.leaves().print().unwrap();
+        let leaves = KeyLeaves::parse(&printed).unwrap();
+        let path = |text: &str| text.parse::<KeyPath>().unwrap();
+        let (place, hash, leaf) = leaves.find(&head, &path(PATHS[1]), &[9; 32]).unwrap();
+        assert_eq!((place, hash, leaf.beacon.as_ref().unwrap().round), (1, leaf.hash().unwrap(), 7));
+        let opening = all.open(&node(PATHS[1]), &[9; 32]).unwrap();
+        assert_eq!((&opening.leaf(), opening.inclusion().0), (leaf, place));
+        assert!(leaves.find(&head, &path("epoch"), &[9; 32]).is_err());
+        assert!(leaves.find(&head, &path(PATHS[1]), &[8; 32]).is_err());
+        assert!(leaves.find(&TreeHead { root: [0; 32], ..head.clone() }, &path(PATHS[1]), &[9; 32]).is_err());
+        let other = String::from_utf8(printed).unwrap();
+        for (from, to) in [("\"round\":7", "\"round\":8"), ("epoch/2", "epoch/3")] {
+            let leaves = KeyLeaves::parse(other.replace(from, to).as_bytes()).unwrap();
+            assert!(leaves.find(&head, &path(PATHS[1]), &[9; 32]).is_err());
+        }
+        for (from, to) in [
+            ("{\"commitment", "{\"beacon\":null,\"commitment"),
+            ("lottery", "LOTTERY"),
+            ("leaves/1", "leaves/2"),
+            ("epoch/2", "epoch//2"),
+        ] {
+            assert!(KeyLeaves::parse(other.replace(from, to).as_bytes()).is_err(), "{to}");
+        }
     }
 
     /// An opening discloses its own node and nothing of the others.
@@ -375,7 +470,7 @@ mod tests {
         #[test]
         fn changed_openings_do_not_verify(leaf in 0..PATHS.len(), at in 0..400_usize, flip in 1..=255_u8) {
             let all = committed();
-            let head = all.head("2026-11-25T00:00:00Z").unwrap();
+            let head = all.head("2026-11-25T00:00:00Z", vec![]).unwrap();
             let mut bytes = all.open(&node(PATHS[leaf]), &[9; 32]).unwrap().print().unwrap();
             let at = at % bytes.len();
             bytes[at] ^= flip;
@@ -387,6 +482,7 @@ mod tests {
         fn no_panic_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(KeyOpening::parse(&bytes).is_err());
             prop_assert!(KeyCommitments::parse(&bytes).is_err());
+            prop_assert!(KeyLeaves::parse(&bytes).is_err());
         }
     }
 }

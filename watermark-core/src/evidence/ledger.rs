@@ -356,6 +356,7 @@ mod tests {
             tree: ANSWERS.to_owned(),
             size: leaves.len() as u64,
             root: merkle::root(leaves),
+            prompt_pools: vec![],
             signed_at: String::new(),
         }
     }

@@ -1,5 +1,5 @@
 //! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys
-//! and beacons drawn after them, a ledger of served answers, time-stamp requests, registrations and bundles of a test.
+//! and beacons drawn after them, prompts drawn by beacons, a ledger of served answers, time-stamp requests, registrations and bundles of a test.
 //!
 //! Everything here is a function of its arguments: randomness, time and files are the caller's.
 
@@ -8,10 +8,13 @@ pub mod bundle;
 pub mod canonical;
 pub mod commitment;
 pub mod dsse;
+mod fields;
 mod head;
 pub mod ledger;
 pub mod merkle;
+pub mod prompts;
 mod signing;
+mod time;
 pub mod timestamp;
 
 pub use head::{HEAD_TYPE, TreeHead};

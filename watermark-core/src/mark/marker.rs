@@ -29,7 +29,7 @@ use crate::{Error, ErrorKind, Result};
 ///     path: KeyPath::root(),
 ///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
 ///     layers: vec![Layer { name: "provenance".to_owned(), scheme, width: 4, per_account: true }],
-///     sampling: None,
+///     ..Profile::default()
 /// };
 /// let marker = Marker::new(profile, &NodeKey::root(b"32 bytes from the system's randomness in real use"))?;
 ///

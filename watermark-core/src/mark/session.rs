@@ -58,7 +58,7 @@ pub enum MarkState {
 /// #     path: KeyPath::root(),
 /// #     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 100, special_token_ids: vec![] },
 /// #     layers: Layer::defaults(Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), Scheme::Gumbel(Gumbel)),
-/// #     sampling: None,
+/// #     ..Profile::default()
 /// # };
 /// # let marker = Marker::new(profile, &NodeKey::root(b"an example"))?;
 /// # // In place of a model: logits that depend on the last token.

@@ -1,7 +1,7 @@
 //! The conclusion that follows from the numbers of a model's test. This is the one rule for answer files, probes and
 //! evidence bundles.
 
-use super::{Access, ModelFinding, effect};
+use super::{Access, Audit, ModelFinding, effect};
 use crate::detect::{Effect, Judged, PairWeights, Resampling, Verdict, decide};
 use crate::profile::AnyScheme;
 
@@ -32,6 +32,8 @@ pub struct ModelNumbers {
     pub ln_e: f64,
     /// Whether evidence stopped the collection, or may have.
     pub stopped: bool,
+    /// What the prompts leave out; the suspect's decides.
+    pub audit: Audit,
     /// How many answers there are. `None` where nobody registered how many there should be, so that none can be missing.
     pub answers: Option<AnswerCounts>,
 }
@@ -74,13 +76,16 @@ pub struct ModelConclusion {
     pub controls_log10_p: Vec<f64>,
     /// Whether none of the m controls has p below 0.01 / m.
     pub controls_agree: bool,
+    /// Whether nothing says that the prompts were chosen with the key ([`Audit`]).
+    pub exclusion_agrees: bool,
     /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
     pub resampling_decides: bool,
     /// Whether fresh keys agree: they do not contradict the tail, or have no say.
     pub resampling_agrees: bool,
     /// Whether no model left more than one registered answer in [`EMPTY_ONE_IN`] without text.
     pub answers_present: bool,
-    /// After Holm's adjustment over the family; `inconclusive` where controls, fresh keys or empty answers contradict it.
+    /// After Holm's adjustment over the family; `inconclusive` where controls, what is left out, fresh keys or empty answers contradict
+    /// it.
     pub verdict: Verdict,
     /// For answers with `not_detected`: the smallest effect, the same for all distinct pairs, that the deciding number
     /// would have shown with so many pairs of these weights. `None` where not even pairs that are all ones would have
@@ -119,8 +124,8 @@ impl ModelFinding {
     /// The numbers that a conclusion looks at, where nobody registered how many answers there should be.
     #[must_use]
     pub fn numbers(&self, stopped: bool) -> ModelNumbers {
-        let Self { n_scored, log10_p, ln_e, .. } = *self;
-        ModelNumbers { n_scored, log10_p, ln_e, stopped, answers: None }
+        let Self { n_scored, log10_p, ln_e, audit, .. } = *self;
+        ModelNumbers { n_scored, log10_p, ln_e, stopped, audit, answers: None }
     }
 }
 
@@ -133,7 +138,10 @@ pub fn conclude(tests: &[ModelTest], alpha: f64) -> Vec<ModelConclusion> {
     let judged = |(test, found): (&ModelTest, &ModelConclusion)| Judged {
         n_scored: test.suspect.n_scored,
         log10_p: found.log10_p,
-        contradicted: !(found.controls_agree && found.resampling_agrees && found.answers_present),
+        contradicted: !(found.controls_agree
+            && found.exclusion_agrees
+            && found.resampling_agrees
+            && found.answers_present),
     };
     let judged: Vec<Judged> = tests.iter().zip(&conclusions).map(judged).collect();
     // The logarithm of the quotient and not the difference of the logarithms, whose last digits differ: effects that
@@ -169,6 +177,7 @@ fn weigh(test: &ModelTest) -> ModelConclusion {
         log10_p: decided_by.log10_p(suspect),
         controls_agree: controls_agree(&controls_log10_p),
         controls_log10_p,
+        exclusion_agrees: suspect.audit.agrees(),
         resampling_decides,
         resampling_agrees: !(resampling_decides && resampling.contradicts(suspect.log10_p)),
         answers_present: present(suspect) && controls.iter().all(present),
@@ -204,7 +213,8 @@ mod tests {
     use crate::scheme::{Gumbel, Scheme};
 
     fn model(log10_p: f64, ln_e: f64, stopped: bool) -> ModelNumbers {
-        ModelNumbers { n_scored: 1000, log10_p, ln_e, stopped, answers: None }
+        let audit = Audit::default();
+        ModelNumbers { n_scored: 1000, log10_p, ln_e, stopped, audit, answers: None }
     }
 
     fn test(suspect: ModelNumbers, controls: &[ModelNumbers]) -> ModelTest {
@@ -245,7 +255,7 @@ mod tests {
         assert!(stopped.smallest_effect.is_some() && strong.smallest_effect.is_none());
     }
 
-    /// Each of controls, fresh keys and empty answers makes a strong result inconclusive.
+    /// Each of controls, left-out pairs, fresh keys and empty answers makes a strong result inconclusive.
     #[test]
     fn what_contradicts() {
         let strong = model(-9.0, 30.0, false);
@@ -257,6 +267,11 @@ mod tests {
         // Which answers a stopped collection has depends on the key, so fresh keys say nothing about it.
         let stopped = alone(ModelTest { resampling, ..test(model(-9.0, 30.0, true), &[]) });
         assert_eq!((stopped.resampling_agrees, stopped.verdict), (true, Verdict::Detected));
+        let (agrees, low) = (Audit::default(), -3.1);
+        for audit in [Audit { answers_log10_p: low, ..agrees }, Audit { prompts_log10_p: low, ..agrees }] {
+            let audited = alone(test(ModelNumbers { audit, ..strong }, &[]));
+            assert_eq!((audited.exclusion_agrees, audited.verdict), (false, Verdict::Inconclusive));
+        }
         for (n_empty, verdict) in [(3, Verdict::Detected), (4, Verdict::Inconclusive)] {
             let answers = Some(AnswerCounts { n: 60, n_empty });
             let empty = alone(test(ModelNumbers { answers, ..strong }, &[]));

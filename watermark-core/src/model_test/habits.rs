@@ -48,7 +48,7 @@ fn habits_from_earlier_texts_are_no_evidence() {
     let scheme = Scheme::Greenlist(Greenlist::new(GAMMA, 2.0).unwrap());
     let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: WORDS, special_token_ids: vec![] };
     let layers = vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }];
-    let profile = Profile { name: "habits".to_owned(), path: KeyPath::root(), tokenizer, layers };
+    let profile = Profile { name: "habits".to_owned(), path: KeyPath::root(), tokenizer, layers, ..Profile::default() };
     let (mut new, mut old) = (Vec::new(), Vec::new());
     for number in 0..KEYS {
         let key = NodeKey::root(format!("habits {number}").as_bytes());

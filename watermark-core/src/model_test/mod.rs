@@ -6,6 +6,7 @@
 //! in contexts that nothing has shown it before.
 
 mod access;
+mod audit;
 mod conclusion;
 mod effect;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod sample;
 mod tails;
 
 pub use access::{Access, Collection};
+pub use audit::{Audit, LeftOut};
 pub use conclusion::{
     AnswerCounts, DecidedBy, EMPTY_ONE_IN, ModelConclusion, ModelNumbers, ModelTest, conclude, e_process_decides,
     log10_p_anytime,

@@ -1,3 +1,4 @@
+use super::audit::{Audit, LeftOut};
 use super::tails::{ScoreClass, Tails, classes};
 use crate::Result;
 use crate::detect::{Choice, LayerDetector, Pair, PairSet, PairWeights, ShownContexts, Tally, Weights};
@@ -29,7 +30,7 @@ use crate::detect::{Choice, LayerDetector, Pair, PairSet, PairWeights, ShownCont
 ///     path: KeyPath::root(),
 ///     tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: 200, special_token_ids: vec![] },
 ///     layers: vec![Layer { name: "distillation".to_owned(), scheme: scheme.into(), width: 1, per_account: false }],
-///     sampling: None,
+///     ..Profile::default()
 /// };
 /// let key = NodeKey::root(b"32 bytes from the system's randomness in real use");
 /// let prf_key = profile.prf_key(&profile.layers[0], &key, None)?;
@@ -62,6 +63,8 @@ use crate::detect::{Choice, LayerDetector, Pair, PairSet, PairWeights, ShownCont
 pub struct ModelSample {
     tally: Tally,
     prompts: PairSet,
+    /// Pairs of answers that prompts keep from being scored.
+    left_out: Tally,
     /// What texts that the model read have shown.
     shown: ShownContexts,
     weights: Weights,
@@ -108,6 +111,8 @@ pub struct ModelFinding {
     pub log10_p_distinct: f64,
     /// Natural logarithm of the anytime-valid e-value after the last round.
     pub ln_e: f64,
+    /// Whether what the prompts leave out leans away from the key.
+    pub audit: Audit,
 }
 
 impl ModelFinding {
@@ -141,8 +146,8 @@ impl ModelSample {
     }
 
     fn new(layer: &LayerDetector, weights: Weights) -> Self {
-        let (tally, prompts, shown) = (layer.tally(), layer.pair_set(), layer.shown_contexts());
-        Self { tally, prompts, shown, weights, spent: 0, order: Vec::new() }
+        let (tally, prompts, left_out) = (layer.tally(), layer.pair_set(), layer.tally());
+        Self { tally, prompts, left_out, shown: layer.shown_contexts(), weights, spent: 0, order: Vec::new() }
     }
 
     /// Adds a round of answers. After an error nothing of the round counts except its prompts. Only the context rule
@@ -154,10 +159,11 @@ impl ModelSample {
         for prompt in &round.prompts {
             layer.add_prompt(&mut self.prompts, prompt)?;
         }
-        let mut tally = layer.tally();
+        let (mut tally, mut left_out) = (layer.tally(), layer.tally());
         if self.weights == Weights::Expected {
             for (answer, choices) in round.answers.iter().zip(&round.choices) {
                 layer.add_preferences(&mut tally, &self.prompts, answer, choices)?;
+                layer.add_left_out_preferences(&mut left_out, &self.prompts, answer, choices)?;
             }
         } else {
             let mut fresh = Vec::new();
@@ -167,9 +173,11 @@ impl ModelSample {
                         fresh.push(pair);
                     }
                 })?;
+                layer.add_left_out(&mut left_out, &self.prompts, answer)?;
             }
             self.order.append(&mut fresh);
         }
+        self.left_out.add_round(left_out)?;
         self.close(tally)
     }
 
@@ -241,7 +249,17 @@ impl ModelSample {
             log10_p: tails.log10_p,
             log10_p_distinct: tails.log10_p_distinct,
             ln_e: tails.ln_e,
+            audit: self.left_out(layer)?.audit(layer.scheme(), self.weights)?,
         })
+    }
+
+    /// The pairs that prompts keep from being scored, with what their scores would be.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn left_out(&self, layer: &LayerDetector) -> Result<LeftOut> {
+        let of = |tally: &Tally| Ok::<_, crate::Error>(classes(&layer.scores(tally)?));
+        Ok(LeftOut { answers: of(&self.left_out)?, prompts: of(&self.prompts.to_tally())? })
     }
 
     /// The scored pairs by how often they occurred, rising; [`Tails::of_classes`] gives the test's numbers from them.
@@ -302,6 +320,10 @@ mod tests {
         let finding = sample.test(&layer).unwrap();
         assert_eq!((finding.n_scored, finding.n_duplicate, finding.n_excluded, finding.n_short_context), (5, 7, 2, 2));
         assert_eq!(sample.evidence_curve(&layer, 100).unwrap().len(), 6);
+        // (3, 4) and (8, 9) occur once each, and the prompts have no other pairs.
+        let left_out = sample.left_out(&layer).unwrap();
+        let pairs = |classes: &[ScoreClass]| classes.iter().map(|c| (c.count, c.pairs)).collect::<Vec<_>>();
+        assert_eq!((pairs(&left_out.answers), pairs(&left_out.prompts)), (vec![(1, 2)], vec![(1, 2)]));
     }
 
     /// Whoever is told the classes finds the same numbers without a key; without weights they are the exact tail's.

@@ -41,19 +41,15 @@ impl Tails {
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] if classes do not rise or their sums overflow, and as [`super::ModelSample::test`].
     pub fn of_classes(scheme: AnyScheme, classes: &[ScoreClass], weights: Weights) -> Result<Self> {
-        let refused = |why: &str| Error::new(ErrorKind::InvalidParameter, format!("score classes: {why}"));
-        if !classes.is_sorted_by(|a, b| a.count < b.count) {
-            return Err(refused("their counts do not rise"));
-        }
-        let pairs = classes.iter().try_fold(0_u64, |sum, class| sum.checked_add(class.pairs));
-        let sum = classes.iter().try_fold(0_u128, |sum, class| sum.checked_add(class.score));
-        // A weight is below 2^48; scores of a test that anybody ran are far below 2^80.
-        let (Some(draws), Some(sum)) = (pairs, sum.filter(|&sum| sum < 1 << 80)) else {
-            return Err(refused("their sums are too large"));
-        };
-        let by_count: BTreeMap<u64, (u64, u128)> =
-            classes.iter().map(|class| (class.count, (class.pairs, class.score))).collect();
-        Self::from_scores(&keyless(scheme)?, &Scores { sum, draws, classes: by_count, layer_ones: Vec::new() }, weights)
+        Self::from_scores(&keyless(scheme)?, &scores_of(classes)?, weights)
+    }
+
+    /// log10 of a rigorous upper bound of the probability of a weighted statistic as small as that of the classes.
+    ///
+    /// # Errors
+    /// As [`Self::of_classes`].
+    pub fn low_of_classes(scheme: AnyScheme, classes: &[ScoreClass], weights: Weights) -> Result<f64> {
+        keyless(scheme)?.weighted_low_tail(&scores_of(classes)?, weights)
     }
 
     pub(super) fn from_scores(layer: &LayerDetector, scores: &Scores, weights: Weights) -> Result<Self> {
@@ -70,6 +66,23 @@ impl Tails {
             ln_e: if plain { layer.ln_e(scores, scores.draws)? } else { layer.weighted_ln_e(scores, weights)? },
         })
     }
+}
+
+/// The scores of stated classes.
+fn scores_of(classes: &[ScoreClass]) -> Result<Scores> {
+    let refused = |why: &str| Error::new(ErrorKind::InvalidParameter, format!("score classes: {why}"));
+    if !classes.is_sorted_by(|a, b| a.count < b.count) {
+        return Err(refused("their counts do not rise"));
+    }
+    let pairs = classes.iter().try_fold(0_u64, |sum, class| sum.checked_add(class.pairs));
+    let sum = classes.iter().try_fold(0_u128, |sum, class| sum.checked_add(class.score));
+    // A weight is below 2^48; scores of a test that anybody ran are far below 2^80.
+    let (Some(draws), Some(sum)) = (pairs, sum.filter(|&sum| sum < 1 << 80)) else {
+        return Err(refused("their sums are too large"));
+    };
+    let by_count: BTreeMap<u64, (u64, u128)> =
+        classes.iter().map(|class| (class.count, (class.pairs, class.score))).collect();
+    Ok(Scores { sum, draws, classes: by_count, layer_ones: Vec::new() })
 }
 
 /// A layer under a key of zeros, for computing what does not depend on the key.

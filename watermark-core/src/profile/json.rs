@@ -1,7 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::given::given;
-use super::{AnyScheme, Layer, Profile, SamplingPolicy, TokenizerInfo};
+use super::{AnyScheme, Beacon, Layer, Profile, SamplingPolicy, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
 use crate::scheme::json::{place, read};
 use crate::scheme::{Parameters, Scheme};
@@ -22,6 +22,9 @@ struct ProfileJson {
     profile: String,
     name: String,
     path: String,
+    /// Absent without a beacon, null before it is drawn.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    beacon: Option<Option<String>>,
     tokenizer: TokenizerJson,
     layers: Vec<LayerJson>,
     repeats: Repeats,
@@ -107,6 +110,16 @@ impl Profile {
         let profile = Self {
             name: file.name,
             path: file.path.parse()?,
+            beacon: match file.beacon {
+                None => Beacon::None,
+                Some(None) => Beacon::Awaited,
+                Some(Some(digits)) => {
+                    let mut value = [0; 32];
+                    hex::decode(digits.as_bytes(), &mut value)
+                        .ok_or_else(|| invalid("beacon is not 64 lower-case hexadecimal digits".to_owned()))?;
+                    Beacon::Drawn(value)
+                }
+            },
             tokenizer: TokenizerInfo {
                 sha256,
                 vocab_size: file.tokenizer.vocab_size,
@@ -127,6 +140,11 @@ impl Profile {
             profile: VERSION.to_owned(),
             name: self.name.clone(),
             path: self.path.to_string(),
+            beacon: match self.beacon {
+                Beacon::None => None,
+                Beacon::Awaited => Some(None),
+                Beacon::Drawn(value) => Some(Some(hex::encode(&value))),
+            },
             tokenizer: TokenizerJson {
                 sha256: hex::encode(&self.tokenizer.sha256),
                 vocab_size: self.tokenizer.vocab_size,
@@ -241,6 +259,13 @@ mod tests {
         let profile = Profile::parse(GOOD).unwrap();
         assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
         assert!(profile.layers[1].per_account);
+        let value = format!("\"{}\"", "5a".repeat(32));
+        for (text, beacon) in [("null", Beacon::Awaited), (&value, Beacon::Drawn([0x5a; 32]))] {
+            let with = GOOD.replace("\"tokenizer\"", &format!("\"beacon\": {text}, \"tokenizer\""));
+            let profile = Profile::parse(&with).unwrap();
+            assert_eq!(profile.beacon, beacon);
+            assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
+        }
     }
 
     /// A field that is missing from the list would be read as a parameter, and refused.
@@ -283,6 +308,8 @@ mod tests {
             ("\"repeats\"", "\"code\": {}, \"repeats\"", ErrorKind::InvalidProfile, "code"),
             ("epoch/2026-11", "Epoch", ErrorKind::InvalidPath, "Epoch"),
             ("000\",", "0\",", ErrorKind::InvalidProfile, "sha256"),
+            ("\"tokenizer\"", "\"beacon\": \"5A\", \"tokenizer\"", ErrorKind::InvalidProfile, "beacon is not 64"),
+            ("\"tokenizer\"", "\"beacon\": 5, \"tokenizer\"", ErrorKind::InvalidProfile, "wrong type"),
         ] {
             let error = Profile::parse(&GOOD.replace(from, to)).unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");

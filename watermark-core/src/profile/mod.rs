@@ -17,12 +17,15 @@ use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result, hex};
 const MAX_LAYERS: usize = 16;
 
 /// A deployment: tokenizer, key path and layers. Build it and [`Profile::validate`], or read JSON with `Profile::parse`.
-#[derive(Clone, Debug, PartialEq)]
+/// The default has no layers, so it is not valid; it names what a profile has when nothing is said of it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profile {
     /// A name for people.
     pub name: String,
-    /// The node under which the layer keys lie.
+    /// The node under which the layers' nodes lie.
     pub path: KeyPath,
+    /// Whether the layers' keys lie below a public random value.
+    pub beacon: Beacon,
     /// The tokenizer whose ids the layers speak of.
     pub tokenizer: TokenizerInfo,
     /// Reweighting layers in order, then at most one choosing layer.
@@ -31,8 +34,21 @@ pub struct Profile {
     pub sampling: Option<SamplingPolicy>,
 }
 
+/// Whether the layers' keys lie below a public random value that was drawn after they had been committed to, so that nobody can
+/// have chosen them among many (`crate::evidence::beacon`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beacon {
+    /// They do not.
+    #[default]
+    None,
+    /// They will: `"beacon": null`. Nothing can be marked or detected before the value is drawn.
+    Awaited,
+    /// They do: `"beacon"` is the value, 64 hexadecimal digits.
+    Drawn([u8; 32]),
+}
+
 /// Identity of a tokenizer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenizerInfo {
     /// SHA-256 of the tokenizer file's bytes.
     pub sha256: [u8; 32],
@@ -158,16 +174,29 @@ impl Profile {
         }
     }
 
-    fn layer_path(&self, name: &str) -> Result<KeyPath> {
+    /// The node of the layer of that name, which is the one that is committed to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if the name is no segment of a path.
+    pub fn layer_path(&self, name: &str) -> Result<KeyPath> {
         self.path.join("layer")?.join(name)
     }
 
-    /// The PRF key of a layer, from any key at or above it; `account` is needed for per-account layers only.
+    /// The PRF key of a layer, from any key at or above the layer's node; `account` is needed for per-account layers only.
     ///
     /// # Errors
-    /// [`ErrorKind::OutsideSubtree`], [`ErrorKind::MissingInput`] for a per-account layer without an account.
+    /// [`ErrorKind::OutsideSubtree`], [`ErrorKind::MissingInput`] for a per-account layer without an account, and while the beacon is
+    /// not drawn.
     pub fn prf_key(&self, layer: &Layer, key: &NodeKey, account: Option<&str>) -> Result<PrfKey> {
         let mut path = self.layer_path(&layer.name)?;
+        match self.beacon {
+            Beacon::None => (),
+            Beacon::Awaited => {
+                let message = "the profile awaits a beacon; put the drawn value in with `watermark profile beacon`";
+                return Err(Error::new(ErrorKind::MissingInput, message));
+            }
+            Beacon::Drawn(value) => path = path.join("beacon")?.join(&hex::encode(&value))?,
+        }
         if layer.per_account {
             let account = account.ok_or_else(|| {
                 Error::new(

@@ -28,7 +28,7 @@ fn profile(scheme: Scheme, width: usize) -> Profile {
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: VOCAB, special_token_ids: vec![0] },
         layers: vec![Layer { name: "layer".to_owned(), scheme: scheme.into(), width, per_account: false }],
-        sampling: None,
+        ..Profile::default()
     }
 }
 

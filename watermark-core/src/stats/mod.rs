@@ -60,4 +60,6 @@ pub use tournament::log10_weighted_tournament_sf;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};
 pub(crate) use weighted_evidence::exponential_weight;
 pub use weighted_evidence::{ln_e_weighted_exponential, ln_e_weighted_green};
-pub use weighted_exponential::{ExponentialClass, log10_weighted_exponential_bound};
+pub use weighted_exponential::{
+    ExponentialClass, log10_weighted_exponential_bound, log10_weighted_exponential_low_bound,
+};

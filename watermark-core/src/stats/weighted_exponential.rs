@@ -41,6 +41,17 @@ pub fn log10_weighted_exponential_bound(classes: &[ExponentialClass]) -> f64 {
     }
 }
 
+/// Upper bound on `log10 P(S' <= S)`, the other side of [`log10_weighted_exponential_bound`], by the same bound at
+/// `theta < 0`. Scores are rounded down by less than a unit each, so the caller adds one a pair to be on the safe side.
+///
+/// In `[-inf, 0]`, never NaN, never -0.0; 0 when `S` is not below its mean.
+pub fn log10_weighted_exponential_low_bound(classes: &[ExponentialClass]) -> f64 {
+    match ExponentialSum::new(classes) {
+        Some(sum) if sum.excess() < 0.0 => sum.chernoff_low(-sum.minimiser()).min(0.0) / LN_10 + 0.0,
+        _ => 0.0,
+    }
+}
+
 /// The weighted sum of scores under the null hypothesis, and its observed value.
 pub(super) struct ExponentialSum {
     terms: Vec<Term>,
@@ -92,6 +103,19 @@ impl ExponentialSum {
             size += log_mean.abs() + shift.abs();
         }
         value + ROUNDING * size
+    }
+
+    /// Logarithm of the bound at `-theta < 0`, rounded upwards: the better of the form around the mean, which is good near it, and of
+    /// `theta S - sum of pairs ln(1 + theta w)`, which is good far below it.
+    fn chernoff_low(&self, theta: f64) -> f64 {
+        let (mut value, mut size) = (0.0, 0.0);
+        for t in &self.terms {
+            let y = theta * t.weight;
+            let (shift, log_mean) = (y * t.sum, t.pairs * libm::log1p(y));
+            value += shift - log_mean;
+            size += shift + log_mean;
+        }
+        (value + ROUNDING * size).min(self.chernoff(-theta))
     }
 
     /// Derivative of the exponent in `theta`, given the excess: it rises from minus that.
@@ -161,6 +185,29 @@ mod tests {
             assert!(bound >= exact && bound <= 0.0, "{s}: {bound} {exact}");
             assert!(bound < exact + 0.44 + libm::log10(1.0 + s), "{s}: {bound} {exact}");
         }
+    }
+
+    /// One class on the low side: `x - n - n ln(x / n)` below the mean, and never below the exact tail.
+    #[test]
+    fn the_low_side_is_the_chernoff_bound_of_gamma() {
+        for (n, x) in [(1u64, 0.5), (1, 1e-6), (20, 19.0), (20, 2.0), (1_000_000, 998_000.0), (1 << 40, 1e12)] {
+            let sum = (x * ONE as f64) as u128;
+            let bound = log10_weighted_exponential_low_bound(&[class(7, n, sum)]);
+            let (shape, x) = (n as f64, sum as f64 / ONE as f64);
+            let closed = (shape * libm::log(x / shape) - (x - shape)) / LN_10;
+            assert!((bound - closed).abs() <= 1e-9 * closed.abs(), "{n} {x}: {bound} {closed}");
+        }
+        // weights 3 and 1: P(3 a + b <= s) = 1 - (3 e^(-s/3) - e^-s) / 2
+        for tenth in 1..39u32 {
+            let s = f64::from(tenth) / 10.0;
+            let exact = libm::log10(1.0 - (3.0 * libm::exp(-s / 3.0) - libm::exp(-s)) / 2.0);
+            let sum = |share: f64| (share * s * ONE as f64) as u128;
+            let bound = log10_weighted_exponential_low_bound(&[class(3, 1, sum(0.2)), class(1, 1, sum(0.4))]);
+            assert!(bound >= exact && bound <= 0.0, "{s}: {bound} {exact}");
+        }
+        let none: [&[ExponentialClass]; 3] = [&[], &[class(3, 0, 0)], &[class(3, 5, 5 * ONE)]];
+        assert!(none.iter().all(|classes| log10_weighted_exponential_low_bound(classes).abs() < 1e-300));
+        assert!(log10_weighted_exponential_low_bound(&[class(1, 10, 0)]) < -100.0);
     }
 
     #[test]

@@ -3,12 +3,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
+use watermark_core::evidence::beacon::DrawnValue;
 use watermark_core::evidence::bundle::{
-    self, Digest, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, MAX_BUNDLE, MAX_REGISTRATION, Predicate,
-    Prompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement, Time, TimeStamps,
+    self, Digest, Disclosed, Earlier, Family, KeyEvidence, MAX_BUNDLE, MAX_REGISTRATION, Predicate, PromptsEvidence,
+    RegisteredPrompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement, Time, TimeStamps,
 };
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::dsse::Envelope;
+use watermark_core::evidence::prompts::{self, Prompts, prompt_leaf};
 use watermark_core::evidence::{TreeHead, merkle};
 use watermark_core::hex;
 use watermark_core::model_test::ModelSample;
@@ -36,8 +38,12 @@ pub struct Case<'a> {
     pub opening: &'a KeyOpening,
     /// Whether the bundle holds the key, so that others can recompute the scores.
     pub disclose: bool,
-    /// The registered prompts.
+    /// The value that drew the key's beacon, where the profile has one.
+    pub beacon: Option<DrawnValue>,
+    /// The prompts: the registered ones or, where a draw is registered, the pool.
     pub prompts: &'a [String],
+    /// The value that draws from the pool.
+    pub draw: Option<DrawnValue>,
     /// The tokenizer that the profile names.
     pub tokenizer: &'a Tokenizer,
     /// The suspect's answers.
@@ -75,15 +81,12 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
     let profile = Profile::parse(case.profile).context("profile")?;
     let layer = bundle::testable_layer(&profile, &registration.layer)?;
     let (head, _) = TreeHead::verify(case.head, KEY_COMMITMENTS).context("head of the key commitments")?;
-    ensure!(Sha256::digest(case.head)[..] == registration.head_sha256.0, "the head is not the registered one");
+    ensure!(Sha256::digest(case.head)[..] == registration.key.head_sha256.0, "the head is not the registered one");
     let node = case.opening.verify(&head)?;
-    bundle::beacon_of(&case.opening.leaf(), &registration, case.profile, &profile)
-        .context("the opening is of another path than registered, or made for another profile")?;
+    let leaf = case.opening.leaf();
+    registration.check_leaf(&leaf, &head).context("the opening is of another key than registered")?;
     let detector = bundle::layer_under(&profile, &layer, node)?;
-    ensure!(
-        Prompts::commit_to(case.prompts)? == registration.prompts,
-        "the prompts are not the registered ones; give the same file as to `watermark register`"
-    );
+    let prompts = prompts(&case, &registration)?;
     ensure!(
         case.controls.len() == registration.controls.len(),
         "{} controls are registered and {} files given; name one for each with --controls, in the same order",
@@ -103,16 +106,17 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
     }
     let mut measured = Vec::new();
     for answers in &samples {
-        measured.push(measure(&detector, &registration, answers, case.prompts)?);
+        measured.push(measure(&detector, &registration, answers, &prompts)?);
     }
     let (suspect, counted) = measured.remove(0);
     let seed = Resampling::seed(case.registration, &suspect.records.root.0);
     let resampling = fresh_keys(&seed, &detector, &registration, &counted, &suspect, progress)?;
     let controls: Vec<SampleEvidence> = measured.into_iter().map(|(control, _)| control).collect();
-    let conclusion = bundle::conclude(&registration, layer.scheme, &suspect, &controls, &resampling);
+    let all: Vec<&SampleEvidence> = std::iter::once(&suspect).chain(&controls).collect();
+    let conditions = bundle::conditions(&registration, &head, &leaf, &all);
+    let conclusion = bundle::conclude(&registration, layer.scheme, &suspect, &controls, &resampling, &conditions);
 
-    let leaf = case.opening.leaf();
-    let (index, proof) = case.opening.inclusion();
+    let (_, proof) = case.opening.inclusion();
     let disclosed = || Disclosed {
         node: Zeroizing::new(hex::encode(node.secret())),
         salt: Zeroizing::new(hex::encode(case.opening.salt())),
@@ -131,23 +135,22 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
             profile: case.profile.to_owned(),
             key: KeyEvidence {
                 head: Envelope::parse(case.head, MAX_HEAD)?,
-                leaf: LeafEvidence {
-                    commitment: Digest(leaf.commitment),
-                    path: leaf.path.as_str().to_owned(),
-                    profile_sha256: Digest(leaf.profile_sha256),
-                },
-                index,
+                leaf,
                 proof: proof.iter().copied().map(Digest).collect(),
+                beacon: case.beacon,
                 opening: case.disclose.then(disclosed),
             },
+            prompts: PromptsEvidence { beacon: case.draw, root: Prompts::commit_to(&prompts)?.root },
             rules: Rules::fixed(),
             suspect,
             controls,
             resampling,
-            family: Family::single(),
+            family: Family::of_keys(head.size),
             earlier: outcomes(&registration, case.earlier)?,
             decided_by: conclusion.decided_by,
             controls_agree: conclusion.controls_agree,
+            exclusion_agrees: conclusion.exclusion_agrees,
+            conditions,
             resampling_agrees: conclusion.resampling_agrees,
             answers_present: conclusion.answers_present,
             smallest_effect: conclusion.smallest_effect,
@@ -168,6 +171,27 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
     Ok(Written { bundle, statement, records, cautions })
 }
 
+/// The prompts of the test: the registered ones, or those that the drawn value chooses from the registered pool.
+fn prompts(case: &Case<'_>, registration: &Registration) -> Result<Vec<String>> {
+    let (given, registered) = (Prompts::commit_to(case.prompts)?, &registration.prompts);
+    let Some(draw) = &registered.draw else {
+        ensure!(
+            RegisteredPrompts::from(given) == *registered,
+            "the prompts are not the registered ones; give the same file as to `watermark register`"
+        );
+        return Ok(case.prompts.to_vec());
+    };
+    ensure!(
+        given == draw.pool,
+        "the prompts are not the registered pool; give the same file as to `watermark register --pool`"
+    );
+    let value = case.draw.as_ref().with_context(|| {
+        format!("a draw is registered; give the value of round {} of {}", draw.beacon.round, draw.beacon.source)
+    })?;
+    let count = usize::try_from(registered.count)?;
+    Ok(prompts::draw(&value.value.0, case.prompts, count).into_iter().cloned().collect())
+}
+
 /// Tests one sample, with the proof that its prompts are the first of the registered ones.
 pub(super) fn measure(
     detector: &LayerDetector,
@@ -186,7 +210,7 @@ pub(super) fn measure(
     let sample = bundle::count(detector, registration.weights, &answers.records)?;
     let mut evidence = bundle::measure(detector, &sample, &answers.records, answers.origin.clone())?;
     if answers.records.len() < prompts.len() {
-        let leaves = prompts.iter().map(|prompt| bundle::prompt_leaf(prompt)).collect::<Result<Vec<_>, _>>()?;
+        let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>, _>>()?;
         let proof = merkle::consistency_proof(&leaves, answers.records.len());
         evidence.prompts_proof = proof.unwrap_or_default().into_iter().map(Digest).collect();
     }

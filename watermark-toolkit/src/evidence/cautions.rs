@@ -61,7 +61,7 @@ pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<St
             registration.alpha
         ));
     }
-    let log10_alpha = registration.alpha.log10();
+    let log10_alpha = registration.level().log10();
     let (weighted, distinct) = (predicate.suspect.log10_p, predicate.suspect.log10_p_distinct);
     if predicate.decided_by == DecidedBy::Tail && (weighted <= log10_alpha) != (distinct <= log10_alpha) {
         cautions.push(format!(

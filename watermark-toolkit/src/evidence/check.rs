@@ -8,14 +8,20 @@ use sha2::{Digest as _, Sha256};
 use watermark_core::detect::LayerDetector;
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{
-    self, Bundle, Checked, Code, Digest, EvidenceRecord, Fault, Origin, SampleEvidence, close,
+    self, Bundle, Checked, Code, Digest, EvidenceRecord, Fault, LeftOut, Origin, SampleEvidence, Subject, close,
 };
+use watermark_core::evidence::prompts::{self, Prompts};
 use watermark_core::hex;
 
 use super::build::fresh_keys;
 use super::cautions::cautions;
+use super::conditions::{ConditionFound, Seen, conditions};
+use super::drand;
 use super::sample::{Answers, file_sha256};
 use crate::files::read_bounded;
+use crate::ids::Vocabulary;
+use crate::model_test::item_of_text;
+use crate::read::read_prompts;
 use crate::timestamp::{self, TimeStamp};
 use crate::tokenizer::Tokenizer;
 
@@ -31,6 +37,8 @@ pub(crate) const MAX_RECORDS: u64 = 1 << 34;
 pub struct Context {
     /// Answer files and records files, in any order.
     pub data: Vec<PathBuf>,
+    /// The pool that the prompts were drawn from.
+    pub pool: Option<PathBuf>,
     /// The mark's tokenizer; default: as for `watermark detect`, beside the bundle.
     pub tokenizer: Option<PathBuf>,
     /// The keys whose signatures count; empty: whoever signed.
@@ -48,8 +56,12 @@ pub struct BundleCheck {
     pub bundle: Option<Bundle>,
     /// Files whose records were counted and scored again.
     pub recomputed: Vec<String>,
-    /// Times of time stamps that hold, as `openssl` prints them: the head's, the registration's.
+    /// Times of time stamps that hold: the head's, the registration's.
     pub time_stamps: [Option<String>; 2],
+    /// What the verdict is conditioned on, as it stands for this reader; empty if the bundle could not be taken apart.
+    pub conditions: Vec<ConditionFound>,
+    /// Whether the stated result is withheld: ids were counted again whose texts could not be.
+    pub withheld: bool,
     /// What was not looked at, or rests on a signer's word.
     pub not_checked: Vec<String>,
     /// What makes the case weaker than its verdict sounds ([`cautions`]).
@@ -58,10 +70,16 @@ pub struct BundleCheck {
 
 impl BundleCheck {
     /// Whether signature, form, proofs, numbers and, where given, data and time stamps hold. Trust in the signers is
-    /// another question.
+    /// another question, and a file of something else says nothing about the bundle.
     #[must_use]
     pub fn integrity(&self) -> bool {
-        self.faults.iter().all(|fault| fault.code == Code::Trust)
+        self.faults.iter().all(|fault| matches!(fault.code, Code::Trust | Code::Data))
+    }
+
+    /// Whether there is a result to state: everything holds, trust apart, and no ids were counted without their texts.
+    #[must_use]
+    pub fn concludes(&self) -> bool {
+        !self.withheld && self.faults.iter().all(|fault| fault.code == Code::Trust)
     }
 
     /// Whether everybody who signed is trusted; `None` where no keys were named, or nobody is known to have signed.
@@ -92,6 +110,8 @@ pub fn check(
         bundle: None,
         recomputed: Vec::new(),
         time_stamps: [None, None],
+        conditions: Vec::new(),
+        withheld: false,
         not_checked: Vec::new(),
         cautions: Vec::new(),
     };
@@ -100,8 +120,11 @@ pub fn check(
     }
     let Some(bundle) = bundle else { return Ok(check) };
     let (sound, mut given) = (check.faults.is_empty(), Vec::new());
+    let mut seen = Seen::default();
     let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer);
     stamps(&bundle, context, &mut check)?;
+    seen.time_stamps.clone_from(&check.time_stamps);
+    beacons(&bundle, &mut seen, &mut check)?;
     if sound {
         for file in &context.data {
             let named = || format!("data {}", file.display());
@@ -109,6 +132,14 @@ pub fn check(
             data(&bundle, file, sha256, &tokenizer, &mut check, progress).with_context(named)?;
             given.push(sha256);
         }
+        if let Some(pool) = &context.pool {
+            draw_again(&bundle, pool, &mut seen, &mut check)?;
+        }
+        let is_given = |(sample, subject): (&SampleEvidence, &Subject)| {
+            given.contains(&sample.records.sha256) || given.contains(&subject.digest.sha256)
+        };
+        let complete = bundle.samples().zip(&bundle.statement.subject).all(is_given);
+        seen.tokens_made_again = complete && tokenizer.is_ok() && check.faults.is_empty();
     } else if !context.data.is_empty() {
         check.not_checked.push("the data, because the bundle itself does not hold".to_owned());
     }
@@ -120,6 +151,7 @@ pub fn check(
         }
     }
     open_points(&bundle, context, &given, &mut check);
+    check.conditions = conditions(&bundle, &seen);
     check.cautions = cautions(&bundle, tokenizer.as_ref().ok());
     check.bundle = Some(bundle);
     Ok(check)
@@ -147,6 +179,53 @@ fn stamps(bundle: &Bundle, context: &Context, check: &mut BundleCheck) -> Result
     Ok(())
 }
 
+/// Verifies the values that went into the key and that drew the prompts by their sources' signatures.
+fn beacons(bundle: &Bundle, seen: &mut Seen, check: &mut BundleCheck) -> Result<()> {
+    let predicate = &bundle.statement.predicate;
+    let draw = bundle.registration.prompts.draw.as_ref().map(|draw| &draw.beacon);
+    for (round, drawn, found, what) in [
+        (predicate.key.leaf.beacon.as_ref(), &predicate.key.beacon, &mut seen.key_beacon, "went into the key"),
+        (draw, &predicate.prompts.beacon, &mut seen.draw, "drew the prompts"),
+    ] {
+        let (Some(round), Some(drawn)) = (round, drawn) else { continue };
+        *found = drand::verifies(round, drawn)?;
+        match found {
+            Some(true) => (),
+            Some(false) => check.fail(
+                Code::Beacon,
+                format!("the value that {what} is not signed as round {} of {}", round.round, round.source),
+            ),
+            None => check.not_checked.push(format!(
+                "that round {} of {} had the value {}, which {what}: look it up where it comes from",
+                round.round, round.source, drawn.value
+            )),
+        }
+    }
+    Ok(())
+}
+
+/// Draws the prompts from the pool again.
+fn draw_again(bundle: &Bundle, pool: &Path, seen: &mut Seen, check: &mut BundleCheck) -> Result<()> {
+    let (registered, predicate) = (&bundle.registration.prompts, &bundle.statement.predicate);
+    let (Some(draw), Some(drawn)) = (&registered.draw, &predicate.prompts.beacon) else {
+        check.not_checked.push("the pool: no draw of prompts is registered".to_owned());
+        return Ok(());
+    };
+    let prompts = read_prompts(pool)?;
+    if Prompts::commit_to(&prompts)? != draw.pool {
+        check.fail(Code::Prompts, format!("{}: not the registered pool", pool.display()));
+        return Ok(());
+    }
+    let count = usize::try_from(registered.count).unwrap_or(usize::MAX);
+    let chosen: Vec<String> = prompts::draw(&drawn.value.0, &prompts, count).into_iter().cloned().collect();
+    if Prompts::commit_to(&chosen)?.root == predicate.prompts.root {
+        seen.drawn_again = true;
+    } else {
+        check.fail(Code::Prompts, "the prompts are not those that the value draws from the pool".to_owned());
+    }
+    Ok(())
+}
+
 fn data(
     bundle: &Bundle,
     file: &Path,
@@ -161,7 +240,7 @@ fn data(
         statement.subject.iter().position(|subject| subject.digest.sha256 == sha256)
     {
         let Some(sample) = bundle.samples().nth(at) else { return Ok(()) };
-        let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}; a records file needs none"))?;
+        let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}"))?;
         let answers = match Answers::read(file, &sample.model, tokenizer, vocab_size, bundle.registration.stopping) {
             Ok(answers) => answers,
             Err(error) => {
@@ -174,13 +253,29 @@ fn data(
         }
         (sample, answers.records)
     } else if let Some(sample) = bundle.samples().find(|sample| sample.records.sha256 == sha256) {
-        match bundle::parse_records(&read_bounded(file, MAX_RECORDS)?, vocab_size) {
-            Ok(records) => (sample, records),
+        let records = match bundle::parse_records(&read_bounded(file, MAX_RECORDS)?, vocab_size) {
+            Ok(records) => records,
             Err(error) => {
                 check.fail(Code::Records, format!("{shown}: {error}"));
                 return Ok(());
             }
+        };
+        match tokenizer {
+            Ok(tokenizer) => {
+                if let Some(line) = other_ids(&records, tokenizer)? {
+                    let what = format!("{shown}: line {line}: the tokenizer makes other ids of its prompt or text");
+                    check.fail(Code::Records, what);
+                    return Ok(());
+                }
+            }
+            Err(error) => {
+                check.withheld = true;
+                check
+                    .not_checked
+                    .push(format!("{shown}: that its ids are those of its texts ({error:#}); so there is no result"));
+            }
         }
+        (sample, records)
     } else {
         check.fail(Code::Data, format!("{shown} has SHA-256 {sha256}: no file that the bundle is about"));
         return Ok(());
@@ -193,6 +288,20 @@ fn data(
         Some(detector) => recompute(bundle, &detector, sample, &records, &shown.to_string(), check, progress),
         None => Ok(()),
     }
+}
+
+/// The first line whose ids or quoted stretches are not those of its texts.
+fn other_ids(records: &[EvidenceRecord], tokenizer: &Tokenizer) -> Result<Option<usize>> {
+    let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: None };
+    for (line, record) in (1..).zip(records) {
+        let item = item_of_text(vocabulary, &record.prompt, &record.text)?;
+        let quoted = item.quoted.iter().map(|run| [run.start, run.end]);
+        let stated = record.quoted.iter().map(|&[start, end]| [start as usize, end as usize]);
+        if item.prompt != record.prompt_tokens || item.tokens != record.tokens || !quoted.eq(stated) {
+            return Ok(Some(line));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether records are those of a sample, in the rounds that they must be in.
@@ -222,10 +331,19 @@ fn recompute(
     let registration = &bundle.registration;
     let counted = bundle::count(detector, registration.weights, records)?;
     let found = bundle::measure(detector, &counted, records, origin(stated))?;
-    let numbers = |sample: &SampleEvidence| [sample.log10_p, sample.log10_p_distinct, sample.ln_e];
+    let numbers = |sample: &SampleEvidence| {
+        let SampleEvidence { log10_p, log10_p_distinct, ln_e, left_out, .. } = sample;
+        [*log10_p, *log10_p_distinct, *ln_e, left_out.answers_log10_p, left_out.prompts_log10_p]
+    };
     let same_numbers = numbers(&found).iter().zip(numbers(stated)).all(|(&a, b)| close(a, b));
     // Compares everything except floats, which another version may round otherwise.
+    let left_out = LeftOut {
+        answers_log10_p: stated.left_out.answers_log10_p,
+        prompts_log10_p: stated.left_out.prompts_log10_p,
+        ..found.left_out.clone()
+    };
     let rest = SampleEvidence {
+        left_out,
         log10_p: stated.log10_p,
         log10_p_distinct: stated.log10_p_distinct,
         ln_e: stated.ln_e,
@@ -253,11 +371,6 @@ fn open_points(bundle: &Bundle, context: &Context, given: &[Digest], check: &mut
     let predicate = &bundle.statement.predicate;
     if context.trusted.is_empty() {
         check.not_checked.push("who signed: name the keys that you trust with --trusted-key".to_owned());
-    }
-    if let Some(beacon) = &bundle.beacon {
-        check.not_checked.push(format!(
-            "that beacon {beacon} was drawn after the key was committed to: look it up where it comes from"
-        ));
     }
     if predicate.key.opening.is_none() {
         check.not_checked.push("the scores: the key is not disclosed".to_owned());

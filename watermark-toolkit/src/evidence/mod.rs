@@ -6,6 +6,8 @@
 mod build;
 mod cautions;
 mod check;
+mod conditions;
+mod drand;
 mod sample;
 mod verification;
 
@@ -14,5 +16,6 @@ pub use cautions::LAX_ALPHA;
 #[cfg(feature = "report")]
 pub(crate) use check::MAX_RECORDS;
 pub use check::{BundleCheck, Context, MAX_BUNDLE, check};
+pub use conditions::{ConditionFound, headline, verdict};
 pub use sample::Answers;
 pub use verification::{Fault, Signers, StatedResult, Times, Verification};

@@ -5,7 +5,8 @@ use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::Decimal;
 use watermark_core::hex;
 
-use super::{BundleCheck, Context};
+use super::conditions::{headline, verdict};
+use super::{BundleCheck, ConditionFound, Context};
 
 /// The result of `verify`: integrity, trust and conclusion are told apart.
 #[derive(Debug, Serialize)]
@@ -22,7 +23,11 @@ pub struct Verification<'a> {
     pub signers: Option<Signers>,
     /// Null where the bundle could not be taken apart.
     pub times: Option<Times<'a>>,
-    /// Null without integrity: a result that does not follow is none.
+    /// The verdict with what it rests on; null where there is no result.
+    pub headline: Option<String>,
+    /// What the verdict is conditioned on, as it stands for this reader.
+    pub conditions: &'a [ConditionFound],
+    /// Null without integrity, because a result that does not follow is none; and where ids were counted again without their texts.
     pub result: Option<StatedResult<'a>>,
     /// Files whose records were counted and scored again.
     pub recomputed: &'a [String],
@@ -76,8 +81,10 @@ pub struct StatedResult<'a> {
     pub suspect: &'a str,
     /// The layer's name.
     pub layer: &'a str,
-    /// The level.
+    /// The registered level.
     pub alpha: f64,
+    /// The number of committed keys, by which the level is divided.
+    pub committed_keys: u64,
     /// Distinct pairs.
     pub n_scored: u64,
     /// Answers without text.
@@ -92,7 +99,7 @@ pub struct StatedResult<'a> {
     pub controls: usize,
     /// Number of earlier analyses that are named.
     pub earlier: usize,
-    /// The verdict.
+    /// The verdict; inconclusive where a condition fails.
     pub verdict: Verdict,
 }
 
@@ -101,6 +108,7 @@ impl<'a> Verification<'a> {
     #[must_use]
     pub fn new(found: &'a BundleCheck, bytes: &[u8], context: &Context) -> Self {
         let bundle = found.bundle.as_ref();
+        let concluded = bundle.filter(|_| found.concludes());
         Self {
             evidence_sha256: hex::encode(&Sha256::digest(bytes)),
             integrity: found.integrity(),
@@ -117,14 +125,16 @@ impl<'a> Verification<'a> {
                 head_time_stamp: found.time_stamps[0].as_deref(),
                 registration_time_stamp: found.time_stamps[1].as_deref(),
             }),
-            // Where integrity fails, the stated result is left out, because it does not follow.
-            result: bundle.filter(|_| found.integrity()).map(|bundle| {
+            headline: concluded.map(|bundle| headline(bundle.statement.predicate.verdict, &found.conditions)),
+            conditions: &found.conditions,
+            result: concluded.map(|bundle| {
                 let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
                 StatedResult {
                     question: &registration.question,
                     suspect: &registration.suspect,
                     layer: &registration.layer,
                     alpha: registration.alpha,
+                    committed_keys: registration.key.tree_size,
                     n_scored: predicate.suspect.n_scored,
                     n_empty: predicate.suspect.n_empty,
                     statistic: predicate.suspect.statistic,
@@ -132,7 +142,7 @@ impl<'a> Verification<'a> {
                     ln_e: predicate.suspect.ln_e,
                     controls: predicate.controls.len(),
                     earlier: predicate.earlier.len(),
-                    verdict: predicate.verdict,
+                    verdict: verdict(predicate.verdict, &found.conditions),
                 }
             }),
             recomputed: &found.recomputed,

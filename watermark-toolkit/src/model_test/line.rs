@@ -54,7 +54,13 @@ pub struct ModelLine {
     pub controls: Vec<Control>,
     /// None of the m controls has p below 0.01 / m.
     pub controls_agree: bool,
-    /// After Holm's adjustment over the family; `inconclusive` where controls or fresh keys contradict it.
+    /// log10 of a bound of the probability that the answers' pairs which prompts leave out have scores as small as theirs.
+    pub left_out_log10_p: f64,
+    /// The same of the prompts' own pairs.
+    pub prompts_log10_p: f64,
+    /// Whether neither is below -3, so that nothing says that prompts were chosen with the key.
+    pub exclusion_agrees: bool,
+    /// After Holm's adjustment over the family; `inconclusive` where controls, what is left out or fresh keys contradict it.
     pub verdict: Verdict,
     /// With `not_detected` answers: the smallest effect, the same for all distinct pairs, that the deciding number would have
     /// shown with a power of 80 %.
@@ -132,6 +138,9 @@ impl SuspectFinding<'_> {
             decided_by: conclusion.decided_by,
             controls: controls.map(control).collect(),
             controls_agree: conclusion.controls_agree,
+            left_out_log10_p: finding.audit.answers_log10_p,
+            prompts_log10_p: finding.audit.prompts_log10_p,
+            exclusion_agrees: conclusion.exclusion_agrees,
             verdict: conclusion.verdict,
             smallest_effect: conclusion.smallest_effect,
             alpha,

@@ -1,7 +1,7 @@
 use serde::Serialize;
 use watermark_core::detect::Weights;
 use watermark_core::evidence::bundle::Bundle;
-use watermark_core::model_test::{Collection, DecidedBy};
+use watermark_core::model_test::DecidedBy;
 
 use super::insight::Example;
 use super::pictures::{self, Figure};
@@ -19,6 +19,7 @@ pub(super) struct Claims {
     question: String,
     does_not_show: Vec<String>,
     alternatives: Vec<String>,
+    conditions: Table,
     limits: Vec<String>,
     figures: Vec<Figure>,
     not_drawn: Vec<&'static str>,
@@ -61,6 +62,7 @@ impl Claims {
             question: visible(&bundle.registration.question, MOST_OF_A_QUESTION),
             does_not_show: predicate.does_not_show.clone(),
             alternatives: predicate.alternatives.clone(),
+            conditions: tables::conditions(source.check),
             limits: limits(bundle, source.check),
             figures: figures(bundle, insight),
             not_drawn: not_drawn(bundle, insight),
@@ -98,13 +100,6 @@ impl Claims {
 fn limits(bundle: &Bundle, check: &BundleCheck) -> Vec<String> {
     let predicate = &bundle.statement.predicate;
     let mut limits = check.cautions.clone();
-    let witnessed = bundle.samples().all(|sample| sample.collection == Collection::Replicate);
-    limits.push(if witnessed {
-        "The answers were collected by a party without the key.".to_owned()
-    } else {
-        "Nobody independent witnessed the collection of the answers: that they came from these models is the word of whoever made the case."
-            .to_owned()
-    });
     match predicate.controls.len() {
         // The cautions say this already.
         0 => (),
@@ -123,21 +118,6 @@ fn limits(bundle: &Bundle, check: &BundleCheck) -> Vec<String> {
             "The bundle discloses the committed key and all below it. From now on anybody can mark text with it, so only what was collected before \
              counts."
                 .to_owned(),
-        );
-    }
-    limits.push(match &bundle.beacon {
-        Some(beacon) => format!(
-            "The key depends on the public value {beacon}, drawn after the commitment as its source must confirm: nobody can have chosen \
-             it among many."
-        ),
-        None => "No public random value went into the key after the commitment: it could have been chosen among many before.".to_owned(),
-    });
-    if check.time_stamps.iter().any(Option::is_none) {
-        limits.push("Without time stamps by others, key or registration could have been dated back.".to_owned());
-    }
-    if bundle.samples().any(|sample| sample.collected.is_none()) {
-        limits.push(
-            "Some answer files state no times, so their order after the registration is the signer’s word.".to_owned(),
         );
     }
     limits.push("The null hypothesis is about the key, not about people: it says nothing of who did what.".to_owned());

@@ -30,7 +30,7 @@ pub(super) fn models(bundle: &Bundle) -> Figure {
     let controls = predicate.controls.iter().zip(conclusion.controls_log10_p).take(MOST_CONTROLS);
     let rows: Vec<(&SampleEvidence, f64)> =
         std::iter::once((&predicate.suspect, conclusion.log10_p)).chain(controls).collect();
-    let alpha = bundle.registration.alpha.log10();
+    let alpha = bundle.registration.level().log10();
     let low = rows.iter().fold(alpha, |low, row| low.min(row.1)) * 1.08;
     let bottom = TOP + ROW * rows.len() as f64;
     let mut drawing = Drawing::new(bottom + 44.0);
@@ -49,7 +49,7 @@ pub(super) fn models(bundle: &Bundle) -> Figure {
         TOP - 14.0,
         anchor,
         LEVEL,
-        &format!("level of the test, {}", level(bundle.registration.alpha)),
+        &format!("level of the test, {}", level(bundle.registration.level())),
     );
     for (at, (sample, log10_p)) in rows.iter().enumerate() {
         let y = TOP + ROW * at as f64;
@@ -259,7 +259,7 @@ pub(super) fn curve(points: &[(u64, f64)], registration: &Registration, decided_
     const TOP: f64 = 34.0;
     const HEIGHT: f64 = 180.0;
     let &(most, last) = points.last()?;
-    let needed = -registration.alpha.log10();
+    let needed = -registration.level().log10();
     let values = || points.iter().map(|point| log10_e(point.1));
     let high = values().fold(needed, f64::max) * 1.08;
     let low = values().fold(0.0, f64::min).max(-high);

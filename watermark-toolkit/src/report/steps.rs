@@ -31,7 +31,7 @@ struct Step {
 }
 
 /// The steps of `verify/FORMAT.md`, section 7, in words; `E-DATA` stands with `E-RECORDS`.
-const STEPS: [(Code, &str); 19] = [
+const STEPS: [(Code, &str); 20] = [
     (Code::Envelope, "The file is one signed envelope in its only possible spelling."),
     (Code::Signature, "The signature covers everything that the file says."),
     (Code::Schema, "Every field is there, of its type, and none besides."),
@@ -39,6 +39,10 @@ const STEPS: [(Code, &str); 19] = [
     (Code::Profile, "The deployment’s profile is the registered one."),
     (Code::Head, "The signed list of key commitments is the registered one."),
     (Code::Proof, "The tested key is on that list."),
+    (
+        Code::Beacon,
+        "The public values that went into the key and drew the prompts are those of the rounds named for them.",
+    ),
     (Code::Opening, "The disclosed key is the one that was committed to."),
     (Code::Registered, "Models, numbers of answers, fresh keys and earlier analyses are the registered ones."),
     (Code::Prompts, "Every model was asked the registered prompts, in order."),

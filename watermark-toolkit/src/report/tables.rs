@@ -1,12 +1,13 @@
 use serde::Serialize;
 use watermark_core::detect::{Verdict, Weights};
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::{Bundle, SampleEvidence, Stopping};
+use watermark_core::evidence::bundle::{Bundle, ConditionName, SampleEvidence, Standing, Stopping};
 use watermark_core::hex;
 
 use super::Insight;
 use super::draw::short;
 use super::number::grouped;
+use crate::evidence::BundleCheck;
 
 /// Rows of one table; a bundle may hold more.
 const MOST_ROWS: usize = 500;
@@ -48,6 +49,32 @@ fn samples(bundle: &Bundle) -> impl Iterator<Item = (String, &SampleEvidence)> {
     bundle.samples().enumerate().map(|(at, sample)| {
         (format!("{} ({})", short(&sample.model), if at == 0 { "suspect" } else { "control" }), sample)
     })
+}
+
+/// What the verdict is conditioned on.
+pub(super) fn conditions(check: &BundleCheck) -> Table {
+    let rows = check.conditions.iter().map(|condition| {
+        let standing = match condition.standing {
+            Standing::Holds => "holds",
+            Standing::Word => "somebody’s word",
+            Standing::Fails => "contradicted",
+        };
+        [condition_name(condition.name).to_owned(), standing.to_owned(), condition.says.clone()]
+    });
+    Table::new("Conditions of the verdict", ["Condition", "Standing", "Why"], rows)
+}
+
+fn condition_name(name: ConditionName) -> &'static str {
+    match name {
+        ConditionName::KeyBound => "Key bound before the data",
+        ConditionName::KeyNotGround => "Key not chosen among many",
+        ConditionName::PromptsFreeOfKey => "Prompts free of the key",
+        ConditionName::TokensRecomputed => "Ids made from the texts again",
+        ConditionName::ControlsBound => "Controls bound before",
+        ConditionName::CollectionWitnessed => "Collection witnessed",
+        ConditionName::RegisteredBeforeData => "Registered before the data",
+        ConditionName::EarlierAnalyses => "Earlier analyses complete",
+    }
 }
 
 pub(super) fn timeline(bundle: &Bundle, stamps: &[Option<String>; 2]) -> Table {
@@ -103,17 +130,28 @@ pub(super) fn registration(bundle: &Bundle) -> Table {
         Stopping::Fixed => "one answer to every prompt; the p-value decides",
         Stopping::EProcess => "collection may stop after any prompt; the e-value decides",
     };
+    let count = grouped(registered.prompts.count);
+    let asked = match &registered.prompts.draw {
+        None => format!("{count} prompts that were chosen already, in a fixed order"),
+        Some(draw) => format!(
+            "{count} of a pool of {}, drawn by round {} of {}",
+            grouped(draw.pool.count),
+            draw.beacon.round,
+            draw.beacon.source
+        ),
+    };
     let rows = [
         ("Suspect", registered.suspect.clone()),
         ("Controls", controls),
         ("Access", "answers, as text".to_owned()),
-        ("Prompts", format!("{} prompts in a fixed order", grouped(registered.prompts.count))),
+        ("Prompts", asked),
         ("Stopping rule", stopping.to_owned()),
         ("Weights", weights.to_owned()),
         ("Level of the verdict", format!("{:?}", registered.alpha)),
         ("Fresh keys to compare with", grouped(registered.resample.into())),
         ("Layer of the mark", registered.layer.clone()),
-        ("Path of the key", registered.key_path.clone()),
+        ("Path of the key", registered.key.path.clone()),
+        ("Its place", format!("leaf {} of {} committed keys", registered.key.index, registered.key.tree_size)),
     ];
     Table::new("What was registered", ["Field", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
 }
@@ -176,13 +214,14 @@ pub(super) fn decision(bundle: &Bundle) -> Table {
     let rows = [
         ("decided_by", predicate.decided_by.as_str().to_owned()),
         ("log10 p that decides", format!("{:?}", bundle.conclusion().log10_p)),
-        ("log10 of the level", format!("{:?}", bundle.registration.alpha.log10())),
+        ("log10 of the level", format!("{:?}", bundle.registration.level().log10())),
         ("Fresh keys at least as strong", exceedances),
         ("Seed of the fresh keys", fresh.seed.to_string()),
         ("resampling_agrees", predicate.resampling_agrees.to_string()),
         ("controls_agree", predicate.controls_agree.to_string()),
         ("answers_present", predicate.answers_present.to_string()),
-        ("Family (Holm)", format!("{} test", predicate.family.size)),
+        ("Committed keys, by which the level is divided", predicate.family.size.to_string()),
+        ("exclusion_agrees", predicate.exclusion_agrees.to_string()),
         ("verdict", predicate.verdict.as_str().to_owned()),
     ];
     Table::new("How the verdict follows", ["Number", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
@@ -259,13 +298,16 @@ pub(super) fn files(bundle: &Bundle) -> Table {
 }
 
 pub(super) fn digests(bundle: &Bundle) -> Table {
-    let (registered, key) = (&bundle.registration, &bundle.statement.predicate.key);
+    let (registered, predicate) = (&bundle.registration, &bundle.statement.predicate);
     let mut rows = vec![
         ("Profile".to_owned(), registered.profile_sha256.to_string()),
-        ("Signed head of the key commitments".to_owned(), registered.head_sha256.to_string()),
+        ("Signed head of the key commitments".to_owned(), registered.key.head_sha256.to_string()),
         (format!("Root of the {} key commitments", grouped(bundle.head.size)), hex::encode(&bundle.head.root)),
-        (format!("Commitment to the key, at index {}", grouped(key.index)), key.leaf.commitment.to_string()),
-        ("Root of the prompts".to_owned(), registered.prompts.root.to_string()),
+        (
+            format!("Commitment to the key, at index {}", grouped(registered.key.index)),
+            predicate.key.leaf.commitment.to_string(),
+        ),
+        ("Root of the prompts".to_owned(), predicate.prompts.root.to_string()),
     ];
     for (name, sample) in samples(bundle) {
         rows.push((format!("Root of the records of {name}"), sample.records.root.to_string()));

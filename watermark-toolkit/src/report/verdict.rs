@@ -1,11 +1,11 @@
 use serde::Serialize;
 use watermark_core::detect::{EffectUnit, RESAMPLING_KEYS, Verdict};
-use watermark_core::evidence::bundle::Bundle;
+use watermark_core::evidence::bundle::{Bundle, Code, Standing};
 use watermark_core::model_test::{DecidedBy, EMPTY_ONE_IN, ModelConclusion};
 
 use super::draw::short;
 use super::number::{chance, level};
-use crate::evidence::BundleCheck;
+use crate::evidence::{BundleCheck, headline, verdict};
 
 /// The verdict in a sentence, and what it means.
 #[derive(Serialize)]
@@ -19,6 +19,14 @@ pub(super) struct VerdictText {
 impl VerdictText {
     pub(super) fn new(check: &BundleCheck) -> Self {
         match &check.bundle {
+            Some(_) if check.integrity() && check.faults.iter().any(|fault| fault.code == Code::Data) => Self::broken(
+                "No result: a file is none of this case",
+                "The evidence holds together, but what was given as its data is something else. Give the files that it names.",
+            ),
+            Some(_) if check.integrity() && check.withheld => Self::broken(
+                "No result: ids were counted whose texts were not read",
+                "A records file was given without the tokenizer, and whoever made it could have chosen the ids. Give the tokenizer.",
+            ),
             Some(bundle) if check.integrity() => Self::of_sound(bundle, check),
             Some(_) => Self::broken(
                 "No result: this evidence does not hold together",
@@ -38,28 +46,30 @@ impl VerdictText {
 
     fn of_sound(bundle: &Bundle, check: &BundleCheck) -> Self {
         let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
-        let (name, alpha) = (short(&registration.suspect), level(registration.alpha));
+        let name = short(&registration.suspect);
+        let (alpha, keys) = (level(registration.alpha), registration.key.tree_size);
+        let level = format!("The registered level is {alpha}, divided by {keys} committed keys");
         let ModelConclusion { decided_by, log10_p, .. } = bundle.conclusion();
         let mut sentences = Vec::new();
-        let (tone, headline) = match predicate.verdict {
+        let (tone, title) = match verdict(predicate.verdict, &check.conditions) {
             Verdict::Detected => {
                 let stopping =
                     if decided_by == DecidedBy::EValue { ", however the collection was stopped" } else { "" };
                 sentences.push(format!(
                     "If its answers had nothing to do with the key, chance would give a result at least this strong in at most {} such \
-                     tests{stopping}. The level fixed beforehand was {alpha}.",
+                     tests{stopping}. {level}.",
                     chance(log10_p)
                 ));
                 sentences.push(
-                    "That means: the model that answered learned, directly or through others, from text that was marked under this key. It \
-                     does not say how the text got there; see below."
+                    "If the conditions below are true, the model that answered learned, directly or through others, from text that was marked \
+                     under this key. It does not say how the text got there; see below."
                         .to_owned(),
                 );
                 ("detected", format!("Detected: the answers of “{name}” depend on the key"))
             }
             Verdict::NotDetected => {
                 sentences.push(format!(
-                    "Chance alone gives a result at least this strong in {} such tests; the level fixed beforehand was {alpha}. That is no \
+                    "Chance alone gives a result at least this strong in {} such tests. {level}. That is no \
                      proof that the model is independent of the key.",
                     chance(log10_p)
                 ));
@@ -78,9 +88,12 @@ impl VerdictText {
             }
             Verdict::Inconclusive => {
                 sentences.extend(reasons(bundle));
+                let failing = check.conditions.iter().filter(|condition| condition.standing == Standing::Fails);
+                sentences.extend(failing.map(|condition| condition.says.clone()));
                 ("inconclusive", format!("Inconclusive: nothing can be said about “{name}”"))
             }
         };
+        sentences.push(format!("In one sentence: {}.", headline(predicate.verdict, &check.conditions)));
         if check.faults.is_empty() {
             let data = match check.recomputed.len() {
                 0 => "This page did not see the answers: that the counts are theirs is the signer’s word.".to_owned(),
@@ -90,7 +103,7 @@ impl VerdictText {
         } else {
             sentences.push("Whoever signed is not trusted by the reader of this page.".to_owned());
         }
-        Self { tone, headline, sentences }
+        Self { tone, headline: title, sentences }
     }
 }
 
@@ -104,6 +117,12 @@ fn reasons(bundle: &Bundle) -> Vec<String> {
     if !predicate.controls_agree {
         reasons.push(
             "A control model, which is known to be independent of the key, looks marked too: the procedure is not calibrated here.".to_owned(),
+        );
+    }
+    if !predicate.exclusion_agrees {
+        reasons.push(
+            "What the prompts keep from being scored leans away from the key: the prompts may have been chosen with it."
+                .to_owned(),
         );
     }
     if !predicate.resampling_agrees {

@@ -121,11 +121,11 @@ impl Args {
             found.fail("opening", error.to_string());
             return Ok(());
         }
-        found.path = Some(leaf.path.as_str().to_owned());
-        found.profile_sha256 = Some(hex::encode(&leaf.profile_sha256));
+        found.path = Some(leaf.path);
+        found.profile_sha256 = Some(leaf.profile_sha256.to_string());
         if let Some(profile) = &self.profile {
             let sha256 = read_profile(profile)?.sha256;
-            if sha256 != leaf.profile_sha256 {
+            if sha256 != leaf.profile_sha256.0 {
                 let other = format!(
                     "{} has SHA-256 {}; the commitment is for another profile",
                     profile.display(),

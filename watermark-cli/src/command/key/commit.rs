@@ -2,15 +2,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use watermark_core::evidence::beacon::BeaconRound;
 use watermark_core::evidence::commitment::KeyCommitments;
+use watermark_core::evidence::prompts::Prompts;
 use watermark_core::evidence::{HEAD_TYPE, timestamp};
 use watermark_core::hex;
-use watermark_core::key::{KeyPath, NodeKey};
+use watermark_core::key::NodeKey;
+use watermark_core::profile::Beacon;
 use watermark_toolkit::files::{ProfileFile, new_folder, random, read_profile, write_new, write_secret};
 use watermark_toolkit::keys::read_key;
+use watermark_toolkit::read::read_prompts;
 use watermark_toolkit::signer::Signer;
 
 use super::super::passphrase::PassphraseArgs;
@@ -25,19 +29,27 @@ Example:
 
 The folder then holds
   head.json      the signed Merkle root: publish it
+  leaves.json    the leaves without their salts: publish it too, a test names its leaf
   head.tsq       a time-stamp request (RFC 3161) for head.json; have it answered before the keys serve, and keep the answer:
                  curl -H 'Content-Type: application/timestamp-query' --data-binary @head.tsq URL > head.tsr
-  openings.json  the leaves with their salts (mode 0600): keep it as you keep the key")]
+  openings.json  the leaves with their salts (mode 0600): keep it as you keep the key
+
+So that nobody can say that the key was chosen among many, let the profile await a beacon (`profile new --beacon`), and name the round
+of a public source that is to come: --beacon drand/quicknet:ROUND. Have head.tsq answered before that round. Pools of prompts that are
+committed to now can be drawn from later (`prompts draw`); written with the key at hand, they could be chosen to accuse.")]
 pub(crate) struct Args {
     /// A key at or above the profiles' paths
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Profiles: each commits to the node at its path and to the node of every layer
+    /// Profiles: each commits to the node of every layer
     #[arg(long, required = true, value_name = "FILE")]
     profile: Vec<PathBuf>,
-    /// More nodes below a profile's path, e.g. epoch/1/layer/x/account/…
-    #[arg(long, value_name = "PATH")]
-    path: Vec<KeyPath>,
+    /// The round that the profiles await, as SOURCE:ROUND
+    #[arg(long, value_name = "ROUND", value_parser = round)]
+    beacon: Option<BeaconRound>,
+    /// Prompts to commit to as a pool for later draws: one a line, or JSONL with `prompt` (repeatable)
+    #[arg(long = "pool", value_name = "FILE")]
+    pools: Vec<PathBuf>,
     #[command(flatten)]
     signature: SignerArgs,
     /// The folder to write; must be new or empty
@@ -61,13 +73,12 @@ pub(super) struct Commitment {
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let profiles = self.profile.iter().map(|path| read_profile(path)).collect::<Result<Vec<_>>>()?;
-        if let Some(path) = self.path.iter().find(|path| !profiles.iter().any(|file| holds(file, path))) {
-            bail!("--path {path} lies below no profile's path");
-        }
+        let pools = self.pools.iter().map(|path| Ok(Prompts::commit_to(&read_prompts(path)?)?));
         let commitment = commit(
             &read_key(&self.key, passphrases)?,
             &profiles,
-            &self.path,
+            self.beacon.as_ref(),
+            pools.collect::<Result<_>>()?,
             &self.signature.signer(passphrases)?,
             &self.out,
         )?;
@@ -76,7 +87,7 @@ impl Args {
         } else {
             let Commitment { root, tree_size, public_key, .. } = commitment;
             print(&format!(
-                "Committed to {tree_size} keys in {}.\nroot       {root}\npublic key {public_key}\nPublish head.json, have \
+                "Committed to {tree_size} keys in {}.\nroot       {root}\npublic key {public_key}\nPublish head.json and leaves.json, have \
                  head.tsq answered by a time-stamping authority, and keep openings.json as secret as the key.",
                 self.out.display()
             ))?;
@@ -85,22 +96,45 @@ impl Args {
     }
 }
 
-/// Writes a new folder with the commitment to the nodes of profiles, and to `more` below their paths.
+/// A round as SOURCE:ROUND.
+pub(in crate::command) fn round(text: &str) -> Result<BeaconRound> {
+    let named = text.rsplit_once(':').and_then(|(source, round)| Some((source.to_owned(), round.parse().ok()?)));
+    let (source, round) = named.context("a round is written SOURCE:ROUND, e.g. drand/quicknet:12345678")?;
+    let round = BeaconRound { round, source };
+    round.check()?;
+    Ok(round)
+}
+
+/// Writes a new folder with the commitment to the layers' nodes of profiles and to pools of prompts.
 pub(super) fn commit(
     key: &NodeKey,
     profiles: &[ProfileFile],
-    more: &[KeyPath],
+    beacon: Option<&BeaconRound>,
+    pools: Vec<Prompts>,
     signer: &Signer,
     out: &Path,
 ) -> Result<Commitment> {
     let mut commitments = KeyCommitments::new();
-    for file in profiles {
-        for path in nodes_of(file, more)? {
-            commitments.add(&key.descend(&path)?, random()?, file.sha256)?;
+    for ProfileFile { profile, sha256, .. } in profiles {
+        match (profile.beacon, beacon) {
+            (Beacon::None, None) | (Beacon::Awaited, Some(_)) => (),
+            (Beacon::None, Some(_)) => bail!(
+                "--beacon: profile {:?} awaits none; write it with `watermark profile new --beacon`",
+                profile.name
+            ),
+            (Beacon::Awaited, None) => {
+                bail!("profile {:?} awaits a beacon; name its round with --beacon SOURCE:ROUND", profile.name)
+            }
+            (Beacon::Drawn(_), _) => {
+                bail!("profile {:?} has its beacon already; keys are committed to before it is drawn", profile.name)
+            }
+        }
+        for layer in &profile.layers {
+            commitments.add(&key.descend(&profile.layer_path(&layer.name)?)?, random()?, *sha256, beacon.cloned())?;
         }
     }
     let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let head = commitments.head(&signed_at)?;
+    let head = commitments.head(&signed_at, pools)?;
     let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;
     let digest: [u8; 32] = Sha256::digest(&envelope).into();
     let request = timestamp::request(&digest, *random()?);
@@ -109,6 +143,7 @@ pub(super) fn commit(
     // What cannot be made again comes first.
     write_secret(&out.join("openings.json"), &commitments.print()?)?;
     write_new(&out.join("head.json"), &envelope)?;
+    write_new(&out.join("leaves.json"), &commitments.leaves().print()?)?;
     write_new(&out.join("head.tsq"), &request)?;
     Ok(Commitment {
         root: hex::encode(&head.root),
@@ -117,19 +152,4 @@ pub(super) fn commit(
         public_key: signer.public_key().to_hex(),
         head_sha256: hex::encode(&digest),
     })
-}
-
-/// The profile's own node, its layers', and those of `more` that lie below it.
-fn nodes_of(file: &ProfileFile, more: &[KeyPath]) -> Result<Vec<KeyPath>> {
-    let profile = &file.profile;
-    let mut paths = vec![profile.path.clone()];
-    for layer in &profile.layers {
-        paths.push(profile.path.join("layer")?.join(&layer.name)?);
-    }
-    paths.extend(more.iter().filter(|path| holds(file, path)).cloned());
-    Ok(paths)
-}
-
-fn holds(file: &ProfileFile, path: &KeyPath) -> bool {
-    path.is_at_or_below(&file.profile.path)
 }

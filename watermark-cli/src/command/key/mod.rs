@@ -15,6 +15,7 @@ use clap::Subcommand;
 
 use super::passphrase::PassphraseArgs;
 
+pub(super) use commit::round;
 pub(super) use signing::SignerArgs;
 
 /// Export, rotate, list, commit to and open keys

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use watermark_core::evidence::commitment::KeyCommitments;
+use watermark_core::evidence::commitment::{KeyCommitments, MAX_OPENINGS};
 use watermark_core::key::KeyPath;
 use watermark_toolkit::files::{read_private_bytes, read_profile, write_secret};
 use watermark_toolkit::keys::read_key;
@@ -18,8 +18,8 @@ Example:
   watermark key open --openings commitment/openings.json --key master.key.json --profile chat.profile.json \\
     --path epoch/1/layer/distillation --out opening.json
 
-The file holds the node's key: whoever reads it can mark, detect and forge below that path, and nothing else. Disclose a leaf
-rather than the node above it.")]
+The file holds the node's key: whoever reads it can mark, detect and forge below that path, and nothing else. A profile
+that has its beacon since was committed to without it: give the one that awaits it.")]
 pub(crate) struct Args {
     /// openings.json of `watermark key commit`
     #[arg(long, value_name = "FILE")]
@@ -38,14 +38,11 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-/// The largest openings file: 100,000 leaves of some 400 bytes.
-const MAX_OPENINGS: u64 = 1 << 26;
-
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let named = || format!("openings file {}", self.openings.display());
         let file = File::open(&self.openings).with_context(named)?;
-        let bytes = read_private_bytes(file, &self.openings, MAX_OPENINGS).with_context(named)?;
+        let bytes = read_private_bytes(file, &self.openings, MAX_OPENINGS as u64).with_context(named)?;
         let commitments = KeyCommitments::parse(&bytes).with_context(named)?;
         let profile = read_profile(&self.profile)?;
         let node = read_key(&self.key, passphrases)?.descend(&self.path)?;

@@ -3,15 +3,16 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
+use watermark_core::evidence::beacon::BeaconRound;
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
-use watermark_core::profile::Profile;
+use watermark_core::profile::{Beacon, Profile};
 use watermark_toolkit::files::{ProfileFile, read_profile, write_new};
 use watermark_toolkit::keys::{read_key, write_key};
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};
-use super::commit::{Commitment, commit};
+use super::commit::{Commitment, commit, round};
 use super::export::SealArgs;
 use super::signing::SignerArgs;
 
@@ -26,6 +27,7 @@ The folder then holds
   profile.json   the profile under the new path: give it to the servers
   key.json       the key at that path (mode 0600), and of nothing beside it: give it to the servers
   head.json      the signed Merkle root of the commitment: publish it
+  leaves.json    its leaves without their salts: publish it too
   head.tsq       a time-stamp request (RFC 3161) for head.json; have it answered before the key serves
   openings.json  the leaves with their salts (mode 0600): keep it as you keep the key
 
@@ -41,6 +43,9 @@ pub(crate) struct Args {
     /// The new epoch's path, e.g. epoch/2026-12
     #[arg(long, value_name = "PATH")]
     path: KeyPath,
+    /// The round that the new keys await, as SOURCE:ROUND, for a profile under a beacon
+    #[arg(long, value_name = "ROUND", value_parser = round)]
+    beacon: Option<BeaconRound>,
     #[command(flatten)]
     signature: SignerArgs,
     #[command(flatten)]
@@ -72,13 +77,16 @@ impl Args {
             old.path
         );
         let from = old.path.as_str().to_owned();
-        let text = Profile { path: self.path.clone(), ..old }.print();
+        // The new epoch's keys await a beacon of their own.
+        let beacon = if old.beacon == Beacon::None { Beacon::None } else { Beacon::Awaited };
+        let text = Profile { path: self.path.clone(), beacon, ..old }.print();
         let file = ProfileFile::parse(&text)?;
         let profile_sha256 = hex::encode(&file.sha256);
         let master = read_key(&self.key, passphrases)?;
         let node = master.descend(&self.path)?;
         let passphrase = self.seal.passphrase()?;
-        let commitment = commit(&master, &[file], &[], &self.signature.signer(passphrases)?, &self.out)?;
+        let commitment =
+            commit(&master, &[file], self.beacon.as_ref(), vec![], &self.signature.signer(passphrases)?, &self.out)?;
         write_new(&self.out.join("profile.json"), text.as_bytes())?;
         write_key(&self.out.join("key.json"), &node, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
         let output = Output { from, path: self.path.as_str().to_owned(), profile_sha256, commitment };

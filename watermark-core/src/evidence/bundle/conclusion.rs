@@ -1,8 +1,9 @@
+use super::condition::{Condition, Standing};
 use super::registration::{Registration, Stopping};
-use super::statement::{Predicate, ResamplingEvidence, SampleEvidence};
+use super::statement::{LeftOut, Predicate, ResamplingEvidence, SampleEvidence};
 use super::verify::Bundle;
-use crate::detect::{PairWeights, Resampling};
-use crate::model_test::{self, AnswerCounts, ModelConclusion, ModelNumbers, ModelTest};
+use crate::detect::{PairWeights, Resampling, Verdict};
+use crate::model_test::{self, AnswerCounts, Audit, ModelConclusion, ModelNumbers, ModelTest};
 use crate::profile::AnyScheme;
 
 impl SampleEvidence {
@@ -11,7 +12,9 @@ impl SampleEvidence {
     pub fn numbers(&self) -> ModelNumbers {
         let &Self { n_scored, log10_p, ln_e, stopped, n_empty, .. } = self;
         let answers = Some(AnswerCounts { n: self.records.count, n_empty });
-        ModelNumbers { n_scored, log10_p, ln_e, stopped, answers }
+        let LeftOut { answers_log10_p, prompts_log10_p, .. } = self.left_out;
+        let audit = Audit { answers_log10_p, prompts_log10_p };
+        ModelNumbers { n_scored, log10_p, ln_e, stopped, audit, answers }
     }
 }
 
@@ -21,12 +24,14 @@ impl Bundle {
     #[must_use]
     pub fn conclusion(&self) -> ModelConclusion {
         let Predicate { suspect, controls, resampling, .. } = &self.statement.predicate;
-        conclude(&self.registration, self.layer.scheme, suspect, controls, resampling)
+        let conditions = self.conditions();
+        conclude(&self.registration, self.layer.scheme, suspect, controls, resampling, &conditions)
     }
 }
 
 /// What follows from the numbers of all samples under a registration: the rule of every test of a model
-/// ([`model_test::conclude`]), for a family of one.
+/// ([`model_test::conclude`]). The level is divided by the number of committed keys, because any of them could have been registered, and a
+/// condition that fails leaves nothing to conclude.
 #[must_use]
 pub fn conclude(
     registration: &Registration,
@@ -34,6 +39,7 @@ pub fn conclude(
     suspect: &SampleEvidence,
     controls: &[SampleEvidence],
     resampling: &ResamplingEvidence,
+    conditions: &[Condition],
 ) -> ModelConclusion {
     // A registered e-process may have been stopped by its evidence, whatever the suspect's data say.
     let stopped = registration.stopping == Stopping::EProcess || suspect.stopped;
@@ -46,5 +52,10 @@ pub fn conclude(
         controls: controls.iter().map(SampleEvidence::numbers).collect(),
         resampling: Resampling { keys: resampling.keys, at_least: resampling.at_least },
     };
-    model_test::conclude(&[test], registration.alpha).remove(0)
+    let mut conclusion = model_test::conclude(&[test], registration.level()).remove(0);
+    if conditions.iter().any(|condition| condition.standing == Standing::Fails) {
+        conclusion.verdict = Verdict::Inconclusive;
+        conclusion.smallest_effect = None;
+    }
+    conclusion
 }

@@ -1,8 +1,8 @@
-use super::fields::{Decimal, Digest};
+use super::super::fields::{Decimal, Digest};
 use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
-use super::statement::{Collected, SampleEvidence};
+use super::statement::{Collected, LeftOut, SampleEvidence};
 use crate::detect::{LayerDetector, Weights};
-use crate::model_test::{Collection, ModelSample, Round};
+use crate::model_test::{Collection, ModelSample, Round, ScoreClass};
 use crate::{Error, ErrorKind, Result};
 
 /// Where a sample comes from, as its data say.
@@ -51,7 +51,8 @@ pub fn measure(
     records: &[EvidenceRecord],
     origin: Origin,
 ) -> Result<SampleEvidence> {
-    let finding = sample.test(layer)?;
+    let (finding, left_out) = (sample.test(layer)?, sample.left_out(layer)?);
+    let evidence = |classes: Vec<ScoreClass>| classes.into_iter().map(Into::into).collect();
     let Origin { model, collection, collected, stopped } = origin;
     Ok(SampleEvidence {
         model,
@@ -67,7 +68,13 @@ pub fn measure(
         n_duplicate: finding.n_duplicate,
         n_excluded: finding.n_excluded,
         n_short_context: finding.n_short_context,
-        classes: sample.classes(layer)?.into_iter().map(Into::into).collect(),
+        classes: evidence(sample.classes(layer)?),
+        left_out: LeftOut {
+            answers: evidence(left_out.answers),
+            answers_log10_p: finding.audit.answers_log10_p,
+            prompts: evidence(left_out.prompts),
+            prompts_log10_p: finding.audit.prompts_log10_p,
+        },
         score: Decimal(finding.score),
         statistic: Decimal(finding.statistic),
         weight: Decimal(finding.weight),

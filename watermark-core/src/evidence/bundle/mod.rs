@@ -14,6 +14,7 @@
 //! use watermark_core::model_test::{Access, Collection};
 //! use watermark_core::evidence::bundle::*;
 //! use watermark_core::evidence::commitment::KeyCommitments;
+//! use watermark_core::evidence::prompts::Prompts;
 //! use watermark_core::evidence::{HEAD_TYPE, SigningKey, dsse};
 //! use watermark_core::key::NodeKey;
 //! use watermark_core::profile::Profile;
@@ -29,11 +30,14 @@
 //! let (profile, profile_sha256) = (Profile::parse(PROFILE)?, Sha256::digest(PROFILE.as_bytes()).into());
 //! let node = NodeKey::root(b"32 bytes of randomness in real use").descend(&"epoch/1/layer/d".parse()?)?;
 //! let mut commitments = KeyCommitments::new();
-//! commitments.add(&node, Zeroizing::new([2; 32]), profile_sha256)?;
-//! let head = sign(HEAD_TYPE, &commitments.head("2026-11-01T00:00:00Z")?.payload()?)?;
+//! commitments.add(&node, Zeroizing::new([2; 32]), profile_sha256, None)?;
+//! let tree = commitments.head("2026-11-01T00:00:00Z", vec![])?;
+//! let head = sign(HEAD_TYPE, &tree.payload()?)?;
 //!
 //! // 2. The test is fixed before there are answers.
 //! let prompts = ["Tell me a story.".to_owned()];
+//! let leaves = commitments.leaves();
+//! let (index, leaf_sha256, leaf) = leaves.find(&tree, node.path(), &profile_sha256)?;
 //! let registration = Registration {
 //!     registration: REGISTRATION_VERSION.to_owned(),
 //!     registered_at: Time::new("2026-11-02T00:00:00Z")?,
@@ -42,14 +46,19 @@
 //!     controls: vec![],
 //!     profile_sha256: Digest(profile_sha256),
 //!     layer: "d".to_owned(),
-//!     key_path: node.path().as_str().to_owned(),
-//!     head_sha256: Digest(Sha256::digest(&head).into()),
+//!     key: RegisteredKey {
+//!         head_sha256: Digest(Sha256::digest(&head).into()),
+//!         index,
+//!         leaf_sha256: Digest(leaf_sha256),
+//!         path: leaf.path.clone(),
+//!         tree_size: tree.size,
+//!     },
 //!     access: Access::Answers,
 //!     weights: Weights::Sqrt,
 //!     stopping: Stopping::Fixed,
 //!     alpha: 0.01,
 //!     resample: 19,
-//!     prompts: Prompts::commit_to(&prompts)?,
+//!     prompts: Prompts::commit_to(&prompts)?.into(),
 //!     earlier: vec![],
 //! };
 //! let registered = sign(REGISTRATION_TYPE, &registration.payload()?)?;
@@ -70,15 +79,13 @@
 //! let seed = Resampling::seed(&registered, &suspect.records.root.0);
 //! let fresh = layer.resample(sample.tally(), registration.weights, suspect.log10_p, &seed, 0..registration.resample)?;
 //! let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
-//! let conclusion = conclude(&registration, layer.scheme(), &suspect, &[], &resampling);
+//! let conditions = conditions(&registration, &tree, leaf, &[&suspect]);
+//! let conclusion = conclude(&registration, layer.scheme(), &suspect, &[], &resampling, &conditions);
 //! assert_eq!(conclusion.verdict, Verdict::NotDetected);
 //!
 //! // 4. The statement holds all of it.
 //! # let opening = commitments.open(&node, &profile_sha256)?;
-//! # let (index, proof) = opening.inclusion();
-//! # let proof = proof.iter().copied().map(Digest).collect();
-//! # let commitment = Digest(opening.leaf().commitment);
-//! # let leaf = LeafEvidence { commitment, path: registration.key_path.clone(), profile_sha256: registration.profile_sha256 };
+//! # let proof = opening.inclusion().1.iter().copied().map(Digest).collect();
 //! # let answers = SubjectDigest { sha256: Digest([1; 32]) };
 //! let mut statement = Statement {
 //!     predicate: Predicate {
@@ -86,7 +93,8 @@
 //!         resampling,
 //!         verdict: conclusion.verdict,
 //!         registration: envelope(&registered)?,
-//!         key: KeyEvidence { head: envelope(&head)?, leaf, index, proof, opening: None },
+//!         conditions,
+//!         key: KeyEvidence { head: envelope(&head)?, leaf: leaf.clone(), proof, beacon: None, opening: None },
 //!         // …
 //! #         kind: KIND.to_owned(),
 //! #         signed_at: Time::new("2026-11-04T00:00:00Z")?,
@@ -96,10 +104,12 @@
 //! #         profile: PROFILE.to_owned(),
 //! #         rules: Rules::fixed(),
 //! #         controls: vec![],
-//! #         family: Family::single(),
+//! #         prompts: PromptsEvidence { beacon: None, root: Prompts::commit_to(&prompts)?.root },
+//! #         family: Family::of_keys(tree.size),
 //! #         earlier: vec![],
 //! #         decided_by: conclusion.decided_by,
 //! #         controls_agree: conclusion.controls_agree,
+//! #         exclusion_agrees: conclusion.exclusion_agrees,
 //! #         resampling_agrees: conclusion.resampling_agrees,
 //! #         answers_present: conclusion.answers_present,
 //! #         smallest_effect: conclusion.smallest_effect,
@@ -122,7 +132,8 @@
 //! ```
 
 mod conclusion;
-mod fields;
+mod condition;
+mod conditions;
 mod measure;
 mod record;
 mod registration;
@@ -131,18 +142,20 @@ mod statement;
 mod tests;
 mod verify;
 
+pub use super::fields::{Decimal, Digest, Time};
 pub use conclusion::conclude;
-pub use fields::{Decimal, Digest, Time};
+pub use condition::{Condition, ConditionName, Standing};
+pub use conditions::conditions;
 pub use measure::{Origin, count, measure};
 pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
 pub use registration::{
-    MAX_REGISTRATION, Prompts, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Stopping, prompt_leaf,
+    MAX_REGISTRATION, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, Registration, Stopping,
 };
 pub use statement::{
-    ClassEvidence, Collected, Disclosed, Earlier, Family, KeyEvidence, LeafEvidence, Predicate, ResamplingEvidence,
-    Rules, SampleEvidence, Statement, Subject, SubjectDigest, TimeStamps,
+    ClassEvidence, Collected, Disclosed, Earlier, Family, KeyEvidence, LeftOut, Predicate, PromptsEvidence,
+    ResamplingEvidence, Rules, SampleEvidence, Statement, Subject, SubjectDigest, TimeStamps,
 };
-pub use verify::{Bundle, Checked, Code, Fault, beacon_of, close, layer_under, testable_layer, verify};
+pub use verify::{Bundle, Checked, Code, Fault, close, layer_under, testable_layer, verify};
 
 /// Payload type of a bundle's envelope.
 pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
@@ -151,7 +164,7 @@ pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
 pub const STATEMENT_VERSION: &str = "https://in-toto.io/Statement/v1";
 
 /// `predicateType` of a statement.
-pub const PREDICATE_TYPE: &str = "watermark-evidence/1";
+pub const PREDICATE_TYPE: &str = "watermark-evidence/2";
 
 /// `kind` of a predicate: the one analysis that this version knows.
 pub const KIND: &str = "closed_test_of_answers";
@@ -171,9 +184,10 @@ pub const DOES_NOT_SHOW: [&str; 3] =
     ["that anybody used the provider's interface directly", "intent, or a breach of terms", "a probability of guilt"];
 
 /// Other explanations of a detection.
-pub const ALTERNATIVES: [&str; 4] = [
+pub const ALTERNATIVES: [&str; 5] = [
     "marked answers were published, bought or proxied",
     "the prompts dictated marked text in another form",
+    "the model read marked text that is no part of the prompts: documents that it looked up, a memory, hidden instructions",
     "a distilled model stands in between",
     "somebody with a stolen list or key wrote marked text to frame the accused",
 ];
@@ -196,9 +210,9 @@ impl Rules {
 }
 
 impl Family {
-    /// The family of a single test.
+    /// The tests under all committed keys, of which one was registered.
     #[must_use]
-    pub fn single() -> Self {
-        Self { method: "holm".to_owned(), size: 1 }
+    pub fn of_keys(tree_size: u64) -> Self {
+        Self { method: "bonferroni".to_owned(), size: tree_size }
     }
 }

@@ -2,9 +2,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::super::canonical::{from_canonical, to_canonical};
+use super::super::fields::Digest;
 use super::super::merkle;
-use super::fields::Digest;
-use super::registration::prompt_leaf;
+use super::super::prompts::prompt_leaf;
 use crate::{Error, ErrorKind, MAX_TOKEN_ID, Result};
 
 /// The largest record: two texts with their ids.

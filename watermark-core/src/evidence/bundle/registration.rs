@@ -2,11 +2,14 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::beacon::BeaconRound;
 use super::super::canonical::{from_canonical, to_canonical};
+use super::super::commitment::KeyLeaf;
 use super::super::dsse::{self, Verified};
-use super::super::merkle;
+use super::super::fields::{Digest, Time};
+use super::super::head::TreeHead;
+use super::super::prompts::{PromptDraw, Prompts};
 use super::super::signing::PublicKey;
-use super::fields::{Digest, Time};
 use crate::detect::{Resampling, Weights, check_level};
 use crate::key::KeyPath;
 use crate::model_test::Access;
@@ -16,7 +19,7 @@ use crate::{Error, ErrorKind, Result};
 pub const REGISTRATION_TYPE: &str = "application/vnd.watermark.registration+json";
 
 /// Version string of the payload.
-pub const REGISTRATION_VERSION: &str = "watermark-registration/1";
+pub const REGISTRATION_VERSION: &str = "watermark-registration/2";
 
 /// The largest registration's envelope: thousands of controls and earlier registrations.
 pub const MAX_REGISTRATION: usize = 1 << 20;
@@ -36,14 +39,13 @@ pub struct Registration {
     pub controls: Vec<String>,
     pub profile_sha256: Digest,
     pub layer: String,
-    pub key_path: String,
-    pub head_sha256: Digest,
+    pub key: RegisteredKey,
     pub access: Access,
     pub weights: Weights,
     pub stopping: Stopping,
     pub alpha: f64,
     pub resample: u32,
-    pub prompts: Prompts,
+    pub prompts: RegisteredPrompts,
     pub earlier: Vec<Digest>,
 }
 
@@ -70,33 +72,34 @@ impl Stopping {
     }
 }
 
-/// The prompts, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The one committed key that the test may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Prompts {
+#[expect(missing_docs, reason = "one table for all languages")]
+pub struct RegisteredKey {
+    pub head_sha256: Digest,
+    pub index: u64,
+    pub leaf_sha256: Digest,
+    pub path: String,
+    pub tree_size: u64,
+}
+
+/// The prompts: either these, or a draw of them that is still to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisteredPrompts {
     /// How many.
     pub count: u64,
-    /// Merkle root over them ([`prompt_leaf`]).
-    pub root: Digest,
+    /// The draw that chooses them.
+    pub draw: Option<PromptDraw>,
+    /// Merkle root over them, where they are chosen already.
+    pub root: Option<Digest>,
 }
 
-impl Prompts {
-    /// Commits to prompts.
-    ///
-    /// # Errors
-    /// Never for strings. Writing canonical JSON can fail for other values, hence the result type.
-    pub fn commit_to(prompts: &[String]) -> Result<Self> {
-        let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { count: leaves.len() as u64, root: Digest(merkle::root(&leaves)) })
+impl From<Prompts> for RegisteredPrompts {
+    fn from(Prompts { count, root }: Prompts) -> Self {
+        Self { count, draw: None, root: Some(root) }
     }
-}
-
-/// The leaf hash of a prompt: over its canonical JSON string.
-///
-/// # Errors
-/// Never for strings. Writing canonical JSON can fail for other values, hence the result type.
-pub fn prompt_leaf(prompt: &str) -> Result<merkle::Hash> {
-    Ok(merkle::leaf_hash(&to_canonical(&prompt)?))
 }
 
 impl Registration {
@@ -125,6 +128,31 @@ impl Registration {
         Ok((registration, signer))
     }
 
+    /// The level of the deciding number: `alpha` divided by the number of committed keys (Bonferroni), because whoever registers
+    /// could have named any of them.
+    #[must_use]
+    pub fn level(&self) -> f64 {
+        self.alpha / self.key.tree_size as f64
+    }
+
+    /// Checks that a leaf is the one that was registered, in the tree of a head.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidProof`].
+    pub fn check_leaf(&self, leaf: &KeyLeaf, head: &TreeHead) -> Result<()> {
+        let refused = |what: &str| Err(Error::new(ErrorKind::InvalidProof, what));
+        if head.size != self.key.tree_size {
+            return refused("the registered tree of keys has another size");
+        }
+        if leaf.path != self.key.path {
+            return refused("the committed key is for another path than registered");
+        }
+        if leaf.hash()? != self.key.leaf_sha256.0 {
+            return refused("the committed key is not the registered one");
+        }
+        leaf.beacon.as_ref().map_or(Ok(()), BeaconRound::check)
+    }
+
     fn check(&self) -> Result<()> {
         let invalid = |what: &str| Err(Error::new(ErrorKind::InvalidEvidence, format!("registration: {what}")));
         if self.registration != REGISTRATION_VERSION {
@@ -142,8 +170,22 @@ impl Registration {
         if let Err(error) = Resampling::check_keys(self.resample) {
             return invalid(&format!("\"resample\": {error}"));
         }
-        if self.prompts.count == 0 {
+        let prompts = &self.prompts;
+        if prompts.count == 0 {
             return invalid("there are no prompts");
+        }
+        if prompts.draw.is_some() == prompts.root.is_some() {
+            return invalid("prompts are either chosen, with a root, or drawn");
+        }
+        if let Some(draw) = &prompts.draw {
+            draw.beacon.check()?;
+            if draw.pool.count < prompts.count {
+                return invalid("more prompts are to be drawn than the pool has");
+            }
+        }
+        let key = &self.key;
+        if key.index >= key.tree_size {
+            return invalid("the key's index is not below the size of its tree");
         }
         // Sets, because a megabyte of names that somebody signed must not take minutes.
         let mut names = HashSet::new();
@@ -154,6 +196,6 @@ impl Registration {
         if !self.earlier.iter().all(|digest| earlier.insert(digest)) {
             return invalid("an earlier registration is named twice");
         }
-        self.key_path.parse::<KeyPath>().map(|_| ())
+        key.path.parse::<KeyPath>().map(|_| ())
     }
 }

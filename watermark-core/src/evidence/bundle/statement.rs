@@ -3,13 +3,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::super::beacon::DrawnValue;
 use super::super::canonical::to_canonical;
+use super::super::commitment::KeyLeaf;
 use super::super::dsse::Envelope;
-use super::fields::{Decimal, Digest, Time};
+use super::super::fields::{Decimal, Digest, Time};
+use super::condition::Condition;
 use super::record::RecordsDigest;
 use crate::Result;
 use crate::detect::{Effect, Verdict};
-use crate::model_test::{Collection, DecidedBy, ScoreClass};
+use crate::model_test::{self, Collection, DecidedBy, ScoreClass};
 
 /// An in-toto Statement v1 around a [`Predicate`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +58,7 @@ pub struct Predicate {
     pub registration: Envelope,
     pub profile: String,
     pub key: KeyEvidence,
+    pub prompts: PromptsEvidence,
     pub rules: Rules,
     pub suspect: SampleEvidence,
     pub controls: Vec<SampleEvidence>,
@@ -63,8 +67,10 @@ pub struct Predicate {
     pub earlier: Vec<Earlier>,
     pub decided_by: DecidedBy,
     pub controls_agree: bool,
+    pub exclusion_agrees: bool,
     pub resampling_agrees: bool,
     pub answers_present: bool,
+    pub conditions: Vec<Condition>,
     pub smallest_effect: Option<Effect>,
     pub verdict: Verdict,
     pub time_stamps: TimeStamps,
@@ -78,20 +84,19 @@ pub struct Predicate {
 #[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct KeyEvidence {
     pub head: Envelope,
-    pub leaf: LeafEvidence,
-    pub index: u64,
+    pub leaf: KeyLeaf,
     pub proof: Vec<Digest>,
+    pub beacon: Option<DrawnValue>,
     pub opening: Option<Disclosed>,
 }
 
-/// A leaf of the tree of key commitments.
+/// The prompts of the test, all of them in order, and the value that drew them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
-pub struct LeafEvidence {
-    pub commitment: Digest,
-    pub path: String,
-    pub profile_sha256: Digest,
+pub struct PromptsEvidence {
+    pub beacon: Option<DrawnValue>,
+    pub root: Digest,
 }
 
 /// A disclosed node key. Whoever reads it can mark, detect and forge below its path. `Debug` shows nothing of it.
@@ -129,6 +134,7 @@ pub struct SampleEvidence {
     pub n_excluded: u64,
     pub n_short_context: u64,
     pub classes: Vec<ClassEvidence>,
+    pub left_out: LeftOut,
     pub score: Decimal,
     pub statistic: Decimal,
     pub weight: Decimal,
@@ -141,9 +147,32 @@ impl SampleEvidence {
     /// The score classes as numbers.
     #[must_use]
     pub fn score_classes(&self) -> Vec<ScoreClass> {
-        let class = |class: &ClassEvidence| ScoreClass { count: class.count, pairs: class.pairs, score: class.score.0 };
-        self.classes.iter().map(class).collect()
+        as_numbers(&self.classes)
     }
+}
+
+impl LeftOut {
+    /// The classes as numbers.
+    #[must_use]
+    pub fn classes(&self) -> model_test::LeftOut {
+        model_test::LeftOut { answers: as_numbers(&self.answers), prompts: as_numbers(&self.prompts) }
+    }
+}
+
+fn as_numbers(classes: &[ClassEvidence]) -> Vec<ScoreClass> {
+    let class = |class: &ClassEvidence| ScoreClass { count: class.count, pairs: class.pairs, score: class.score.0 };
+    classes.iter().map(class).collect()
+}
+
+/// The pairs that prompts keep from being scored, with what their scores would have been.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
+pub struct LeftOut {
+    pub answers: Vec<ClassEvidence>,
+    pub answers_log10_p: f64,
+    pub prompts: Vec<ClassEvidence>,
+    pub prompts_log10_p: f64,
 }
 
 /// When, as the data themselves say.

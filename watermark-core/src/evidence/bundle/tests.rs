@@ -8,9 +8,11 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::ErrorKind;
 use crate::detect::{Verdict, Weights};
+use crate::evidence::beacon::{BeaconRound, DrawnValue, QUICKNET, committed_sha256};
 use crate::evidence::canonical::to_canonical;
 use crate::evidence::commitment::KeyCommitments;
 use crate::evidence::dsse::Envelope;
+use crate::evidence::prompts::{PromptDraw, Prompts};
 use crate::evidence::{HEAD_TYPE, SigningKey, dsse};
 use crate::key::NodeKey;
 use crate::model_test::{Access, Collection};
@@ -48,38 +50,63 @@ fn records(salt: u32) -> Vec<EvidenceRecord> {
 
 /// A small bundle with one control, one earlier analysis and a disclosed key, not signed yet.
 fn statement() -> Statement {
+    statement_of(PROFILE, None, None)
+}
+
+/// The same for a key under a beacon, and for prompts that a beacon draws. All records' prompts are the pool.
+fn statement_of(
+    profile_text: &str,
+    beacon: Option<(BeaconRound, DrawnValue)>,
+    draw: Option<(BeaconRound, DrawnValue)>,
+) -> Statement {
+    let profile = Profile::parse(profile_text).unwrap();
     let node = NodeKey::root(b"master").descend(&PATH.parse().unwrap()).unwrap();
-    let profile_sha256: [u8; 32] = Sha256::digest(PROFILE.as_bytes()).into();
+    let committed = committed_sha256(profile_text, &profile).unwrap();
     let mut commitments = KeyCommitments::new();
     let other = NodeKey::root(b"master").descend(&"epoch/1".parse().unwrap()).unwrap();
-    commitments.add(&other, Zeroizing::new([1; 32]), profile_sha256).unwrap();
-    commitments.add(&node, Zeroizing::new([2; 32]), profile_sha256).unwrap();
-    let head = envelope(HEAD_TYPE, &commitments.head("2026-11-01T00:00:00Z").unwrap().payload().unwrap());
-    let opening: Value =
-        serde_json::from_slice(&commitments.open(&node, &profile_sha256).unwrap().print().unwrap()).unwrap();
-
+    let round = beacon.as_ref().map(|(round, _)| round.clone());
+    commitments.add(&other, Zeroizing::new([1; 32]), committed, round.clone()).unwrap();
+    commitments.add(&node, Zeroizing::new([2; 32]), committed, round).unwrap();
     let prompts: Vec<String> = records(1).into_iter().map(|record| record.prompt).collect();
+    let pool = Prompts::commit_to(&prompts).unwrap();
+    let tree = commitments.head("2026-11-01T00:00:00Z", vec![pool]).unwrap();
+    let head = envelope(HEAD_TYPE, &tree.payload().unwrap());
+    let opening: Value =
+        serde_json::from_slice(&commitments.open(&node, &committed).unwrap().print().unwrap()).unwrap();
+    let leaves = commitments.leaves();
+    let (index, leaf_sha256, leaf) = leaves.find(&tree, node.path(), &committed).unwrap();
+
     let registration = Registration {
         registration: REGISTRATION_VERSION.to_owned(),
         registered_at: time("2026-11-02T00:00:00Z"),
         question: "Was it?".to_owned(),
         suspect: "suspect".to_owned(),
         controls: vec!["control".to_owned()],
-        profile_sha256: Digest(profile_sha256),
+        profile_sha256: Digest(Sha256::digest(profile_text.as_bytes()).into()),
         layer: "d".to_owned(),
-        key_path: PATH.to_owned(),
-        head_sha256: Digest(Sha256::digest(head.bytes().unwrap()).into()),
+        key: RegisteredKey {
+            head_sha256: Digest(Sha256::digest(head.bytes().unwrap()).into()),
+            index,
+            leaf_sha256: Digest(leaf_sha256),
+            path: PATH.to_owned(),
+            tree_size: 2,
+        },
         access: Access::Answers,
         weights: Weights::Sqrt,
         stopping: Stopping::Fixed,
         alpha: 1e-6,
         resample: 19,
-        prompts: Prompts::commit_to(&prompts).unwrap(),
+        prompts: match &draw {
+            None => pool.into(),
+            Some((beacon, _)) => {
+                let draw = Some(PromptDraw { beacon: beacon.clone(), pool });
+                RegisteredPrompts { count: pool.count, draw, root: None }
+            }
+        },
         earlier: vec![Digest([5; 32])],
     };
     let signed = envelope(REGISTRATION_TYPE, &registration.payload().unwrap());
 
-    let profile = Profile::parse(PROFILE).unwrap();
     let layer = layer_under(&profile, &testable_layer(&profile, "d").unwrap(), &node).unwrap();
     let measured = |model: &str, salt| {
         let collected = Some(Collected { first: time("2026-11-03T00:00:00Z"), last: time("2026-11-03T00:00:09Z") });
@@ -93,7 +120,8 @@ fn statement() -> Statement {
     let fresh = layer.resample(counted.tally(), Weights::Sqrt, suspect.log10_p, &seed, 0..19).unwrap();
     let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
     let controls = vec![control];
-    let conclusion = conclude(&registration, layer.scheme(), &suspect, &controls, &resampling);
+    let conditions = conditions(&registration, &tree, leaf, &[&suspect, &controls[0]]);
+    let conclusion = conclude(&registration, layer.scheme(), &suspect, &controls, &resampling, &conditions);
     let hash = |field: &str| serde_json::from_value::<Digest>(opening[field].clone()).unwrap();
     let file =
         |name: &str, byte| Subject { digest: SubjectDigest { sha256: Digest([byte; 32]) }, name: name.to_owned() };
@@ -108,29 +136,28 @@ fn statement() -> Statement {
             null_hypothesis: NULL_HYPOTHESIS.to_owned(),
             alternative_hypothesis: ALTERNATIVE_HYPOTHESIS.to_owned(),
             registration: signed,
-            profile: PROFILE.to_owned(),
+            profile: profile_text.to_owned(),
             key: KeyEvidence {
                 head,
-                leaf: LeafEvidence {
-                    commitment: Digest(node.commitment(&[2; 32])),
-                    path: PATH.to_owned(),
-                    profile_sha256: Digest(profile_sha256),
-                },
-                index: 1,
+                leaf: leaf.clone(),
+                beacon: beacon.map(|(_, drawn)| drawn),
                 proof: serde_json::from_value(opening["proof"].clone()).unwrap(),
                 opening: Some(Disclosed {
                     node: Zeroizing::new(hash("node").to_string()),
                     salt: Zeroizing::new(hash("salt").to_string()),
                 }),
             },
+            prompts: PromptsEvidence { beacon: draw.map(|(_, drawn)| drawn), root: pool.root },
             rules: Rules::fixed(),
             suspect,
             controls,
             resampling,
-            family: Family::single(),
+            family: Family::of_keys(2),
             earlier: vec![Earlier { registration_sha256: Digest([5; 32]), evidence_sha256: None, verdict: None }],
             decided_by: conclusion.decided_by,
             controls_agree: conclusion.controls_agree,
+            conditions,
+            exclusion_agrees: conclusion.exclusion_agrees,
             resampling_agrees: conclusion.resampling_agrees,
             answers_present: conclusion.answers_present,
             smallest_effect: conclusion.smallest_effect,
@@ -331,13 +358,19 @@ fn codes() {
     assert_eq!(code(&|s| s.predicate.registration = s.predicate.key.head.clone()), Some(Code::Registration));
     assert_eq!(code(&|s| s.predicate.profile.push(' ')), Some(Code::Profile));
     assert_eq!(code(&|s| s.predicate.key.head = s.predicate.registration.clone()), Some(Code::Head));
-    assert_eq!(code(&|s| s.predicate.key.index = 0), Some(Code::Proof));
+    assert_eq!(code(&|s| s.predicate.key.proof[0] = Digest([0; 32])), Some(Code::Proof));
+    assert_eq!(code(&|s| s.predicate.key.leaf.commitment = Digest([0; 32])), Some(Code::Proof));
+    let drawn = DrawnValue { signature: None, value: Digest([1; 32]) };
+    assert_eq!(code(&|s| s.predicate.key.beacon = Some(drawn.clone())), Some(Code::Beacon));
+    assert_eq!(code(&|s| s.predicate.prompts.beacon = Some(drawn.clone())), Some(Code::Beacon));
     let other_node = |s: &mut Statement| {
         s.predicate.key.opening.as_mut().unwrap().node = Zeroizing::new("00".repeat(32));
     };
     assert_eq!(code(&other_node), Some(Code::Opening));
     assert_eq!(code(&|s| s.predicate.controls[0].model = "another".to_owned()), Some(Code::Registered));
     assert_eq!(code(&|s| s.predicate.suspect.prompts_root = Digest([0; 32])), Some(Code::Prompts));
+    assert_eq!(code(&|s| s.predicate.prompts.root = Digest([0; 32])), Some(Code::Prompts));
+    assert_eq!(code(&|s| s.predicate.family.size = 1), Some(Code::Registered));
     assert_eq!(code(&|s| s.predicate.signed_at = time("2026-11-01T00:00:00Z")), Some(Code::Time));
     let early =
         |s: &mut Statement| s.predicate.suspect.collected.as_mut().unwrap().first = time("2026-11-01T23:59:59Z");
@@ -345,13 +378,86 @@ fn codes() {
     assert_eq!(code(&|s| s.subject[1].name = "s.jsonl".to_owned()), Some(Code::Subject));
     assert_eq!(code(&|s| s.predicate.suspect.n_scored += 1), Some(Code::Tally));
     assert_eq!(code(&|s| s.predicate.suspect.log10_p -= 1.0), Some(Code::Tail));
+    assert_eq!(code(&|s| s.predicate.suspect.left_out.answers[0].pairs += 1000), Some(Code::Tally));
+    assert_eq!(code(&|s| s.predicate.suspect.left_out.answers_log10_p -= 1.0), Some(Code::Tail));
+    assert_eq!(code(&|s| s.predicate.suspect.left_out.prompts_log10_p -= 1.0), Some(Code::Tail));
     assert_eq!(code(&|s| s.predicate.verdict = Verdict::Detected), Some(Code::Verdict));
+    assert_eq!(code(&|s| s.predicate.conditions[1].standing = Standing::Holds), Some(Code::Verdict));
+    assert_eq!(code(&|s| s.predicate.conditions.truncate(7)), Some(Code::Verdict));
 
     let mut bundle = small_bundle();
     let text = String::from_utf8(bundle.clone()).unwrap();
     let at = text.find("\"sig\":\"").unwrap() + 9;
     bundle[at] = if bundle[at] == b'A' { b'B' } else { b'A' };
     assert_eq!(verify(&bundle).faults[0].code, Code::Signature);
+}
+
+/// A beacon is named in the commitment, and the same value stands in profile and bundle.
+#[test]
+fn beacons() {
+    let lottery = |round| BeaconRound { round, source: "lottery".to_owned() };
+    let value = |byte: u8| DrawnValue { signature: None, value: Digest([byte; 32]) };
+    let under =
+        |byte: u8| PROFILE.replace("\"tokenizer\"", &format!("\"beacon\": \"{}\", \"tokenizer\"", Digest([byte; 32])));
+    let first =
+        |statement: &Statement| verify(&signed(&statement.payload().unwrap())).faults.first().map(|fault| fault.code);
+    let sound = statement_of(&under(7), Some((lottery(3), value(7))), Some((lottery(9), value(5))));
+    assert_eq!(first(&sound), None);
+    // The key depends on the value.
+    assert_ne!(sound.predicate.suspect.statistic, statement().predicate.suspect.statistic);
+
+    let of_key = |beacon| first(&statement_of(&under(7), Some(beacon), None));
+    assert_eq!(of_key((lottery(3), value(8))), Some(Code::Beacon));
+    assert_eq!(first(&statement_of(&under(7), None, None)), Some(Code::Beacon));
+    assert_eq!(first(&statement_of(PROFILE, Some((lottery(3), value(7))), None)), Some(Code::Beacon));
+    // The commitment named another round, or none.
+    for beacon in [Some(lottery(4)), None] {
+        let mut other = sound.clone();
+        other.predicate.key.leaf.beacon = beacon;
+        assert_eq!(first(&other), Some(Code::Proof));
+    }
+    // A value of quicknet is the SHA-256 of its signature.
+    let quicknet = |round| BeaconRound { round, source: QUICKNET.to_owned() };
+    let signature = |byte: u8| Some(crate::hex::encode(&[byte; 48]));
+    let drawn = Digest(Sha256::digest([7; 48]).into());
+    let profile = PROFILE.replace("\"tokenizer\"", &format!("\"beacon\": \"{drawn}\", \"tokenizer\""));
+    for (byte, code) in [(7, None), (8, Some(Code::Beacon))] {
+        let drawn = DrawnValue { signature: signature(byte), value: drawn };
+        assert_eq!(first(&statement_of(&profile, Some((quicknet(1 << 30), drawn)), None)), code);
+    }
+}
+
+/// A round that was known before what it was to follow contradicts the condition, and nothing can be concluded.
+#[test]
+fn rounds_that_were_known_too_early() {
+    let value = DrawnValue { signature: None, value: Digest([7; 32]) };
+    let under = PROFILE.replace("\"tokenizer\"", &format!("\"beacon\": \"{}\", \"tokenizer\"", value.value));
+    // The first round from a time on. Head 2026-11-01, registration 2026-11-02, first answer 2026-11-03T00:00:00.
+    let at = |time: &str| {
+        let (mut low, mut high) = (1, 1 << 26);
+        while low < high {
+            let middle = (low + high) / 2;
+            let round = BeaconRound { round: middle, source: QUICKNET.to_owned() };
+            if round.time().unwrap().as_str() >= time { high = middle } else { low = middle + 1 }
+        }
+        BeaconRound { round: high, source: QUICKNET.to_owned() }
+    };
+    let standing = |beacon: &str, draw: &str| {
+        let (beacon, draw) = ((at(beacon), value.clone()), (at(draw), value.clone()));
+        let statement = statement_of(&under, Some(beacon), Some(draw));
+        assert_eq!(verify(&signed(&statement.payload().unwrap())).faults, []);
+        let failing = statement.predicate.conditions.iter().filter(|one| one.standing == Standing::Fails);
+        (failing.map(|one| one.name).collect::<Vec<_>>(), statement.predicate.verdict)
+    };
+    let (key, prompts) = ("2026-11-01T00:00:03Z", "2026-11-02T12:00:00Z");
+    assert_eq!(standing(key, prompts), (vec![], Verdict::NotDetected));
+    for (key, prompts, name) in [
+        ("2026-10-31T23:59:50Z", prompts, ConditionName::KeyNotGround),
+        (key, "2026-11-01T23:59:50Z", ConditionName::PromptsFreeOfKey),
+        (key, "2026-11-03T00:00:03Z", ConditionName::RegisteredBeforeData),
+    ] {
+        assert_eq!(standing(key, prompts), (vec![name], Verdict::Inconclusive));
+    }
 }
 
 #[test]

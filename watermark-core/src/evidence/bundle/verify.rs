@@ -3,21 +3,21 @@ use std::fmt;
 
 use base64ct::{Base64, Encoding};
 
-use super::fields::Digest;
+use super::super::fields::Digest;
 use super::registration::{Registration, Stopping};
-use super::statement::{SampleEvidence, Statement};
+use super::statement::{ClassEvidence, SampleEvidence, Statement};
 use super::{
     ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Family, KIND, MAX_BUNDLE, NULL_HYPOTHESIS, PREDICATE_TYPE,
     Rules, STATEMENT_TYPE, STATEMENT_VERSION,
 };
 use crate::detect::{Detector, LayerDetector, Resampling};
-use crate::evidence::beacon::BeforeBeacon;
+use crate::evidence::beacon::committed_sha256;
 use crate::evidence::canonical::from_canonical;
-use crate::evidence::commitment::{KEY_COMMITMENTS, KeyLeaf};
+use crate::evidence::commitment::KEY_COMMITMENTS;
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
 use crate::key::NodeKey;
 use crate::model_test::Tails;
-use crate::profile::{AnyScheme, Layer, Profile};
+use crate::profile::{AnyScheme, Beacon, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
@@ -41,6 +41,7 @@ pub enum Code {
     Profile,
     Head,
     Proof,
+    Beacon,
     Opening,
     Registered,
     Prompts,
@@ -68,6 +69,7 @@ impl Code {
             Self::Profile => "E-PROFILE",
             Self::Head => "E-HEAD",
             Self::Proof => "E-PROOF",
+            Self::Beacon => "E-BEACON",
             Self::Opening => "E-OPENING",
             Self::Registered => "E-REGISTERED",
             Self::Prompts => "E-PROMPTS",
@@ -119,10 +121,8 @@ pub struct Bundle {
     pub layer: Layer,
     /// Who signed bundle, registration and head.
     pub signers: [PublicKey; 3],
-    /// The disclosed key, if it is the committed one: the layer's, or the one above a beacon.
+    /// The disclosed key of the layer, if it is the committed one.
     pub node: Option<NodeKey>,
-    /// The public random value that was to be drawn after the commitment.
-    pub beacon: Option<String>,
 }
 
 /// What a verifier found without the data.
@@ -198,23 +198,11 @@ impl Bundle {
 
         let head_bytes = predicate.key.head.bytes().map_err(refused(Code::Head))?;
         let (head, committer) = TreeHead::verify(&head_bytes, KEY_COMMITMENTS).map_err(refused(Code::Head))?;
-        if Sha256::digest(&head_bytes)[..] != registration.head_sha256.0 {
+        if Sha256::digest(&head_bytes)[..] != registration.key.head_sha256.0 {
             return Err(fault(Code::Head, "the head of the key commitments is not the registered one"));
         }
         let signers = [verified.signer, registrant, committer];
-        let (node, beacon) = (None, None);
-        Ok(Self {
-            statement,
-            registration,
-            registration_bytes,
-            head_bytes,
-            head,
-            profile,
-            layer,
-            signers,
-            node,
-            beacon,
-        })
+        Ok(Self { statement, registration, registration_bytes, head_bytes, head, profile, layer, signers, node: None })
     }
 
     /// The suspect's sample, then the controls'.
@@ -239,36 +227,52 @@ impl Bundle {
     }
 
     fn check_key(&mut self, faults: &mut Vec<Fault>) {
-        let predicate = &self.statement.predicate;
-        let key = &predicate.key;
-        let Ok(path) = key.leaf.path.parse() else {
-            return faults.push(fault(Code::Proof, "the committed key has no path"));
-        };
-        let leaf = KeyLeaf { commitment: key.leaf.commitment.0, path, profile_sha256: key.leaf.profile_sha256.0 };
-        match beacon_of(&leaf, &self.registration, &predicate.profile, &self.profile) {
-            Ok(beacon) => self.beacon = beacon,
-            Err(error) => return faults.push(fault(Code::Proof, error.to_string())),
+        let key = &self.statement.predicate.key;
+        if let Err(error) = self.registration.check_leaf(&key.leaf, &self.head) {
+            return faults.push(fault(Code::Proof, error.to_string()));
+        }
+        let committed = committed_sha256(&self.statement.predicate.profile, &self.profile);
+        if !committed.is_ok_and(|sha256| sha256 == key.leaf.profile_sha256.0) {
+            return faults.push(fault(Code::Proof, "the committed key is for another profile than registered"));
         }
         let proof: Vec<merkle::Hash> = key.proof.iter().map(|hash| hash.0).collect();
-        let included = leaf.bytes().is_ok_and(|bytes| {
-            merkle::verify_inclusion(&merkle::leaf_hash(&bytes), key.index, self.head.size, &proof, &self.head.root)
-        });
-        if !included {
+        let (index, leaf) = (self.registration.key.index, &self.registration.key.leaf_sha256.0);
+        if !merkle::verify_inclusion(leaf, index, self.head.size, &proof, &self.head.root) {
             return faults
                 .push(fault(Code::Proof, "the proof does not lead from the committed key to the signed root"));
         }
+        if let Err(error) = self.check_beacons() {
+            faults.push(fault(Code::Beacon, error.to_string()));
+        }
+        let Ok(path) = key.leaf.path.parse() else { return };
         let Some(disclosed) = &key.opening else { return };
         let secret = |text: &str, field: &str| parse_hash(text, field).map(Zeroizing::new);
         match (secret(&disclosed.node, "node"), secret(&disclosed.salt, "salt")) {
             (Ok(node), Ok(salt)) => {
-                let node = NodeKey::from_parts(leaf.path, node);
-                if node.commitment(&salt) == leaf.commitment {
+                let node = NodeKey::from_parts(path, node);
+                if node.commitment(&salt) == key.leaf.commitment.0 {
                     self.node = Some(node);
                 } else {
                     faults.push(fault(Code::Opening, "the disclosed key is not the committed one"));
                 }
             }
             (Err(error), _) | (_, Err(error)) => faults.push(fault(Code::Opening, error.to_string())),
+        }
+    }
+
+    /// The values that went into the key and that drew the prompts are those of the rounds that were named for them.
+    fn check_beacons(&self) -> Result<()> {
+        let predicate = &self.statement.predicate;
+        let refused = |what: &str| Err(Error::new(ErrorKind::InvalidEvidence, what));
+        match (&predicate.key.leaf.beacon, &predicate.key.beacon, self.profile.beacon) {
+            (None, None, Beacon::None) => (),
+            (Some(round), Some(drawn), Beacon::Drawn(value)) if drawn.value.0 == value => round.check_value(drawn)?,
+            _ => return refused("commitment, profile and bundle name different beacons of the key"),
+        }
+        match (&self.registration.prompts.draw, &predicate.prompts.beacon) {
+            (None, None) => Ok(()),
+            (Some(draw), Some(drawn)) => draw.beacon.check_value(drawn),
+            _ => refused("a value that draws prompts goes with a registered draw"),
         }
     }
 
@@ -295,6 +299,11 @@ impl Bundle {
             Code::Registered,
             "the earlier analyses are not those that the registration names, each with its outcome",
         );
+        check(
+            predicate.family == Family::of_keys(registration.key.tree_size),
+            Code::Registered,
+            "the family is not that of all committed keys",
+        );
         let asked = registration.prompts.count;
         check(
             registration.stopping != Stopping::Fixed || self.samples().all(|sample| sample.records.count == asked),
@@ -303,9 +312,14 @@ impl Bundle {
         );
         let answered_in_order = |sample: &SampleEvidence| {
             let proof: Vec<merkle::Hash> = sample.prompts_proof.iter().map(|hash| hash.0).collect();
-            let (root, registered) = (&sample.prompts_root.0, &registration.prompts.root.0);
+            let (root, registered) = (&sample.prompts_root.0, &predicate.prompts.root.0);
             merkle::verify_consistency(sample.records.count, root, asked, registered, &proof)
         };
+        check(
+            registration.prompts.root.is_none_or(|root| root == predicate.prompts.root),
+            Code::Prompts,
+            "the prompts are not the registered ones",
+        );
         check(
             self.samples().all(answered_in_order),
             Code::Prompts,
@@ -351,21 +365,37 @@ impl Bundle {
             AnyScheme::Own(Scheme::Gumbel(scheme)) => scheme.score_q32(u32::MAX),
             _ => 1,
         };
-        let (mut pairs, mut repeated, mut bits) = (0_u128, 0_u128, sample.classes.len() <= MAX_CLASSES);
-        for class in &sample.classes {
-            pairs += u128::from(class.pairs);
-            repeated += u128::from(class.pairs) * u128::from(class.count.saturating_sub(1));
-            bits &= class.count > 0 && class.pairs > 0;
-            bits &= class.score.0 <= u128::from(most) * u128::from(class.pairs);
-        }
+        let possible = |classes: &[ClassEvidence]| {
+            let one = |class: &ClassEvidence| {
+                class.count > 0 && class.pairs > 0 && class.score.0 <= u128::from(most) * u128::from(class.pairs)
+            };
+            classes.len() <= MAX_CLASSES && classes.iter().all(one)
+        };
+        let sum = |classes: &[ClassEvidence], times: fn(u64) -> u64| {
+            let of = |class: &ClassEvidence| u128::from(class.pairs) * u128::from(times(class.count));
+            classes.iter().map(of).sum::<u128>()
+        };
+        let (pairs, repeated) = (sum(&sample.classes, |_| 1), sum(&sample.classes, |count| count.saturating_sub(1)));
         check(sample.n_empty <= sample.records.count, Code::Tally, "more answers are empty than there are");
         check(
             pairs == u128::from(sample.n_scored)
                 && sample.n_scored < MAX_PAIRS
                 && repeated <= u128::from(sample.n_duplicate)
-                && bits,
+                && possible(&sample.classes),
             Code::Tally,
             "the classes do not fit the counts",
+        );
+        let left_out = &sample.left_out;
+        check(
+            sum(&left_out.answers, |count| count) <= u128::from(sample.n_excluded)
+                && possible(&left_out.answers)
+                && left_out
+                    .prompts
+                    .iter()
+                    .all(|class| class.count == 1 && u128::from(class.pairs) < u128::from(MAX_PAIRS))
+                && possible(&left_out.prompts),
+            Code::Tally,
+            "the left-out pairs do not fit the counts",
         );
         let weights = self.registration.weights;
         match Tails::of_classes(self.layer.scheme, &sample.score_classes(), weights) {
@@ -385,6 +415,19 @@ impl Bundle {
                     stated.iter().zip(computed).all(|(&stated, computed)| close(stated, computed)),
                     Code::Tail,
                     "log10_p, log10_p_distinct or ln_e do not follow from the classes",
+                );
+            }
+        }
+        match left_out.classes().audit(self.layer.scheme, weights) {
+            Err(error) => {
+                check(false, Code::Tally, &error.to_string());
+            }
+            Ok(audit) => {
+                check(
+                    close(left_out.answers_log10_p, audit.answers_log10_p)
+                        && close(left_out.prompts_log10_p, audit.prompts_log10_p),
+                    Code::Tail,
+                    "the numbers of left-out pairs do not follow from their classes",
                 );
             }
         }
@@ -408,31 +451,14 @@ impl Bundle {
         };
         let follows = effect
             && conclusion.decided_by == predicate.decided_by
+            && self.conditions() == predicate.conditions
             && conclusion.controls_agree == predicate.controls_agree
+            && conclusion.exclusion_agrees == predicate.exclusion_agrees
             && conclusion.resampling_agrees == predicate.resampling_agrees
             && conclusion.answers_present == predicate.answers_present
             && conclusion.verdict == predicate.verdict;
         if !follows {
             faults.push(fault(Code::Verdict, "the verdict does not follow from the numbers"));
-        }
-    }
-}
-
-/// The beacon between a committed key and the registered layer's: `None` where the layer's own key was committed to.
-///
-/// # Errors
-/// [`ErrorKind::InvalidProof`] if the committed key is for another path or profile than registered.
-pub fn beacon_of(leaf: &KeyLeaf, registration: &Registration, text: &str, profile: &Profile) -> Result<Option<String>> {
-    if leaf.path.as_str() == registration.key_path && leaf.profile_sha256 == registration.profile_sha256.0 {
-        return Ok(None);
-    }
-    match BeforeBeacon::from_profile(text, profile) {
-        Some(before) if leaf.path == before.path && leaf.profile_sha256 == before.profile_sha256 => {
-            Ok(Some(before.beacon))
-        }
-        _ => {
-            let what = "the committed key is for another path or profile than registered";
-            Err(Error::new(ErrorKind::InvalidProof, what))
         }
     }
 }
@@ -449,8 +475,9 @@ pub fn layer_under(profile: &Profile, layer: &Layer, node: &NodeKey) -> Result<L
 
 fn profile_layer(text: &str, registration: &Registration) -> Result<(Profile, Layer)> {
     let profile = Profile::parse(text)?;
+    committed_sha256(text, &profile)?;
     let layer = testable_layer(&profile, &registration.layer)?;
-    if profile.path.join("layer")?.join(&layer.name)?.as_str() != registration.key_path {
+    if profile.layer_path(&layer.name)?.as_str() != registration.key.path {
         return Err(Error::new(ErrorKind::InvalidEvidence, "the layer has another key path than registered"));
     }
     Ok((profile, layer))
@@ -480,7 +507,6 @@ fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
         (predicate.null_hypothesis == NULL_HYPOTHESIS, "\"null_hypothesis\" is another"),
         (predicate.alternative_hypothesis == ALTERNATIVE_HYPOTHESIS, "\"alternative_hypothesis\" is another"),
         (predicate.rules == Rules::fixed(), "\"rules\" are others"),
-        (predicate.family == Family::single(), "\"family\" is another"),
         (predicate.does_not_show == DOES_NOT_SHOW, "\"does_not_show\" is another"),
         (predicate.alternatives == ALTERNATIVES, "\"alternatives\" are others"),
         (

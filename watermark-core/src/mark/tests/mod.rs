@@ -41,7 +41,7 @@ fn profile(vocab_size: u32, special: &[u32], schemes: &[(AnyScheme, usize)]) -> 
         path: KeyPath::root(),
         tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size, special_token_ids: special.to_vec() },
         layers: names.iter().zip(schemes).map(layer).collect(),
-        sampling: None,
+        ..Profile::default()
     }
 }
 

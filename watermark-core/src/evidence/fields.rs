@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::super::head::check_time;
-use super::super::parse_hash;
+use super::parse_hash;
+use super::time::check_time;
 use crate::{Error, Result, hex};
 
 /// 32 bytes, 64 lower-case hexadecimal digits in JSON.

@@ -1,0 +1,51 @@
+use serde::{Deserialize, Serialize};
+
+/// What a verdict is conditioned on. `verify/FORMAT.md`, section 5, says of each when it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "one table for all languages")]
+pub enum ConditionName {
+    KeyBound,
+    KeyNotGround,
+    PromptsFreeOfKey,
+    TokensRecomputed,
+    ControlsBound,
+    CollectionWitnessed,
+    RegisteredBeforeData,
+    EarlierAnalyses,
+}
+
+impl ConditionName {
+    /// All of them, in the order of every table.
+    pub const ALL: [Self; 8] = [
+        Self::KeyBound,
+        Self::KeyNotGround,
+        Self::PromptsFreeOfKey,
+        Self::TokensRecomputed,
+        Self::ControlsBound,
+        Self::CollectionWitnessed,
+        Self::RegisteredBeforeData,
+        Self::EarlierAnalyses,
+    ];
+}
+
+/// How a condition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It follows from what was checked.
+    Holds,
+    /// It rests on somebody's word, also where nothing is said of it.
+    Word,
+    /// What was checked contradicts it.
+    Fails,
+}
+
+/// One condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 5")]
+pub struct Condition {
+    pub name: ConditionName,
+    pub standing: Standing,
+}

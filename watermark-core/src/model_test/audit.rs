@@ -1,0 +1,60 @@
+//! Whether what prompts keep from being scored leans away from the key.
+//!
+//! Pairs of prompts are left out of all answers, so whoever knows the key can write prompts that leave out what would speak for an innocent
+//! model. The scores of what was left out are then too small, and so are those of the prompts themselves. A mark that a model learned makes
+//! the former larger, which is shown and decides nothing. An accuser can balance the two; so this audit replaces no rule for who chooses
+//! prompts.
+
+use super::{ScoreClass, Tails};
+use crate::Result;
+use crate::detect::Weights;
+use crate::profile::AnyScheme;
+use crate::scheme::NullLaw;
+
+/// A test whose audit reaches this log10 p is not carried out as it should be.
+const LIMIT: f64 = -3.0;
+
+/// The pairs that prompts keep from being scored, by how often they occurred.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Those that occur in answers, with their (expected) counts there.
+    pub answers: Vec<ScoreClass>,
+    /// All pairs of prompts and of what answers quote from them, each counted once.
+    pub prompts: Vec<ScoreClass>,
+}
+
+/// The audit of what was left out.
+///
+/// Null hypothesis: prompts and answers are independent of the key. Small values say that prompts were chosen with the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Audit {
+    /// log10 of a rigorous upper bound of the probability that the left-out pairs of answers, weighted as the scored ones, have scores
+    /// as small as theirs.
+    pub answers_log10_p: f64,
+    /// log10 of such a bound for the pairs of the prompts, each of weight 1.
+    pub prompts_log10_p: f64,
+}
+
+impl LeftOut {
+    /// Audits what was left out. Schemes whose pair is neither one bit nor one exponential score have no such audit; it then agrees.
+    ///
+    /// # Errors
+    /// As [`Tails::of_classes`].
+    pub fn audit(&self, scheme: AnyScheme, weights: Weights) -> Result<Audit> {
+        if !matches!(scheme.null_law(), NullLaw::Bits { trials: 1, .. } | NullLaw::ExponentialQ32) {
+            return Ok(Audit::default());
+        }
+        Ok(Audit {
+            answers_log10_p: Tails::low_of_classes(scheme, &self.answers, weights)?,
+            prompts_log10_p: Tails::low_of_classes(scheme, &self.prompts, Weights::None)?,
+        })
+    }
+}
+
+impl Audit {
+    /// Whether nothing speaks for prompts that were chosen with the key.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.answers_log10_p >= LIMIT && self.prompts_log10_p >= LIMIT
+    }
+}

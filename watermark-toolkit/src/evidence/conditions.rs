@@ -1,0 +1,222 @@
+//! How the conditions of a verdict stand for a reader who has more than the bundle: its data, a tokenizer, clocks of others.
+
+use serde::Serialize;
+use watermark_core::detect::Verdict;
+use watermark_core::evidence::bundle::{Bundle, ConditionName, Standing};
+use watermark_core::model_test::Collection;
+
+/// What was seen beside the bundle.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// Times of time stamps that hold, as `2026-11-25T01:02:03Z`: the head's, the registration's.
+    pub(super) time_stamps: [Option<String>; 2],
+    /// Whether the source's signature of the key's beacon holds; `None` where there is none to verify.
+    pub(super) key_beacon: Option<bool>,
+    /// The same of the value that drew the prompts.
+    pub(super) draw: Option<bool>,
+    /// Whether the prompts were drawn again from the pool.
+    pub(super) drawn_again: bool,
+    /// Whether the ids of all samples were made from their texts again.
+    pub(super) tokens_made_again: bool,
+}
+
+/// One condition as it stands for this reader.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConditionFound {
+    /// Which.
+    pub name: ConditionName,
+    /// How it stands.
+    pub standing: Standing,
+    /// Why, in a sentence.
+    pub says: String,
+}
+
+/// All conditions in their order.
+pub(super) fn conditions(bundle: &Bundle, seen: &Seen) -> Vec<ConditionFound> {
+    bundle
+        .conditions()
+        .iter()
+        .map(|condition| {
+            let (standing, says) = match condition.standing {
+                Standing::Fails => (Standing::Fails, contradiction(condition.name).to_owned()),
+                _ => found(bundle, seen, condition.name),
+            };
+            ConditionFound { name: condition.name, standing, says }
+        })
+        .collect()
+}
+
+/// Why times that the bundle states contradict a condition.
+fn contradiction(name: ConditionName) -> &'static str {
+    match name {
+        ConditionName::KeyNotGround => "The beacon's round had been drawn when the keys were committed to.",
+        ConditionName::PromptsFreeOfKey => {
+            "The round that draws the prompts had been drawn when the test was registered."
+        }
+        ConditionName::RegisteredBeforeData => "Answers were collected before the prompts had been drawn.",
+        _ => "What the bundle states contradicts it.",
+    }
+}
+
+fn found(bundle: &Bundle, seen: &Seen, name: ConditionName) -> (Standing, String) {
+    let word = |says: &str| (Standing::Word, says.to_owned());
+    match name {
+        ConditionName::KeyBound => {
+            let key = &bundle.registration.key;
+            let says = format!(
+                "The registration names leaf {} of {} committed keys; the level is divided by {}.",
+                key.index, key.tree_size, key.tree_size
+            );
+            (Standing::Holds, says)
+        }
+        ConditionName::KeyNotGround => key_not_ground(bundle, seen),
+        ConditionName::PromptsFreeOfKey => prompts_free_of_key(bundle, seen),
+        ConditionName::TokensRecomputed if seen.tokens_made_again => {
+            (Standing::Holds, "The ids of all prompts and answers were made from their texts again.".to_owned())
+        }
+        ConditionName::TokensRecomputed => {
+            word("That the counted ids are those of the texts is the signer's word; give all data and the tokenizer.")
+        }
+        ConditionName::ControlsBound if bundle.registration.controls.is_empty() => {
+            word("No unrelated model was asked; that the procedure is calibrated is the signer's word.")
+        }
+        ConditionName::ControlsBound => {
+            word("That the controls are models which have seen neither key nor served answers is the signer's word.")
+        }
+        ConditionName::CollectionWitnessed => {
+            let replicated = bundle.samples().all(|sample| sample.collection == Collection::Replicate);
+            word(if replicated {
+                "The answers were collected by a party without the key, whose word this is."
+            } else {
+                "That the answers came from these models is the word of whoever made the case."
+            })
+        }
+        ConditionName::RegisteredBeforeData => registered_before_data(bundle, seen),
+        ConditionName::EarlierAnalyses => {
+            word("That there were no analyses of this suspect beside those named is the signer's word.")
+        }
+    }
+}
+
+fn key_not_ground(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
+    let Some(round) = &bundle.statement.predicate.key.leaf.beacon else {
+        let says = "No public value went into the key after the commitment, so it may have been chosen among many.";
+        return (Standing::Word, says.to_owned());
+    };
+    let named = format!("round {} of {}", round.round, round.source);
+    match (seen.key_beacon, &seen.time_stamps[0]) {
+        (Some(true), Some(stamp)) => match round.is_known_by(stamp) {
+            Some(false) => {
+                (Standing::Holds, format!("A time stamp dates the commitment before {named}, whose signature holds."))
+            }
+            _ => (Standing::Fails, format!("The time stamp of the commitment, {stamp}, is not before {named}.")),
+        },
+        (Some(true), None) => (
+            Standing::Word,
+            format!("The signature of {named} holds; that the commitment is older is the signer's word."),
+        ),
+        _ => (
+            Standing::Word,
+            format!("That {named} had this value, and was drawn after the commitment, is the signer's word."),
+        ),
+    }
+}
+
+fn prompts_free_of_key(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
+    let Some(draw) = &bundle.registration.prompts.draw else {
+        return (
+            Standing::Word,
+            "The accuser chose the prompts; that the key had no part in it is their word.".to_owned(),
+        );
+    };
+    let word = |says: &str| (Standing::Word, says.to_owned());
+    if !bundle.head.prompt_pools.contains(&draw.pool) {
+        return word(
+            "A beacon drew the prompts from a pool that was not committed to with the keys: it may have been written with the key.",
+        );
+    }
+    if !seen.drawn_again {
+        return word(
+            "That the prompts are those which the beacon draws from the pool is the signer's word; give the pool.",
+        );
+    }
+    let (key, _) = key_not_ground(bundle, seen);
+    match (key, stamped_before_draw(bundle, seen)) {
+        (_, Some(false)) => (
+            Standing::Fails,
+            "The registration's time stamp is not before the round that draws the prompts.".to_owned(),
+        ),
+        (Standing::Fails, _) => (Standing::Fails, "The pool was not committed to before the key's beacon.".to_owned()),
+        (Standing::Holds, Some(true)) => {
+            let says = "The pool is older than the key's beacon, and a round that was drawn after the registration chose from it.";
+            (Standing::Holds, says.to_owned())
+        }
+        _ => word(
+            "The prompts are those which the beacon draws from the committed pool; that key and draw came in this order is the signer's word.",
+        ),
+    }
+}
+
+fn registered_before_data(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
+    match stamped_before_draw(bundle, seen) {
+        Some(true) if seen.drawn_again => {
+            let says = "A time stamp dates the registration before the round that draws the prompts, which nobody could answer earlier.";
+            (Standing::Holds, says.to_owned())
+        }
+        Some(false) => (Standing::Fails, "The prompts had been drawn when the registration was stamped.".to_owned()),
+        _ if seen.time_stamps[1].is_some() => (
+            Standing::Word,
+            "A time stamp dates the registration; when the answers were collected is the collector's word.".to_owned(),
+        ),
+        _ => (
+            Standing::Word,
+            "That the test was registered before its data is the word of its signer's clock.".to_owned(),
+        ),
+    }
+}
+
+/// Whether the registration's time stamp is before a verified round that draws the prompts; `None` where either is missing.
+fn stamped_before_draw(bundle: &Bundle, seen: &Seen) -> Option<bool> {
+    let draw = bundle.registration.prompts.draw.as_ref()?;
+    let known = draw.beacon.is_known_by(seen.time_stamps[1].as_deref()?)?;
+    (seen.draw == Some(true)).then_some(!known)
+}
+
+/// What a condition is called in a sentence about its standing.
+fn noun(name: ConditionName) -> &'static str {
+    match name {
+        ConditionName::KeyBound => "the key was fixed before the data",
+        ConditionName::KeyNotGround => "the key was not chosen among many",
+        ConditionName::PromptsFreeOfKey => "the prompts were chosen without the key",
+        ConditionName::TokensRecomputed => "the counted ids are those of the texts",
+        ConditionName::ControlsBound => "the controls are unrelated models",
+        ConditionName::CollectionWitnessed => "the answers came from these models",
+        ConditionName::RegisteredBeforeData => "the test was registered before its data",
+        ConditionName::EarlierAnalyses => "no analyses are missing",
+    }
+}
+
+/// The verdict as this reader may take it: one that a failing condition contradicts is none.
+#[must_use]
+pub fn verdict(stated: Verdict, conditions: &[ConditionFound]) -> Verdict {
+    let fails = conditions.iter().any(|condition| condition.standing == Standing::Fails);
+    if fails { Verdict::Inconclusive } else { stated }
+}
+
+/// The verdict with what it rests on.
+#[must_use]
+pub fn headline(stated: Verdict, conditions: &[ConditionFound]) -> String {
+    let of = |standing: Standing| {
+        let names = conditions.iter().filter(|condition| condition.standing == standing).map(|one| noun(one.name));
+        names.collect::<Vec<_>>().join("; ")
+    };
+    let verdict = verdict(stated, conditions);
+    let (fails, word) = (of(Standing::Fails), of(Standing::Word));
+    if !fails.is_empty() {
+        return format!("{}: it is contradicted that {fails}", verdict.as_str());
+    }
+    if verdict == Verdict::Detected && !word.is_empty() {
+        return format!("{}, if it is believed that {word}", verdict.as_str());
+    }
+    verdict.as_str().to_owned()
+}
