@@ -3,14 +3,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::beacon::DrawnValue;
 use watermark_core::evidence::bundle::Digest;
 use watermark_core::evidence::prompts::draw;
 use watermark_core::hex;
 use watermark_toolkit::files::write_new;
-use watermark_toolkit::read::read_prompts;
+use watermark_toolkit::read::{print_prompts, read_prompts};
 
 use super::print;
 
@@ -61,11 +59,6 @@ pub(crate) struct DrawArgs {
     draw_signature: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    prompt: &'a str,
-}
-
 impl DrawArgs {
     /// The value, if it was given.
     pub(crate) fn value(&self) -> Result<Option<DrawnValue>> {
@@ -73,19 +66,15 @@ impl DrawArgs {
         if let Some(digits) = &self.draw_value {
             hex::decode(digits.as_bytes(), &mut value).context("--draw-value: not 64 lower-case hexadecimal digits")?;
         }
-        if let Some(digits) = &self.draw_signature {
-            let mut signature = [0; 48];
-            let read = hex::decode(digits.as_bytes(), &mut signature);
-            read.context("--draw-signature: not 96 lower-case hexadecimal digits")?;
-            let signed: [u8; 32] = Sha256::digest(signature).into();
-            ensure!(
-                self.draw_value.is_none() || signed == value,
-                "--draw-value is not the SHA-256 of --draw-signature"
-            );
-            value = signed;
-        }
-        let given = self.draw_value.is_some() || self.draw_signature.is_some();
-        Ok(given.then(|| DrawnValue { signature: self.draw_signature.clone(), value: Digest(value) }))
+        let Some(digits) = &self.draw_signature else {
+            return Ok(self.draw_value.as_ref().map(|_| DrawnValue { signature: None, value: Digest(value) }));
+        };
+        let drawn = DrawnValue::from_signature(digits).context("--draw-signature")?;
+        ensure!(
+            self.draw_value.is_none() || drawn.value.0 == value,
+            "--draw-value is not the SHA-256 of --draw-signature"
+        );
+        Ok(Some(drawn))
     }
 }
 
@@ -101,12 +90,7 @@ impl Args {
             pool.len(),
             args.n
         );
-        let mut lines = Vec::new();
-        for prompt in draw(&value.value.0, &pool, args.n) {
-            serde_json::to_writer(&mut lines, &Line { prompt })?;
-            lines.push(b'\n');
-        }
-        write_new(&args.out, &lines)?;
+        write_new(&args.out, &print_prompts(draw(&value.value.0, &pool, args.n))?)?;
         print(&format!("Drew {} of {} prompts into {}.", args.n, pool.len(), args.out.display()))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -17,7 +17,7 @@ use watermark_core::evidence::{TreeHead, timestamp};
 use watermark_core::hex;
 use watermark_core::model_test::Access;
 use watermark_toolkit::evidence::LAX_ALPHA;
-use watermark_toolkit::files::{random, read_bounded, read_profile, read_profile_text, write_new};
+use watermark_toolkit::files::{ProfileFile, random, read_bounded, read_profile_text, write_new};
 use watermark_toolkit::read::read_prompts;
 
 use super::key::{SignerArgs, round};
@@ -108,9 +108,10 @@ const MAX_FILE: u64 = 1 << 22;
 
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
-        let file = read_profile(&self.profile)?;
-        let layer = bundle::testable_layer(&file.profile, &self.layer)
-            .with_context(|| format!("profile {}", self.profile.display()))?;
+        let of_profile = || format!("profile {}", self.profile.display());
+        let text = read_profile_text(&self.profile)?;
+        let file = ProfileFile::parse(&text).with_context(of_profile)?;
+        let layer = bundle::testable_layer(&file.profile, &self.layer).with_context(of_profile)?;
         let named = || format!("head {}", self.head.display());
         let head = read_bounded(&self.head, MAX_FILE).with_context(named)?;
         let (committed, _) = TreeHead::verify(&head, KEY_COMMITMENTS).with_context(named)?;
@@ -146,9 +147,7 @@ impl Args {
         let leaves = KeyLeaves::parse(&read_bounded(&leaves_path, MAX_OPENINGS as u64).with_context(named)?);
         let leaves = leaves.with_context(named)?;
         let path = file.profile.layer_path(&layer.name)?;
-        let text = read_profile_text(&self.profile)?;
-        let before =
-            committed_sha256(&text, &file.profile).with_context(|| format!("profile {}", self.profile.display()))?;
+        let before = committed_sha256(&text, &file.profile).with_context(of_profile)?;
         let (index, leaf_sha256, _) = leaves.find(&committed, &path, &before).with_context(named)?;
         let prompts = self.prompts(&committed)?;
         let registration = Registration {

@@ -10,9 +10,9 @@ use watermark_core::evidence::bundle::{
     Digest, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, Registration, Stopping, Time,
     TimeStamps,
 };
-use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments, KeyLeaves, KeyOpening};
+use watermark_core::evidence::commitment::{KeyCommitments, KeyOpening};
 use watermark_core::evidence::prompts::{PromptDraw, Prompts};
-use watermark_core::evidence::{HEAD_TYPE, SigningKey, TreeHead};
+use watermark_core::evidence::{HEAD_TYPE, SigningKey};
 use watermark_core::key::NodeKey;
 use watermark_core::model_test::Access;
 use watermark_core::profile::Profile;
@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 use super::ALPHA;
 use watermark_toolkit::evidence::{Case, build};
 use watermark_toolkit::files::{write_new, write_secret};
+use watermark_toolkit::read::print_prompts;
 use watermark_toolkit::signer::Signer;
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -29,9 +30,8 @@ pub(super) struct Committed {
     out: PathBuf,
     layer: String,
     head: Vec<u8>,
-    leaves: KeyLeaves,
+    tree_size: u64,
     pool: Vec<String>,
-    committed: Profile,
     opening: KeyOpening,
     signer: Signer,
     seed: u64,
@@ -81,25 +81,21 @@ impl Committed {
             let node = key.descend(&profile.layer_path(&layer.name)?)?;
             commitments.add(&node, salt, profile_sha256, Some(round("beacon")))?;
         }
-        let head = commitments.head(signed_at, vec![Prompts::commit_to(&pool)?])?;
-        let head = signer.sign(HEAD_TYPE, &head.payload()?)?;
-        let leaves = commitments.leaves();
+        let tree = commitments.head(signed_at, vec![Prompts::commit_to(&pool)?])?;
+        let head = signer.sign(HEAD_TYPE, &tree.payload()?)?;
         write_secret(&out.join("openings.json"), &commitments.print()?)?;
         write_new(&out.join("head.json"), &head)?;
-        write_new(&out.join("leaves.json"), &leaves.print()?)?;
-        write_new(&out.join("pool.jsonl"), &lines(&pool)?)?;
+        write_new(&out.join("leaves.json"), &commitments.leaves().print()?)?;
+        write_new(&out.join("pool.jsonl"), &print_prompts(&pool)?)?;
         let layer = profile.layers[0].name.clone();
         let opening = commitments.open(&key.descend(&profile.layer_path(&layer)?)?, &profile_sha256)?;
-        let (out, committed) = (out.to_owned(), profile.clone());
-        Ok(Self { out, layer, head, leaves, pool, committed, opening, signer, seed })
+        let (out, tree_size) = (out.to_owned(), tree.size);
+        Ok(Self { out, layer, head, tree_size, pool, opening, signer, seed })
     }
 
     /// Fixes the test before anybody is asked, and before it is known what: a value that is still to come draws so many prompts.
     pub(super) fn register(self, profile: &str, count: u64, registered_at: &str) -> Result<Registered> {
-        let (head, _) = TreeHead::verify(&self.head, KEY_COMMITMENTS)?;
-        let path = self.committed.layer_path(&self.layer)?;
-        let profile_sha256: [u8; 32] = Sha256::digest(self.committed.print().as_bytes()).into();
-        let (index, leaf_sha256, leaf) = self.leaves.find(&head, &path, &profile_sha256)?;
+        let (leaf, (index, _)) = (self.opening.leaf(), self.opening.inclusion());
         let registration = Registration {
             registration: REGISTRATION_VERSION.to_owned(),
             registered_at: Time::new(registered_at)?,
@@ -111,9 +107,9 @@ impl Committed {
             key: RegisteredKey {
                 head_sha256: Digest(Sha256::digest(&self.head).into()),
                 index,
-                leaf_sha256: Digest(leaf_sha256),
-                path: leaf.path.clone(),
-                tree_size: head.size,
+                leaf_sha256: Digest(leaf.hash()?),
+                path: leaf.path,
+                tree_size: self.tree_size,
             },
             access: Access::Answers,
             weights: Weights::Sqrt,
@@ -131,16 +127,6 @@ impl Committed {
         write_new(&self.out.join("registration.json"), &registration)?;
         Ok(Registered { committed: self, registration, profile: profile.to_owned() })
     }
-}
-
-/// Prompts as a file that others read too.
-fn lines(prompts: &[String]) -> Result<Vec<u8>> {
-    let mut lines = Vec::new();
-    for prompt in prompts {
-        serde_json::to_writer(&mut lines, &serde_json::json!({ "prompt": prompt }))?;
-        lines.push(b'\n');
-    }
-    Ok(lines)
 }
 
 impl Registered {

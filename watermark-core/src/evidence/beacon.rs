@@ -45,6 +45,22 @@ pub struct DrawnValue {
     pub value: Digest,
 }
 
+impl DrawnValue {
+    /// The value of [`QUICKNET`] that has this signature, 96 lower-case hexadecimal digits: its SHA-256. Whether the chain signed so is
+    /// another question.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidEvidence`] for other digits.
+    pub fn from_signature(digits: &str) -> Result<Self> {
+        let mut signature = [0; 48];
+        hex::decode(digits.as_bytes(), &mut signature).ok_or_else(|| {
+            let message = "beacon: a signature has 96 lower-case hexadecimal digits";
+            Error::new(ErrorKind::InvalidEvidence, message)
+        })?;
+        Ok(Self { signature: Some(digits.to_owned()), value: Digest(Sha256::digest(signature).into()) })
+    }
+}
+
 impl BeaconRound {
     /// Checks that people can look up what this names.
     ///
@@ -87,14 +103,8 @@ impl BeaconRound {
         match (&drawn.signature, self.source == QUICKNET) {
             (None, _) => Ok(()),
             (Some(_), false) => invalid("a signature is known of drand/quicknet only"),
-            (Some(digits), true) => {
-                let mut signature = [0; 48];
-                match hex::decode(digits.as_bytes(), &mut signature) {
-                    Some(()) if Sha256::digest(signature)[..] == drawn.value.0 => Ok(()),
-                    Some(()) => invalid("the value is not the SHA-256 of its signature"),
-                    None => invalid("a signature has 96 lower-case hexadecimal digits"),
-                }
-            }
+            (Some(digits), true) if DrawnValue::from_signature(digits)? == *drawn => Ok(()),
+            (Some(_), true) => invalid("the value is not the SHA-256 of its signature"),
         }
     }
 }

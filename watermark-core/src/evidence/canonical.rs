@@ -1,7 +1,7 @@
 //! Canonical JSON (RFC 8785): one value, one sequence of bytes, so that digests and signatures need no other rule.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -51,13 +51,6 @@ pub fn from_canonical<T: DeserializeOwned>(bytes: &[u8], limit: usize, what: &st
     serde_json::from_value(value).map_err(|_| {
         Error::new(ErrorKind::InvalidEvidence, format!("not {what}: a field is missing, unknown or of another type"))
     })
-}
-
-/// For a field that is left out where there is no value: `null` would be a second way to say that.
-pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {

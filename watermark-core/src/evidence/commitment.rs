@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::beacon::BeaconRound;
-use super::canonical::{from_canonical, given, to_canonical};
+use super::canonical::{from_canonical, to_canonical};
 use super::fields::Digest;
 use super::head::TreeHead;
 use super::merkle::{self, Hash};
 use super::parse_hash;
 use super::prompts::Prompts;
 use crate::key::{KeyPath, NodeKey};
+use crate::profile::given::given;
 use crate::{Error, ErrorKind, Result, hex};
 
 /// The kind of a tree of key commitments, as its head names it.

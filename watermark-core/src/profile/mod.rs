@@ -2,7 +2,7 @@
 
 mod any_scheme;
 #[cfg(feature = "profile")]
-mod given;
+pub(crate) mod given;
 #[cfg(feature = "profile")]
 mod json;
 mod sampling_policy;

@@ -24,7 +24,6 @@ pub(super) fn verifies(round: &BeaconRound, drawn: &DrawnValue) -> Result<Option
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use sha2::{Digest as _, Sha256};
     use watermark_core::evidence::bundle::Digest;
 
     use super::*;
@@ -36,11 +35,7 @@ mod tests {
     #[test]
     fn a_published_round() {
         let round = |round| BeaconRound { round, source: QUICKNET.to_owned() };
-        let drawn = |digits: &str| {
-            let mut signature = [0; 48];
-            hex::decode(digits.as_bytes(), &mut signature).unwrap();
-            DrawnValue { signature: Some(digits.to_owned()), value: Digest(Sha256::digest(signature).into()) }
-        };
+        let drawn = |digits: &str| DrawnValue::from_signature(digits).unwrap();
         assert_eq!(verifies(&round(123), &drawn(SIGNATURE)).unwrap(), Some(true));
         assert_eq!(verifies(&round(124), &drawn(SIGNATURE)).unwrap(), Some(false));
         for other in [SIGNATURE.replacen("b75c", "b75d", 1), "00".repeat(48)] {

@@ -72,7 +72,7 @@ pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
 #[cfg(feature = "scan")]
 pub use guard::panic_is_handled;
 pub use location::Location;
-pub use prompts::read_prompts;
+pub use prompts::{print_prompts, read_prompts};
 pub use record::{Body, InputFormat, Limits, Record, Select};
 
 use array::Array;

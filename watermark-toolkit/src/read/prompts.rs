@@ -46,3 +46,16 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>> {
     }
     Ok(prompts)
 }
+
+/// Prompts as JSONL that [`read_prompts`] reads.
+///
+/// # Errors
+/// Never for strings. Writing JSON can fail for other values, hence the result type.
+pub fn print_prompts<'a>(prompts: impl IntoIterator<Item = &'a String>) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for prompt in prompts {
+        serde_json::to_writer(&mut lines, &serde_json::json!({ "prompt": prompt }))?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
