@@ -92,9 +92,10 @@ fn found(bundle: &Bundle, seen: &Seen, name: ConditionName) -> (Standing, String
             })
         }
         ConditionName::RegisteredBeforeData => registered_before_data(bundle, seen),
-        ConditionName::EarlierAnalyses => {
-            word("That there were no analyses of this suspect beside those named is the signer's word.")
-        }
+        ConditionName::EarlierAnalyses => word(
+            "That there were no analyses of this suspect, and no committed keys or pools to choose from, beside those named is the \
+                 signer's word.",
+        ),
     }
 }
 
@@ -158,11 +159,8 @@ fn prompts_free_of_key(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
 }
 
 fn registered_before_data(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
+    // A draw does not show it either: whoever has the pool can have asked all of it before.
     match stamped_before_draw(bundle, seen) {
-        Some(true) if seen.drawn_again => {
-            let says = "A time stamp dates the registration before the round that draws the prompts, which nobody could answer earlier.";
-            (Standing::Holds, says.to_owned())
-        }
         Some(false) => (Standing::Fails, "The prompts had been drawn when the registration was stamped.".to_owned()),
         _ if seen.time_stamps[1].is_some() => (
             Standing::Word,
@@ -192,7 +190,7 @@ fn noun(name: ConditionName) -> &'static str {
         ConditionName::ControlsBound => "the controls are unrelated models",
         ConditionName::CollectionWitnessed => "the answers came from these models",
         ConditionName::RegisteredBeforeData => "the test was registered before its data",
-        ConditionName::EarlierAnalyses => "no analyses are missing",
+        ConditionName::EarlierAnalyses => "no analyses or commitments are missing",
     }
 }
 

@@ -73,7 +73,7 @@ fn condition_name(name: ConditionName) -> &'static str {
         ConditionName::ControlsBound => "Controls bound before",
         ConditionName::CollectionWitnessed => "Collection witnessed",
         ConditionName::RegisteredBeforeData => "Registered before the data",
-        ConditionName::EarlierAnalyses => "Earlier analyses complete",
+        ConditionName::EarlierAnalyses => "Analyses and commitments complete",
     }
 }
 
