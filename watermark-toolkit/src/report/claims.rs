@@ -186,7 +186,8 @@ fn commands(bundle: &Bundle, source: &Source<'_>) -> Vec<Command> {
     let subjects = bundle.statement.subject.iter().enumerate();
     let data: Vec<String> =
         subjects.map(|(at, subject)| argument(&subject.name, &format!("ANSWERS_{}", at + 1))).collect();
-    let flags: String = data.iter().map(|file| format!(" --data {file}")).collect();
+    let pool = if bundle.registration.prompts.draw.is_some() { " --pool POOL" } else { "" };
+    let flags: String = data.iter().map(|file| format!(" --data {file}")).collect::<String>() + pool;
     vec![
         Command {
             what: "Signatures, proofs and arithmetic, without the answers:",
@@ -198,7 +199,10 @@ fn commands(bundle: &Bundle, source: &Source<'_>) -> Vec<Command> {
         },
         Command {
             what: "The same by the second verifier, a single Python file, from the records files beside the bundle:",
-            line: format!("python3 verify/verify.py {evidence} --data *.records.jsonl {}", data.join(" ")),
+            line: format!(
+                "python3 verify/verify.py {evidence} --data *.records.jsonl {} --tokenizer tokenizer.json{pool}",
+                data.join(" ")
+            ),
         },
         Command {
             what: "This page with the answers:",
