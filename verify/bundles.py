@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Bundles for the tests of verify.py, made from the formulas of tests/vectors/oracle.py and a second telling of FORMAT.md; nothing
 of verify.py but its canonical form and the fixed texts of schema.json."""
-import base64, functools, hashlib, json, math, pathlib, random, sys
+import base64, datetime, functools, hashlib, json, math, pathlib, random, sys
 import mpmath as mp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -10,7 +10,7 @@ sys.path[:0] = [str(here), str(here.parent / "tests" / "vectors")]
 import effects, oracle, verify
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzé"  # the test's tokenizer has a token for every byte
-SALT = b"\2" * 32
+NODE = hashlib.sha256(b"node").digest()
 
 
 def canonical(value):
@@ -30,13 +30,14 @@ def sealed(payload, kind, seed):
     return {"payload": base64.b64encode(raw).decode(), "payloadType": kind, "signatures": [signature]}
 
 
-def tokenizer():
+def tokenizer(merges=()):
+    """A token for every byte; and one, from 257 on, for each of some pairs of letters."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     odd = [byte for byte in range(256) if byte not in plain]
-    vocab = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(odd)}
+    vocab = {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(odd)} | {pair: 257 + i for i, pair in enumerate(merges)}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     end = {"id": 256, "content": "<end>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    return json.dumps({"version": "1.0", "truncation": None, "padding": None, "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    return json.dumps({"version": "1.0", "truncation": None, "padding": None, "model": {"type": "BPE", "vocab": vocab, "merges": [" ".join(pair) for pair in merges]},
                        "decoder": byte_level, "normalizer": None, "pre_tokenizer": byte_level, "post_processor": None,
                        "added_tokens": [end]}).encode()
 
@@ -62,31 +63,60 @@ def slow_quoted(prompt, text):
     return out
 
 
+def record(prompt, text, round_=0):
+    """The record of an answer without letters of several bytes beside each other, by a tokenizer without merges."""
+    return {"prompt": prompt, "text": text + "<end>", "prompt_tokens": [*prompt.encode()], "tokens": [*text.encode(), 256],
+            "quoted": slow_quoted(prompt, text), "round": round_}
+
+
+def inclusion(hashes, index):
+    """The inclusion proof of one of a tree's leaf hashes, lowest sibling first, and the tree's root: RFC 9162, 2.1.3."""
+    if len(hashes) == 1:
+        return [], hashes[0]
+    k = 1 << (len(hashes) - 1).bit_length() - 1
+    (left, a), (right, b) = inclusion(hashes[:k], min(index, k - 1)), inclusion(hashes[k:], max(index - k, 0))
+    return (left + [b] if index < k else right + [a]), hashlib.sha256(b"\1" + a + b).digest()
+
+
+def drawn_at(round_):
+    """When a round of drand/quicknet is drawn; None for other rounds."""
+    if round_ and round_["source"] == "drand/quicknet":
+        return (datetime.datetime(2023, 8, 23, 15, 9, 27) + datetime.timedelta(seconds=3 * (round_["round"] - 1))).isoformat() + "Z"
+
+
 class Case:
-    """A registered test of a suspect and one control, with everything that its bundle needs."""
+    """A registered test of a suspect and one control, with everything that its bundle needs.
+
+    `records` are the rows of suspect and controls where they are not to be made up; `committed` names and nodes of the committed keys, of
+    which number `opened` serves; `source` the beacon's source and round, and its signature where the beacon is that signature's value."""
 
     def __init__(self, scheme="greenlist", weights="sqrt", width=1, bias=0.6, gamma=0.5, stopping="fixed", rounds=1, answers=6,
-                 length=60, resample=5, block=0, seed=1, quotes=False, beacon="", draw=""):
+                 length=60, resample=5, block=0, seed=1, quotes=False, beacon="", draw="", source=("lottery", 5, None), alpha=1e-6,
+                 committed=(("a", b"a" * 32), ("b", b"b" * 32), ("main", NODE)), opened=-1, records=None, merges=()):
         self.rnd, self.width, self.scheme, self.gamma, self.block, self.weights = random.Random(seed), width, scheme, gamma, block, weights
-        self.node = hashlib.sha256(b"node").digest()
+        opened, size = opened % len(committed), len(committed)
+        self.node = committed[opened][1]
+        beacon = sha(bytes.fromhex(source[2])) if source[2] else beacon
         below = ["beacon", beacon] if beacon else []
         self.key = oracle.prf_key(functools.reduce(oracle.child_key, below, self.node), scheme, width)
         layer = {"name": "main", "scheme": scheme, "width": width, "prf": "chacha20-v1"}
         if scheme == "greenlist":
             layer |= {"gamma": gamma, "delta": 2.0} | ({"block": block} if block else {})
         # Before the beacon is drawn, the profile says that it awaits one; a leaf names the round.
-        committed, self.profile = (json.dumps({
+        awaiting, self.profile = (json.dumps({
             "profile": "watermark-profile/1", "name": "t", "path": "epoch/1"} | ({"beacon": value} if beacon else {}) | {
-            "layers": [layer], "tokenizer": {"sha256": sha(tokenizer()), "vocab_size": 257, "special_token_ids": [256]}, "repeats": "unmarked"},
-            indent=1) for value in (None, beacon))
-        round_ = {"beacon": {"round": 5, "source": "lottery"}} if beacon else {}
-        leaves = [round_ | {"commitment": oracle.commitment(node, SALT).hex(), "path": f"epoch/1/layer/{name}", "profile_sha256": sha(committed.encode())}
-                  for name, node in [("a", b"a" * 32), ("b", b"b" * 32), ("main", self.node)]]
-        hashes = [hashlib.sha256(b"\0" + canonical(one)).digest() for one in leaves]
-        left = hashlib.sha256(b"\1" + hashes[0] + hashes[1]).digest()
-        self.head = {"head": "watermark-head/2", "prompt_pools": [], "root": oracle.merkle_root([canonical(one) for one in leaves]).hex(),
-                     "signed_at": "2026-11-25T01:00:00Z", "tree": "key-commitments", "tree_size": 3}
-        prompts = ["".join(self.rnd.choices(LETTERS, k=9)) for _ in range(answers)]
+            "layers": [layer], "tokenizer": {"sha256": sha(tokenizer(merges)), "vocab_size": 257 + len(merges), "special_token_ids": [256]},
+            "repeats": "unmarked"}, indent=1) for value in (None, beacon))
+        round_ = {"beacon": {"round": source[1], "source": source[0]}} if beacon else {}
+        self.salts = [hashlib.sha256(b"salt %d" % i).digest() for i in range(size)]
+        self.leaves = [round_ | {"commitment": oracle.commitment(node, salt).hex(), "path": f"epoch/1/layer/{name}", "profile_sha256": sha(awaiting.encode())}
+                       for (name, node), salt in zip(committed, self.salts)]
+        self.hashes = [hashlib.sha256(b"\0" + canonical(one)).digest() for one in self.leaves]
+        proof, root = inclusion(self.hashes, opened)
+        assert root == oracle.merkle_root([canonical(one) for one in self.leaves])
+        self.head = {"head": "watermark-head/2", "prompt_pools": [], "root": root.hex(),
+                     "signed_at": "2026-11-25T01:00:00Z", "tree": "key-commitments", "tree_size": size}
+        prompts = [row["prompt"] for row in records[0]] if records else ["".join(self.rnd.choices(LETTERS, k=9)) for _ in range(answers)]
         extra = [] if stopping == "fixed" else ["unasked"] * 2
         # A pool of which the value draws just these prompts, in order: the others stand at the places of later tickets.
         self.pool, self.draw = [], draw
@@ -94,41 +124,36 @@ class Case:
             tickets = sorted(range(20), key=lambda i: hashlib.sha256(b"watermark-draw-v1\0" + bytes.fromhex(draw) + i.to_bytes(8, "little")).digest())
             self.pool = [(prompts + extra + [f"not drawn {i}" for i in range(20)])[tickets.index(i)] for i in range(20)]
         tree = lambda texts: {"count": len(texts), "root": oracle.merkle_root([canonical(p) for p in texts]).hex()}
-        count = sum(2 ** i for i in range(answers.bit_length()) if answers >> i & 1)
         self.registration = {
             "registration": "watermark-registration/2", "registered_at": "2026-11-25T02:00:00Z", "question": "Was \"it\" copied? é\n",
-            "suspect": "s", "controls": ["c"], "profile_sha256": sha(self.profile.encode()), "layer": "main",
-            "key": {"head_sha256": None, "index": 2, "leaf_sha256": hashes[2].hex(), "path": "epoch/1/layer/main", "tree_size": 3}, "access": "answers", "weights": weights, "stopping": stopping,
-            "alpha": 1e-6, "resample": resample, "earlier": [sha(b"earlier")],
+            "suspect": "s", "controls": ["c"] if not records or len(records) > 1 else [], "profile_sha256": sha(self.profile.encode()), "layer": "main",
+            "key": {"head_sha256": None, "index": opened, "leaf_sha256": self.hashes[opened].hex(), "path": "epoch/1/layer/main", "tree_size": size},
+            "access": "answers", "weights": weights, "stopping": stopping, "alpha": alpha, "resample": resample, "earlier": [sha(b"earlier")],
             "prompts": tree(prompts + extra) | {"draw": None}}
-        assert self.registration["prompts"]["count"] == count + len(extra)
         if draw:
             self.registration["prompts"] |= {"root": None, "draw": {"beacon": {"round": 9, "source": "lottery"}, "pool": tree(self.pool)}}
             self.head["prompt_pools"] = [tree(self.pool)]
         self.records, samples = [], []
-        for name, strength in [("s", bias), ("c", 0)]:
+        for at, (name, strength) in enumerate([("s", bias), ("c", 0)][:len(records or "sc")]):
             # The control's answers are a file, which says no times: one round, or one of every answer's own.
             round_ = lambda i: i * rounds // answers if name == "s" else i if extra else 0
-            rows = [self.answer(prompt, strength, length, round_(i), quotes) for i, prompt in enumerate(prompts)]
+            rows = records[at] if records else [self.answer(prompt, strength, length, round_(i), quotes) for i, prompt in enumerate(prompts)]
             self.records.append(b"".join(canonical(row) + b"\n" for row in rows))
             samples.append(self.sample(name, rows, prompts, extra))
-        self.files = [b"".join(json.dumps({k: json.loads(line)[k] for k in ("prompt", "text")}).encode() + b"\n" for line in raw.splitlines())
+        self.files = [b"".join(json.dumps({"prompt": row["prompt"], "completion": row["text"]}).encode() + b"\n" for row in map(json.loads, raw.splitlines()))
                       for raw in self.records]
         shapes = verify.SCHEMA["predicate"]["properties"]
         fixed = {name: shape["const"] for name, shape in shapes.items() if "const" in shape}
         self.predicate = fixed | {
             "signed_at": "2026-11-25T03:00:00Z", "software": "test 0", "registration": None, "profile": self.profile,
-            "key": {"head": None, "leaf": leaves[2], "proof": [left.hex()], "beacon": {"signature": None, "value": beacon} if beacon else None,
-                    "opening": {"node": self.node.hex(), "salt": SALT.hex()}},
+            "key": {"head": None, "leaf": self.leaves[opened], "proof": [one.hex() for one in proof],
+                    "beacon": {"signature": source[2], "value": beacon} if beacon else None,
+                    "opening": {"node": self.node.hex(), "salt": self.salts[opened].hex()}},
             "prompts": {"root": tree(prompts + extra)["root"], "beacon": {"signature": None, "value": draw} if draw else None},
-            "family": {"method": "bonferroni", "size": 3}, "exclusion_agrees": True,
-            "conditions": [{"name": name, "standing": "word" if i else "holds"} for i, name in enumerate([
-                "key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
-                "registered_before_data", "earlier_analyses"])],
+            "family": {"method": "bonferroni", "size": size},
             "suspect": samples[0], "controls": samples[1:], "resampling": {"seed": None, "keys": resample, "at_least": None},
             "earlier": [{"registration_sha256": sha(b"earlier"), "evidence_sha256": None, "verdict": None}],
-            "decided_by": "log10_p" if stopping == "fixed" else "ln_e", "controls_agree": True, "resampling_agrees": True, "answers_present": True,
-            "smallest_effect": None, "time_stamps": {"head": None, "registration": None}}
+            "time_stamps": {"head": None, "registration": None}}
         self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/2", "predicate": self.predicate,
                           "subject": [{"digest": {"sha256": sha(raw)}, "name": f"{i}.jsonl"} for i, raw in enumerate(self.files)]}
         self.seal()
@@ -150,9 +175,7 @@ class Case:
             if len(context) == self.width and self.rnd.random() < strength:
                 options.sort(key=lambda letter: -self.score(self.key, context, letter.encode()[0]))
             text += options[0] + " " * (self.rnd.random() < .05)
-        text += prompt[:5] * quotes
-        return {"prompt": prompt, "text": text + "<end>", "prompt_tokens": [*prompt.encode()], "tokens": [*text.encode(), 256],
-                "quoted": slow_quoted(prompt, text), "round": round_}
+        return record(prompt, text + prompt[:5] * quotes, round_)
 
     def pairs(self, rows):
         """A second telling of FORMAT.md, section 4, position by position."""
@@ -232,7 +255,7 @@ class Case:
         proof = self.grown(prompts, extra) if extra else []
         self.suspect_pairs = pairs if name == "s" else self.suspect_pairs
         return totals | {
-            "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra), "tokens": sum(len(row["tokens"]) for row in rows),
+            "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra) and name == "s", "tokens": sum(len(row["tokens"]) for row in rows),
             "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,
             "records": {"count": len(rows), "root": oracle.merkle_root(lines).hex(), "sha256": sha(b"".join(line + b"\n" for line in lines))},
             "prompts_proof": proof, "prompts_root": oracle.merkle_root([canonical(p) for p in prompts]).hex(),
@@ -248,25 +271,48 @@ class Case:
         part = lambda texts: oracle.merkle_root([canonical(text) for text in texts]).hex()
         return [part(prompts[4:]), part(extra), part(prompts[:4])]
 
-    def seal(self):
-        """Signs head and registration again, and puts into the statement what follows from them."""
+    def sign(self):
+        """Signs head and registration again, and puts into the statement what follows from their bytes."""
         self.predicate["key"]["head"] = sealed(self.head, "application/vnd.watermark.head+json", 7)
         self.registration["key"]["head_sha256"] = sha(canonical(self.predicate["key"]["head"]))
         self.predicate["registration"] = sealed(self.registration, "application/vnd.watermark.registration+json", 8)
         seed = hashlib.sha256(canonical(self.predicate["registration"]) + bytes.fromhex(self.predicate["suspect"]["records"]["root"])).digest()
         self.predicate["resampling"]["seed"] = seed.hex()
-        fresh = [self.logs(self.classes(self.suspect_pairs, key))[0] for key in oracle.fresh_keys(seed, self.registration["resample"])]
-        self.predicate["resampling"]["at_least"] = sum(float(one) <= self.predicate["suspect"]["log10_p"] for one in fresh)
+        return seed
+
+    def seal(self):
+        """The same, and asks the fresh keys that go with those bytes."""
+        fresh = oracle.fresh_keys(self.sign(), self.registration["resample"])
+        least = sum(float(self.logs(self.classes(self.suspect_pairs, key))[0]) <= self.predicate["suspect"]["log10_p"] for key in fresh)
+        self.predicate["resampling"]["at_least"] = least
 
     def conclude(self):
-        suspect = self.predicate["suspect"]
-        p = suspect["log10_p"] if self.registration["stopping"] == "fixed" else min(0, -suspect["ln_e"] / math.log(10))
-        level = float(mp.log10(mp.mpf("1e-6") / 3))  # one of three committed keys
-        self.predicate["verdict"] = "detected" if p <= level else "not_detected"
-        if p > level:
+        """What follows from the stated numbers, whatever they are: a second telling of FORMAT.md, section 5."""
+        p, reg, suspect, controls = self.predicate, self.registration, self.predicate["suspect"], self.predicate["controls"]
+        by_e = reg["stopping"] == "e_process" or suspect["stopped"]
+        p_of = lambda sample, by_e: min(0, -sample["ln_e"] / math.log(10)) if by_e else sample["log10_p"]
+        key, draw = p["key"]["leaf"].get("beacon"), reg["prompts"]["draw"] and reg["prompts"]["draw"]["beacon"]
+        started = [s["collected"]["first"] for s in [suspect, *controls] if s["collected"]]
+        fails = {"key_not_ground": drawn_at(key) and drawn_at(key) <= self.head["signed_at"],
+                 "prompts_free_of_key": drawn_at(draw) and drawn_at(draw) <= reg["registered_at"],
+                 "registered_before_data": drawn_at(draw) and any(first < drawn_at(draw) for first in started)}
+        names = ["key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
+                 "registered_before_data", "earlier_analyses"]
+        fresh = p["resampling"]
+        p |= {"conditions": [{"name": name, "standing": "fails" if fails.get(name) else "word" if i else "holds"} for i, name in enumerate(names)],
+              "decided_by": "ln_e" if by_e else "log10_p", "smallest_effect": None,
+              "controls_agree": all(p_of(c, c["stopped"]) >= -2 - math.log10(len(controls)) for c in controls),
+              "exclusion_agrees": min(suspect["left_out"]["answers_log10_p"], suspect["left_out"]["prompts_log10_p"]) >= -3,
+              "resampling_agrees": by_e or fresh["keys"] < 999 or fresh["at_least"] == 0
+              or oracle.log10_binom_sf(fresh["at_least"], fresh["keys"], mp.mpf(10) ** suspect["log10_p"]) >= -3,
+              "answers_present": all(20 * s["n_empty"] <= s["records"]["count"] for s in [suspect, *controls])}
+        sound = suspect["n_scored"] and not any(fails.values()) and all(p[f] for f in ("controls_agree", "exclusion_agrees", "resampling_agrees", "answers_present"))
+        level = mp.mpf(repr(reg["alpha"])) / reg["key"]["tree_size"]
+        p["verdict"] = "inconclusive" if not sound else "detected" if p_of(suspect, by_e) <= mp.log10(level) else "not_detected"
+        if p["verdict"] == "not_detected":
             green, classes = self.scheme == "greenlist", [(c["count"], c["pairs"]) for c in suspect["classes"]]
-            value = effects.smallest_effect(green, self.gamma, self.weights, self.predicate["decided_by"] == "ln_e", classes, mp.mpf("1e-6") / 3)
-            self.predicate["smallest_effect"] = value and {"of": "ones_share" if green else "mean_score", "power": 0.8, "value": value}
+            value = effects.smallest_effect(green, self.gamma, self.weights, by_e, classes, level)
+            p["smallest_effect"] = value and {"of": "ones_share" if green else "mean_score", "power": 0.8, "value": value}
 
     def bundle(self, seed=9):
         return canonical(sealed(self.statement, "application/vnd.in-toto+json", seed))
