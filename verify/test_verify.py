@@ -299,6 +299,8 @@ class Bundles(unittest.TestCase):
             ("E-TALLY", False, put(p, "suspect", "n_duplicate", value=lambda x: x + 1)), ("E-TALLY", False, put(p, "suspect", "score", value=up)),
             ("E-TALLY", False, put(p, "suspect", "statistic", value=up)), ("E-TALLY", False, put(p, "controls", 0, "weight", value=up)),
             ("E-TALLY", False, put(p, "suspect", "classes", 0, "score", value="999")), ("E-TALLY", False, put(p, "suspect", "n_empty", value=7)),
+            # Sums that do not fit leave classes to look at, from which the numbers do not follow either.
+            ("E-TALLY", False, put(p, "suspect", "classes", 0, "score", value=up)), ("E-TAIL", False, put(p, "suspect", "classes", 0, "score", value=up)),
             ("E-TAIL", False, put(p, "suspect", "log10_p", value=lambda x: x * (1 + 2e-9))), ("E-TAIL", False, put(p, "suspect", "ln_e", value=lambda x: x * (1 + 2e-9))),
             ("E-TALLY", False, put(p, "suspect", "left_out", "prompts", 0, "pairs", value=1)), ("E-TALLY", False, put(p, "suspect", "left_out", "prompts", 0, "count", value=2)),
             ("E-TAIL", False, put(p, "suspect", "left_out", "prompts_log10_p", value=lambda x: x - 1e-6)), ("E-TAIL", False, put(p, "suspect", "left_out", "answers_log10_p", value=lambda x: x - 1e-6)),

@@ -19,6 +19,7 @@ if not (SCHEMA := pathlib.Path(__file__).with_name("schema.json")).is_file():
 SCHEMA = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
 WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
+CONVERSATIONS = {"messages", "conversations", "conversation"}  # fields that are read before any completion
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
 CONDITIONS = ("key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
               "registered_before_data", "earlier_analyses")
@@ -209,6 +210,7 @@ def numbers(layer, weights, classes):
     rows = [(weight_of(c["count"], weights), c["pairs"], int(c["score"])) for c in classes]
     n, total = sum(pairs for _, pairs, _ in rows), sum(score for *_, score in rows)
     sums = [total, sum(w * score for w, _, score in rows), sum(w * pairs for w, pairs, _ in rows)]
+    if layer.green: rows = [(w, pairs, min(score, pairs)) for w, pairs, score in rows]
     if n == 0: return sums, [0, 0, 0]
     need(n < MAX_PAIRS and total < 2**80 and len(rows) <= MAX_CLASSES, "more than this verifier sums over")
     gamma, unit = mp.mpf(layer.gamma), 1 if layer.green else 2**32  # a score's mean, and its scale
@@ -238,12 +240,15 @@ def chernoff(rows, gamma, side=1):
     while (gamma or side < 0) and rises(high): low, high = high, 2 * high
     for _ in range(80): low, high = (middle, high) if rises(middle := (low + high) / 2) else (low, middle)
     return min(0, -ln_bet(rows, gamma, side * low)) / mp.log(10)
+def follow(logs, stated, fields):
+    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in zip(logs, (stated[f] for f in fields))), "a number does not follow from its classes")
 def low_tail(layer, weights, classes):
-    """log10 of a bound of the probability that scores are as small as these: few ones are many zeros."""
-    rows = [(math.isqrt(c["count"] << 32) if weights == "sqrt" else 65536, c["pairs"], int(c["score"])) for c in classes]
+    """log10 of a bound of the probability that scores are as small as these: few ones are many zeros. Pairs of one weight count together."""
+    if weights == "none" and classes: classes = [{"count": 1} | {f: sum(int(c[f]) for c in classes) for f in ("pairs", "score")}]
+    rows = [(math.isqrt(c["count"] << 32), c["pairs"], int(c["score"])) for c in classes]
     need(sum(n for _, n, _ in rows) < MAX_PAIRS and sum(score for *_, score in rows) < 2**80 and len(rows) <= MAX_CLASSES, "more than this verifier sums over")
     if not rows: return 0
-    if layer.green: return chernoff([(w, n, n - score) for w, n, score in rows], 1 - mp.mpf(layer.gamma))
+    if layer.green: return chernoff([(w, n, max(0, n - score)) for w, n, score in rows], 1 - mp.mpf(layer.gamma))
     return chernoff([(w, n, score + n) for w, n, score in rows], None, -1)  # scores are rounded down by less than a unit
 # ---- tokens and text
 PLAIN = {c: chr(c).lower() for c in [*range(0x590), *range(0x1E00, 0x2000)]} | {0x3C2: "\u03c3", 0x2026: "...", 0x2212: "-"}
@@ -384,23 +389,27 @@ class Verifier:
                 old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], p["prompts"]["root"]), unhex(*s["prompts_proof"])
                 proven = grown(old, roots[0], asked["count"], proof) if old else [sha256(*proof), roots[1]]  # an empty tree begins all
                 need(proven == roots, "the consistency proof leads to other roots")
+            out, rising = s["left_out"], lambda classes: all(a["count"] < b["count"] for a, b in itertools.pairwise(classes))
             with self.step("E-TALLY", f"sample {i}: "):
                 counts, pairs = ([c[f] for c in s["classes"]] for f in ("count", "pairs"))
                 need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
-                need(counts == sorted(set(counts)) and sum(pairs) == s["n_scored"] and
+                need(rising(s["classes"]) and sum(pairs) == s["n_scored"] and
                      sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
-                most, out = 1 if self.layer.green else self.layer.score(2**32 - 1), s["left_out"]
+                most = 1 if self.layer.green else self.layer.score(2**32 - 1)
                 every = [c for part in (s["classes"], out["answers"], out["prompts"]) for c in part]
                 need(all(int(c["score"]) <= c["pairs"] * most for c in every), "scores too large")
-                counts = [c["count"] for c in out["answers"]]
-                need(counts == sorted(set(counts)) and sum(c["count"] * c["pairs"] for c in out["answers"]) <= s["n_excluded"] and
+                need(rising(out["answers"]) and sum(c["count"] * c["pairs"] for c in out["answers"]) <= s["n_excluded"] and
                      all(c["count"] == 1 and c["pairs"] < MAX_PAIRS for c in out["prompts"]), "the left-out pairs do not fit the counts")
+            # Counts that do not fit leave classes to look at, if they are in order and hold no more ones than pairs.
+            with self.step("E-TALLY", f"sample {i}: "):
+                need(rising(s["classes"]) and (not self.layer.green or sum(int(c["score"]) for c in s["classes"]) <= sum(pairs)), "no test has such classes")
                 sums, logs = numbers(self.layer, reg["weights"], s["classes"])
+                with self.step("E-TAIL", f"sample {i}: "): follow(logs, s, ["log10_p", "log10_p_distinct", "ln_e"])
                 need([s["score"], s["statistic"], s["weight"]] == [*map(str, sums)], "score, statistic or weight")
-                with self.step("E-TAIL", f"sample {i}: "):
-                    logs += [low_tail(self.layer, reg["weights"], out["answers"]), low_tail(self.layer, "none", out["prompts"])]
-                    stated = zip(logs, [s["log10_p"], s["log10_p_distinct"], s["ln_e"], out["answers_log10_p"], out["prompts_log10_p"]])
-                    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in stated), "a number does not follow from its classes")
+            with self.step("E-TALLY", f"sample {i}: "):
+                need(rising(out["answers"]) and rising(out["prompts"]), "no test has such classes")
+                logs = [low_tail(self.layer, reg["weights"], out["answers"]), low_tail(self.layer, "none", out["prompts"])]
+                with self.step("E-TAIL", f"sample {i}: "): follow(logs, out, ["answers_log10_p", "prompts_log10_p"])
         with self.step("E-VERDICT"): self.check_verdict(p["resampling"], *samples)
     def contradicted(self):
         """Conditions that times which the bundle itself states contradict: somebody could have known a value too early."""
@@ -445,14 +454,14 @@ class Verifier:
             mine = [i for i, s in enumerate(self.samples) if s["records"]["sha256"] == digest]
             subject = [i for i, one in enumerate(self.statement["subject"]) if one["digest"]["sha256"] == digest]
             with self.step("E-DATA"): need(mine or subject, "neither an answer file nor a records file of this bundle")
-            for i in mine or subject:
+            for i in subject or mine:
                 with self.step("E-RECORDS", f"sample {i}: "):
-                    lines = raw if mine else self.lines_of(raw, texts, i)
+                    lines = self.lines_of(raw, texts, i) if subject else raw
                     if lines is None: continue
                     records = self.records(self.samples[i], lines, texts)
                     seen.add(i)
                     with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
-            if mine and not texts: self.withheld = True; self.unchecked.append(f"that ids are those of the texts ({why}); so there is no result")
+            if mine and not subject and not texts: self.withheld = True; self.unchecked.append(f"that ids are those of the texts ({why}); so there is no result")
         if not self.faults and texts and len(seen) == len(self.samples): self.conditions["tokens_recomputed"] = "holds"
         if pool is not None and draw:
             with self.step("E-PROMPTS"):
@@ -464,21 +473,25 @@ class Verifier:
             "time stamps (`openssl ts -verify` can)", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile",
             "that special_token_ids are the tokenizer's special tokens"] + ["that the prompts are those drawn from the pool"] * bool(draw and pool is None)
     def lines_of(self, raw, texts, i):
-        """The records file of an answer file: JSON lines with `prompt` and `completion` or `text`. Others are left to `watermark verify`."""
+        """The records file of an answer file: JSON lines with `prompt` and `completion`. Others are left to `watermark verify`."""
         if not texts: return self.unchecked.append(f"sample {i}: its answer file, without the tokenizer")
         rows = [line for line in raw.split(b"\n") if line.strip()]
         try: rows = [parse(line, MAX_FILE) for line in rows]
         except Refused: rows = [None]
-        said = lambda row: [row[f] for f in ("completion", "text") if f in row]
-        if self.samples[i]["collected"] or not all(type(row) is dict and type(row.get("prompt")) is str and [*map(type, said(row))] == [str] for row in rows):
+        plain = lambda row: type(row) is dict and type(row.get("prompt")) is type(row.get("completion")) is str and not row.keys() & CONVERSATIONS
+        if self.samples[i]["collected"] or not all(map(plain, rows)):
             return self.unchecked.append(f"sample {i}: its answer file is of a form that is not read here")
+        with self.step("E-RECORDS", f"sample {i}: "):
+            stated = [self.samples[i][f] for f in ("collection", "stopped")]
+            need(stated == ["not independently witnessed", False], "the file says nothing of who collected, or what ended it")
         place = (lambda at: at) if self.registration["stopping"] == "e_process" else lambda at: 0
-        return b"".join(canonical(texts.record(row["prompt"], said(row)[0], place(at))).encode() + b"\n" for at, row in enumerate(rows))
+        return b"".join(canonical(texts.record(row["prompt"], row["completion"], place(at))).encode() + b"\n" for at, row in enumerate(rows))
     def records(self, s, raw, texts):
         *lines, rest = raw.split(b"\n")
         records = [read_canonical(line, MAX_FILE, "record") for line in lines]
-        stated = [s["records"]["count"], s["records"]["root"], s["prompts_root"], b""]
-        need([len(lines), tree_root([*map(leaf, lines)]).hex(), prompts_root([one["prompt"] for one in records]), rest] == stated, "count, root, prompts_root or last line")
+        stated = [*(s["records"][f] for f in ("count", "root", "sha256")), s["prompts_root"], b""]
+        need([len(lines), tree_root([*map(leaf, lines)]).hex(), sha256(raw).hex(), prompts_root([one["prompt"] for one in records]), rest] == stated,
+             "count, root, sha256, prompts_root or last line")
         rounds, n_empty = [record["round"] for record in records], sum(not record["text"].strip(WHITE) for record in records)
         of_file = [i if self.registration["stopping"] == "e_process" else 0 for i in range(len(records))]
         need([rounds, n_empty] == [sorted(rounds) if s["collected"] else of_file, s["n_empty"]], "rounds, or n_empty")
