@@ -69,7 +69,7 @@ class Edits(unittest.TestCase):
     KINDS = [{"weights": "none", "alpha": 1e-12}, {}, {"scheme": "gumbel", "weights": "none", "width": 2},
              {"weights": "none", "draw": "b7" * 32, "beacon": "5a" * 32}, {"weights": "none", "draw": "b7" * 32, "beacon": "5a" * 32, "seed": 3},
              {"stopping": "e_process", "rounds": 3, "width": 5, "quotes": True, "weights": "none"},
-             {"weights": "none", "beacon": "5a" * 32, "source": ("drand/quicknet", 5, None)}]
+             {"weights": "none", "beacon": "5a" * 32, "source": ("drand/quicknet", 5, None), "seed": 3}]
     SPELLED = {"verdict": ["detected", "not_detected", "inconclusive"], "decided_by": ["log10_p", "ln_e"], "standing": ["holds", "word", "fails"],
                "weights": ["sqrt", "none"], "stopping": ["fixed", "e_process"], "source": ["drand/quicknet", "lottery"],
                "collection": ["not independently witnessed", "replicated without the key"], "layer": ["main", "a"]}
