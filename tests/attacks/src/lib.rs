@@ -4,6 +4,7 @@
 //! attacker writes is decoded and tokenised again.
 #![allow(clippy::cast_sign_loss, reason = "shares are not negative")]
 
+pub mod choosing;
 pub mod edits;
 pub mod forge;
 pub mod framing;

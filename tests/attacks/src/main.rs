@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use watermark_attacks::{Measure, Measures, edits, forge, framing, neutralise, quoting, repetition, scrub, separation};
+use watermark_attacks::{
+    Measure, Measures, choosing, edits, forge, framing, neutralise, quoting, repetition, scrub, separation,
+};
 use watermark_radioactivity::lab::Lab;
 use watermark_radioactivity::table::{Row, write};
 
@@ -24,14 +26,14 @@ struct Cli {
     #[arg(long, default_value_t = 2)]
     seeds: u64,
     /// Only these attacks (repeatable): forging, scrubbing, edits, dilution, separation, neutralising, repetition, framing,
-    /// quoting
+    /// quoting, choosing
     #[arg(long)]
     attack: Vec<String>,
 }
 
 type Attack = fn(&Lab, u64) -> Result<Measures>;
 
-const ATTACKS: [(&str, Attack); 9] = [
+const ATTACKS: [(&str, Attack); 10] = [
     ("forging", |lab, seed| forge::run(lab, seed, &[1, 2, 4], &[250, 1000, 3000], 250)),
     ("scrubbing", |lab, seed| scrub::run(lab, seed, &[250, 1000, 3000], 250)),
     ("edits", |lab, seed| edits::run(lab, seed, &[0.1, 0.3, 0.5, 0.7], 250)),
@@ -41,6 +43,10 @@ const ATTACKS: [(&str, Attack); 9] = [
     ("repetition", |lab, seed| repetition::run(lab, seed, &[1000, 10_000, 100_000], 600)),
     ("framing", |lab, seed| framing::run(lab, seed, 3000, 600)),
     ("quoting", |lab, seed| quoting::run(lab, seed, 100)),
+    ("choosing", |lab, seed| {
+        let size = choosing::Size { asked: 150, pool: 500, honest: 1000, accusers: 100, examples: 2000 };
+        choosing::run(lab, seed, size)
+    }),
 ];
 
 fn main() -> Result<()> {

@@ -1,7 +1,7 @@
 //! The attacks at a size that an ordinary run can pay; bounds are far from what was measured (README.md).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use watermark_attacks::{edits, forge, quoting, scrub, separation};
+use watermark_attacks::{choosing, edits, forge, quoting, scrub, separation};
 use watermark_radioactivity::lab::Lab;
 
 const FOUND: &str = "documents with p <= .001";
@@ -78,4 +78,28 @@ fn an_innocent_model_may_quote_its_prompts_in_another_form() {
         assert!(measures.get(setting, "log10 p") > -2.0, "{measures:?}");
     }
     assert!(literal("as it is") > -2.0 && measures.get("as it is", "log10 p") > -2.0, "{measures:?}");
+}
+
+/// Honest keys and drawn prompts give p-values that are uniform; an accuser who chooses what prompts show reaches any level, and the
+/// audit sees it.
+#[test]
+fn prompts_chosen_with_the_key_are_seen_and_drawn_ones_are_fair() {
+    let (lab, folder) = lab("choosing");
+    let size = choosing::Size { asked: 120, pool: 300, honest: 1000, accusers: 100, examples: 600 };
+    let measures = choosing::run(&lab, SEED, size).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let drawn = |measure: &str| measures.get("prompts drawn by a public value", measure);
+    // Kolmogorov's bound for 1,000 values: .062 is passed with probability .0005 on each side.
+    assert!(drawn("exact p above the uniform law") < 0.062 && drawn("exact p below it") < 0.062, "{measures:?}");
+    // 10 are expected: 24 or more have probability 1e-4.
+    assert!(drawn("weighted bound <= .01") <= 0.023 && drawn("e >= 100") <= 0.023, "{measures:?}");
+    // Two bounds at .001 each, 2 expected: 10 or more have probability 5e-5.
+    assert!(drawn("inconclusive by the audit") < 0.01, "{measures:?}");
+    let chosen = |measure: &str| measures.get("prompts show what speaks against the key", measure);
+    assert!(chosen("detected without the audit") >= 0.3, "{measures:?}");
+    assert!(chosen("of which inconclusive by it") >= 0.95, "{measures:?}");
+    // What they can do about it: the audit replaces no rule for who chooses prompts.
+    let balanced = |measure: &str| measures.get("the same, and the model copies words that speak for it", measure);
+    assert!(balanced("of which detected all the same") >= 0.5, "{measures:?}");
+    assert!(measures.get("prompts as they come", "detected without the audit") == 0.0, "{measures:?}");
 }
