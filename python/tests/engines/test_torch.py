@@ -1,7 +1,7 @@
 """Marks on a device are those of the library, bit for bit. On the CPU here; the Triton kernel in Triton's interpreter."""
 
 import gc
-import hashlib
+import hmac
 import os
 import pathlib
 import pickle
@@ -72,11 +72,21 @@ class Words(unittest.TestCase):
 
 
 class Keys(unittest.TestCase):
+    @staticmethod
+    def pseudonym(master, account):
+        """HKDF of RFC 5869 by hand, down to the secret that names the accounts of path e, and under it."""
+        key = hmac.digest(b"watermark-key-v1", master, "sha256")
+        for info in (b"child\0e", b"child\0accounts", b"account\0" + account.encode()):
+            key = hmac.digest(key, b"watermark-key-v1\0" + info + b"\1", "sha256")
+        return key.hex()
+
     def test_the_key_is_handed_over_in_words_and_taken_back(self):
         layers = [{**GREEN, "name": "m-2", "per": "account"}, {**GUMBEL, "name": "l"}]
         node = w.NodeKey.root(b"m")
         for layer, account, scheme, width in (("l", None, "gumbel", 4), ("m-2", "alice", "greenlist", 1)):
-            path = f"e/layer/{layer}" + (f"/account/{hashlib.sha256(account.encode()).hexdigest()}" if account else "")
+            path = f"e/layer/{layer}"
+            if account:
+                path += f"/account/{self.pseudonym(b'm', account)}"
             prf = w.prf.ChaCha20V1(node.descend(path).prf_key(scheme, width), width)
             handed = torch.zeros(8, dtype=torch.int64)
             _lib.write_key_words(_lib.layer_prf(profile(*layers), node, layer, account), handed.numpy())

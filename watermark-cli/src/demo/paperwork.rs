@@ -76,10 +76,9 @@ impl Committed {
         let signer = Signer::Key(SigningKey::from_seed(&secret(b"watermark-demo-signing-key\0", seed)));
         let profile_sha256: [u8; 32] = Sha256::digest(profile.print().as_bytes()).into();
         let mut commitments = KeyCommitments::new();
-        for (at, layer) in profile.layers.iter().enumerate() {
+        for (at, path) in profile.committed_paths()?.iter().enumerate() {
             let salt = secret(format!("watermark-demo-salt-{at}\0").as_bytes(), seed);
-            let node = key.descend(&profile.layer_path(&layer.name)?)?;
-            commitments.add(&node, salt, profile_sha256, Some(round("beacon")))?;
+            commitments.add(&key.descend(path)?, salt, profile_sha256, Some(round("beacon")))?;
         }
         let tree = commitments.head(signed_at, vec![Prompts::commit_to(&pool)?])?;
         let head = signer.sign(HEAD_TYPE, &tree.payload()?)?;

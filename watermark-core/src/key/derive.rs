@@ -15,6 +15,7 @@ const LABEL_PRF: &[u8] = b"watermark-key-v1\0prf\0";
 const LABEL_CONTEXT: &[u8] = b"watermark-key-v1\0context\0";
 const LABEL_COMMIT: &[u8] = b"watermark-commit-v1\0";
 const LABEL_RESAMPLE: &[u8] = b"watermark-resample-v1";
+const LABEL_ACCOUNT: &[u8] = b"watermark-key-v1\0account\0";
 #[cfg(feature = "evidence")]
 const LABEL_LEDGER: &[u8] = b"watermark-key-v1\0ledger\0";
 
@@ -98,6 +99,11 @@ impl NodeKey {
             .chain_update(salt)
             .finalize()
             .into()
+    }
+
+    /// The pseudonym of an account where this node is the secret that names them: without it nobody can try ids.
+    pub(crate) fn account_pseudonym(&self, account: &str) -> Zeroizing<[u8; 32]> {
+        expand(&self.secret, &[LABEL_ACCOUNT, account.as_bytes()])
     }
 
     /// The secret of a ledger whose key this node is.

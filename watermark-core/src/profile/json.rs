@@ -242,8 +242,10 @@ impl From<&Layer> for LayerJson {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::key::NodeKey;
     use crate::profile::Boost;
 
     const GOOD: &str = r#"{"profile": "watermark-profile/1", "name": "chat-2026-11", "path": "epoch/2026-11",
@@ -315,6 +317,29 @@ mod tests {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(says), "{error}");
         }
+    }
+
+    /// Whoever learns a layer's node cannot try ids: the account's key follows from a secret that is not below the layer.
+    #[test]
+    fn an_opened_layer_does_not_tell_whose_account_it_was() {
+        let profile = Profile::parse(GOOD).unwrap();
+        let (layer, root) = (&profile.layers[1], NodeKey::root(b"master"));
+        let opened = root.descend(&profile.layer_path(&layer.name).unwrap()).unwrap();
+        let error = profile.prf_key(layer, &opened, Some("alice")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutsideSubtree, "{error}");
+        assert!(error.to_string().contains("epoch/2026-11/accounts"), "{error}");
+
+        let epoch = root.descend(&profile.path).unwrap();
+        let words = |key: &NodeKey, account| *profile.prf_key(layer, key, Some(account)).unwrap().bytes();
+        assert_eq!(words(&root, "alice"), words(&epoch, "alice"));
+        assert_ne!(words(&root, "alice"), words(&root, "bob"));
+        let guessed = opened.path().join("account").unwrap().join(&hex::encode(&Sha256::digest(b"alice"))).unwrap();
+        let guessed = opened.descend(&guessed).unwrap().prf_key(layer.scheme.name(), layer.width).unwrap();
+        assert_ne!(words(&root, "alice"), *guessed.bytes());
+
+        let committed: Vec<String> =
+            profile.committed_paths().unwrap().iter().map(|path| path.as_str().to_owned()).collect();
+        assert_eq!(committed[2..], ["epoch/2026-11/accounts"]);
     }
 
     #[test]

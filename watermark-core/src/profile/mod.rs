@@ -182,7 +182,24 @@ impl Profile {
         self.path.join("layer")?.join(name)
     }
 
-    /// The PRF key of a layer, from any key at or above the layer's node; `account` is needed for per-account layers only.
+    /// The nodes to commit to before the keys serve: every layer's, and the secret that names accounts where a layer has a key for each.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidPath`] if a name is no segment of a path.
+    pub fn committed_paths(&self) -> Result<Vec<KeyPath>> {
+        let accounts = self.has_account_layer().then(|| self.accounts_path());
+        self.layers.iter().map(|layer| self.layer_path(&layer.name)).chain(accounts).collect()
+    }
+
+    fn accounts_path(&self) -> Result<KeyPath> {
+        self.path.join("accounts")
+    }
+
+    /// The PRF key of a layer, from any key at or above the layer's node.
+    ///
+    /// A layer with a key per account needs the `account`, and a key at or above the profile's path: the account's key lies at
+    /// `<layer>/account/<pseudonym>`, and its pseudonym follows from the id by the secret at `<path>/accounts`. So whoever learns a
+    /// layer's node, because it was opened as evidence, can still not try which accounts wrote a text.
     ///
     /// # Errors
     /// [`ErrorKind::OutsideSubtree`], [`ErrorKind::MissingInput`] for a per-account layer without an account, and while the beacon is
@@ -204,8 +221,8 @@ impl Profile {
                     format!("layer {:?} has a key per account; name the account", layer.name),
                 )
             })?;
-            let digest = <sha2::Sha256 as sha2::Digest>::digest(account.as_bytes());
-            path = path.join("account")?.join(&hex::encode(&digest))?;
+            let pseudonym = key.descend(&self.accounts_path()?)?.account_pseudonym(account);
+            path = path.join("account")?.join(&hex::encode(pseudonym.as_slice()))?;
         }
         key.descend(&path)?.prf_key(layer.scheme.name(), layer.width)
     }
