@@ -216,6 +216,20 @@ mod tests {
         }
     }
 
+    /// The effect at which distinct pairs would be detected says nothing of a weighted test, which is what was once printed for it.
+    #[test]
+    fn the_effect_of_distinct_pairs_is_none_of_a_weighted_test() {
+        let counts: &[(u64, u64)] = &[(1, 700), (2, 150), (3, 60), (5, 25), (12, 6), (60, 2)];
+        for (scheme, seed) in schemes().into_iter().zip(200..) {
+            let distinct = effect(scheme, counts, Weights::None, false).unwrap();
+            for by_e in [false, true] {
+                let power = power(scheme, counts, Weights::Sqrt, by_e, distinct, 2000, seed);
+                println!("{}, by e {by_e}: effect {distinct:.4}, power {power:.3}", scheme.name());
+                assert!(power < 0.6, "{} {by_e}: {distinct} {power}", scheme.name());
+            }
+        }
+    }
+
     /// A handful of pairs, and pairs that outweigh all others.
     #[test]
     fn few_pairs() {
