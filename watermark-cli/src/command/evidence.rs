@@ -2,17 +2,22 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::beacon::DrawnValue;
 use watermark_core::evidence::bundle::{Digest, TimeStamps};
 use watermark_core::evidence::commitment::KeyOpening;
 use watermark_core::profile::{Beacon, Profile};
+#[cfg(feature = "report")]
+use watermark_toolkit::evidence::Context as Given;
 use watermark_toolkit::evidence::{Case, build, earlier};
 use watermark_toolkit::files::{new_folder, read_bounded, read_private, write_new};
 use watermark_toolkit::read::read_prompts;
+#[cfg(feature = "report")]
+use watermark_toolkit::report;
 use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::key::SignerArgs;
@@ -31,7 +36,7 @@ Example:
     --path epoch/1/layer/distillation --out opening.json
   watermark evidence --registration registration.json --profile chat.profile.json --head commitment/head.json \\
     --opening opening.json --prompts prompts.txt --answers suspect.jsonl --controls llama.jsonl --controls qwen.jsonl \\
-    --signing-key signing.key.json --out evidence
+    --signing-key signing.key.json --out evidence --kit evidence.zip
   watermark verify evidence/evidence.json --data suspect.jsonl --data llama.jsonl --data qwen.jsonl
 
 The bundle discloses the opened key, because without it nobody can recompute the scores: whoever reads it can mark and forge
@@ -88,6 +93,11 @@ pub(crate) struct Args {
     /// The folder to write; must be new or empty
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    /// Also write a kit for others, as a folder or a ZIP: bundle, answer files as they are, tokenizer, the whole pool that prompts were
+    /// drawn from, page, format, second verifier, instructions
+    #[cfg(feature = "report")]
+    #[arg(long, value_name = "DIR|ZIP", conflicts_with = "withhold_key")]
+    kit: Option<PathBuf>,
 }
 
 /// The largest of the files that go into a bundle.
@@ -108,15 +118,28 @@ impl Args {
         let parsed = Profile::parse(&profile).with_context(|| format!("profile {}", self.profile.display()))?;
         let info = &parsed.tokenizer;
         let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;
+        #[cfg(feature = "report")]
+        if let Some(kit) = &self.kit {
+            ensure!(*kit != self.out, "--kit and --out are one place");
+            report::check_new_kit(kit, Tokenizer::locate(self.tokenizer.as_deref(), &self.profile, info)?.as_deref())?;
+        }
         let earlier = self.earlier.iter().map(|path| {
             earlier(&read(path, MAX_EARLIER)?).with_context(|| format!("earlier evidence {}", path.display()))
         });
         let earlier = earlier.collect::<Result<Vec<_>>>()?;
-        let stamp = |path: &Option<PathBuf>| -> Result<Option<String>> {
-            path.as_ref().map(|path| Ok(STANDARD.encode(read(path, MAX_FILE)?))).transpose()
+        let stamp = |path: &Option<PathBuf>, stamped: &[u8]| -> Result<Option<String>> {
+            let Some(path) = path else { return Ok(None) };
+            let response = read(path, MAX_FILE)?;
+            // Whoever gives another file here would publish it.
+            let digest = Sha256::digest(stamped);
+            let is_of_it = response.windows(digest.len()).any(|part| part == &digest[..]);
+            ensure!(is_of_it, "{} is no time stamp of that file: it does not hold its SHA-256", path.display());
+            Ok(Some(STANDARD.encode(response)))
         };
-        let time_stamps =
-            TimeStamps { head: stamp(&self.head_time_stamp)?, registration: stamp(&self.registration_time_stamp)? };
+        let time_stamps = TimeStamps {
+            head: stamp(&self.head_time_stamp, &head)?,
+            registration: stamp(&self.registration_time_stamp, &registration)?,
+        };
         let case = Case {
             registration: &registration,
             profile: &profile,
@@ -141,14 +164,24 @@ impl Args {
         let bar = progress("Fresh keys", 0);
         let written = build(case, &self.signature.signer(passphrases)?, &advance(&bar))?;
         bar.finish_and_clear();
+        let predicate = &written.statement.predicate;
         new_folder(&self.out)?;
         let evidence = self.out.join("evidence.json");
         write_new(&evidence, &written.bundle)?;
+        let mut data = vec![self.answers.clone()];
+        data.extend(self.controls.iter().cloned());
         for (at, records) in written.records.iter().enumerate() {
             let name = if at == 0 { "suspect".to_owned() } else { format!("control-{at}") };
-            write_new(&self.out.join(format!("{name}.records.jsonl")), records)?;
+            data.push(self.out.join(format!("{name}.records.jsonl")));
+            write_new(&data[data.len() - 1], records)?;
         }
-        let predicate = &written.statement.predicate;
+        #[cfg(feature = "report")]
+        if let Some(kit) = &self.kit {
+            let pool = predicate.prompts.beacon.as_ref().map(|_| self.prompts.clone());
+            let tokenizer = Tokenizer::locate(self.tokenizer.as_deref(), &self.profile, info)?;
+            let given = Given { data, pool, tokenizer, ..Given::default() };
+            report::write_kit(&evidence, &given, kit).with_context(|| format!("kit {}", kit.display()))?;
+        }
         let verdict = predicate.verdict;
         print(&format!(
             "{}: {} (log10 p {:.2}, ln e {:.2}, {} pairs)\nWrote {}. {}",

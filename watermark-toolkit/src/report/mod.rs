@@ -6,6 +6,7 @@
 mod claims;
 mod draw;
 mod insight;
+mod kit;
 mod number;
 mod pictures;
 mod steps;
@@ -28,6 +29,7 @@ use crate::files::{read_bounded, write_new};
 use crate::visible::visible;
 use claims::Claims;
 pub use insight::Insight;
+pub use kit::{is_new as check_new_kit, write as write_kit};
 use steps::Checked;
 use verdict::VerdictText;
 
@@ -39,6 +41,13 @@ const MOST_OF_A_TEXT: usize = 1500;
 /// # Errors
 /// If a file cannot be read, or `out` exists. What does not hold is no error: the page says it.
 pub fn write(path: &Path, context: &Context, texts: bool, out: &Path) -> Result<BundleCheck> {
+    let (found, page) = of_bundle(path, context, texts)?;
+    write_new(out, page.as_bytes())?;
+    Ok(found)
+}
+
+/// The check of the bundle at `path`, and its page.
+fn of_bundle(path: &Path, context: &Context, texts: bool) -> Result<(BundleCheck, String)> {
     let bytes = read_bounded(path, MAX_BUNDLE).with_context(|| format!("reading {}", path.display()))?;
     let found = check(path, &bytes, context, &|_| Ok(()))?;
     let insight = match &found.bundle {
@@ -47,8 +56,8 @@ pub fn write(path: &Path, context: &Context, texts: bool, out: &Path) -> Result<
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let source = Source { name: &name, bytes: &bytes, check: &found, context, insight: insight.as_ref() };
-    write_new(out, page(&source)?.as_bytes())?;
-    Ok(found)
+    let page = page(&source)?;
+    Ok((found, page))
 }
 
 /// What a page is made from.

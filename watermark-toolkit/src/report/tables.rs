@@ -67,9 +67,9 @@ pub(super) fn conditions(check: &BundleCheck) -> Table {
 fn condition_name(name: ConditionName) -> &'static str {
     match name {
         ConditionName::KeyBound => "Key bound before the data",
-        ConditionName::KeyNotGround => "Key not chosen among many",
+        ConditionName::KeyNotGround => "Key and profile not fitted to known answers",
         ConditionName::PromptsFreeOfKey => "Prompts free of the key",
-        ConditionName::TokensRecomputed => "Ids made from the texts again",
+        ConditionName::TokensRecomputed => "Ids, counts and scores made from the texts again",
         ConditionName::ControlsBound => "Controls bound before",
         ConditionName::CollectionWitnessed => "Collection witnessed",
         ConditionName::RegisteredBeforeData => "Registered before the data",

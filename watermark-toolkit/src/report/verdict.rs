@@ -108,7 +108,7 @@ impl VerdictText {
 }
 
 /// Why a verdict is inconclusive.
-fn reasons(bundle: &Bundle) -> Vec<String> {
+pub(super) fn reasons(bundle: &Bundle) -> Vec<String> {
     let predicate = &bundle.statement.predicate;
     let mut reasons = Vec::new();
     if predicate.suspect.n_scored == 0 {

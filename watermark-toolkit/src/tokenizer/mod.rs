@@ -19,7 +19,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use watermark_core::hex;
 use watermark_core::profile::TokenizerInfo;
@@ -81,36 +81,43 @@ impl Tokenizer {
     /// # Errors
     /// If none matches.
     pub fn for_profile(given: Option<&Path>, profile_path: &Path, expected: &TokenizerInfo) -> Result<Self> {
-        if let Some(path) = given {
-            let tokenizer = Self::open(path)?;
-            tokenizer.check(expected)?;
-            return Ok(tokenizer);
+        match Self::locate(given, profile_path, expected)? {
+            Some(path) => Self::open(&path),
+            None => Self::embedded(),
         }
-        let beside: PathBuf = profile_path.with_file_name("tokenizer.json");
-        if beside.is_file() {
-            let tokenizer = Self::open(&beside)?;
-            if tokenizer.sha256 == expected.sha256 {
-                return Ok(tokenizer);
-            }
-        }
-        let tokenizer = Self::embedded()?;
-        if tokenizer.sha256 == expected.sha256 {
-            return Ok(tokenizer);
-        }
-        bail!("no tokenizer with the digest that {} names was found; give it with --tokenizer", profile_path.display())
     }
 
-    fn check(&self, expected: &TokenizerInfo) -> Result<()> {
-        if self.sha256 != expected.sha256 {
-            bail!(
+    /// The file that [`Self::for_profile`] opens; `None` for the embedded tokenizer.
+    ///
+    /// # Errors
+    /// If none matches.
+    pub fn locate(given: Option<&Path>, profile_path: &Path, expected: &TokenizerInfo) -> Result<Option<PathBuf>> {
+        let sha256 = |path: &Path| -> Result<[u8; 32]> {
+            let bytes = read_bounded(path, MAX_TOKENIZER).with_context(|| format!("tokenizer {}", path.display()))?;
+            Ok(Sha256::digest(bytes).into())
+        };
+        if let Some(path) = given {
+            let sha256 = sha256(path)?;
+            ensure!(
+                sha256 == expected.sha256,
                 "tokenizer {} has SHA-256 {}, but the profile was made for {}; token ids would not agree. \
                  Use the tokenizer that the deployment serves with",
-                self.name,
-                hex::encode(&self.sha256),
+                path.display(),
+                hex::encode(&sha256),
                 hex::encode(&expected.sha256)
             );
+            return Ok(Some(path.to_owned()));
         }
-        Ok(())
+        let beside = profile_path.with_file_name("tokenizer.json");
+        if beside.is_file() && sha256(&beside)? == expected.sha256 {
+            return Ok(Some(beside));
+        }
+        ensure!(
+            Sha256::digest(EMBEDDED)[..] == expected.sha256,
+            "no tokenizer with the digest that {} names was found; give it with --tokenizer",
+            profile_path.display()
+        );
+        Ok(None)
     }
 
     /// The name of the tokenizer in messages.
