@@ -293,15 +293,15 @@ class Case:
         p_of = lambda sample, by_e: min(0, -sample["ln_e"] / math.log(10)) if by_e else sample["log10_p"]
         key, draw = p["key"]["leaf"].get("beacon"), reg["prompts"]["draw"] and reg["prompts"]["draw"]["beacon"]
         started = [s["collected"]["first"] for s in [suspect, *controls] if s["collected"]]
-        fails = {"key_not_ground": drawn_at(key) and drawn_at(key) <= self.head["signed_at"],
-                 "prompts_free_of_key": drawn_at(draw) and drawn_at(draw) <= reg["registered_at"],
+        fails = {"key_not_ground": drawn_at(key) and (drawn_at(key) <= self.head["signed_at"] or drawn_at(key) > reg["registered_at"]),
+                 "prompts_free_of_key": drawn_at(draw) and (drawn_at(draw) <= reg["registered_at"] or drawn_at(draw) > p["signed_at"]),
                  "registered_before_data": drawn_at(draw) and any(first < drawn_at(draw) for first in started)}
         names = ["key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
                  "registered_before_data", "earlier_analyses"]
         fresh = p["resampling"]
         p |= {"conditions": [{"name": name, "standing": "fails" if fails.get(name) else "word" if i else "holds"} for i, name in enumerate(names)],
               "decided_by": "ln_e" if by_e else "log10_p", "smallest_effect": None,
-              "controls_agree": all(p_of(c, c["stopped"]) >= -2 - math.log10(len(controls)) for c in controls),
+              "controls_agree": all(p_of(c, c["stopped"] and reg["stopping"] == "e_process") >= -2 - math.log10(len(controls)) for c in controls),
               "exclusion_agrees": min(suspect["left_out"]["answers_log10_p"], suspect["left_out"]["prompts_log10_p"]) >= -3,
               "resampling_agrees": by_e or fresh["keys"] < 999 or fresh["at_least"] == 0
               or oracle.log10_binom_sf(fresh["at_least"], fresh["keys"], mp.mpf(10) ** suspect["log10_p"]) >= -3,

@@ -4,7 +4,7 @@
 The bundles of bundles.py are made without the command line; a `watermark` binary in $WATERMARK adds bundles that it made, and both
 verifiers must then agree on all of them, good and tampered.
 """
-import base64, contextlib, copy, io, json, os, pathlib, random, subprocess, sys, tempfile, unittest
+import base64, contextlib, copy, hashlib, io, json, os, pathlib, random, subprocess, sys, tempfile, unittest, zipfile
 import mpmath as mp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bundles import Case, canonical, here, oracle, sealed, sha, tokenizer, verify
@@ -566,6 +566,26 @@ class CommandLine(unittest.TestCase):
                     self.assertEqual((1, opened(changed)), (lambda code, report: (code, codes(report)))(*rust(changed)), f"byte {at}")
                 bad = records[0].replace(b'"round":0', b'"round":1', 1)
                 self.assertEqual(codes(run(bundle, [bad])[1]), codes(rust(bundle, [bad])[1]))
+
+    def test_kit(self):
+        """A kit holds what its README's commands need, and the same bytes as a folder and as an archive."""
+        self.line("register --profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json --suspect x --layer distillation --control clean --out kit.json")
+        for kit in ("kit", "kit.zip"):
+            self.line(f"evidence --profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json --opening distillation.json --answers suspect.jsonl "
+                      f"--controls clean.jsonl --registration kit.json --at 2027-01-01T00:00:00Z --out {kit}.out --kit {kit}")
+        kit, archive = self.at / "kit", zipfile.ZipFile(self.at / "kit.zip")
+        files = {str(path.relative_to(kit)): path.read_bytes() for path in kit.rglob("*") if path.is_file()}
+        self.assertEqual({name: archive.read(name) for name in archive.namelist()}, files)
+        sums = dict(line.split("  ")[::-1] for line in files.pop("SHA256SUMS").decode().splitlines())
+        self.assertEqual({name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()}, sums)
+        readme = files["README.txt"].decode()
+        self.assertIn(sums["evidence.json"], readme)
+        command = readme[readme.index("checking/bin/python") :].split("\n\n")[0].replace("\\\n", " ").split()[1:]
+        done = subprocess.run([sys.executable, *command], cwd=kit, capture_output=True, text=True, timeout=600)
+        report = json.loads(done.stdout)
+        self.assertEqual((done.returncode, report["faults"], report["result"]["verdict"], report["result"]["conditions"]["tokens_recomputed"]), (0, [], "detected", "holds"), done.stderr)
+        self.line("evidence --profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json --opening distillation.json --answers suspect.jsonl "
+                  "--controls clean.jsonl --registration kit.json --out kit.again --kit kit.zip", (2,))
 
     def test_every_changed_byte(self):
         raw, _ = self.evidence("bytes", "suspect.jsonl", "clean.jsonl", "--resample", "0")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Checks a `watermark-evidence/2` bundle without any code of the program that made it, and prints one JSON document.
     verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--pool FILE] [--resample N] [--trusted-key HEX]...
-FORMAT.md beside this file has every field and the codes of faults (section 7), schema.json the types. Needs the packages `cryptography`
+FORMAT.md beside this file has every field and the codes of faults (section 7), schema.json the types. Needs Python 3.10, the packages `cryptography`
 and `mpmath`, and `tokenizers` to make ids from texts again.
 Exit code 0: everything that was looked at holds, whatever the verdict; 1: something does not; 2: a file or a package cannot be read."""
-import argparse, base64, contextlib, datetime, decimal, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys
+import argparse, base64, contextlib, datetime, decimal, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys, traceback
 from collections import Counter, defaultdict
 try:
     import mpmath as mp
@@ -135,7 +135,7 @@ class Layer:
         need(max([-1, *self.special]) < self.vocab_size and (self.green or layer is profile["layers"][-1]), "ids past vocab_size, or not the last layer")
         size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
         self.first, self.end = block * size, (block + 1) * size
-        need(not self.green or 0 < size < 2**32 and (not block or 2**32 % size == 0 and self.end <= 2**32), "gamma or block")
+        need(not self.green or 0 < size < 2**32 and (not block or self.gamma * 2**32 == size and 2**32 % size == 0 and size >> 16 and self.end <= 2**32), "gamma or block")
     def prf_key(self, opened):
         if self.beacon: opened = child(child(opened, "beacon"), self.beacon)
         return expand(opened, b"watermark-key-v1\0prf\0" + (b"greenlist" if self.green else b"gumbel") + bytes([0, self.width]))
@@ -309,10 +309,11 @@ def drawn(value, pool, count):
 def prompts_root(prompts): return tree_root([leaf(canonical(prompt).encode("utf-8", "surrogatepass")) for prompt in prompts]).hex()
 def known_at(beacon):
     """When a round is drawn, as times are written; None for sources without fixed times."""
-    if not beacon or beacon["source"] != QUICKNET: return None
-    need(beacon["round"], "the chain has no such round")
+    if not beacon or beacon["source"] != QUICKNET or not beacon["round"]: return None
     try: return datetime.datetime.fromtimestamp(GENESIS + PERIOD * (beacon["round"] - 1), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError): raise Refused("the chain has no such round") from None
+    except (ValueError, OverflowError, OSError): return None
+def check_round(beacon):
+    need(not beacon or not beacon["source"].startswith("drand") or known_at(beacon), "drand's chain quicknet has no such round, or another of its chains is named")
 # ---- the bundle, in the order of FORMAT.md, section 7
 class Verifier:
     def __init__(self):
@@ -337,7 +338,7 @@ class Verifier:
                  "a model without a name or two with one, no prompts, or an earlier registration twice")
             need((asked["draw"] is None) != (asked["root"] is None) and key["index"] < key["tree_size"], "prompts neither chosen nor drawn, or both; or no such key")
             need(not asked["draw"] or asked["draw"]["pool"]["count"] >= asked["count"], "more prompts are to be drawn than there are")
-            if asked["draw"]: known_at(asked["draw"]["beacon"])
+            if asked["draw"]: check_round(asked["draw"]["beacon"])
             code = "E-PROFILE"; need(sha256(p["profile"].encode()).hex() == reg["profile_sha256"], "not the registered profile")
             self.layer = Layer(p["profile"], reg["layer"])
             need(self.layer.key_path == key["path"], "the layer has another key path than registered")
@@ -356,7 +357,7 @@ class Verifier:
             named, hash = reg["key"], leaf(canonical(key["leaf"]).encode())
             need((key["leaf"]["path"], key["leaf"]["profile_sha256"]) == (named["path"], self.layer.committed), "path or profile")
             need((hash.hex(), head["tree_size"]) == (named["leaf_sha256"], named["tree_size"]), "not the registered key, or another size of its tree")
-            known_at(key["leaf"].get("beacon"))
+            check_round(key["leaf"].get("beacon"))
             root = root_above(hash, named["index"], head["tree_size"], unhex(*key["proof"]))
             need(root.hex() == head["root"], "the proof does not lead from the committed key to the signed root")
             with self.step("E-BEACON"):
@@ -383,6 +384,8 @@ class Verifier:
         with self.step("E-SUBJECT"):
             files = self.statement["subject"]; names = {one["name"] for one in files}
             need(len(names) == len(files) == len(samples), "not one file, with its own name, for each model")
+            shown = [s["records"]["sha256"] for s in samples if s["records"]["count"]]
+            need(len({*shown}) == len(shown), "two models have the same records")
         with self.step("E-PROMPTS"): need(asked["root"] in (None, p["prompts"]["root"]), "the prompts are not the registered ones")
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
@@ -412,18 +415,25 @@ class Verifier:
                 with self.step("E-TAIL", f"sample {i}: "): follow(logs, out, ["answers_log10_p", "prompts_log10_p"])
         with self.step("E-VERDICT"): self.check_verdict(p["resampling"], *samples)
     def contradicted(self):
-        """Conditions that times which the bundle itself states contradict: somebody could have known a value too early."""
+        """Conditions that times which the bundle itself states contradict: a value was known too early, or used before it was drawn."""
         draw, reg = self.registration["prompts"]["draw"], self.registration
         ground, drawn_at = known_at(self.p["key"]["leaf"].get("beacon")), known_at(draw and draw["beacon"])
         first = min((s["collected"]["first"] for s in self.samples if s["collected"]), default="Z")
-        return {"key_not_ground": ground and ground <= self.head["signed_at"], "prompts_free_of_key": drawn_at and drawn_at <= reg["registered_at"],
+        outside = lambda time, after, by: time and not after < time <= by
+        return {"key_not_ground": outside(ground, self.head["signed_at"], reg["registered_at"]),
+                "prompts_free_of_key": outside(drawn_at, reg["registered_at"], self.p["signed_at"]),
                 "registered_before_data": drawn_at and first < drawn_at}
+    def to_come(self, now):
+        """Conditions that the reader's clock contradicts: a round that is still to come has no value."""
+        draw = self.registration["prompts"]["draw"]
+        for name, time in [("key_not_ground", known_at(self.p["key"]["leaf"].get("beacon"))), ("prompts_free_of_key", known_at(draw and draw["beacon"]))]:
+            if time and time > now: self.conditions[name] = "fails"
     def check_verdict(self, fresh, suspect, *controls):
         p, reg, by_e = self.p, self.registration, self.registration["stopping"] == "e_process" or suspect["stopped"]
         seed = sha256(canonical(p["registration"]).encode(), bytes.fromhex(suspect["records"]["root"])).hex()
         need(fresh["seed"] == seed and fresh["at_least"] <= fresh["keys"], "the fresh keys are others")
         deciding = lambda s, by_e: min(0, -s["ln_e"] / math.log(10)) if by_e else s["log10_p"]
-        agree = all(deciding(c, c["stopped"]) >= -2 - math.log10(len(controls)) for c in controls)
+        agree = all(deciding(c, c["stopped"] and reg["stopping"] == "e_process") >= -2 - math.log10(len(controls)) for c in controls)
         rate = mp.mpf(10) ** min(0, max(suspect["log10_p"], -300))  # it must not lie below the 99.9 % bound of the fresh keys' rate
         kept = by_e or fresh["keys"] < 999 or ln_binomial(fresh["at_least"], fresh["keys"], rate) >= -3 * mp.log(10)
         level = math.log10(reg["alpha"] / reg["key"]["tree_size"])  # whoever registered could have named any committed key
@@ -462,7 +472,7 @@ class Verifier:
                     seen.add(i)
                     with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
             if mine and not subject and not texts: self.withheld = True; self.unchecked.append(f"that ids are those of the texts ({why}); so there is no result")
-        if not self.faults and texts and len(seen) == len(self.samples): self.conditions["tokens_recomputed"] = "holds"
+        if not self.faults and texts and self.node and len(seen) == len(self.samples): self.conditions["tokens_recomputed"] = "holds"
         if pool is not None and draw:
             with self.step("E-PROMPTS"):
                 prompts = prompts_of(pool)
@@ -538,11 +548,18 @@ def main(arguments=None):
         if opened and not v.faults: v.data(files, tokenizer, pool, asked.resample)
     except OSError as error: parser.exit(2, f"{error}\n")
     integrity = all(fault["code"] == "E-DATA" for fault in v.faults)  # a file of something else says nothing about the bundle
-    if not v.faults and not v.withheld: result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)} | {"conditions": v.conditions}
+    if not v.faults and not v.withheld:
+        result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)}
+        v.to_come(datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if "fails" in v.conditions.values(): result["verdict"] = "inconclusive"
+        result |= {"alpha": v.registration["alpha"], "committed_keys": v.registration["key"]["tree_size"], "conditions": v.conditions}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
             trust = "trusted" if {*v.signers} <= {*map(str.lower, asked.trusted_key)} else "not_trusted"
             need(trust == "trusted", "a key that was not named signed bundle, registration or head")
     print(json.dumps(dict(integrity=integrity, trust=trust, result=result, faults=v.faults, not_checked=v.unchecked), indent=1))
     return 1 if v.faults else 0
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    if sys.version_info < (3, 10): sys.exit(print("Python 3.10 or later is needed", file=sys.stderr) or 2)
+    try: sys.exit(main())
+    except Exception: traceback.print_exc(); sys.exit(2)  # a mistake here says nothing about the bundle

@@ -252,7 +252,7 @@ impl BundleParts {
             prompt_pools: vec![],
             signed_at: self.head["signed_at"].as_str()?.to_owned(),
         };
-        let conditions = bundle::conditions(&registration, &head, &predicate.key.leaf, &samples);
+        let conditions = bundle::conditions(&registration, &head, &predicate.key.leaf, &samples, &predicate.signed_at);
         let fresh = &predicate.resampling;
         let follows = bundle::conclude(&registration, scheme, suspect, controls, fresh, &conditions);
         predicate.conditions = conditions;

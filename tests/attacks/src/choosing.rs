@@ -72,7 +72,8 @@ pub fn run(lab: &Lab, seed: u64, size: Size) -> Result<Measures> {
     let keys: Vec<_> = fresh_keys(format!("accuser {seed}").as_bytes(), size.accusers).collect();
     let accused = keys.par_iter().map(|key| scene.accuse(&layer.with_prf_key(key)?));
     let accused = accused.collect::<Result<Vec<_>>>()?;
-    let columns: [(&str, fn(&Accused) -> &ModelFinding); 3] = [
+    type Of = fn(&Accused) -> &ModelFinding;
+    let columns: [(&str, Of); 3] = [
         ("prompts as they come", |accused| &accused.plain),
         ("prompts show what speaks against the key", |accused| &accused.chosen),
         ("the same, and the model copies words that speak for it", |accused| &accused.balanced),
@@ -216,18 +217,25 @@ fn verdict(layer: &LayerDetector, suspect: ModelNumbers) -> Verdict {
 fn accuser_values<'a>(
     layer: &LayerDetector,
     findings: impl Iterator<Item = &'a ModelFinding>,
-) -> [(&'static str, f64); 4] {
+) -> Vec<(&'static str, f64)> {
     let numbers: Vec<ModelNumbers> = findings.map(|finding| finding.numbers(false)).collect();
     let unaudited =
         |one: &&ModelNumbers| verdict(layer, ModelNumbers { audit: Audit::default(), ..**one }) == Verdict::Detected;
     let reached: Vec<ModelNumbers> = numbers.iter().filter(unaudited).copied().collect();
     let log10_p: Vec<f64> = numbers.iter().map(|numbers| numbers.log10_p).collect();
-    [
+    let mut values = vec![
         ("median log10 p", median(&log10_p)),
         ("detected without the audit", reached.len() as f64 / numbers.len() as f64),
-        ("of which inconclusive by it", share(&reached, |one| verdict(layer, *one) == Verdict::Inconclusive)),
-        ("of which detected all the same", share(&reached, |one| verdict(layer, *one) == Verdict::Detected)),
-    ]
+    ];
+    if !reached.is_empty() {
+        values.push((
+            "of which inconclusive by it",
+            share(&reached, |one| verdict(layer, *one) == Verdict::Inconclusive),
+        ));
+        values
+            .push(("of which detected all the same", share(&reached, |one| verdict(layer, *one) == Verdict::Detected)));
+    }
+    values
 }
 
 fn honest_values(findings: &[ModelFinding]) -> [(&'static str, f64); 6] {

@@ -20,7 +20,7 @@ use watermark_toolkit::evidence::LAX_ALPHA;
 use watermark_toolkit::files::{ProfileFile, random, read_bounded, read_profile_text, write_new};
 use watermark_toolkit::read::read_prompts;
 
-use super::key::{SignerArgs, round};
+use super::key::{SignerArgs, round, warn_of_known};
 use super::passphrase::PassphraseArgs;
 use super::{one_of, print, say, shown};
 
@@ -207,6 +207,7 @@ impl Args {
         let (Some(pool), Some(beacon), Some(count)) = (&self.pool, &self.draw, self.count) else {
             bail!("give --prompts, or --pool with --draw and --n");
         };
+        warn_of_known(Some(beacon));
         let prompts = read_prompts(pool)?;
         let mut distinct = HashSet::new();
         ensure!(

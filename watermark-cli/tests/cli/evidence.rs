@@ -481,16 +481,22 @@ fn beacons_of_key_and_prompts() {
     assert!(says("key_bound").starts_with("holds ") && says("tokens_recomputed").starts_with("holds "), "{report}");
     assert!(says("prompts_free_of_key").contains("draws from the committed pool"), "{report}");
     let headline = report["headline"].as_str().unwrap();
-    assert!(headline.starts_with("detected, if it is believed that the key was not chosen among many; "), "{headline}");
+    assert!(
+        headline.starts_with("detected, if it is believed that key and profile were not fitted to known answers; "),
+        "{headline}"
+    );
     // Another pool is not the registered one.
     folder.write("other.jsonl", folder.read("drawn.jsonl"));
     let other = folder.line("verify e/evidence.json --json --pool other.jsonl").expect(1).json().remove(0);
     assert_eq!(codes(&other), ["E-PROMPTS"]);
     folder.line(&format!("report e/evidence.json {data} -o page.html")).expect(0);
     let page = folder.read("page.html");
-    for part in
-        ["What the verdict rests on", "Key not chosen among many", "somebody’s word", "drawn by round 9 of lottery"]
-    {
+    for part in [
+        "What the verdict rests on",
+        "Key and profile not fitted to known answers",
+        "somebody’s word",
+        "drawn by round 9 of lottery",
+    ] {
         assert!(page.contains(part), "{part}");
     }
 }

@@ -98,12 +98,15 @@ fn agree(folder: &Folder, name: &str, line: &Value, predicate: &Value) {
 #[test]
 fn a_fixed_sample_on_the_terminal_and_in_a_bundle() {
     let folder = setup();
-    folder.write("twin.jsonl", folder.read("suspect.jsonl"));
     let mut records = folder.json_lines("suspect.jsonl");
+    let record = |record: &Value| json!({"prompt": record["prompt"], "completion": record["completion"]}).to_string();
+    // A control is another model: not all of its answers can be the suspect's.
+    let mut twins = records.clone();
+    twins[0]["completion"] = json!("Yes.");
+    folder.write("twin.jsonl", twins.iter().map(record).collect::<Vec<_>>().join("\n"));
     let loud: Vec<String> =
         folder.json_lines("clean.jsonl").iter().take(40).map(|record| record["completion"].to_string()).collect();
     records[7]["completion"] = json!(loud.concat().repeat(50));
-    let record = |record: &Value| json!({"prompt": record["prompt"], "completion": record["completion"]}).to_string();
     folder.write("loud.jsonl", records.iter().map(record).collect::<Vec<_>>().join("\n"));
 
     let question = |layer, answers, controls| Question { layer, answers, controls };

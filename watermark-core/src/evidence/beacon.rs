@@ -24,6 +24,9 @@ pub const QUICKNET_KEY: &str = "83cf0f2896adee7eb8b5f01fcad3912212c437e0073e911f
 const QUICKNET_GENESIS: u64 = 1_692_803_367;
 const QUICKNET_PERIOD: u64 = 3;
 
+/// Bytes of a signature of [`QUICKNET`], a point of G1.
+pub(super) const SIGNATURE_LENGTH: usize = 48;
+
 /// Which value of a public source, named before it is drawn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,7 +55,7 @@ impl DrawnValue {
     /// # Errors
     /// [`ErrorKind::InvalidEvidence`] for other digits.
     pub fn from_signature(digits: &str) -> Result<Self> {
-        let mut signature = [0; 48];
+        let mut signature = [0; SIGNATURE_LENGTH];
         hex::decode(digits.as_bytes(), &mut signature).ok_or_else(|| {
             let message = "beacon: a signature has 96 lower-case hexadecimal digits";
             Error::new(ErrorKind::InvalidEvidence, message)
@@ -74,6 +77,10 @@ impl BeaconRound {
         }
         if self.source == QUICKNET && self.time().is_none() {
             return invalid("the chain has no such round");
+        }
+        // Another chain, or a name that looks like this one's, would escape what is known of it.
+        if self.source != QUICKNET && self.source.starts_with("drand") {
+            return invalid("of drand's chains drand/quicknet is known here, and no other");
         }
         Ok(())
     }

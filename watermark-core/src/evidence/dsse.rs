@@ -46,6 +46,19 @@ impl Envelope {
     pub fn bytes(&self) -> Result<Vec<u8>> {
         to_canonical(self)
     }
+
+    /// Whether its fields are written as base64 and digits of hashes.
+    pub(in crate::evidence) fn is_well_formed(&self) -> bool {
+        let [signature] = &self.signatures;
+        let is_hash = |digits: &str| hex::decode(digits.as_bytes(), &mut [0; 32]).is_some();
+        let is_base64 = |text: &str| {
+            let digits = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text);
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+            text.len().is_multiple_of(4) && digits.bytes().all(plain)
+        };
+        [&signature.keyid, &signature.public_key].into_iter().all(|digits| is_hash(digits))
+            && [&self.payload, &signature.sig].into_iter().all(|text| is_base64(text))
+    }
 }
 
 /// A payload whose signature holds.

@@ -113,7 +113,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
     let resampling = fresh_keys(&seed, &detector, &registration, &counted, &suspect, progress)?;
     let controls: Vec<SampleEvidence> = measured.into_iter().map(|(control, _)| control).collect();
     let all: Vec<&SampleEvidence> = std::iter::once(&suspect).chain(&controls).collect();
-    let conditions = bundle::conditions(&registration, &head, &leaf, &all);
+    let conditions = bundle::conditions(&registration, &head, &leaf, &all, &case.signed_at);
     let conclusion = bundle::conclude(&registration, layer.scheme, &suspect, &controls, &resampling, &conditions);
 
     let (_, proof) = case.opening.inclusion();

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
@@ -120,7 +121,8 @@ pub fn check(
     }
     let Some(bundle) = bundle else { return Ok(check) };
     let (sound, mut given) = (check.faults.is_empty(), Vec::new());
-    let mut seen = Seen::default();
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let mut seen = Seen { now, ..Seen::default() };
     let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer);
     stamps(&bundle, context, &mut check)?;
     seen.time_stamps.clone_from(&check.time_stamps);
@@ -135,8 +137,12 @@ pub fn check(
         if let Some(pool) = &context.pool {
             draw_again(&bundle, pool, &mut seen, &mut check)?;
         }
+        // A file that a subject names is read as answers, whoever's records it may be too.
+        let as_records = |sha256: &Digest| {
+            given.contains(sha256) && bundle.statement.subject.iter().all(|subject| subject.digest.sha256 != *sha256)
+        };
         let is_given = |(sample, subject): (&SampleEvidence, &Subject)| {
-            given.contains(&sample.records.sha256) || given.contains(&subject.digest.sha256)
+            given.contains(&subject.digest.sha256) || as_records(&sample.records.sha256)
         };
         let complete = bundle.samples().zip(&bundle.statement.subject).all(is_given);
         seen.tokens_made_again = complete && tokenizer.is_ok() && check.faults.is_empty();
@@ -234,58 +240,101 @@ fn data(
     check: &mut BundleCheck,
     progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
-    let statement = &bundle.statement;
-    let (vocab_size, shown) = (bundle.profile.tokenizer.vocab_size, file.display());
-    let (sample, records) = if let Some(at) =
-        statement.subject.iter().position(|subject| subject.digest.sha256 == sha256)
-    {
-        let Some(sample) = bundle.samples().nth(at) else { return Ok(()) };
-        let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-        let answers = match Answers::read(file, &sample.model, tokenizer, vocab_size, bundle.registration.stopping) {
-            Ok(answers) => answers,
-            Err(error) => {
-                check.fail(Code::Records, format!("{shown}: {error:#}"));
-                return Ok(());
-            }
-        };
-        if answers.origin != origin(sample) {
-            check.fail(Code::Records, format!("{shown}: who collected it, when, or what ended it is stated otherwise"));
-        }
-        (sample, answers.records)
-    } else if let Some(sample) = bundle.samples().find(|sample| sample.records.sha256 == sha256) {
-        let records = match bundle::parse_records(&read_bounded(file, MAX_RECORDS)?, vocab_size) {
-            Ok(records) => records,
-            Err(error) => {
-                check.fail(Code::Records, format!("{shown}: {error}"));
-                return Ok(());
-            }
-        };
-        match tokenizer {
-            Ok(tokenizer) => {
-                if let Some(line) = other_ids(&records, tokenizer)? {
-                    let what = format!("{shown}: line {line}: the tokenizer makes other ids of its prompt or text");
-                    check.fail(Code::Records, what);
-                    return Ok(());
-                }
-            }
-            Err(error) => {
-                check.withheld = true;
-                check
-                    .not_checked
-                    .push(format!("{shown}: that its ids are those of its texts ({error:#}); so there is no result"));
-            }
-        }
-        (sample, records)
-    } else {
+    let shown = file.display().to_string();
+    // A bundle may name one file for two models; what it says of each is looked at.
+    let subjects = bundle.samples().zip(&bundle.statement.subject);
+    let answered = subjects.filter(|(_, subject)| subject.digest.sha256 == sha256);
+    let answered: Vec<&SampleEvidence> = answered.map(|(sample, _)| sample).collect();
+    let recorded: Vec<&SampleEvidence> =
+        bundle.samples().filter(|sample| sample.records.sha256 == sha256 && answered.is_empty()).collect();
+    if answered.is_empty() && recorded.is_empty() {
         check.fail(Code::Data, format!("{shown} has SHA-256 {sha256}: no file that the bundle is about"));
         return Ok(());
+    }
+    for sample in answered {
+        if let Some(records) = of_answers(bundle, sample, file, tokenizer, check)? {
+            count_again(bundle, sample, &records, &shown, check, progress)?;
+        }
+    }
+    for sample in recorded {
+        if let Some(records) = of_records(bundle, file, tokenizer, check)? {
+            count_again(bundle, sample, &records, &shown, check, progress)?;
+        }
+    }
+    Ok(())
+}
+
+/// The records of an answer file; none where it is not what the bundle says of it.
+fn of_answers(
+    bundle: &Bundle,
+    sample: &SampleEvidence,
+    file: &Path,
+    tokenizer: &Result<Tokenizer>,
+    check: &mut BundleCheck,
+) -> Result<Option<Vec<EvidenceRecord>>> {
+    let (vocab_size, shown) = (bundle.profile.tokenizer.vocab_size, file.display());
+    let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+    match Answers::read(file, &sample.model, tokenizer, vocab_size, bundle.registration.stopping) {
+        Ok(answers) => {
+            if answers.origin != origin(sample) {
+                let what = format!("{shown}: who collected it, when, or what ended it is stated otherwise");
+                check.fail(Code::Records, what);
+            }
+            Ok(Some(answers.records))
+        }
+        Err(error) => {
+            check.fail(Code::Records, format!("{shown}: {error:#}"));
+            Ok(None)
+        }
+    }
+}
+
+/// The records of a records file; none where they are not those of their texts.
+fn of_records(
+    bundle: &Bundle,
+    file: &Path,
+    tokenizer: &Result<Tokenizer>,
+    check: &mut BundleCheck,
+) -> Result<Option<Vec<EvidenceRecord>>> {
+    let shown = file.display();
+    let records = match bundle::parse_records(&read_bounded(file, MAX_RECORDS)?, bundle.profile.tokenizer.vocab_size) {
+        Ok(records) => records,
+        Err(error) => {
+            check.fail(Code::Records, format!("{shown}: {error}"));
+            return Ok(None);
+        }
     };
-    if !are_stated(bundle, sample, &records)? {
+    match tokenizer {
+        Ok(tokenizer) => {
+            if let Some(line) = other_ids(&records, tokenizer)? {
+                let what = format!("{shown}: line {line}: the tokenizer makes other ids of its prompt or text");
+                check.fail(Code::Records, what);
+                return Ok(None);
+            }
+        }
+        Err(error) => {
+            check.withheld = true;
+            let what = format!("{shown}: that its ids are those of its texts ({error:#}); so there is no result");
+            check.not_checked.push(what);
+        }
+    }
+    Ok(Some(records))
+}
+
+fn count_again(
+    bundle: &Bundle,
+    sample: &SampleEvidence,
+    records: &[EvidenceRecord],
+    shown: &str,
+    check: &mut BundleCheck,
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
+) -> Result<()> {
+    if !are_stated(bundle, sample, records)? {
         check.fail(Code::Records, format!("{shown}: its records are not those of the bundle"));
         return Ok(());
     }
     match bundle.detector()? {
-        Some(detector) => recompute(bundle, &detector, sample, &records, &shown.to_string(), check, progress),
+        Some(detector) => recompute(bundle, &detector, sample, records, shown, check, progress),
         None => Ok(()),
     }
 }

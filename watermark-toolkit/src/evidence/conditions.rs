@@ -18,6 +18,8 @@ pub(super) struct Seen {
     pub(super) drawn_again: bool,
     /// Whether the ids of all samples were made from their texts again.
     pub(super) tokens_made_again: bool,
+    /// The reader's clock.
+    pub(super) now: String,
 }
 
 /// One condition as it stands for this reader.
@@ -29,6 +31,9 @@ pub struct ConditionFound {
     pub standing: Standing,
     /// Why, in a sentence.
     pub says: String,
+    /// What it is called in a sentence about its standing.
+    #[serde(skip)]
+    noun: &'static str,
 }
 
 /// All conditions in their order.
@@ -41,7 +46,7 @@ pub(super) fn conditions(bundle: &Bundle, seen: &Seen) -> Vec<ConditionFound> {
                 Standing::Fails => (Standing::Fails, contradiction(condition.name).to_owned()),
                 _ => found(bundle, seen, condition.name),
             };
-            ConditionFound { name: condition.name, standing, says }
+            ConditionFound { name: condition.name, standing, says, noun: noun(bundle, condition.name) }
         })
         .collect()
 }
@@ -49,9 +54,11 @@ pub(super) fn conditions(bundle: &Bundle, seen: &Seen) -> Vec<ConditionFound> {
 /// Why times that the bundle states contradict a condition.
 fn contradiction(name: ConditionName) -> &'static str {
     match name {
-        ConditionName::KeyNotGround => "The beacon's round had been drawn when the keys were committed to.",
+        ConditionName::KeyNotGround => {
+            "The beacon's round was drawn before the keys were committed to, or after the profile with its value was registered."
+        }
         ConditionName::PromptsFreeOfKey => {
-            "The round that draws the prompts had been drawn when the test was registered."
+            "The round that draws the prompts was drawn before the test was registered, or after the bundle was signed."
         }
         ConditionName::RegisteredBeforeData => "Answers were collected before the prompts had been drawn.",
         _ => "What the bundle states contradicts it.",
@@ -71,11 +78,15 @@ fn found(bundle: &Bundle, seen: &Seen, name: ConditionName) -> (Standing, String
         }
         ConditionName::KeyNotGround => key_not_ground(bundle, seen),
         ConditionName::PromptsFreeOfKey => prompts_free_of_key(bundle, seen),
-        ConditionName::TokensRecomputed if seen.tokens_made_again => {
-            (Standing::Holds, "The ids of all prompts and answers were made from their texts again.".to_owned())
-        }
+        ConditionName::TokensRecomputed if !seen.tokens_made_again => word(
+            "That ids, counts and scores are those of the texts is the signer's word; give all data and the tokenizer.",
+        ),
+        ConditionName::TokensRecomputed if bundle.node.is_none() => word(
+            "Ids and counts are those of the texts; that the scores are those of the key is the signer's word, because it is withheld.",
+        ),
         ConditionName::TokensRecomputed => {
-            word("That the counted ids are those of the texts is the signer's word; give all data and the tokenizer.")
+            let says = "Ids, counts and scores of all prompts and answers were made from their texts again.";
+            (Standing::Holds, says.to_owned())
         }
         ConditionName::ControlsBound if bundle.registration.controls.is_empty() => {
             word("No unrelated model was asked; that the procedure is calibrated is the signer's word.")
@@ -105,13 +116,18 @@ fn key_not_ground(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
         return (Standing::Word, says.to_owned());
     };
     let named = format!("round {} of {}", round.round, round.source);
-    match (seen.key_beacon, &seen.time_stamps[0]) {
-        (Some(true), Some(stamp)) => match round.is_known_by(stamp) {
-            Some(false) => {
-                (Standing::Holds, format!("A time stamp dates the commitment before {named}, whose signature holds."))
-            }
-            _ => (Standing::Fails, format!("The time stamp of the commitment, {stamp}, is not before {named}.")),
-        },
+    if round.is_known_by(&seen.now) == Some(false) {
+        return (Standing::Fails, format!("By this clock {named} is still to come, so it has no value."));
+    }
+    // When a round is drawn follows from its number, whoever vouches for its value.
+    let stamped = seen.time_stamps[0].as_ref().and_then(|stamp| Some((stamp, round.is_known_by(stamp)?)));
+    match (seen.key_beacon, stamped) {
+        (_, Some((stamp, true))) => {
+            (Standing::Fails, format!("The time stamp of the commitment, {stamp}, is not before {named}."))
+        }
+        (Some(true), Some((_, false))) => {
+            (Standing::Holds, format!("A time stamp dates the commitment before {named}, whose signature holds."))
+        }
         (Some(true), None) => (
             Standing::Word,
             format!("The signature of {named} holds; that the commitment is older is the signer's word."),
@@ -131,6 +147,14 @@ fn prompts_free_of_key(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
         );
     };
     let word = |says: &str| (Standing::Word, says.to_owned());
+    if draw.beacon.is_known_by(&seen.now) == Some(false) {
+        let says = "By this clock the round that draws the prompts is still to come, so it has no value.";
+        return (Standing::Fails, says.to_owned());
+    }
+    if stamped_before_draw(bundle, seen) == Some(false) {
+        let says = "The registration's time stamp is not before the round that draws the prompts.";
+        return (Standing::Fails, says.to_owned());
+    }
     if !bundle.head.prompt_pools.contains(&draw.pool) {
         return word(
             "A beacon drew the prompts from a pool that was not committed to with the keys: it may have been written with the key.",
@@ -143,12 +167,8 @@ fn prompts_free_of_key(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
     }
     let (key, _) = key_not_ground(bundle, seen);
     match (key, stamped_before_draw(bundle, seen)) {
-        (_, Some(false)) => (
-            Standing::Fails,
-            "The registration's time stamp is not before the round that draws the prompts.".to_owned(),
-        ),
         (Standing::Fails, _) => (Standing::Fails, "The pool was not committed to before the key's beacon.".to_owned()),
-        (Standing::Holds, Some(true)) => {
+        (Standing::Holds, Some(true)) if seen.draw == Some(true) => {
             let says = "The pool is older than the key's beacon, and a round that was drawn after the registration chose from it.";
             (Standing::Holds, says.to_owned())
         }
@@ -173,20 +193,22 @@ fn registered_before_data(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
     }
 }
 
-/// Whether the registration's time stamp is before a verified round that draws the prompts; `None` where either is missing.
+/// Whether the registration's time stamp is before the round that draws the prompts; `None` where a time of either is missing.
 fn stamped_before_draw(bundle: &Bundle, seen: &Seen) -> Option<bool> {
     let draw = bundle.registration.prompts.draw.as_ref()?;
     let known = draw.beacon.is_known_by(seen.time_stamps[1].as_deref()?)?;
-    (seen.draw == Some(true)).then_some(!known)
+    Some(!known)
 }
 
-/// What a condition is called in a sentence about its standing.
-fn noun(name: ConditionName) -> &'static str {
+fn noun(bundle: &Bundle, name: ConditionName) -> &'static str {
     match name {
         ConditionName::KeyBound => "the key was fixed before the data",
-        ConditionName::KeyNotGround => "the key was not chosen among many",
+        ConditionName::KeyNotGround => "key and profile were not fitted to known answers",
         ConditionName::PromptsFreeOfKey => "the prompts were chosen without the key",
-        ConditionName::TokensRecomputed => "the counted ids are those of the texts",
+        ConditionName::TokensRecomputed => "ids, counts and scores are those of the texts",
+        ConditionName::ControlsBound if bundle.registration.controls.is_empty() => {
+            "the procedure is calibrated, though no control was asked"
+        }
         ConditionName::ControlsBound => "the controls are unrelated models",
         ConditionName::CollectionWitnessed => "the answers came from these models",
         ConditionName::RegisteredBeforeData => "the test was registered before its data",
@@ -205,7 +227,7 @@ pub fn verdict(stated: Verdict, conditions: &[ConditionFound]) -> Verdict {
 #[must_use]
 pub fn headline(stated: Verdict, conditions: &[ConditionFound]) -> String {
     let of = |standing: Standing| {
-        let names = conditions.iter().filter(|condition| condition.standing == standing).map(|one| noun(one.name));
+        let names = conditions.iter().filter(|condition| condition.standing == standing).map(|one| one.noun);
         names.collect::<Vec<_>>().join("; ")
     };
     let verdict = verdict(stated, conditions);

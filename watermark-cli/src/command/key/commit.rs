@@ -18,7 +18,7 @@ use watermark_toolkit::read::read_prompts;
 use watermark_toolkit::signer::Signer;
 
 use super::super::passphrase::PassphraseArgs;
-use super::super::{print, print_json};
+use super::super::{print, print_json, say};
 use super::signing::SignerArgs;
 
 /// Commit to keys before they are used: a signed head to publish, and openings to keep
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// A key at or above the profiles' paths
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Profiles: each commits to the node of every layer
+    /// Profiles: each commits to the node of every layer, and to the secret that names accounts where they have keys of their own
     #[arg(long, required = true, value_name = "FILE")]
     profile: Vec<PathBuf>,
     /// The round that the profiles await, as SOURCE:ROUND
@@ -105,7 +105,21 @@ pub(in crate::command) fn round(text: &str) -> Result<BeaconRound> {
     Ok(round)
 }
 
-/// Writes a new folder with the commitment to the layers' nodes of profiles and to pools of prompts.
+/// Says so where a round has been drawn: whoever knows its value can choose a key that fits it.
+pub(in crate::command) fn warn_of_known(round: Option<&BeaconRound>) {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    match round {
+        Some(known) if known.is_known_by(&now) == Some(true) => {
+            say(&format!(
+                "caution: round {} of {} has been drawn already; name one that is still to come",
+                known.round, known.source
+            ));
+        }
+        _ => (),
+    }
+}
+
+/// Writes a new folder with the commitment to the nodes of profiles and to pools of prompts.
 pub(super) fn commit(
     key: &NodeKey,
     profiles: &[ProfileFile],
@@ -114,6 +128,7 @@ pub(super) fn commit(
     signer: &Signer,
     out: &Path,
 ) -> Result<Commitment> {
+    warn_of_known(beacon);
     let mut commitments = KeyCommitments::new();
     for ProfileFile { profile, sha256, .. } in profiles {
         match (profile.beacon, beacon) {
@@ -129,8 +144,8 @@ pub(super) fn commit(
                 bail!("profile {:?} has its beacon already; keys are committed to before it is drawn", profile.name)
             }
         }
-        for layer in &profile.layers {
-            commitments.add(&key.descend(&profile.layer_path(&layer.name)?)?, random()?, *sha256, beacon.cloned())?;
+        for path in profile.committed_paths()? {
+            commitments.add(&key.descend(&path)?, random()?, *sha256, beacon.cloned())?;
         }
     }
     let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

@@ -15,7 +15,7 @@ use clap::Subcommand;
 
 use super::passphrase::PassphraseArgs;
 
-pub(super) use commit::round;
+pub(super) use commit::{round, warn_of_known};
 pub(super) use signing::SignerArgs;
 
 /// Export, rotate, list, commit to and open keys

@@ -43,13 +43,18 @@ pub fn conclude(
 ) -> ModelConclusion {
     // A registered e-process may have been stopped by its evidence, whatever the suspect's data say.
     let stopped = registration.stopping == Stopping::EProcess || suspect.stopped;
+    // A test that asks everything was not stopped, whatever the data of a control say: a weaker number must not hide that it disagrees.
+    let of_control = |control: &SampleEvidence| {
+        let numbers = control.numbers();
+        ModelNumbers { stopped: numbers.stopped && registration.stopping == Stopping::EProcess, ..numbers }
+    };
     let counts = suspect.classes.iter().map(|class| (class.count, class.pairs));
     let test = ModelTest {
         scheme,
         access: registration.access,
         suspect: ModelNumbers { stopped, ..suspect.numbers() },
         pair_weights: Some(PairWeights::new(registration.weights, counts)),
-        controls: controls.iter().map(SampleEvidence::numbers).collect(),
+        controls: controls.iter().map(of_control).collect(),
         resampling: Resampling { keys: resampling.keys, at_least: resampling.at_least },
     };
     let mut conclusion = model_test::conclude(&[test], registration.level()).remove(0);

@@ -3,7 +3,9 @@ use super::registration::Registration;
 use super::statement::SampleEvidence;
 use super::verify::Bundle;
 use crate::evidence::TreeHead;
+use crate::evidence::beacon::BeaconRound;
 use crate::evidence::commitment::KeyLeaf;
+use crate::evidence::fields::Time;
 
 /// How the conditions stand by the bundle alone: without its data, its tokenizer, and clocks of others. More of them can hold for whoever
 /// has these.
@@ -13,17 +15,19 @@ pub fn conditions(
     head: &TreeHead,
     leaf: &KeyLeaf,
     samples: &[&SampleEvidence],
+    signed_at: &Time,
 ) -> Vec<Condition> {
     let draw = registration.prompts.draw.as_ref();
-    // Times that the bundle itself states: could somebody have known a value too early?
+    // Times that the bundle itself states: a value must not have been known too early, nor have been used before it was drawn.
+    let outside = |round: Option<&BeaconRound>, after: &str, by: &str| {
+        let known = |at| round.and_then(|round| round.is_known_by(at));
+        known(after) == Some(true) || known(by) == Some(false)
+    };
+    let (committed, registered) = (head.signed_at.as_str(), registration.registered_at.as_str());
     let contradicted = |name: ConditionName| match name {
-        ConditionName::KeyNotGround => {
-            leaf.beacon.as_ref().and_then(|round| round.is_known_by(&head.signed_at)) == Some(true)
-        }
-        ConditionName::PromptsFreeOfKey => {
-            let at = registration.registered_at.as_str();
-            draw.and_then(|draw| draw.beacon.is_known_by(at)) == Some(true)
-        }
+        // The registered profile has the value.
+        ConditionName::KeyNotGround => outside(leaf.beacon.as_ref(), committed, registered),
+        ConditionName::PromptsFreeOfKey => outside(draw.map(|draw| &draw.beacon), registered, signed_at.as_str()),
         ConditionName::RegisteredBeforeData => draw.and_then(|draw| draw.beacon.time()).is_some_and(|drawn| {
             let mut collected = samples.iter().filter_map(|sample| sample.collected.as_ref());
             collected.any(|times| times.first.as_str() < drawn.as_str())
@@ -44,6 +48,7 @@ impl Bundle {
     #[must_use]
     pub fn conditions(&self) -> Vec<Condition> {
         let samples: Vec<&SampleEvidence> = self.samples().collect();
-        conditions(&self.registration, &self.head, &self.statement.predicate.key.leaf, &samples)
+        let predicate = &self.statement.predicate;
+        conditions(&self.registration, &self.head, &predicate.key.leaf, &samples, &predicate.signed_at)
     }
 }

@@ -79,7 +79,8 @@
 //! let seed = Resampling::seed(&registered, &suspect.records.root.0);
 //! let fresh = layer.resample(sample.tally(), registration.weights, suspect.log10_p, &seed, 0..registration.resample)?;
 //! let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
-//! let conditions = conditions(&registration, &tree, leaf, &[&suspect]);
+//! let signed_at = Time::new("2026-11-04T00:00:00Z")?;
+//! let conditions = conditions(&registration, &tree, leaf, &[&suspect], &signed_at);
 //! let conclusion = conclude(&registration, layer.scheme(), &suspect, &[], &resampling, &conditions);
 //! assert_eq!(conclusion.verdict, Verdict::NotDetected);
 //!
@@ -94,10 +95,10 @@
 //!         verdict: conclusion.verdict,
 //!         registration: envelope(&registered)?,
 //!         conditions,
+//!         signed_at,
 //!         key: KeyEvidence { head: envelope(&head)?, leaf: leaf.clone(), proof, beacon: None, opening: None },
 //!         // …
 //! #         kind: KIND.to_owned(),
-//! #         signed_at: Time::new("2026-11-04T00:00:00Z")?,
 //! #         software: "example".to_owned(),
 //! #         null_hypothesis: NULL_HYPOTHESIS.to_owned(),
 //! #         alternative_hypothesis: ALTERNATIVE_HYPOTHESIS.to_owned(),

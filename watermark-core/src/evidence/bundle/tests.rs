@@ -120,7 +120,7 @@ fn statement_of(
     let fresh = layer.resample(counted.tally(), Weights::Sqrt, suspect.log10_p, &seed, 0..19).unwrap();
     let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
     let controls = vec![control];
-    let conditions = conditions(&registration, &tree, leaf, &[&suspect, &controls[0]]);
+    let conditions = conditions(&registration, &tree, leaf, &[&suspect, &controls[0]], &time("2026-11-04T00:00:00Z"));
     let conclusion = conclude(&registration, layer.scheme(), &suspect, &controls, &resampling, &conditions);
     let hash = |field: &str| serde_json::from_value::<Digest>(opening[field].clone()).unwrap();
     let file =

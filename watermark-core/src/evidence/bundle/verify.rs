@@ -5,27 +5,30 @@ use base64ct::{Base64, Encoding};
 
 use super::super::fields::Digest;
 use super::registration::{Registration, Stopping};
-use super::statement::{ClassEvidence, SampleEvidence, Statement};
+use super::statement::{ClassEvidence, LeftOut, SampleEvidence, Statement};
 use super::{
     ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Family, KIND, MAX_BUNDLE, NULL_HYPOTHESIS, PREDICATE_TYPE,
     Rules, STATEMENT_TYPE, STATEMENT_VERSION,
 };
 use crate::detect::{Detector, LayerDetector, Resampling};
-use crate::evidence::beacon::committed_sha256;
+use crate::evidence::beacon::{SIGNATURE_LENGTH, committed_sha256};
 use crate::evidence::canonical::from_canonical;
 use crate::evidence::commitment::KEY_COMMITMENTS;
+use crate::evidence::dsse::Envelope;
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
 use crate::key::NodeKey;
 use crate::model_test::Tails;
 use crate::profile::{AnyScheme, Beacon, Layer, Profile};
 use crate::scheme::Scheme;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, hex};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// Limits on what a verifier has to sum over; a text of gigabytes has fewer pairs and classes.
 const MAX_PAIRS: u64 = 1 << 32;
 const MAX_CLASSES: usize = 20_000;
+/// Hashes of a Merkle proof in a tree of fewer than 2^64 leaves.
+const MAX_PROOF: usize = 64;
 
 /// Relative difference at which two floats count as equal (absolute below 1).
 const TOLERANCE: f64 = 1e-9;
@@ -349,6 +352,12 @@ impl Bundle {
             Code::Subject,
             "there is not one file, with a name of its own, for each model",
         );
+        let mut files = HashSet::new();
+        check(
+            self.samples().all(|sample| sample.records.count == 0 || files.insert(sample.records.sha256)),
+            Code::Subject,
+            "two models have the same records",
+        );
     }
 
     fn check_sample(&self, sample: &SampleEvidence, faults: &mut Vec<Fault>) {
@@ -449,16 +458,20 @@ impl Bundle {
             (Some(a), Some(b)) => a.unit == b.unit && close(b.value, a.value) && close(b.power, a.power),
             _ => false,
         };
-        let follows = effect
-            && conclusion.decided_by == predicate.decided_by
-            && self.conditions() == predicate.conditions
-            && conclusion.controls_agree == predicate.controls_agree
-            && conclusion.exclusion_agrees == predicate.exclusion_agrees
-            && conclusion.resampling_agrees == predicate.resampling_agrees
-            && conclusion.answers_present == predicate.answers_present
-            && conclusion.verdict == predicate.verdict;
-        if !follows {
-            faults.push(fault(Code::Verdict, "the verdict does not follow from the numbers"));
+        let follows = [
+            (conclusion.decided_by == predicate.decided_by, "decided_by"),
+            (conclusion.controls_agree == predicate.controls_agree, "controls_agree"),
+            (conclusion.exclusion_agrees == predicate.exclusion_agrees, "exclusion_agrees"),
+            (conclusion.resampling_agrees == predicate.resampling_agrees, "resampling_agrees"),
+            (conclusion.answers_present == predicate.answers_present, "answers_present"),
+            (self.conditions() == predicate.conditions, "conditions"),
+            (conclusion.verdict == predicate.verdict, "verdict"),
+            (effect, "smallest_effect"),
+        ];
+        let others: Vec<&str> = follows.iter().filter(|(holds, _)| !holds).map(|&(_, field)| field).collect();
+        if !others.is_empty() {
+            let what = format!("what is concluded does not follow from the numbers: {}", others.join(", "));
+            faults.push(fault(Code::Verdict, what));
         }
     }
 }
@@ -500,6 +513,13 @@ pub fn testable_layer(profile: &Profile, name: &str) -> Result<Layer> {
 fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
     let predicate = &statement.predicate;
     let stamps = [&predicate.time_stamps.head, &predicate.time_stamps.registration];
+    let samples = || std::iter::once(&predicate.suspect).chain(&predicate.controls);
+    let filled = |classes: &[ClassEvidence]| classes.iter().all(|class| class.count > 0 && class.pairs > 0);
+    let lists = |sample: &SampleEvidence| {
+        let LeftOut { answers, prompts, .. } = &sample.left_out;
+        filled(&sample.classes) && filled(answers) && filled(prompts) && prompts.len() <= 1
+    };
+    let drawn = [&predicate.key.beacon, &predicate.prompts.beacon].into_iter().flatten();
     let fixed = [
         (statement.type_ == STATEMENT_VERSION, "\"_type\" is another"),
         (statement.predicate_type == PREDICATE_TYPE, "\"predicateType\" is another"),
@@ -514,6 +534,23 @@ fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
                 stamp.as_ref().is_none_or(|text| Base64::decode_vec(text).is_ok_and(|token| !token.is_empty()))
             }),
             "a time stamp is not base64, or empty",
+        ),
+        (
+            [&predicate.registration, &predicate.key.head].into_iter().all(Envelope::is_well_formed),
+            "an envelope is not written in base64 and digits of hashes",
+        ),
+        (!statement.subject.is_empty(), "\"subject\" is empty"),
+        (predicate.family.method == Family::of_keys(1).method, "\"method\" is another"),
+        (samples().all(lists), "a class is empty, or prompts have several"),
+        (
+            predicate.key.proof.len() <= MAX_PROOF && samples().all(|sample| sample.prompts_proof.len() <= MAX_PROOF),
+            "a proof is longer than any tree is high",
+        ),
+        (
+            drawn
+                .filter_map(|drawn| drawn.signature.as_deref())
+                .all(|digits| hex::decode(digits.as_bytes(), &mut [0; SIGNATURE_LENGTH]).is_some()),
+            "a beacon's signature is not 96 hexadecimal digits",
         ),
     ];
     match fixed.iter().find(|(holds, _)| !holds) {
