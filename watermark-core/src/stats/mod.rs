@@ -16,6 +16,7 @@
 //!   counts and exponential scores weighted by repetition or probability, bounds; [`ln_e_weighted_green`],
 //!   [`ln_e_weighted_exponential`]: their e-values; [`log10_weighted_green_saddlepoint`],
 //!   [`log10_weighted_exponential_saddlepoint`]: the same approximated, for planning only
+//! - [`log10_signed_green_bound`], [`weight_residual`]: green counts weighted by what was chosen beyond what a reference expects
 //! - [`holm`], [`holm_with_level`], [`log10_holm_level`], [`benjamini_yekutieli`], [`e_bh`], [`e_bh_among`],
 //!   [`ln_mean_e`]: many tests at once
 //! - [`clopper_pearson`]: confidence bounds of a rate
@@ -37,6 +38,7 @@ mod lattice;
 mod multiple;
 mod root;
 mod saddlepoint;
+mod signed;
 mod special;
 mod tail;
 mod tournament;
@@ -55,6 +57,7 @@ pub use gamma::{ln_gamma_cdf, ln_gamma_sf, log10_gamma_sf, log10_gamma_sf_q32, q
 pub use multiple::{
     benjamini_yekutieli, clopper_pearson, e_bh, e_bh_among, holm, holm_with_level, ln_mean_e, log10_holm_level,
 };
+pub use signed::{SignedClass, log10_signed_green_bound, weight_residual};
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
 pub use tournament::log10_weighted_tournament_sf;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};

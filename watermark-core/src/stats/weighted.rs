@@ -48,25 +48,18 @@ pub fn weight_expected(expected: u64) -> u64 {
 /// theta to infinity, `pairs log10 gamma`. `gamma` outside `(0, 1)` gives 0 (no evidence).
 /// The cost is that of a few hundred exponentials per class.
 pub fn log10_weighted_green_bound(classes: &[WeightClass], gamma: f64) -> f64 {
-    let Some(sum) = GreenSum::new(classes, gamma) else { return 0.0 };
-    if sum.excess() <= 0.0 {
-        return 0.0;
-    }
-    let ln_bound = match sum.ln_all_green() {
-        Some(ln) => ln * (1.0 - ROUNDING),
-        None => sum.chernoff(sum.minimiser()),
-    };
-    ln_bound.min(0.0) / LN_10 + 0.0
+    GreenSum::new(classes, gamma).map_or(0.0, |sum| sum.log10_bound())
 }
 
 /// The weighted sum of green pairs under the null hypothesis, and its observed value.
 pub(super) struct GreenSum {
     terms: Vec<Term>,
-    gamma: f64,
 }
 
 /// A class with its weight in some unit and its green count measured from the mean.
 pub(super) struct Term {
+    /// Probability of green: another one for each class, if some classes count what is red.
+    gamma: f64,
     weight: f64,
     pairs: f64,
     green: f64,
@@ -79,6 +72,7 @@ impl Term {
         let green = class.green.min(class.pairs) as f64;
         let mean = pairs * gamma;
         Self {
+            gamma,
             weight: class.weight as f64 / unit as f64,
             pairs,
             green,
@@ -88,8 +82,8 @@ impl Term {
 
     /// The two summands of `ln E[e^(theta weight (B - green))]`, B the green pairs under the null hypothesis: both measured
     /// from the mean or from all green, so that their sum does not cancel.
-    pub(super) fn exponent(&self, theta: f64, gamma: f64) -> (f64, f64) {
-        let y = theta * self.weight;
+    pub(super) fn exponent(&self, theta: f64) -> (f64, f64) {
+        let (gamma, y) = (self.gamma, theta * self.weight);
         if near_all_green(libm::exp(-y), gamma) {
             (self.pairs * log_mean_red(gamma, y), y * (self.pairs - self.green))
         } else {
@@ -101,12 +95,30 @@ impl Term {
 impl GreenSum {
     /// `None` where no class counts or `gamma` states no null hypothesis.
     pub(super) fn new(classes: &[WeightClass], gamma: f64) -> Option<Self> {
-        let heaviest = classes.iter().filter(|c| c.pairs > 0).map(|c| c.weight).max().unwrap_or(0);
-        if heaviest == 0 || !is_probability(gamma) {
-            return None;
+        Self::of_parts(&[(classes, gamma)])
+    }
+
+    /// Of classes with several probabilities of green.
+    pub(super) fn of_parts(parts: &[(&[WeightClass], f64)]) -> Option<Self> {
+        let counted = || {
+            let classes = parts.iter().flat_map(|&(classes, gamma)| classes.iter().map(move |class| (class, gamma)));
+            classes.filter(|(class, _)| class.pairs > 0 && class.weight > 0)
+        };
+        let heaviest = counted().map(|(class, _)| class.weight).max()?;
+        let known = parts.iter().all(|&(_, gamma)| is_probability(gamma));
+        known.then(|| Self { terms: counted().map(|(class, gamma)| Term::new(class, heaviest, gamma)).collect() })
+    }
+
+    /// log10 of Chernoff's bound, as [`log10_weighted_green_bound`].
+    pub(super) fn log10_bound(&self) -> f64 {
+        if self.excess() <= 0.0 {
+            return 0.0;
         }
-        let counted = classes.iter().filter(|c| c.pairs > 0 && c.weight > 0);
-        Some(Self { terms: counted.map(|c| Term::new(c, heaviest, gamma)).collect(), gamma })
+        let ln_bound = match self.ln_all_green() {
+            Some(ln) => ln * (1.0 - ROUNDING),
+            None => self.chernoff(self.minimiser()),
+        };
+        ln_bound.min(0.0) / LN_10 + 0.0
     }
 
     /// Observed sum minus its mean.
@@ -116,15 +128,15 @@ impl GreenSum {
 
     /// Log-probability that every pair is green, if every pair is.
     pub(super) fn ln_all_green(&self) -> Option<f64> {
-        let pairs: f64 = self.terms.iter().map(|t| t.pairs).sum();
-        self.terms.iter().all(|t| t.green >= t.pairs).then(|| pairs * libm::log(self.gamma))
+        let ln = || self.terms.iter().map(|t| t.pairs * libm::log(t.gamma)).sum();
+        self.terms.iter().all(|t| t.green >= t.pairs).then(ln)
     }
 
     /// Logarithm of the bound at `theta`, rounded upwards.
     pub(super) fn chernoff(&self, theta: f64) -> f64 {
         let (mut value, mut size) = (0.0, 0.0);
         for t in &self.terms {
-            let (log_mean, shift) = t.exponent(theta, self.gamma);
+            let (log_mean, shift) = t.exponent(theta);
             value += log_mean + shift;
             size += log_mean.abs() + shift.abs();
         }
@@ -133,9 +145,8 @@ impl GreenSum {
 
     /// Derivative of the exponent in `theta`: it rises from minus the excess.
     fn slope(&self, theta: f64) -> f64 {
-        let gamma = self.gamma;
         let term_slope = |t: &Term| {
-            let tilt = libm::exp(-theta * t.weight);
+            let (gamma, tilt) = (t.gamma, libm::exp(-theta * t.weight));
             let green = if near_all_green(tilt, gamma) {
                 let missing = (1.0 - gamma) * tilt / (gamma + (1.0 - gamma) * tilt);
                 (t.pairs - t.green) - t.pairs * missing
@@ -151,17 +162,19 @@ impl GreenSum {
     pub(super) fn variance(&self, theta: f64) -> f64 {
         let term_variance = |t: &Term| {
             let tilt = libm::exp(-theta * t.weight);
-            let odds = (1.0 - self.gamma) * tilt;
-            t.pairs * t.weight * t.weight * self.gamma * odds / ((self.gamma + odds) * (self.gamma + odds))
+            let odds = (1.0 - t.gamma) * tilt;
+            t.pairs * t.weight * t.weight * t.gamma * odds / ((t.gamma + odds) * (t.gamma + odds))
         };
         self.terms.iter().map(term_variance).sum()
     }
 
     /// Third cumulant under the null hypothesis.
     pub(super) fn third_cumulant(&self) -> f64 {
-        let term_cumulant = |t: &Term| t.pairs * t.weight * t.weight * t.weight;
-        let per_trial = self.gamma * (1.0 - self.gamma) * (1.0 - 2.0 * self.gamma);
-        per_trial * self.terms.iter().map(term_cumulant).sum::<f64>()
+        let term_cumulant = |t: &Term| {
+            let per_trial = t.gamma * (1.0 - t.gamma) * (1.0 - 2.0 * t.gamma);
+            per_trial * t.pairs * t.weight * t.weight * t.weight
+        };
+        self.terms.iter().map(term_cumulant).sum()
     }
 
     /// Where the convex exponent is smallest, for a positive excess: bisection on its derivative. The Gaussian guess

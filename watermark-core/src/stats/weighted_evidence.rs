@@ -31,7 +31,7 @@ pub fn ln_e_weighted_green(classes: &[WeightClass], gamma: f64) -> f64 {
     let terms: Vec<Term> = classes.iter().map(|class| Term::new(class, UNIT, gamma)).collect();
     let exponent = |tilt: f64| -> f64 {
         let log_mean = |term: &Term| {
-            let (log_mean, shift) = term.exponent(tilt, gamma);
+            let (log_mean, shift) = term.exponent(tilt);
             log_mean + shift
         };
         -terms.iter().map(log_mean).sum::<f64>()

@@ -57,7 +57,7 @@ pub(super) struct ExponentialSum {
     terms: Vec<Term>,
 }
 
-/// A class with its weight scaled to `(0, 1]` and its sum measured from the mean.
+/// A class with its weight scaled to `[-1, 1]` and its sum measured from the mean.
 struct Term {
     weight: f64,
     pairs: f64,
