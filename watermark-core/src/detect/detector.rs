@@ -327,6 +327,11 @@ impl LayerDetector {
         Ok((sum, Vec::new()))
     }
 
+    /// Refuses a tally of another context rule.
+    pub(crate) fn check_tally(&self, tally: &Tally) -> Result<()> {
+        tally.check_rule(&self.rule)
+    }
+
     pub(crate) fn scores(&self, tally: &Tally) -> Result<Scores> {
         tally.check_rule(&self.rule)?;
         let (pairs, counts): (Vec<Pair>, Vec<u64>) = tally.pairs().map(|(pair, count)| (*pair, count)).unzip();

@@ -198,6 +198,16 @@ impl Tally {
         Ok(())
     }
 
+    /// Refuses a tally of another context rule.
+    pub(crate) fn check_same_rule(&self, other: &Self) -> Result<()> {
+        self.rule.check(other.rule)
+    }
+
+    /// A tally of the same context rule with nothing counted.
+    pub(crate) fn empty(&self) -> Self {
+        Self { rule: self.rule, counts: HashMap::new(), short_context: 0, excluded: 0 }
+    }
+
     /// How often a pair occurred.
     pub(crate) fn count(&self, pair: &Pair) -> u64 {
         self.counts.get(pair).copied().unwrap_or(0)

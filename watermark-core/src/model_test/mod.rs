@@ -3,7 +3,8 @@
 //! Null hypothesis everywhere: the model is independent of the key. One statistic, four kinds of access: a pair of
 //! (context, token) is scored once, weighted by how strongly the model prefers it, which its answers show by counts, the
 //! next-token probabilities that it shows or that its weights give by their sums, and reading our text by its choices there,
-//! in contexts that nothing has shown it before.
+//! in contexts that nothing has shown it before. Beside an unmarked reference, a pair is weighted by what the model did beyond what the
+//! reference expects ([`TwoSamples`]).
 
 mod access;
 mod audit;
@@ -13,6 +14,7 @@ mod effect;
 mod habits;
 mod sample;
 mod tails;
+mod two_samples;
 
 pub use access::{Access, Collection};
 pub use audit::{Audit, LeftOut};
@@ -22,3 +24,4 @@ pub use conclusion::{
 };
 pub use sample::{ModelFinding, ModelSample, Round};
 pub use tails::{ScoreClass, Tails};
+pub use two_samples::{TwoSampleFinding, TwoSamples};

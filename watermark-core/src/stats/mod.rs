@@ -57,8 +57,8 @@ pub use gamma::{ln_gamma_cdf, ln_gamma_sf, log10_gamma_sf, log10_gamma_sf_q32, q
 pub use multiple::{
     benjamini_yekutieli, clopper_pearson, e_bh, e_bh_among, holm, holm_with_level, ln_mean_e, log10_holm_level,
 };
-pub use signed::{SignedClass, log10_signed_green_bound, weight_residual};
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
+pub use signed::{SignedClass, log10_signed_green_bound, weight_residual};
 pub use tournament::log10_weighted_tournament_sf;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};
 pub(crate) use weighted_evidence::exponential_weight;
