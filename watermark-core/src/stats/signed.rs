@@ -79,7 +79,7 @@ mod tests {
                 .filter(|&(i, j)| 2 * i64::from(i) - 3 * i64::from(j) >= 2 * i64::from(a) - 3 * i64::from(b))
                 .map(|(i, j)| mass(5, i) * mass(6, j))
                 .sum();
-            let bound = log10_signed_green_bound(&[class(2, 5, a as u64), class(-3, 6, b as u64)], 0.25);
+            let bound = log10_signed_green_bound(&[class(2, 5, a.into()), class(-3, 6, b.into())], 0.25);
             assert!(bound >= libm::log10(exact) - 1e-12 && bound <= 0.0, "{a} {b}: {bound}");
         }
         // All green above and all red below: gamma^5 (1 - gamma)^6.
