@@ -204,8 +204,12 @@ fn a_case_with_and_without_its_data() {
     let full = folder.read("full.html");
     harmless(&full);
     assert_eq!(full, folder.read("again.html"), "same inputs, same bytes");
-    for part in ["recomputed from 2 of 2 answer files", "<mark>", "Evidence as the answers come in", "the real key, 10"]
-    {
+    for part in [
+        "recomputed from 2 files; the case has 2 models",
+        "<mark>",
+        "Evidence as the answers come in",
+        "the real key, 10",
+    ] {
         assert!(full.contains(part), "{part}");
     }
     // Numbers are those of the bundle, to the last digit.

@@ -97,7 +97,10 @@ impl VerdictText {
         if check.faults.is_empty() {
             let data = match check.recomputed.len() {
                 0 => "This page did not see the answers: that the counts are theirs is the signer’s word.".to_owned(),
-                n => format!("The counts were recomputed from {n} of {} answer files.", bundle.samples().count()),
+                n => format!(
+                    "The counts were recomputed from {n} files; the case has {} models.",
+                    bundle.samples().count()
+                ),
             };
             sentences.push(format!("The file holds together: signatures, proofs and arithmetic were checked. {data}"));
         } else {
