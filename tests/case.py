@@ -123,6 +123,7 @@ class Investigation:
         said = payload(bundle.read_text())["predicate"]
         told = {field: said["suspect"][field] for field in (*COUNTS, "statistic", "log10_p", "ln_e")}
         told |= {field: said[field] for field in ("verdict", "decided_by")}
+        told |= {field: ours["result"][field] for field in ("alpha", "committed_keys")}
         found = theirs["result"].pop("conditions")
         check(f"{name}: both find the ids of the texts", found["tokens_recomputed"] == "holds", found)
         check(f"{name}: both to the last digit: statistic {told['statistic']}, {told['n_scored']} pairs, log10 p {told['log10_p']:.2f}",
