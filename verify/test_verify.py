@@ -586,6 +586,11 @@ class CommandLine(unittest.TestCase):
         self.assertEqual((done.returncode, report["faults"], report["result"]["verdict"], report["result"]["conditions"]["tokens_recomputed"]), (0, [], "detected", "holds"), done.stderr)
         self.line("evidence --profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json --opening distillation.json --answers suspect.jsonl "
                   "--controls clean.jsonl --registration kit.json --out kit.again --kit kit.zip", (2,))
+        # What cannot be a kit, or would publish a secret as a time stamp, is refused before anything is signed.
+        for refused in ("--kit kit", "--kit nowhere/kit.zip", "--kit kit.again", "--kit new.zip --withhold-key", "--head-time-stamp k.json"):
+            self.line("evidence --profile p.json --head commitment/head.json --prompts prompts.jsonl --signing-key s.json --opening distillation.json --answers suspect.jsonl "
+                      f"--controls clean.jsonl --registration kit.json --out kit.again {refused}", (2,))
+            self.assertFalse((self.at / "kit.again" / "evidence.json").exists(), refused)
 
     def test_every_changed_byte(self):
         raw, _ = self.evidence("bytes", "suspect.jsonl", "clean.jsonl", "--resample", "0")
