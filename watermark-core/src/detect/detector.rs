@@ -7,7 +7,7 @@ use super::rule::Rule;
 use super::{Pair, PairSet, Tally, Weights};
 use crate::engine::{Engine, EngineKey, KeyedEngine};
 use crate::key::{NodeKey, PrfKey};
-use crate::prf::{ChaCha20V1, Context};
+use crate::prf::{ChaCha20V1, Context, RuleId};
 use crate::profile::{AnyScheme, Profile};
 use crate::scheme::{NullLaw, Scheme, SecondWord, Tournament};
 use crate::stats;
@@ -327,9 +327,9 @@ impl LayerDetector {
         Ok((sum, Vec::new()))
     }
 
-    /// Refuses a tally of another context rule.
-    pub(crate) fn check_tally(&self, tally: &Tally) -> Result<()> {
-        tally.check_rule(&self.rule)
+    /// The context rule.
+    pub(crate) fn rule(&self) -> RuleId {
+        self.rule.id()
     }
 
     pub(crate) fn scores(&self, tally: &Tally) -> Result<Scores> {

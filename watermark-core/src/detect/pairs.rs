@@ -198,14 +198,9 @@ impl Tally {
         Ok(())
     }
 
-    /// Refuses a tally of another context rule.
-    pub(crate) fn check_same_rule(&self, other: &Self) -> Result<()> {
-        self.rule.check(other.rule)
-    }
-
-    /// A tally of the same context rule with nothing counted.
-    pub(crate) fn empty(&self) -> Self {
-        Self { rule: self.rule, counts: HashMap::new(), short_context: 0, excluded: 0 }
+    /// The context rule under which it counts.
+    pub(crate) fn rule(&self) -> RuleId {
+        self.rule
     }
 
     /// How often a pair occurred.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 
 use crate::detect::{LayerDetector, Pair, Tally};
+use crate::prf::RuleId;
 use crate::scheme::NullLaw;
 use crate::stats::{SignedClass, log10_signed_green_bound, weight_residual};
 use crate::{Error, ErrorKind, Result};
@@ -38,8 +39,7 @@ use crate::{Error, ErrorKind, Result};
 pub struct TwoSamples {
     /// Pairs in their order, with their weights, none of them 0.
     weights: Vec<(Pair, i64)>,
-    /// A tally of the same context rule, to refuse other layers with.
-    rule: Tally,
+    rule: RuleId,
 }
 
 /// The test of two samples under one key.
@@ -88,7 +88,7 @@ impl TwoSamples {
 
     /// `residual` gives seen and expected counts in units of 2^-16 from those of both tallies.
     fn new(suspect: &Tally, reference: &Tally, residual: impl Fn(&Pair, u64, u64) -> (u64, u64)) -> Result<Self> {
-        suspect.check_same_rule(reference)?;
+        suspect.rule().check(reference.rule())?;
         let only_expected = reference.pairs().filter(|(pair, _)| suspect.count(pair) == 0).map(|(pair, _)| (pair, 0));
         let mut weights: Vec<(Pair, i64)> = suspect
             .pairs()
@@ -100,19 +100,20 @@ impl TwoSamples {
             .filter(|&(_, weight)| weight != 0)
             .collect();
         weights.sort_unstable();
-        Ok(Self { weights, rule: suspect.empty() })
+        Ok(Self { weights, rule: suspect.rule() })
     }
 
     /// Tests the samples under the key of `layer`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for a scheme whose pair is not one bit, or another context rule.
+    /// [`ErrorKind::InvalidParameter`] for an engine's mark, a scheme whose pair is not one bit, or another context rule.
     pub fn test(&self, layer: &LayerDetector) -> Result<TwoSampleFinding> {
-        let NullLaw::Bits { gamma, trials: 1 } = layer.scheme().null_law() else {
-            let message = format!("{} has no test beside a reference; a green list has", layer.scheme().name());
+        // Pairs of an engine's mark can share a draw, and would pass for independent ones here.
+        let (NullLaw::Bits { gamma, trials: 1 }, Some(_)) = (layer.scheme().null_law(), layer.scheme().own()) else {
+            let message = format!("{} has no test beside a reference; a green list of ours has", layer.scheme().name());
             return Err(Error::new(ErrorKind::InvalidParameter, message));
         };
-        layer.check_tally(&self.rule)?;
+        self.rule.check(layer.rule())?;
         let pairs: Vec<Pair> = self.weights.iter().map(|&(pair, _)| pair).collect();
         let mut classes: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
         for (&(_, weight), score) in self.weights.iter().zip(layer.pair_scores(&pairs)?) {
@@ -255,6 +256,10 @@ mod tests {
         let gumbel =
             LayerDetector::from_prf_key(Scheme::Gumbel(Gumbel), 1, &fresh_keys(b"g", 1).next().unwrap()).unwrap();
         assert!(TwoSamples::of_probabilities(&seen, &seen).unwrap().test(&gumbel).is_err());
+        // SBW's green words have a law of one bit each too, and are another engine's.
+        let engine = crate::engine::Engine::new("sbw-simple", &crate::engine::EngineOptions::default()).unwrap();
+        let engine = LayerDetector::from_prf_key(engine, 1, &fresh_keys(b"e", 1).next().unwrap()).unwrap();
+        assert!(TwoSamples::of_answers(&engine.tally(), &engine.tally()).unwrap().test(&engine).is_err());
         let wide = LayerDetector::from_prf_key(
             Scheme::Greenlist(Greenlist::new(0.5, 2.0).unwrap()),
             2,
