@@ -3,12 +3,18 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use watermark_core::hex;
 
 use crate::files::{random, write_secret};
+
+/// This machine's clock, as 2026-11-25T01:02:03Z.
+#[must_use]
+pub fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
 
 /// What `openssl` said about a response.
 #[derive(Clone, Debug, PartialEq, Eq)]

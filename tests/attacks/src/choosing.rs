@@ -207,11 +207,12 @@ fn lean(layer: &LayerDetector, pair: &Pair) -> Result<f64> {
     Ok(if layer.sums(&layer.prepare(vec![*pair]))?.sum == 0 { -0.5 } else { 0.5 })
 }
 
-/// The verdict; with an audit that never objects, it is the one before there was an audit.
-fn verdict(layer: &LayerDetector, suspect: ModelNumbers) -> Verdict {
+/// The verdict of a test without controls; with an audit that never objects, it is the one before there was an audit.
+#[must_use]
+pub fn verdict(layer: &LayerDetector, suspect: ModelNumbers, alpha: f64) -> Verdict {
     let (scheme, resampling) = (layer.scheme(), Resampling::default());
     let test = ModelTest { scheme, access: Access::Answers, suspect, pair_weights: None, controls: vec![], resampling };
-    conclude(&[test], ALPHA).remove(0).verdict
+    conclude(&[test], alpha).remove(0).verdict
 }
 
 fn accuser_values<'a>(
@@ -219,8 +220,9 @@ fn accuser_values<'a>(
     findings: impl Iterator<Item = &'a ModelFinding>,
 ) -> Vec<(&'static str, f64)> {
     let numbers: Vec<ModelNumbers> = findings.map(|finding| finding.numbers(false)).collect();
-    let unaudited =
-        |one: &&ModelNumbers| verdict(layer, ModelNumbers { audit: Audit::default(), ..**one }) == Verdict::Detected;
+    let unaudited = |one: &&ModelNumbers| {
+        verdict(layer, ModelNumbers { audit: Audit::default(), ..**one }, ALPHA) == Verdict::Detected
+    };
     let reached: Vec<ModelNumbers> = numbers.iter().filter(unaudited).copied().collect();
     let log10_p: Vec<f64> = numbers.iter().map(|numbers| numbers.log10_p).collect();
     let mut values = vec![
@@ -230,10 +232,12 @@ fn accuser_values<'a>(
     if !reached.is_empty() {
         values.push((
             "of which inconclusive by it",
-            share(&reached, |one| verdict(layer, *one) == Verdict::Inconclusive),
+            share(&reached, |one| verdict(layer, *one, ALPHA) == Verdict::Inconclusive),
         ));
-        values
-            .push(("of which detected all the same", share(&reached, |one| verdict(layer, *one) == Verdict::Detected)));
+        values.push((
+            "of which detected all the same",
+            share(&reached, |one| verdict(layer, *one, ALPHA) == Verdict::Detected),
+        ));
     }
     values
 }

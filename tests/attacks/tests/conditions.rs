@@ -4,9 +4,10 @@
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use watermark_core::detect::{LayerDetector, Resampling, Verdict};
+use watermark_attacks::choosing::verdict;
+use watermark_core::detect::{LayerDetector, Verdict};
 use watermark_core::key::fresh_keys;
-use watermark_core::model_test::{Access, Audit, ModelNumbers, ModelSample, ModelTest, Round, conclude};
+use watermark_core::model_test::{Audit, ModelNumbers, ModelSample, Round};
 use watermark_core::scheme::{Greenlist, Scheme};
 
 const VOCAB: u32 = 500;
@@ -37,12 +38,6 @@ fn sample(layer: &LayerDetector, prompts: &[Vec<u32>], answers: &[Vec<u32>]) -> 
     };
     sample.add_round(layer, &round).unwrap();
     sample
-}
-
-fn verdict(layer: &LayerDetector, suspect: ModelNumbers, alpha: f64) -> Verdict {
-    let (scheme, resampling) = (layer.scheme(), Resampling::default());
-    let test = ModelTest { scheme, access: Access::Answers, suspect, pair_weights: None, controls: vec![], resampling };
-    conclude(&[test], alpha).remove(0).verdict
 }
 
 /// Of 4,096 committed keys the one that fits is opened afterwards. A registration names one leaf, and its level is divided by their number

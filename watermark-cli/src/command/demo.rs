@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use crate::demo::{self, ALPHA, DemoResult, Row};
 use anyhow::Result;
-use humantime::format_rfc3339_seconds;
+use watermark_toolkit::timestamp::now;
 
 use super::{claim, print, progress, table};
 
@@ -37,7 +37,7 @@ impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let start = Instant::now();
         let options = demo::Options { out: self.out, seed: self.seed, quick: self.quick };
-        let result = demo::run(&options, &progress, &|| format_rfc3339_seconds(SystemTime::now()).to_string())?;
+        let result = demo::run(&options, &progress, &now)?;
         print_table(&result)?;
         print(&format!(
             "\nFiles in {}/: profile, key, commitment, registration, tokenizer, models, answers, result.json, evidence.svg,\n\

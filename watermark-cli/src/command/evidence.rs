@@ -13,7 +13,7 @@ use watermark_core::evidence::commitment::KeyOpening;
 use watermark_core::profile::{Beacon, Profile};
 #[cfg(feature = "report")]
 use watermark_toolkit::evidence::Context as Given;
-use watermark_toolkit::evidence::{Case, build, earlier};
+use watermark_toolkit::evidence::{Case, build, earlier, role};
 use watermark_toolkit::files::{new_folder, read_bounded, read_private, write_new};
 use watermark_toolkit::read::read_prompts;
 #[cfg(feature = "report")]
@@ -121,7 +121,7 @@ impl Args {
         #[cfg(feature = "report")]
         if let Some(kit) = &self.kit {
             ensure!(*kit != self.out, "--kit and --out are one place");
-            report::check_new_kit(kit, Tokenizer::locate(self.tokenizer.as_deref(), &self.profile, info)?.as_deref())?;
+            report::check_new_kit(kit, tokenizer.path())?;
         }
         let earlier = self.earlier.iter().map(|path| {
             earlier(&read(path, MAX_EARLIER)?).with_context(|| format!("earlier evidence {}", path.display()))
@@ -171,15 +171,13 @@ impl Args {
         let mut data = vec![self.answers.clone()];
         data.extend(self.controls.iter().cloned());
         for (at, records) in written.records.iter().enumerate() {
-            let name = if at == 0 { "suspect".to_owned() } else { format!("control-{at}") };
-            data.push(self.out.join(format!("{name}.records.jsonl")));
+            data.push(self.out.join(format!("{}.records.jsonl", role(at))));
             write_new(&data[data.len() - 1], records)?;
         }
         #[cfg(feature = "report")]
         if let Some(kit) = &self.kit {
             let pool = predicate.prompts.beacon.as_ref().map(|_| self.prompts.clone());
-            let tokenizer = Tokenizer::locate(self.tokenizer.as_deref(), &self.profile, info)?;
-            let given = Given { data, pool, tokenizer, ..Given::default() };
+            let given = Given { data, pool, tokenizer: tokenizer.path().map(ToOwned::to_owned), ..Given::default() };
             report::write_kit(&evidence, &given, kit).with_context(|| format!("kit {}", kit.display()))?;
         }
         let verdict = predicate.verdict;

@@ -1,7 +1,6 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
@@ -19,6 +18,7 @@ use watermark_core::model_test::Access;
 use watermark_toolkit::evidence::LAX_ALPHA;
 use watermark_toolkit::files::{ProfileFile, random, read_bounded, read_profile_text, write_new};
 use watermark_toolkit::read::read_prompts;
+use watermark_toolkit::timestamp::now;
 
 use super::key::{SignerArgs, round, warn_of_known};
 use super::passphrase::PassphraseArgs;
@@ -243,6 +243,6 @@ fn names_apart<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
 pub(super) fn time(given: Option<&str>) -> Result<Time> {
     match given {
         Some(text) => Time::new(text).context("--at"),
-        None => Ok(Time::new(&humantime::format_rfc3339_seconds(SystemTime::now()).to_string())?),
+        None => Ok(Time::new(&now())?),
     }
 }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::Standing;
 use watermark_toolkit::evidence::{Context, MAX_BUNDLE, Verification, check};
 use watermark_toolkit::files::read_bounded;
 
@@ -131,12 +130,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
         }
     }
     for condition in found.conditions {
-        let standing = match condition.standing {
-            Standing::Holds => "holds",
-            Standing::Word => "word",
-            Standing::Fails => "FAILS",
-        };
-        print(&format!("condition    {standing:<6}{}", shown(&condition.says)))?;
+        print(&format!("condition    {}", condition.line()))?;
     }
     for file in found.recomputed {
         print(&format!("recomputed   {}", shown(file)))?;

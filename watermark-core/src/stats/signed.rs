@@ -1,6 +1,6 @@
 //! Scores of pairs with signed weights: what was chosen more often than expected against what was chosen less often.
 
-use super::weighted::{GreenSum, WeightClass};
+use super::weighted::{GreenSum, WeightClass, leading_bits};
 
 /// Pairs that share one weight of either sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,7 @@ pub fn weight_residual(seen: u64, expected: u64) -> i64 {
     let sum = u128::from(seen) + u128::from(expected) + (1 << 16);
     // 2^16 (difference / 2^16) / sqrt(sum / 2^16)
     let size = (difference * difference * (1 << 16) / sum).isqrt() as u64;
-    let low_bits = (u64::BITS - size.leading_zeros()).saturating_sub(8);
-    let size = (size >> low_bits << low_bits) as i64;
+    let size = leading_bits(size) as i64;
     if seen >= expected { size } else { -size }
 }
 

@@ -33,8 +33,13 @@ pub fn weight_sqrt(count: u64) -> u64 {
 /// count))`, cut to its eight leading bits so that there are few classes. Integer, so the same everywhere.
 pub fn weight_expected(expected: u64) -> u64 {
     let root = (u128::from(expected) << 16).isqrt() as u64;
-    let low_bits = (u64::BITS - root.leading_zeros()).saturating_sub(8);
-    root >> low_bits << low_bits
+    leading_bits(root)
+}
+
+/// A weight cut to its eight leading bits.
+pub(super) fn leading_bits(weight: u64) -> u64 {
+    let low_bits = (u64::BITS - weight.leading_zeros()).saturating_sub(8);
+    weight >> low_bits << low_bits
 }
 
 /// Upper bound on `log10 P(S' >= S)`, where `S` is the sum of weight times green over the classes.

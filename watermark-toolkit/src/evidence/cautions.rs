@@ -1,9 +1,8 @@
-use std::time::SystemTime;
-
 use watermark_core::detect::RESAMPLING_KEYS;
 use watermark_core::evidence::bundle::Bundle;
 use watermark_core::model_test::DecidedBy;
 
+use crate::timestamp;
 use crate::tokenizer::Tokenizer;
 
 /// From this level on a test is passed too often by chance: a reader is cautioned at it, and none above it is registered.
@@ -73,8 +72,7 @@ pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<St
     if unreported > 0 {
         cautions.push(format!("Of {unreported} earlier registrations only the signer says that they were not run."));
     }
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    if predicate.signed_at.as_str() > now.as_str() {
+    if predicate.signed_at.as_str() > timestamp::now().as_str() {
         cautions.push(format!(
             "It says that it was signed at {}, which is in the future by this machine's clock.",
             predicate.signed_at

@@ -1,12 +1,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
-use watermark_core::detect::LayerDetector;
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{
     self, Bundle, Checked, Code, Digest, EvidenceRecord, Fault, LeftOut, Origin, SampleEvidence, Subject, close,
@@ -121,8 +119,7 @@ pub fn check(
     }
     let Some(bundle) = bundle else { return Ok(check) };
     let (sound, mut given) = (check.faults.is_empty(), Vec::new());
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let mut seen = Seen { now, ..Seen::default() };
+    let mut seen = Seen { now: timestamp::now(), ..Seen::default() };
     let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer);
     stamps(&bundle, context, &mut check)?;
     seen.time_stamps.clone_from(&check.time_stamps);
@@ -253,12 +250,12 @@ fn data(
     }
     for sample in answered {
         if let Some(records) = of_answers(bundle, sample, file, tokenizer, check)? {
-            count_again(bundle, sample, &records, &shown, check, progress)?;
+            recompute(bundle, sample, &records, &shown, check, progress)?;
         }
     }
     for sample in recorded {
         if let Some(records) = of_records(bundle, file, tokenizer, check)? {
-            count_again(bundle, sample, &records, &shown, check, progress)?;
+            recompute(bundle, sample, &records, &shown, check, progress)?;
         }
     }
     Ok(())
@@ -321,24 +318,6 @@ fn of_records(
     Ok(Some(records))
 }
 
-fn count_again(
-    bundle: &Bundle,
-    sample: &SampleEvidence,
-    records: &[EvidenceRecord],
-    shown: &str,
-    check: &mut BundleCheck,
-    progress: &(dyn Fn(u64) -> Result<()> + Sync),
-) -> Result<()> {
-    if !are_stated(bundle, sample, records)? {
-        check.fail(Code::Records, format!("{shown}: its records are not those of the bundle"));
-        return Ok(());
-    }
-    match bundle.detector()? {
-        Some(detector) => recompute(bundle, &detector, sample, records, shown, check, progress),
-        None => Ok(()),
-    }
-}
-
 /// The first line whose ids or quoted stretches are not those of its texts.
 fn other_ids(records: &[EvidenceRecord], tokenizer: &Tokenizer) -> Result<Option<usize>> {
     let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: None };
@@ -368,18 +347,23 @@ fn origin(sample: &SampleEvidence) -> Origin {
     Origin { model: model.clone(), collection: *collection, collected: collected.clone(), stopped: *stopped }
 }
 
+/// Compares records with what the bundle states of a sample, and under the opened key its numbers with theirs.
 fn recompute(
     bundle: &Bundle,
-    detector: &LayerDetector,
     stated: &SampleEvidence,
     records: &[EvidenceRecord],
     file: &str,
     check: &mut BundleCheck,
     progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
+    if !are_stated(bundle, stated, records)? {
+        check.fail(Code::Records, format!("{file}: its records are not those of the bundle"));
+        return Ok(());
+    }
+    let Some(detector) = bundle.detector()? else { return Ok(()) };
     let registration = &bundle.registration;
-    let counted = bundle::count(detector, registration.weights, records)?;
-    let found = bundle::measure(detector, &counted, records, origin(stated))?;
+    let counted = bundle::count(&detector, registration.weights, records)?;
+    let found = bundle::measure(&detector, &counted, records, origin(stated))?;
     let numbers = |sample: &SampleEvidence| {
         let SampleEvidence { log10_p, log10_p_distinct, ln_e, left_out, .. } = sample;
         [*log10_p, *log10_p_distinct, *ln_e, left_out.answers_log10_p, left_out.prompts_log10_p]
@@ -405,7 +389,7 @@ fn recompute(
     }
     let predicate = &bundle.statement.predicate;
     if std::ptr::eq(stated, &raw const predicate.suspect) {
-        let fresh = fresh_keys(&bundle.seed(), detector, registration, &counted, &found, progress)?;
+        let fresh = fresh_keys(&bundle.seed(), &detector, registration, &counted, &found, progress)?;
         if fresh != predicate.resampling {
             check.fail(Code::Recomputed, format!("{file}: another number of fresh keys does as well as the true one"));
             return Ok(());

@@ -5,6 +5,8 @@ use watermark_core::detect::Verdict;
 use watermark_core::evidence::bundle::{Bundle, ConditionName, Standing};
 use watermark_core::model_test::Collection;
 
+use crate::visible::shown;
+
 /// What was seen beside the bundle.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
@@ -34,6 +36,19 @@ pub struct ConditionFound {
     /// What it is called in a sentence about its standing.
     #[serde(skip)]
     noun: &'static str,
+}
+
+impl ConditionFound {
+    /// Standing and reason as a line of text.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let standing = match self.standing {
+            Standing::Holds => "holds",
+            Standing::Word => "word",
+            Standing::Fails => "FAILS",
+        };
+        format!("{standing:<6} {}", shown(&self.says))
+    }
 }
 
 /// All conditions in their order.

@@ -17,5 +17,5 @@ pub use cautions::LAX_ALPHA;
 pub(crate) use check::MAX_RECORDS;
 pub use check::{BundleCheck, Context, MAX_BUNDLE, check};
 pub use conditions::{ConditionFound, headline, verdict};
-pub use sample::Answers;
+pub use sample::{Answers, role};
 pub use verification::{Fault, Signers, StatedResult, Times, Verification};

@@ -95,6 +95,12 @@ pub(super) fn names_apart(paths: &[&Path]) -> Result<Vec<String>> {
     bail!("one file is given for two models; suspect and controls have an answer file each")
 }
 
+/// What files of the sample at this place are called: the suspect's is the first.
+#[must_use]
+pub fn role(at: usize) -> String {
+    if at == 0 { "suspect".to_owned() } else { format!("control-{at}") }
+}
+
 /// The last `n` parts of a path, with slashes.
 fn tail(path: &Path, n: usize) -> Result<String> {
     let parts = path.components().filter(|part| !matches!(part, Component::CurDir));

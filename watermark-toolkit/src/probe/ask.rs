@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::client::{Client, Fault, Reply};
+use crate::timestamp;
 use crate::transcript::{Attempt, Exchange, Failure, FaultKind, Header, answer};
 
 /// The longest wait before the first retry; it doubles with each retry.
@@ -158,7 +159,7 @@ impl Asking<'_> {
             status,
             response,
             failure,
-            utc: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            utc: timestamp::now(),
         }))
     }
 

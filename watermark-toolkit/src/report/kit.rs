@@ -10,17 +10,17 @@ use base64::engine::general_purpose::STANDARD;
 use minijinja::{Environment, UndefinedBehavior, context};
 use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::{Bundle, Standing};
+use watermark_core::evidence::bundle::Bundle;
 use watermark_core::hex;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::of_bundle;
 use super::verdict::reasons;
-use crate::evidence::{BundleCheck, Context, MAX_BUNDLE, headline, verdict};
+use crate::evidence::{BundleCheck, ConditionFound, Context, MAX_BUNDLE, headline, role, verdict};
 use crate::files::{new_folder, read_bounded, write_new};
 use crate::read::{print_prompts, read_prompts};
-use crate::tokenizer::{EMBEDDED, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::visible::shown;
 
 /// The largest file of a kit; a kit is made in memory.
@@ -69,11 +69,8 @@ pub fn write(path: &Path, context: &Context, out: &Path) -> Result<()> {
             files.insert(format!("stamps/{name}.tsr"), response);
         }
     }
-    let tokenizer = match Tokenizer::locate(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer)? {
-        Some(file) => read_bounded(&file, MAX_FILE)?,
-        None => EMBEDDED.to_vec(),
-    };
-    files.insert("tokenizer.json".to_owned(), tokenizer);
+    let tokenizer = Tokenizer::find(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer)?;
+    files.insert("tokenizer.json".to_owned(), tokenizer.bytes.into_owned());
     files.insert("evidence.json".to_owned(), evidence);
     files.insert("report.html".to_owned(), page.into_bytes());
     files.extend(VERIFIER.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())));
@@ -137,7 +134,7 @@ fn data(bundle: &Bundle, paths: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>>
         let bytes = read_bounded(path, MAX_FILE).with_context(|| format!("reading {}", path.display()))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         for (at, sample) in samples.iter().enumerate() {
-            let role = if at == 0 { "suspect".to_owned() } else { format!("control-{at}") };
+            let role = role(at);
             if sample.records.sha256.0 == digest {
                 files.insert(format!("records/{role}.jsonl"), bytes.clone());
             } else if subjects.get(at).is_some_and(|subject| subject.digest.sha256.0 == digest) {
@@ -170,12 +167,6 @@ fn readme(
     context: &Context,
 ) -> Result<String> {
     let predicate = &bundle.statement.predicate;
-    let standing = |standing| match standing {
-        Standing::Holds => "holds",
-        Standing::Word => "word",
-        Standing::Fails => "FAILS",
-    };
-    let conditions = found.conditions.iter().map(|one| format!("{:<6} {}", standing(one.standing), shown(&one.says)));
     ensure!(found.concludes(), "the data do not suffice for a result, so no kit is made");
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -201,7 +192,7 @@ fn readme(
         ),
         signers => bundle.signers.each_ref().map(PublicKey::to_hex),
         trusted => context.trusted.iter().map(PublicKey::to_hex).collect::<Vec<_>>(),
-        conditions => conditions.collect::<Vec<_>>(),
+        conditions => found.conditions.iter().map(ConditionFound::line).collect::<Vec<_>>(),
         does_not_show => predicate.does_not_show.clone(),
         alternatives => predicate.alternatives.clone(),
         pool => context.pool.is_some(),

@@ -17,6 +17,7 @@ mod tests;
 #[cfg(feature = "tokenizers")]
 mod words;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -39,11 +40,21 @@ const MAX_TOKENIZER: u64 = 256 << 20;
 /// The `tokenizer.json` of the laboratory's models: byte-level BPE of 2,048 tokens.
 pub const EMBEDDED: &[u8] = include_bytes!("../../embedded/tokenizer.json");
 
+/// [`EMBEDDED`] in messages.
+const EMBEDDED_NAME: &str = "the embedded tokenizer";
+
 /// A `tokenizer.json` or a rank file, with the digest of its bytes.
 pub struct Tokenizer {
     kind: Kind,
     sha256: [u8; 32],
     name: String,
+    path: Option<PathBuf>,
+}
+
+/// A tokenizer that is still to be parsed.
+pub(crate) struct Found {
+    pub(crate) bytes: Cow<'static, [u8]>,
+    pub(crate) path: Option<PathBuf>,
 }
 
 impl Tokenizer {
@@ -55,7 +66,7 @@ impl Tokenizer {
     pub fn from_bytes(bytes: &[u8], name: &str) -> Result<Self> {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         let kind = Kind::open(bytes, &sha256, name)?;
-        Ok(Self { kind, sha256, name: name.to_owned() })
+        Ok(Self { kind, sha256, name: name.to_owned(), path: None })
     }
 
     /// Reads a file as [`Self::from_bytes`] does.
@@ -72,7 +83,7 @@ impl Tokenizer {
     /// # Errors
     /// In a build without the feature `tokenizers` only.
     pub fn embedded() -> Result<Self> {
-        Self::from_bytes(EMBEDDED, "the embedded tokenizer")
+        Self::from_bytes(EMBEDDED, EMBEDDED_NAME)
     }
 
     /// The tokenizer of a profile: the given file, else `tokenizer.json` beside the profile, else the embedded one,
@@ -81,23 +92,20 @@ impl Tokenizer {
     /// # Errors
     /// If none matches.
     pub fn for_profile(given: Option<&Path>, profile_path: &Path, expected: &TokenizerInfo) -> Result<Self> {
-        match Self::locate(given, profile_path, expected)? {
-            Some(path) => Self::open(&path),
-            None => Self::embedded(),
-        }
+        let Found { bytes, path } = Self::find(given, profile_path, expected)?;
+        let name = path.as_deref().map_or_else(|| EMBEDDED_NAME.to_owned(), |path| path.display().to_string());
+        Ok(Self { path, ..Self::from_bytes(&bytes, &name)? })
     }
 
-    /// The file that [`Self::for_profile`] opens; `None` for the embedded tokenizer.
-    ///
-    /// # Errors
-    /// If none matches.
-    pub fn locate(given: Option<&Path>, profile_path: &Path, expected: &TokenizerInfo) -> Result<Option<PathBuf>> {
-        let sha256 = |path: &Path| -> Result<[u8; 32]> {
-            let bytes = read_bounded(path, MAX_TOKENIZER).with_context(|| format!("tokenizer {}", path.display()))?;
-            Ok(Sha256::digest(bytes).into())
+    /// What [`Self::for_profile`] parses.
+    pub(crate) fn find(given: Option<&Path>, profile_path: &Path, expected: &TokenizerInfo) -> Result<Found> {
+        let read = |path: PathBuf| -> Result<(Found, [u8; 32])> {
+            let bytes = read_bounded(&path, MAX_TOKENIZER).with_context(|| format!("tokenizer {}", path.display()))?;
+            let sha256 = Sha256::digest(&bytes).into();
+            Ok((Found { bytes: Cow::Owned(bytes), path: Some(path) }, sha256))
         };
         if let Some(path) = given {
-            let sha256 = sha256(path)?;
+            let (found, sha256) = read(path.to_owned())?;
             ensure!(
                 sha256 == expected.sha256,
                 "tokenizer {} has SHA-256 {}, but the profile was made for {}; token ids would not agree. \
@@ -106,18 +114,27 @@ impl Tokenizer {
                 hex::encode(&sha256),
                 hex::encode(&expected.sha256)
             );
-            return Ok(Some(path.to_owned()));
+            return Ok(found);
         }
         let beside = profile_path.with_file_name("tokenizer.json");
-        if beside.is_file() && sha256(&beside)? == expected.sha256 {
-            return Ok(Some(beside));
+        if beside.is_file() {
+            let (found, sha256) = read(beside)?;
+            if sha256 == expected.sha256 {
+                return Ok(found);
+            }
         }
         ensure!(
             Sha256::digest(EMBEDDED)[..] == expected.sha256,
             "no tokenizer with the digest that {} names was found; give it with --tokenizer",
             profile_path.display()
         );
-        Ok(None)
+        Ok(Found { bytes: Cow::Borrowed(EMBEDDED), path: None })
+    }
+
+    /// The file that it was found in for a profile; `None` for the embedded one and for bytes.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The name of the tokenizer in messages.

@@ -1,6 +1,5 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -16,6 +15,7 @@ use watermark_toolkit::files::{ProfileFile, new_folder, random, read_profile, wr
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::read::read_prompts;
 use watermark_toolkit::signer::Signer;
+use watermark_toolkit::timestamp::now;
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json, say};
@@ -107,9 +107,8 @@ pub(in crate::command) fn round(text: &str) -> Result<BeaconRound> {
 
 /// Says so where a round has been drawn: whoever knows its value can choose a key that fits it.
 pub(in crate::command) fn warn_of_known(round: Option<&BeaconRound>) {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     match round {
-        Some(known) if known.is_known_by(&now) == Some(true) => {
+        Some(known) if known.is_known_by(&now()) == Some(true) => {
             say(&format!(
                 "caution: round {} of {} has been drawn already; name one that is still to come",
                 known.round, known.source
@@ -148,7 +147,7 @@ pub(super) fn commit(
             commitments.add(&key.descend(&path)?, random()?, *sha256, beacon.cloned())?;
         }
     }
-    let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let signed_at = now();
     let head = commitments.head(&signed_at, pools)?;
     let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;
     let digest: [u8; 32] = Sha256::digest(&envelope).into();

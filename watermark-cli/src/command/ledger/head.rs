@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -9,6 +8,7 @@ use watermark_core::evidence::{HEAD_TYPE, timestamp};
 use watermark_core::hex;
 use watermark_toolkit::files::{random, write_new};
 use watermark_toolkit::ledger::{Contents, head_path};
+use watermark_toolkit::timestamp::now;
 
 use super::super::key::SignerArgs;
 use super::super::passphrase::PassphraseArgs;
@@ -46,7 +46,7 @@ impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let contents = Contents::read(&self.ledger)?;
         let signer = self.signature.signer(passphrases)?;
-        let signed_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let signed_at = now();
         let head = contents.head(&self.ledger, &signed_at)?;
         let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;
         let path = head_path(&self.ledger, head.size);
