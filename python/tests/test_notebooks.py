@@ -24,7 +24,8 @@ class Notebooks(unittest.TestCase):
             for text in texts:
                 text = "".join(text)
                 self.assertIsNone(re.search(r"(?<![\w<])/(home|root|tmp|work|usr|var|Users)\b", text), text[:200])
-                self.assertIsNone(re.search(r"\b[0-9a-f]{64}\b", text), path.name)
+                # The values of beacons are public, and the conditions of a bundle state them. Anything else of that form may be a key.
+                self.assertIsNone(re.search(r"(?<!had the value )\b[0-9a-f]{64}\b", text), path.name)
 
 
 if __name__ == "__main__":
