@@ -6,8 +6,10 @@
 
 use serde_json::Value;
 use watermark_core::stats::{
-    WeightClass, ln_binomial_cdf, ln_binomial_sf, ln_e_green, ln_e_gumbel, ln_gamma_cdf, ln_gamma_sf,
-    log10_binomial_sf, log10_gamma_sf, log10_gamma_sf_q32, log10_weighted_green_bound, q32_to_f64, weight_sqrt,
+    SignedClass, WeightClass, ln_binomial_cdf, ln_binomial_sf, ln_e_green, ln_e_gumbel, ln_e_signed_exponential,
+    ln_e_signed_green, ln_gamma_cdf, ln_gamma_sf, log10_binomial_sf, log10_gamma_sf, log10_gamma_sf_q32,
+    log10_signed_exponential_bound, log10_signed_green_bound, log10_weighted_green_bound, q32_to_f64, weight_residual,
+    weight_sqrt,
 };
 use watermark_tests::{number, points, vectors};
 
@@ -89,6 +91,37 @@ fn weighted_vectors() {
         let distinct = log10_binomial_sf(whole(&row["green"]), whole(&row["totals"]["scored"]), number(&row["gamma"]));
         let expected = number(&row["log10_p_distinct"]);
         assert!((distinct - expected).abs() <= 1e-9 * expected.abs());
+    }
+}
+
+/// Signed classes of both laws against the oracle's, which minimises the signed moment generating function itself and turns no sign around.
+#[test]
+fn signed_classes() {
+    let v = vectors("signed.json");
+    let (mut green, mut exponential) = (0, 0);
+    for row in v["tests"].as_array().unwrap() {
+        let class = |c: &Value| SignedClass {
+            weight: c[0].as_i64().unwrap(),
+            pairs: whole(&c[1]),
+            score: c[2].as_str().unwrap().parse().unwrap(),
+        };
+        let classes: Vec<SignedClass> = row["classes"].as_array().unwrap().iter().map(class).collect();
+        let (log10_p, ln_e) = if row["gamma"].is_null() {
+            exponential += 1;
+            (log10_signed_exponential_bound(&classes), ln_e_signed_exponential(&classes))
+        } else {
+            green += 1;
+            let gamma = number(&row["gamma"]);
+            (log10_signed_green_bound(&classes, gamma), ln_e_signed_green(&classes, gamma))
+        };
+        for (got, expected) in [(log10_p, number(&row["log10_p"])), (ln_e, number(&row["ln_e"]))] {
+            assert!((got - expected).abs() <= 1e-9 * expected.abs().max(1e-3), "{row}: {got} for {expected}");
+        }
+        well_formed(log10_p);
+    }
+    assert_eq!((green, exponential), (16, 8));
+    for row in v["weights"].as_array().unwrap() {
+        assert_eq!(weight_residual(whole(&row[0]), whole(&row[1])), row[2].as_i64().unwrap(), "{row}");
     }
 }
 

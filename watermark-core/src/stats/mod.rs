@@ -16,7 +16,8 @@
 //!   counts and exponential scores weighted by repetition or probability, bounds; [`ln_e_weighted_green`],
 //!   [`ln_e_weighted_exponential`]: their e-values; [`log10_weighted_green_saddlepoint`],
 //!   [`log10_weighted_exponential_saddlepoint`]: the same approximated, for planning only
-//! - [`log10_signed_green_bound`], [`weight_residual`]: green counts weighted by what was chosen beyond what a reference expects
+//! - [`log10_signed_green_bound`], [`log10_signed_exponential_bound`], [`ln_e_signed_green`], [`ln_e_signed_exponential`],
+//!   [`weight_residual`]: green counts and exponential scores weighted by what was chosen beyond what a reference expects
 //! - [`holm`], [`holm_with_level`], [`log10_holm_level`], [`benjamini_yekutieli`], [`e_bh`], [`e_bh_among`],
 //!   [`ln_mean_e`]: many tests at once
 //! - [`clopper_pearson`]: confidence bounds of a rate
@@ -58,7 +59,10 @@ pub use multiple::{
     benjamini_yekutieli, clopper_pearson, e_bh, e_bh_among, holm, holm_with_level, ln_mean_e, log10_holm_level,
 };
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
-pub use signed::{SignedClass, log10_signed_green_bound, weight_residual};
+pub use signed::{
+    SignedClass, ln_e_signed_exponential, ln_e_signed_green, log10_signed_exponential_bound, log10_signed_green_bound,
+    weight_residual,
+};
 pub use tournament::log10_weighted_tournament_sf;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};
 pub(crate) use weighted_evidence::exponential_weight;

@@ -25,10 +25,18 @@ pub(super) const EXPONENTIAL_TILTS: [f64; 6] = [0.0025, 0.005, 0.01, 0.02, 0.05,
 /// whose weights are fixed before their first look; no e-process if weights of pairs already looked at change later.
 /// Finite, never NaN or -0.0. `gamma` outside `(0, 1)` gives 0; more green than pairs counts as all.
 pub fn ln_e_weighted_green(classes: &[WeightClass], gamma: f64) -> f64 {
-    if !super::binomial::is_probability(gamma) {
+    ln_e_green_parts(&[(classes, gamma)])
+}
+
+/// Of classes with several probabilities of green.
+pub(super) fn ln_e_green_parts(parts: &[(&[WeightClass], f64)]) -> f64 {
+    if !parts.iter().all(|&(_, gamma)| super::binomial::is_probability(gamma)) {
         return 0.0;
     }
-    let terms: Vec<Term> = classes.iter().map(|class| Term::new(class, UNIT, gamma)).collect();
+    let term = |&(classes, gamma): &(&[WeightClass], f64)| -> Vec<Term> {
+        classes.iter().map(|class| Term::new(class, UNIT, gamma)).collect()
+    };
+    let terms: Vec<Term> = parts.iter().flat_map(term).collect();
     let exponent = |tilt: f64| -> f64 {
         let log_mean = |term: &Term| {
             let (log_mean, shift) = term.exponent(tilt);
@@ -43,14 +51,20 @@ pub fn ln_e_weighted_green(classes: &[WeightClass], gamma: f64) -> f64 {
 ///
 /// Null hypothesis: the scores of distinct pairs are independent standard exponentials.
 pub fn ln_e_weighted_exponential(classes: &[ExponentialClass]) -> f64 {
+    ln_e_exponential_signs(classes, &[])
+}
+
+/// Of classes that count as they are and of others that count with the opposite sign.
+pub(super) fn ln_e_exponential_signs(above: &[ExponentialClass], below: &[ExponentialClass]) -> f64 {
+    let signed = || above.iter().map(|class| (class, 1.0)).chain(below.iter().map(|class| (class, -1.0)));
     let exponent = |tilt: f64| -> f64 {
-        let class_exponent = |class: &ExponentialClass| {
-            let y = tilt * exponential_weight(class.weight) as f64 / UNIT as f64;
+        let class_exponent = |(class, sign): (&ExponentialClass, f64)| {
+            let y = sign * tilt * exponential_weight(class.weight) as f64 / UNIT as f64;
             let (pairs, sum) = (class.pairs as f64, super::q32_to_f64(class.sum_q32));
             // ln(1 - y) = -y + log_remainder(-y)
             y * (sum - pairs) + pairs * log_remainder(-y)
         };
-        classes.iter().map(class_exponent).sum()
+        signed().map(class_exponent).sum()
     };
     mean(EXPONENTIAL_TILTS.map(exponent))
 }

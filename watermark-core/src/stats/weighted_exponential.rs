@@ -35,10 +35,7 @@ pub struct ExponentialClass {
 /// In `[-inf, 0]`, never NaN, never -0.0; 0 when `S` does not exceed its mean. A class without pairs does not count.
 /// The cost is that of about fifty divisions per class.
 pub fn log10_weighted_exponential_bound(classes: &[ExponentialClass]) -> f64 {
-    match ExponentialSum::new(classes) {
-        Some(sum) if sum.excess() > 0.0 => sum.chernoff(sum.minimiser()).min(0.0) / LN_10 + 0.0,
-        _ => 0.0,
-    }
+    ExponentialSum::new(classes).map_or(0.0, |sum| sum.log10_bound())
 }
 
 /// Upper bound on `log10 P(S' <= S)`, the other side of [`log10_weighted_exponential_bound`], by the same bound at
@@ -57,7 +54,7 @@ pub(super) struct ExponentialSum {
     terms: Vec<Term>,
 }
 
-/// A class with its weight scaled to `[-1, 1]` and its sum measured from the mean.
+/// A class with its weight scaled to at most 1 and its sum measured from the mean.
 struct Term {
     weight: f64,
     pairs: f64,
@@ -68,19 +65,31 @@ struct Term {
 impl ExponentialSum {
     /// `None` where no class counts.
     pub(super) fn new(classes: &[ExponentialClass]) -> Option<Self> {
-        let counted = || classes.iter().filter(|c| c.pairs > 0 && c.weight > 0);
-        let heaviest = counted().map(|c| c.weight).max()?;
-        let term = |c: &ExponentialClass| {
+        Self::of_signs(classes, &[])
+    }
+
+    /// Of classes that count as they are and of others that count with the opposite sign. The heaviest of the former has weight 1; `None`
+    /// where none of them counts.
+    pub(super) fn of_signs(above: &[ExponentialClass], below: &[ExponentialClass]) -> Option<Self> {
+        let counted = |c: &&ExponentialClass| c.pairs > 0 && c.weight > 0;
+        let heaviest = above.iter().filter(counted).map(|c| c.weight).max()?;
+        let term = |c: &ExponentialClass, sign: f64| {
             let mean = u128::from(c.pairs) << 32;
-            let above = q32_to_f64(c.sum_q32.saturating_sub(mean));
+            let over = q32_to_f64(c.sum_q32.saturating_sub(mean));
             Term {
-                weight: c.weight as f64 / heaviest as f64,
+                weight: sign * c.weight as f64 / heaviest as f64,
                 pairs: c.pairs as f64,
                 sum: q32_to_f64(c.sum_q32),
-                excess: above - q32_to_f64(mean.saturating_sub(c.sum_q32)),
+                excess: over - q32_to_f64(mean.saturating_sub(c.sum_q32)),
             }
         };
-        Some(Self { terms: counted().map(term).collect() })
+        let (above, below) = (above.iter().filter(counted), below.iter().filter(counted));
+        Some(Self { terms: above.map(|c| term(c, 1.0)).chain(below.map(|c| term(c, -1.0))).collect() })
+    }
+
+    /// log10 of Chernoff's bound, as [`log10_weighted_exponential_bound`].
+    pub(super) fn log10_bound(&self) -> f64 {
+        if self.excess() > 0.0 { self.chernoff(self.minimiser()).min(0.0) / LN_10 + 0.0 } else { 0.0 }
     }
 
     /// Observed sum minus its mean.
@@ -140,10 +149,15 @@ impl ExponentialSum {
 
     /// Where the convex exponent is smallest: bisection on its derivative. That derivative plus the excess `e` lies
     /// between the lines `V theta` and `V theta / (1 - theta)`, `V` the variance, so for `e > 0` the root lies between
-    /// `e / (V + e)` and `e / V`; below the mean it is past `e / V`, and doubling finds it.
+    /// `e / (V + e)` and `e / V`, or with negative weights, whose part of the derivative is below the first line, 1; below the mean it is
+    /// past `e / V`, and doubling finds it.
     pub(super) fn minimiser(&self) -> f64 {
         let (excess, variance) = (self.excess(), self.variance(0.0));
+        let signed = self.terms.iter().any(|t| t.weight < 0.0);
         let (mut low, mut high) = (excess / (variance + excess), (excess / variance).min(LAST));
+        if signed {
+            high = LAST;
+        }
         if excess <= 0.0 {
             (high, low) = bracket(0.0, excess / variance, |theta| self.slope(theta, excess) < 0.0);
         }
