@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::repeats::Repeats;
 use super::rule::Rule;
 use super::{Pair, PairSet, Tally, Weights};
 use crate::engine::{Engine, EngineKey, KeyedEngine};
@@ -276,12 +277,25 @@ impl LayerDetector {
         tokens: &[u32],
         first: impl FnMut(usize, Pair),
     ) -> Result<()> {
-        tally.add(&self.rule, exclude, &self.special, (prompt, tokens), first)
+        tally.add(&self.rule, exclude, &self.special, (prompt, tokens), |_| true, first)
     }
 
-    /// Counts what [`Self::add_excluding`] leaves out of one record because it is in `exclude`.
+    /// As [`Self::add_excluding`] for one answer of a model, in which a context counts so often and no more ([`Repeats`]).
+    pub(crate) fn add_answer(
+        &self,
+        tally: &mut Tally,
+        exclude: &PairSet,
+        tokens: &[u32],
+        first: impl FnMut(usize, Pair),
+    ) -> Result<()> {
+        let mut repeats = Repeats::new(&self.rule);
+        tally.add(&self.rule, exclude, &self.special, (&[], tokens), |pair| repeats.count(pair), first)
+    }
+
+    /// Counts what [`Self::add_answer`] leaves out of one answer because it is in `exclude`.
     pub(crate) fn add_left_out(&self, tally: &mut Tally, exclude: &PairSet, tokens: &[u32]) -> Result<()> {
-        tally.add_left_out(&self.rule, exclude, &self.special, tokens)
+        let mut repeats = Repeats::new(&self.rule);
+        tally.add_left_out(&self.rule, exclude, &self.special, tokens, |pair| repeats.count(pair))
     }
 
     /// Scores of `pairs`, in order, in the scheme's integer units.

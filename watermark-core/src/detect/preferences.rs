@@ -3,6 +3,7 @@
 use hashbrown::HashSet;
 
 use super::pairs::check;
+use super::repeats::Repeats;
 use super::rule::Rule;
 use super::{LayerDetector, Pair, PairSet, Tally};
 use crate::prf::{Position, RuleId};
@@ -34,6 +35,25 @@ impl Choice {
         };
         row.into_iter().filter_map(choice).collect()
     }
+
+    /// What an unmarked reference expects at a position, `expected`, beside a suspect that shows `shown` of its own probabilities there, all or
+    /// the largest of them. A token that the suspect does not show may have as much as its smallest shown one, and no more than all shown
+    /// ones leave. So much is taken off the reference there, as if the suspect had it: what is hidden counts neither for nor against it.
+    #[must_use]
+    pub fn expected_beside(expected: &[Self], shown: &[Self]) -> Vec<Self> {
+        let sum: u64 = shown.iter().map(|choice| u64::from(choice.probability_q16)).sum();
+        let left = u32::try_from((1_u64 << 16).saturating_sub(sum)).unwrap_or(0);
+        let smallest = shown.iter().map(|choice| choice.probability_q16).min().unwrap_or(1 << 16);
+        let hidden = left.min(smallest);
+        let mut tokens: Vec<u32> = shown.iter().map(|choice| choice.token).collect();
+        tokens.sort_unstable();
+        let beside = expected.iter().filter_map(|&choice| {
+            let off = if tokens.binary_search(&choice.token).is_ok() { 0 } else { hidden };
+            let probability_q16 = choice.probability_q16.saturating_sub(off);
+            (probability_q16 > 0).then_some(Self { probability_q16, ..choice })
+        });
+        beside.collect()
+    }
 }
 
 /// The contexts that a reader has seen together with the token that followed. In a marked text that token tells something
@@ -53,7 +73,8 @@ impl ShownContexts {
 impl LayerDetector {
     /// Counts what a model could have chosen at each position of its own answer: expected counts in units of 2^-16. `choices`
     /// [tokens] holds its next-token probabilities there, in full or the largest of them: what is left out has no weight,
-    /// which keeps the null. Pairs in `exclude` do not count.
+    /// which keeps the null. Pairs in `exclude` do not count, nor positions whose context the answer has had
+    /// [`REPEATS`](super::REPEATS) times.
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a wrong shape, another context rule, or an engine
@@ -65,7 +86,9 @@ impl LayerDetector {
         tokens: &[u32],
         choices: &[Vec<Choice>],
     ) -> Result<()> {
-        self.add_choices(tally, |pair| !exclude.contains(pair), &[], tokens, choices, |_, _| true)
+        let mut repeats = Repeats::new(&self.rule);
+        let counts = |_, pair: Pair| repeats.count(&pair);
+        self.add_choices(tally, |pair| !exclude.contains(pair), &[], tokens, choices, counts)
     }
 
     /// Counts what [`Self::add_preferences`] leaves out of one answer because it is in `exclude`.
@@ -76,7 +99,9 @@ impl LayerDetector {
         tokens: &[u32],
         choices: &[Vec<Choice>],
     ) -> Result<()> {
-        self.add_choices(tally, |pair| exclude.contains(pair), &[], tokens, choices, |_, _| true)
+        let mut repeats = Repeats::new(&self.rule);
+        let counts = |_, pair: Pair| repeats.count(&pair);
+        self.add_choices(tally, |pair| exclude.contains(pair), &[], tokens, choices, counts)
     }
 
     /// Nothing shown to a reader yet.
@@ -246,6 +271,13 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::InvalidParameter);
         let huge = [vec![], vec![Choice::certain(1 << 24)]];
         assert!(layer.add_preferences(&mut tally, &layer.pair_set(), &[1, 2], &huge).is_err());
+        // Of .5 and .125 that are shown, .125 may be hidden anywhere else; of all, nothing.
+        let p = |token, sixteenths: u32| Choice { token, probability_q16: sixteenths << 12 };
+        let expected = [p(1, 4), p(2, 8), p(3, 1), p(4, 3)];
+        let beside = |shown: &[Choice]| Choice::expected_beside(&expected, shown);
+        assert_eq!(beside(&[p(1, 8), p(5, 2)]), [p(1, 4), p(2, 6), p(4, 1)]);
+        assert_eq!(beside(&[p(1, 8), p(5, 8)]), expected);
+        assert_eq!((beside(&[]), beside(&[p(9, 16)])), (vec![], expected.to_vec()));
         let row = [(3, -0.1), (4, f64::NAN), (5, 0.5), (6, f64::NEG_INFINITY), (7, 0.0), (8, -11.2)];
         let choices = Choice::from_log_probabilities(row);
         assert_eq!(

@@ -23,9 +23,10 @@ pub struct LeftOut {
     pub prompts: Vec<ScoreClass>,
 }
 
-/// The audit of what was left out.
+/// The audit of what was left out, and of what stands beside the suspect.
 ///
-/// Null hypothesis: prompts and answers are independent of the key. Small values say that prompts were chosen with the key.
+/// Null hypothesis: prompts, answers and references are independent of the key. Small values say that prompts or references were chosen with
+/// the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Audit {
     /// log10 of a rigorous upper bound of the probability that the left-out pairs of answers, weighted as the scored ones, have scores
@@ -33,6 +34,9 @@ pub struct Audit {
     pub answers_log10_p: f64,
     /// log10 of such a bound for the pairs of the prompts, each of weight 1.
     pub prompts_log10_p: f64,
+    /// log10 of such a bound for what the references chose, the smallest of them times their number; 0 without references. A reference that
+    /// leans away from the key would accuse anybody; one that leans towards it only hides what there is.
+    pub references_log10_p: f64,
 }
 
 impl LeftOut {
@@ -47,6 +51,7 @@ impl LeftOut {
         Ok(Audit {
             answers_log10_p: Tails::low_of_classes(scheme, &self.answers, weights)?,
             prompts_log10_p: Tails::low_of_classes(scheme, &self.prompts, Weights::None)?,
+            references_log10_p: 0.0,
         })
     }
 }
@@ -56,5 +61,11 @@ impl Audit {
     #[must_use]
     pub fn agrees(&self) -> bool {
         self.answers_log10_p >= LIMIT && self.prompts_log10_p >= LIMIT
+    }
+
+    /// Whether no reference leans away from the key more than chance explains.
+    #[must_use]
+    pub fn references_agree(&self) -> bool {
+        self.references_log10_p >= LIMIT
     }
 }

@@ -78,14 +78,16 @@ pub struct ModelConclusion {
     pub controls_agree: bool,
     /// Whether nothing says that the prompts were chosen with the key ([`Audit`]).
     pub exclusion_agrees: bool,
+    /// Whether no reference leans away from the key ([`Audit`]).
+    pub references_agree: bool,
     /// Whether fresh keys may contradict the tail: only where nothing of the sample could depend on the key.
     pub resampling_decides: bool,
     /// Whether fresh keys agree: they do not contradict the tail, or have no say.
     pub resampling_agrees: bool,
     /// Whether no model left more than one registered answer in [`EMPTY_ONE_IN`] without text.
     pub answers_present: bool,
-    /// After Holm's adjustment over the family; `inconclusive` where controls, what is left out, fresh keys or empty answers contradict
-    /// it.
+    /// After Holm's adjustment over the family; `inconclusive` where controls, what is left out, references, fresh keys or empty answers
+    /// contradict it.
     pub verdict: Verdict,
     /// For answers with `not_detected`: the smallest effect, the same for all distinct pairs, that the deciding number
     /// would have shown with so many pairs of these weights. `None` where not even pairs that are all ones would have
@@ -140,6 +142,7 @@ pub fn conclude(tests: &[ModelTest], alpha: f64) -> Vec<ModelConclusion> {
         log10_p: found.log10_p,
         contradicted: !(found.controls_agree
             && found.exclusion_agrees
+            && found.references_agree
             && found.resampling_agrees
             && found.answers_present),
     };
@@ -178,6 +181,7 @@ fn weigh(test: &ModelTest) -> ModelConclusion {
         controls_agree: controls_agree(&controls_log10_p),
         controls_log10_p,
         exclusion_agrees: suspect.audit.agrees(),
+        references_agree: suspect.audit.references_agree(),
         resampling_decides,
         resampling_agrees: !(resampling_decides && resampling.contradicts(suspect.log10_p)),
         answers_present: present(suspect) && controls.iter().all(present),

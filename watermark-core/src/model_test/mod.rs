@@ -3,8 +3,8 @@
 //! Null hypothesis everywhere: the model is independent of the key. One statistic, four kinds of access: a pair of
 //! (context, token) is scored once, weighted by how strongly the model prefers it, which its answers show by counts, the
 //! next-token probabilities that it shows or that its weights give by their sums, and reading our text by its choices there,
-//! in contexts that nothing has shown it before. Beside an unmarked reference, a pair is weighted by what the model did beyond what the
-//! reference expects ([`TwoSamples`]).
+//! in contexts that nothing has shown it before. Beside unmarked references, a pair is weighted by what the model did beyond what they
+//! expect ([`TwoSamples`]).
 
 mod access;
 mod audit;
@@ -12,6 +12,8 @@ mod conclusion;
 mod effect;
 #[cfg(test)]
 mod habits;
+mod looks;
+mod mixture;
 mod sample;
 mod tails;
 mod two_samples;
@@ -22,6 +24,7 @@ pub use conclusion::{
     AnswerCounts, DecidedBy, EMPTY_ONE_IN, ModelConclusion, ModelNumbers, ModelTest, conclude, e_process_decides,
     log10_p_anytime,
 };
+pub use looks::{log10_p_of_looks, looks};
 pub use sample::{ModelFinding, ModelSample, Round};
 pub use tails::{ScoreClass, Tails};
-pub use two_samples::{TwoSampleFinding, TwoSamples};
+pub use two_samples::TwoSamples;

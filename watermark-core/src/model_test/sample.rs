@@ -101,9 +101,9 @@ pub struct ModelFinding {
     /// Unweighted sum of scores: green pairs, or units of 2^-32.
     pub score: u128,
     /// Sum of weight times score; weights in units of 2^-16, without weights 1.
-    pub statistic: u128,
+    pub statistic: i128,
     /// Sum of the weights: under the null `statistic` has the mean `gamma` (bits) or 2^32 (exponential scores) times this.
-    pub weight: u128,
+    pub weight: i128,
     /// log10 of a rigorous (Chernoff) upper bound of P(statistic at least this large) for a sample fixed in advance; without
     /// weights, of the exact tail.
     pub log10_p: f64,
@@ -168,7 +168,7 @@ impl ModelSample {
         } else {
             let mut fresh = Vec::new();
             for answer in &round.answers {
-                layer.add_excluding(&mut tally, &self.prompts, &[], answer, |_, pair| {
+                layer.add_answer(&mut tally, &self.prompts, answer, |_, pair| {
                     if self.tally.count(&pair) == 0 {
                         fresh.push(pair);
                     }
@@ -244,13 +244,26 @@ impl ModelSample {
             n_excluded: self.tally.n_excluded(),
             n_short_context: self.tally.n_short_context(),
             score: tails.score,
-            statistic: tails.statistic,
-            weight: tails.weight,
+            statistic: i128::try_from(tails.statistic).unwrap_or(i128::MAX),
+            weight: i128::try_from(tails.weight).unwrap_or(i128::MAX),
             log10_p: tails.log10_p,
             log10_p_distinct: tails.log10_p_distinct,
             ln_e: tails.ln_e,
             audit: self.left_out(layer)?.audit(layer.scheme(), self.weights)?,
         })
+    }
+
+    /// Takes the pairs out that are in prompts of `other`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidParameter`] for a sample of another context rule.
+    pub(super) fn exclude_prompts_of(&mut self, other: &Self) -> Result<()> {
+        self.tally.exclude(&other.prompts)
+    }
+
+    /// log10 of a rigorous upper bound of the probability of a statistic as small as this sample's.
+    pub(super) fn low_tail(&self, layer: &LayerDetector) -> Result<f64> {
+        layer.weighted_low_tail(&layer.scores(&self.tally)?, self.weights)
     }
 
     /// The pairs that prompts keep from being scored, with what their scores would be.
@@ -338,7 +351,7 @@ mod tests {
             assert_eq!(classes.iter().map(|class| class.pairs).sum::<u64>(), finding.n_scored);
             assert_eq!(
                 [tails.score, tails.statistic, tails.weight],
-                [finding.score, finding.statistic, finding.weight]
+                [finding.score, finding.statistic as u128, finding.weight as u128]
             );
             let bits = |numbers: [f64; 3]| numbers.map(f64::to_bits);
             assert_eq!(

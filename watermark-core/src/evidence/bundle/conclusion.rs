@@ -13,7 +13,7 @@ impl SampleEvidence {
         let &Self { n_scored, log10_p, ln_e, stopped, n_empty, .. } = self;
         let answers = Some(AnswerCounts { n: self.records.count, n_empty });
         let LeftOut { answers_log10_p, prompts_log10_p, .. } = self.left_out;
-        let audit = Audit { answers_log10_p, prompts_log10_p };
+        let audit = Audit { answers_log10_p, prompts_log10_p, ..Audit::default() };
         ModelNumbers { n_scored, log10_p, ln_e, stopped, audit, answers }
     }
 }

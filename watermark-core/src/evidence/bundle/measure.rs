@@ -53,6 +53,8 @@ pub fn measure(
 ) -> Result<SampleEvidence> {
     let (finding, left_out) = (sample.test(layer)?, sample.left_out(layer)?);
     let evidence = |classes: Vec<ScoreClass>| classes.into_iter().map(Into::into).collect();
+    // Without a reference no weight is negative.
+    let decimal = |sum: i128| Decimal(sum.unsigned_abs());
     let Origin { model, collection, collected, stopped } = origin;
     Ok(SampleEvidence {
         model,
@@ -76,8 +78,8 @@ pub fn measure(
             prompts_log10_p: finding.audit.prompts_log10_p,
         },
         score: Decimal(finding.score),
-        statistic: Decimal(finding.statistic),
-        weight: Decimal(finding.weight),
+        statistic: decimal(finding.statistic),
+        weight: decimal(finding.weight),
         log10_p: finding.log10_p,
         log10_p_distinct: finding.log10_p_distinct,
         ln_e: finding.ln_e,
