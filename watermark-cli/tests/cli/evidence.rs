@@ -321,9 +321,9 @@ fn ordinary_tokens_called_special_are_named() {
     assert!(folder.read("e.html").contains(says));
 }
 
-/// Text that repeats itself a thousand times is named where it decides, and no effect is stated that the pairs contradict.
+/// One answer that repeats itself thousands of times decides nothing: a context counts so often in it and no more.
 #[test]
-fn what_weights_do_is_named() {
+fn an_answer_that_repeats_itself_decides_nothing() {
     let folder = setup();
     let mut records = folder.json_lines("suspect.jsonl");
     let clean: Vec<Value> =
@@ -336,16 +336,14 @@ fn what_weights_do_is_named() {
         .collect();
     folder.write("loud.jsonl", lines);
     folder.line(&format!("{REGISTER} --out registration.json")).expect(0);
+    folder.line(&format!("{EVIDENCE} --registration registration.json --out plain")).expect(0);
     let evidence = EVIDENCE.replace("suspect.jsonl", "loud.jsonl");
-    folder.line(&format!("{evidence} --registration registration.json --out e")).expect(1);
+    folder.line(&format!("{evidence} --registration registration.json --out e")).expect(0);
     let report = folder.line("verify e/evidence.json --json").expect(0).json().remove(0);
-    assert_eq!(report["result"]["verdict"], "not_detected");
-    assert!(report["cautions"].to_string().contains("The weights decide"), "{report}");
-    let predicate = &payload(&folder, "e/evidence.json")["predicate"];
-    assert!(
-        predicate["suspect"]["log10_p_distinct"].as_f64().unwrap() < -6.0
-            && predicate["smallest_effect"]["of"] == "ones_share"
-    );
+    assert_eq!(report["result"]["verdict"], "detected");
+    let digits = |name: &str| -payload(&folder, name)["predicate"]["suspect"]["log10_p"].as_f64().unwrap();
+    let (plain, loud) = (digits("plain/evidence.json"), digits("e/evidence.json"));
+    assert!(loud > 0.75 * plain, "{loud} {plain}");
 }
 
 /// A file whose collection may have ended after any answer is one round an answer.

@@ -93,8 +93,8 @@ fn agree(folder: &Folder, name: &str, line: &Value, predicate: &Value) {
     assert!(text.contains(&format!("result       {}", line["verdict"].as_str().unwrap())), "{text}");
 }
 
-/// Detected, not detected with the effect of either kind of score, contradicted by a control, and too weak by weights although
-/// distinct pairs are strong.
+/// Detected, not detected with the effect of either kind of score, contradicted by a control, and detected although an
+/// innocent text repeats itself.
 #[test]
 fn a_fixed_sample_on_the_terminal_and_in_a_bundle() {
     let folder = setup();
@@ -115,7 +115,7 @@ fn a_fixed_sample_on_the_terminal_and_in_a_bundle() {
         ("green", question("distillation", "clean.jsonl", &[]), "not_detected", json!("ones_share")),
         ("gumbel", question("provenance", "clean.jsonl", &[]), "not_detected", json!("mean_score")),
         ("control", question("distillation", "suspect.jsonl", &["twin.jsonl"]), "inconclusive", json!(null)),
-        ("loud", question("distillation", "loud.jsonl", &[]), "not_detected", json!("ones_share")),
+        ("loud", question("distillation", "loud.jsonl", &[]), "detected", json!(null)),
     ];
     for (name, question, verdict, effect) in cases {
         let line = question.line(&folder);

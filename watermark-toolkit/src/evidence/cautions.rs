@@ -1,6 +1,5 @@
 use watermark_core::detect::RESAMPLING_KEYS;
 use watermark_core::evidence::bundle::Bundle;
-use watermark_core::model_test::DecidedBy;
 
 use crate::timestamp;
 use crate::tokenizer::Tokenizer;
@@ -58,14 +57,6 @@ pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<St
         cautions.push(format!(
             "The level is {:?}: of models that never saw the mark, this share may be detected.",
             registration.alpha
-        ));
-    }
-    let log10_alpha = registration.level().log10();
-    let (weighted, distinct) = (predicate.suspect.log10_p, predicate.suspect.log10_p_distinct);
-    if predicate.decided_by == DecidedBy::Tail && (weighted <= log10_alpha) != (distinct <= log10_alpha) {
-        cautions.push(format!(
-            "The weights decide: log10 p is {weighted:.2} as registered, {distinct:.2} with every distinct pair counted once. Text that repeats \
-             itself thousands of times can outweigh the rest."
         ));
     }
     let unreported = predicate.earlier.iter().filter(|earlier| earlier.evidence_sha256.is_none()).count();
