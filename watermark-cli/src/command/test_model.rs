@@ -2,13 +2,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use watermark_core::detect::{Detector, RESAMPLING_KEYS, Resampling, check_level};
-use watermark_core::key::KeyPath;
+use watermark_core::detect::{RESAMPLING_KEYS, Resampling, check_level};
 use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
-use watermark_toolkit::model_test::{Material, ModelLine, Options, Source, TestedLayer, check_testable, judge};
+use watermark_toolkit::model_test::{Material, ModelLine, Options, Reference, Select, Source, TestedLayer, judge};
 use watermark_toolkit::read::InputFormat;
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -22,6 +21,9 @@ use super::{advance, claim, complain, measured, print, print_json, progress, say
 /// prompts of the run do not count, nor what an answer quotes from its own prompt, also where it was wrapped, escaped or in another
 /// case there. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and the same procedure on unrelated
 /// models (--controls), which can make the verdict `inconclusive`.
+///
+/// Beside unmarked references (--reference), a pair is weighted by what the suspect did beyond what they expect, and what was expected and did
+/// not come counts too. This sees marks that were a small part of the training data, where counts mostly see what all models prefer.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,12 +31,21 @@ Examples:
   watermark test-model --profile P --key K --logprobs suspect.jsonl      # answers with next-token log-probabilities
   watermark test-model --profile P --key K --reading read.jsonl          # the suspect's choices in our marked texts
   watermark test-model --profile P --reserved honeypot.json --key K --answers suspect.jsonl
+  watermark test-model --profile P --key K --answers suspect.jsonl --reference base.jsonl --controls llama.jsonl
+  watermark test-model --profile P --key K --logprobs suspect.jsonl --reference base-along-suspect.jsonl
 
 Answers: as for `watermark detect`. Log-probabilities and reading, one JSON object a line, natural logarithms:
   {\"prompt\": …, \"text\": …, \"positions\": [{\"at\": BYTE, \"top\": [[\"piece\", LN_P], …]}, …]}   any tokenizer
   {\"prompt_tokens\": […], \"tokens\": […], \"choices\": [[[ID, LN_P], …], …]}            the mark's tokenizer
 With --logprobs the text is the suspect's answer; with --reading it is a marked answer of ours that the suspect read: all that it
 read, in that order, because a context counts only where nothing has shown before how it goes on.
+
+A reference is a model that has seen neither the key nor marked answers: the provider's model before marking, the base that the suspect
+was made from, or a model of one's own. Its file holds its answers to the same prompts, or, much better, its probabilities along the very texts
+that are tested, controls included, as `python -m watermark_core.suspect` writes them (--temperature as the suspect was asked with). One that
+learned marked answers hides what there is; one that was chosen with the key would accuse anybody, so fix it before the key is drawn.
+Several references are mixed as fits the suspect best. A transcript that its evidence may have stopped is looked at after 1, 2, 4, … rounds, and
+the smallest p is multiplied by the number of looks.
 
 Filter or choose nothing by served answers, and no texts by their scores: both accuse innocent models.
 
@@ -70,6 +81,9 @@ pub(crate) struct Args {
     /// The same of an unrelated model, one file a model (repeatable)
     #[arg(long, value_name = "FILE")]
     controls: Vec<PathBuf>,
+    /// An unmarked model's answers, or its probabilities along the tested texts; each file another model (repeatable)
+    #[arg(long = "reference", value_name = "FILE")]
+    references: Vec<PathBuf>,
     /// What answers hold
     #[arg(long, default_value_t, value_name = "auto|text|jsonl|tokens")]
     input_format: InputFormat,
@@ -95,43 +109,8 @@ impl Args {
         let tokenizer = Tokenizer::for_profile(self.tokenizer.as_deref(), &self.profile, info)?;
         let key = read_key(&self.key, passphrases)?;
         Resampling::check_keys(self.resample).context("--resample")?;
-        let mut tested: Vec<TestedLayer> = Vec::new();
-        let mut paths: Vec<KeyPath> = Vec::new();
-        let mut known: Vec<String> = Vec::new();
-        let mut account_decides = false;
-        for (path, reserved) in
-            std::iter::once((&self.profile, false)).chain(self.reserved.iter().map(|path| (path, true)))
-        {
-            let mut profile = read_profile(path)?.profile;
-            if profile.tokenizer != *info {
-                bail!("{} names another tokenizer than {}", path.display(), self.profile.display());
-            }
-            if paths.contains(&profile.path) {
-                bail!("{} has the same key path as another profile; reserved keys need their own", path.display());
-            }
-            paths.push(profile.path.clone());
-            if !self.layers.is_empty() {
-                profile.layers.retain(|layer| self.layers.contains(&layer.name));
-            }
-            if profile.layers.is_empty() {
-                continue;
-            }
-            let account = self.account.as_deref().filter(|_| profile.has_account_layer());
-            account_decides |= account.is_some();
-            let detector = Detector::new(&profile, &key, account)?;
-            for layer in detector.layers() {
-                let name = layer.name().unwrap_or_default();
-                check_testable(layer).with_context(|| format!("layer {name:?} of {}", path.display()))?;
-                known.push(name.to_owned());
-                tested.push(TestedLayer { layer: layer.clone(), reserved });
-            }
-        }
-        if self.account.is_some() && !account_decides {
-            bail!("an account is named, but no layer that is tested has a key per account; leave it out");
-        }
-        if let Some(name) = self.layers.iter().find(|name| !known.contains(name)) {
-            bail!("no layer of {} is named {name:?}; see `watermark profile check`", self.profile.display());
-        }
+        let select = Select { reserved: &self.reserved, account: self.account.as_deref(), names: &self.layers };
+        let tested = TestedLayer::select(&self.profile, &key, &select)?;
         let (access, paths) = match (&self.answers[..], &self.logprobs[..]) {
             ([], []) => (Access::Reading, &self.reading),
             ([], _) => (Access::Logprobs, &self.logprobs),
@@ -148,16 +127,20 @@ impl Args {
         let suspect = Material::read(paths, access, &source)?;
         let controls = self.controls.iter().map(|path| Material::read(std::slice::from_ref(path), access, &source));
         let controls = controls.collect::<Result<Vec<_>>>()?;
+        let references =
+            self.references.iter().map(|path| Reference::read(path, &source)).collect::<Result<Vec<_>>>()?;
         let options = Options { access, alpha: self.alpha, resample: self.resample };
         let bar = progress("Fresh keys", u64::from(self.resample) * tested.len() as u64);
-        let (lines, detected) = judge(&tested, &suspect, &controls, &options, advance(&bar))?;
+        let (lines, detected) = judge(&tested, &suspect, &controls, &references, &options, advance(&bar))?;
         bar.finish_and_clear();
         if self.json {
             lines.iter().try_for_each(print_json)?;
         } else {
             print_lines(&lines, self.alpha)?;
         }
-        let bad = suspect.bad + controls.iter().map(|control| control.bad).sum::<u64>();
+        let bad = suspect.bad
+            + controls.iter().map(|control| control.bad).sum::<u64>()
+            + references.iter().map(|reference| reference.bad).sum::<u64>();
         if bad > self.max_bad_records {
             say(&format!("error: {bad} records could not be used (--max-bad-records {})", self.max_bad_records));
             return Ok(ExitCode::from(2));
@@ -200,6 +183,30 @@ pub(crate) fn print_lines(lines: &[ModelLine], alpha: f64) -> Result<()> {
             line.controls.len()
         ))?;
     }
+    for line in lines.iter().filter(|line| !line.exclusion_agrees) {
+        let name = line.layer.as_deref().unwrap_or(line.scheme);
+        print(&format!("{name}: what the prompts leave out leans away from the key, as if they were chosen with it."))?;
+    }
+    for line in lines.iter().filter(|line| !line.references_agree) {
+        let name = line.layer.as_deref().unwrap_or(line.scheme);
+        print(&format!(
+            "{name}: a reference leans away from the key, as one that was chosen with it would; it proves nothing."
+        ))?;
+    }
+    for reference in &first.references {
+        let (name, shows, share) = (shown(&reference.name), reference.shows, 100.0 * f64::from(reference.share) / 16.0);
+        print(&format!("Reference {name}: {shows}, {share:.0} % of what is expected; sha256 {}.", reference.sha256))?;
+    }
+    for (line, looks) in lines.iter().filter_map(|line| Some((line, line.looks?))) {
+        let name = line.layer.as_deref().unwrap_or(line.scheme);
+        let best = looks
+            .best_rounds
+            .map_or_else(|| "none complete".to_owned(), |rounds| format!("best after {rounds} rounds"));
+        print(&format!(
+            "{name}: {} of {} planned looks, {best}; p is multiplied by {}.",
+            looks.taken, looks.planned, looks.planned
+        ))?;
+    }
     for (line, effect) in lines.iter().filter_map(|line| Some((line, line.smallest_effect?))) {
         let name = line.layer.as_deref().unwrap_or(line.scheme);
         let what = measured(effect.unit);
@@ -220,7 +227,11 @@ pub(crate) fn print_lines(lines: &[ModelLine], alpha: f64) -> Result<()> {
         ))?;
     }
     if first.controls.is_empty() {
-        print("No controls: name answers of unrelated models to the same prompts with --controls.")?;
+        print(if first.references.is_empty() {
+            "No controls: name answers of unrelated models to the same prompts with --controls."
+        } else {
+            "No controls: name answers of unrelated models with --controls. They are what would show a reference that was chosen with the key."
+        })?;
     }
     if lines.iter().any(|line| line.keys == "reserved") {
         print(

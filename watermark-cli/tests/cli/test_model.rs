@@ -107,6 +107,60 @@ fn log_probabilities_in_ids_and_in_pieces() {
     assert_eq!(ids["access"], "logprobs");
 }
 
+/// Beside the same model without a mark: by its answers, and by its probabilities along the texts of suspect and control, in ids or pieces.
+#[test]
+fn beside_references() {
+    let folder = setup();
+    let (suspect, clean) = (records(&folder, "suspect.jsonl"), records(&folder, "clean.jsonl"));
+    let ids = |record: &Value| -> Vec<u32> { serde_json::from_value(record["tokens"].clone()).unwrap() };
+    // A poor model that finds every token as likely as another one, which says enough here.
+    let uniform = |records: &[Value]| -> Vec<Value> {
+        let row = |id: &u32| json!([[id, -0.7], [(id + 1) % 2048, -0.7]]);
+        let along = |record: &Value| {
+            let choices: Vec<Value> = ids(record).iter().map(row).collect();
+            json!({"prompt_tokens": record["prompt_tokens"], "tokens": record["tokens"], "choices": choices})
+        };
+        records.iter().map(along).collect()
+    };
+    folder.write("along.jsonl", lines(&[uniform(&suspect), uniform(&clean)].concat()));
+    folder.write("partly.jsonl", lines(&uniform(&suspect)[1..]));
+    let test_model = |line: &str| folder.line(&format!("test-model --profile p.json --key k.json --json {line}"));
+    let alone = test_model("--answers suspect.jsonl").expect(0).json().remove(0);
+    let line = test_model("--answers suspect.jsonl --reference clean.jsonl").expect(0).json().remove(0);
+    assert_eq!([&line["verdict"], &line["weights"], &alone["weights"]], ["detected", "residual", "sqrt"]);
+    let [reference] = line["references"].as_array().unwrap().as_slice() else { panic!("{line}") };
+    assert_eq!(
+        [&reference["name"], &reference["shows"], &reference["share"]],
+        [&json!("clean.jsonl"), &json!("answers"), &json!(16)]
+    );
+    assert_eq!(reference["sha256"].as_str().unwrap().len(), 64);
+    assert!(line["log10_p"].as_f64().unwrap() < -20.0 && line["log10_p_resampled"].as_f64().unwrap() <= -2.9, "{line}");
+    assert!(line["references_agree"] == true && line["references_log10_p"].as_f64().unwrap() > -3.0, "{line}");
+    assert!(alone["references_log10_p"].is_null() && line["smallest_effect"].is_null() && line["looks"].is_null());
+    // The mirror: an innocent model beside one that carries the mark.
+    let mirror = test_model("--answers clean.jsonl --reference suspect.jsonl").expect(1).json().remove(0);
+    assert!(mirror["log10_p"].as_f64().unwrap() > -1.0, "{mirror}");
+
+    let tokens = "--input-format tokens --answers suspect.jsonl --controls clean.jsonl --resample 0";
+    let along = test_model(&format!("{tokens} --reference along.jsonl")).expect(0).json().remove(0);
+    assert_eq!([&along["verdict"], &along["references"][0]["shows"]], ["detected", "probabilities"]);
+    assert!(along["controls"][0]["log10_p"].as_f64().unwrap() > -2.0, "{along}");
+    let mixed =
+        test_model(&format!("{tokens} --reference along.jsonl --reference clean.jsonl")).expect(0).json().remove(0);
+    let shares: u64 = mixed["references"].as_array().unwrap().iter().map(|of| of["share"].as_u64().unwrap()).sum();
+    assert_eq!(shares, 16, "{mixed}");
+    let table = folder.line("test-model --profile p.json --key k.json --answers suspect.jsonl --reference clean.jsonl");
+    for part in ["Reference clean.jsonl: answers, 100 %", "what would show a reference that was chosen with the key"] {
+        assert!(table.stdout.contains(part), "{part}: {table:?}");
+    }
+
+    test_model(&format!("{tokens} --reference partly.jsonl"))
+        .fails_with(&["partly.jsonl has no probabilities along a text"]);
+    test_model(&format!("{tokens} --reference clean.jsonl --reference clean.jsonl")).fails_with(&["the same bytes"]);
+    test_model("--reading along.jsonl --reference clean.jsonl")
+        .fails_with(&["holds answers", "have read the same texts"]);
+}
+
 /// Reading: what an innocent reader chooses is not detected, what was served there is; contexts shown before do not count.
 #[test]
 fn reading() {

@@ -11,7 +11,7 @@ use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampl
 use line::{LayerFinding, lines};
 pub use line::{LayerLine, Peer, Report};
 use resample::seed_of;
-pub use resample::{fresh_log10_p, resample, resample_under};
+pub use resample::{fresh_log10_p, resample, resample_beside, resample_under};
 use spans::RecordTokens;
 pub use spans::SpanLine;
 

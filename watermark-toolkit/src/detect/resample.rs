@@ -1,8 +1,11 @@
+use std::ops::Range;
+
 use anyhow::Result;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling, Tally, Weights};
 use watermark_core::key::fresh_keys;
+use watermark_core::model_test::TwoSamples;
 
 /// Fresh keys that one thread takes at a time.
 const KEYS_AT_A_TIME: u32 = 16;
@@ -69,13 +72,36 @@ pub fn resample_under(
     if tally.n_scored() == 0 {
         return Ok(Resampling::default());
     }
+    in_parts(keys, |range| Ok(layer.resample(tally, weights, log10_p, seed, range)?), progress)
+}
+
+/// As [`resample`], of a suspect beside references; the keys follow from their pairs and weights.
+///
+/// # Errors
+/// As [`TwoSamples::resample`], and those of `progress`.
+pub fn resample_beside(
+    layer: &LayerDetector,
+    samples: &TwoSamples,
+    log10_p: f64,
+    keys: u32,
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
+) -> Result<Resampling> {
+    let seed = Resampling::seed(&[], &Sha256::digest(samples.to_bytes()));
+    in_parts(keys, |range| Ok(samples.resample(layer, log10_p, &seed, range)?), progress)
+}
+
+fn in_parts(
+    keys: u32,
+    part: impl Fn(Range<u32>) -> Result<Resampling> + Sync,
+    progress: &(dyn Fn(u64) -> Result<()> + Sync),
+) -> Result<Resampling> {
     let starts: Vec<u32> = (0..keys).step_by(KEYS_AT_A_TIME as usize).collect();
     starts
         .into_par_iter()
         .map(|start| {
             let range = start..(start + KEYS_AT_A_TIME).min(keys);
             let done = u64::from(range.end - range.start);
-            let part = layer.resample(tally, weights, log10_p, seed, range)?;
+            let part = part(range)?;
             progress(done)?;
             Ok(part)
         })

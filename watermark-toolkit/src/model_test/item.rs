@@ -24,6 +24,12 @@ pub struct Item {
 }
 
 impl Item {
+    /// What no text of its round may repeat for evidence: the prompt and what the text quotes from it.
+    pub(super) fn excluded(&self) -> impl Iterator<Item = &[u32]> {
+        let quoted = self.quoted.iter().map(|run| &self.tokens[run.clone()]);
+        std::iter::once(self.prompt.as_slice()).chain(quoted)
+    }
+
     pub(super) fn check_choices(self, vocabulary: Vocabulary<'_>) -> Result<Self> {
         for (at, row) in self.choices.iter().enumerate() {
             for choice in row {

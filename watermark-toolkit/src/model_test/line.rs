@@ -1,10 +1,10 @@
 use serde::Serialize;
-use watermark_core::detect::{Effect, LayerDetector, Verdict};
+use watermark_core::detect::{Effect, LayerDetector, Verdict, Weights};
 use watermark_core::model_test::{
     Access, Collection, DecidedBy, ModelConclusion, ModelFinding, ModelNumbers, ModelTest,
 };
 
-use super::Material;
+use super::{Material, ReferenceLine};
 use crate::plan::{self, Curves, Dose, Sample};
 
 /// One layer's test of a suspect model.
@@ -26,11 +26,16 @@ pub struct ModelLine {
     pub without_prompt: u64,
     /// Rounds of the collection.
     pub rounds: u64,
-    /// Distinct pairs.
+    /// `sqrt` of counts, `expected` ones where the suspect shows probabilities, or `residual` beside references.
+    pub weights: &'static str,
+    /// The unmarked models that the suspect stands beside.
+    pub references: Vec<ReferenceLine>,
+    /// Distinct pairs; beside references those that were expected too.
     pub n_scored: u64,
     /// Further occurrences of scored pairs.
     pub n_duplicate: u64,
-    /// Special tokens, pairs in a prompt, and in reading mode contexts that an earlier text or the input had shown.
+    /// Special tokens, pairs in a prompt, contexts that an answer has repeated too often, and in reading mode contexts that an earlier text or
+    /// the input had shown.
     pub n_excluded: u64,
     /// Positions without a full context.
     pub n_short_context: u64,
@@ -38,8 +43,11 @@ pub struct ModelLine {
     pub score: String,
     /// Sum of weight times score, weights in units of 2^-16.
     pub statistic: String,
-    /// log10 of a rigorous bound of the tail of a fixed sample; for comparison only where `decided_by` is `ln_e`.
+    /// log10 of a rigorous bound of the tail of a fixed sample, or of several looks together; for comparison only where `decided_by` is
+    /// `ln_e`.
     pub log10_p: f64,
+    /// Looks at a collection that its evidence may have stopped, beside references; null for one fixed sample.
+    pub looks: Option<Looks>,
     /// log10 of the exact tail with every pair of weight 1, for comparison.
     pub log10_p_distinct: f64,
     /// Natural logarithm of the e-value after the last round.
@@ -60,7 +68,11 @@ pub struct ModelLine {
     pub prompts_log10_p: f64,
     /// Whether neither is below -3, so that nothing says that prompts were chosen with the key.
     pub exclusion_agrees: bool,
-    /// After Holm's adjustment over the family; `inconclusive` where controls, what is left out or fresh keys contradict it.
+    /// log10 of a bound of the probability that the references lean away from the key as they do; null without references.
+    pub references_log10_p: Option<f64>,
+    /// Whether that is not below -3, so that nothing says that a reference was chosen with the key.
+    pub references_agree: bool,
+    /// After Holm's adjustment over the family; `inconclusive` where controls, what is left out, references or fresh keys contradict it.
     pub verdict: Verdict,
     /// With `not_detected` answers: the smallest effect, the same for all distinct pairs, that the deciding number would have
     /// shown with a power of 80 %.
@@ -74,6 +86,17 @@ pub struct ModelLine {
     pub dose: Option<Dose>,
     /// Who collected, as far as this input can tell.
     pub collection: Collection,
+}
+
+/// Looks at a collection after so many rounds ([`watermark_core::model_test::looks`]).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Looks {
+    /// How many were planned; the p-value is the smallest times this.
+    pub planned: usize,
+    /// How many were taken.
+    pub taken: usize,
+    /// Rounds at the look whose numbers stand here; null where none was complete.
+    pub best_rounds: Option<u64>,
 }
 
 /// A control's test.
@@ -94,6 +117,8 @@ pub(super) struct SuspectFinding<'a> {
     pub(super) layer: &'a LayerDetector,
     pub(super) reserved: bool,
     pub(super) finding: ModelFinding,
+    pub(super) references: Vec<ReferenceLine>,
+    pub(super) looks: Option<Looks>,
 }
 
 impl SuspectFinding<'_> {
@@ -107,7 +132,9 @@ impl SuspectFinding<'_> {
         test: &ModelTest,
         conclusion: ModelConclusion,
     ) -> ModelLine {
-        let Self { layer, reserved, finding } = self;
+        let Self { layer, reserved, finding, references, looks } = self;
+        let beside = !references.is_empty();
+        let alone = if test.access == Access::Answers { Weights::Sqrt } else { Weights::Expected };
         let controls = controls.iter().zip(&test.controls).zip(conclusion.controls_log10_p);
         let control = |((material, numbers), log10_p): ((&Material, &ModelNumbers), f64)| Control {
             name: material.name.clone(),
@@ -124,6 +151,8 @@ impl SuspectFinding<'_> {
             tokens: suspect.tokens(),
             without_prompt: suspect.without_prompt(),
             rounds: suspect.rounds.len() as u64,
+            weights: if beside { "residual" } else { alone.as_str() },
+            references,
             n_scored: finding.n_scored,
             n_duplicate: finding.n_duplicate,
             n_excluded: finding.n_excluded,
@@ -131,6 +160,7 @@ impl SuspectFinding<'_> {
             score: finding.score.to_string(),
             statistic: finding.statistic.to_string(),
             log10_p: finding.log10_p,
+            looks,
             log10_p_distinct: finding.log10_p_distinct,
             ln_e: finding.ln_e,
             log10_p_resampled: test.resampling.log10_p(),
@@ -141,11 +171,14 @@ impl SuspectFinding<'_> {
             left_out_log10_p: finding.audit.answers_log10_p,
             prompts_log10_p: finding.audit.prompts_log10_p,
             exclusion_agrees: conclusion.exclusion_agrees,
+            references_log10_p: beside.then_some(finding.audit.references_log10_p),
+            references_agree: conclusion.references_agree,
             verdict: conclusion.verdict,
             smallest_effect: conclusion.smallest_effect,
             alpha,
             family_size,
-            dose: dose(layer, test.access, suspect, finding.log10_p),
+            // The curves that a dose is read off are of samples without a reference.
+            dose: if beside { None } else { dose(layer, test.access, suspect, finding.log10_p) },
             collection: suspect.collection,
         }
     }

@@ -1,45 +1,31 @@
 //! Tests of a suspect model over files: was it trained on marked answers?
 
 mod item;
+mod layers;
 mod line;
 mod material;
 mod read;
+mod reference;
 mod transcript;
 
-use anyhow::{Context, Result};
-use watermark_core::detect::{LayerDetector, Verdict};
-use watermark_core::model_test::{Access, ModelSample, ModelTest, Round, conclude};
+use std::borrow::Borrow;
+
+use anyhow::Result;
+use watermark_core::detect::{LayerDetector, Resampling, Verdict};
+use watermark_core::model_test::{
+    Access, ModelFinding, ModelNumbers, ModelSample, ModelTest, Round, TwoSamples, conclude, log10_p_of_looks, looks,
+};
 
 pub use item::{Item, item_of_text};
+pub use layers::{Select, TestedLayer, check_testable};
 use line::SuspectFinding;
-pub use line::{Control, ModelLine};
+pub use line::{Control, Looks, ModelLine};
 pub use material::Material;
 pub use read::Source;
+pub use reference::{Reference, ReferenceLine};
 pub use transcript::items;
 
-use crate::detect::resample;
-
-/// A layer that is tested, and whom its key was ever used for.
-pub struct TestedLayer {
-    /// The layer under its key.
-    pub layer: LayerDetector,
-    /// Whether only quarantined or honeypot accounts ever got answers under this key. A signal there cannot come from
-    /// answers that other customers published.
-    pub reserved: bool,
-}
-
-/// Checks that a layer has a test of a model, before a long input is read.
-///
-/// # Errors
-/// If it has none.
-pub fn check_testable(layer: &LayerDetector) -> Result<()> {
-    ModelSample::of_answers(layer).test(layer).map(|_| ()).with_context(|| {
-        format!(
-            "{} has no test of a model; test its texts with `watermark detect`, or name another layer",
-            layer.scheme().name()
-        )
-    })
-}
+use crate::detect::{resample, resample_beside};
 
 /// How a suspect is tested.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +38,7 @@ pub struct Options {
     pub resample: u32,
 }
 
-/// Counts what a model showed, for one layer.
+/// Counts what a model showed, for one layer, without a reference.
 ///
 /// # Errors
 /// If an id is out of range, or the layer's scheme cannot be tested with this access.
@@ -68,7 +54,13 @@ pub fn sample(layer: &LayerDetector, access: Access, material: &Material) -> Res
 ///
 /// # Errors
 /// As [`sample`].
-pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access, round: &[Item]) -> Result<()> {
+pub fn add_round(
+    sample: &mut ModelSample,
+    layer: &LayerDetector,
+    access: Access,
+    round: &[impl Borrow<Item>],
+) -> Result<()> {
+    let round = round.iter().map(Borrow::borrow);
     if access == Access::Reading {
         // What a text has shown counts from the next one on: each is a round.
         for item in round {
@@ -76,45 +68,122 @@ pub fn add_round(sample: &mut ModelSample, layer: &LayerDetector, access: Access
         }
         return Ok(());
     }
-    let slices = |field: fn(&Item) -> &[u32]| round.iter().map(field).collect();
-    let (mut prompts, answers): (Vec<&[u32]>, _) = (slices(|item| &item.prompt), slices(|item| &item.tokens));
-    prompts.extend(round.iter().flat_map(|item| item.quoted.iter().map(|run| &item.tokens[run.clone()])));
+    let prompts = round.clone().flat_map(Item::excluded).collect();
+    let answers = round.clone().map(|item| item.tokens.as_slice()).collect();
     let choices = match access {
-        Access::Logprobs | Access::Weights => round.iter().map(|item| item.choices.as_slice()).collect(),
+        Access::Logprobs | Access::Weights => round.map(|item| item.choices.as_slice()).collect(),
         Access::Answers | Access::Reading => Vec::new(),
     };
     Ok(sample.add_round(layer, &Round { prompts, answers, choices })?)
 }
 
-/// Tests a suspect beside its controls: one line per layer, and whether any is detected.
+/// What one model's material shows under one key.
+struct Tested {
+    finding: ModelFinding,
+    numbers: ModelNumbers,
+    sample: Counted,
+    /// log10 p that fresh keys are compared with.
+    log10_p: f64,
+    looks: Option<Looks>,
+}
+
+enum Counted {
+    Alone(ModelSample),
+    Beside(Box<TwoSamples>),
+}
+
+impl Tested {
+    fn new(layer: &LayerDetector, access: Access, material: &Material, references: &[Reference]) -> Result<Self> {
+        if references.is_empty() {
+            let sample = sample(layer, access, material)?;
+            let finding = sample.test(layer)?;
+            let (numbers, log10_p) = (finding.numbers(material.stopped), finding.log10_p);
+            return Ok(Self { finding, numbers, sample: Counted::Alone(sample), log10_p, looks: None });
+        }
+        let beside = |rounds: &[Vec<Item>]| -> Result<(TwoSamples, ModelFinding)> {
+            let samples = reference::beside(layer, access, rounds, references)?;
+            let finding = samples.test(layer)?;
+            Ok((samples, finding))
+        };
+        if !material.stopped || access == Access::Reading {
+            let (samples, finding) = beside(&material.rounds)?;
+            let (numbers, log10_p) = (finding.numbers(material.stopped), finding.log10_p);
+            return Ok(Self { finding, numbers, sample: Counted::Beside(Box::new(samples)), log10_p, looks: None });
+        }
+        let planned = looks(material.planned.max(material.rounds.len() as u64));
+        let taken = planned.iter().map_while(|&look| material.rounds.get(..usize::try_from(look).ok()?));
+        let mut found = taken.map(beside).collect::<Result<Vec<_>>>()?;
+        let log10_p: Vec<f64> = found.iter().map(|(_, finding)| finding.log10_p).collect();
+        if found.is_empty() {
+            found.push(beside(&[])?);
+        }
+        let best = (0..found.len()).min_by(|&a, &b| found[a].1.log10_p.total_cmp(&found[b].1.log10_p)).unwrap_or(0);
+        let (samples, finding) = found.swap_remove(best);
+        let looks = Looks { planned: planned.len(), taken: log10_p.len(), best_rounds: planned.get(best).copied() };
+        let together = ModelFinding { log10_p: log10_p_of_looks(&log10_p, looks.planned), ..finding };
+        Ok(Self {
+            finding: together,
+            // Looks at fixed sizes are fixed samples.
+            numbers: together.numbers(false),
+            sample: Counted::Beside(Box::new(samples)),
+            log10_p: finding.log10_p,
+            looks: Some(looks),
+        })
+    }
+
+    fn resample(
+        &self,
+        layer: &LayerDetector,
+        keys: u32,
+        progress: &(dyn Fn(u64) -> Result<()> + Sync),
+    ) -> Result<Resampling> {
+        match &self.sample {
+            Counted::Alone(sample) => resample(layer, sample.tally(), sample.weights(), self.log10_p, keys, progress),
+            Counted::Beside(samples) => resample_beside(layer, samples, self.log10_p, keys, progress),
+        }
+    }
+}
+
+/// Tests a suspect beside its controls, and beside references where there are any: one line per layer, and whether any is detected.
 ///
 /// # Errors
-/// As [`sample`].
+/// As [`sample`]; if a reference does not show what it would have to.
 pub fn judge(
     tested: &[TestedLayer],
     suspect: &Material,
     controls: &[Material],
+    references: &[Reference],
     options: &Options,
     progress: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<(Vec<ModelLine>, bool)> {
+    reference::check(options.access, references)?;
     let (mut found, mut tests) = (Vec::new(), Vec::new());
     for TestedLayer { layer, reserved } in tested {
-        let sample = sample(layer, options.access, suspect)?;
-        let finding = sample.test(layer)?;
-        let resampling =
-            resample(layer, sample.tally(), sample.weights(), finding.log10_p, options.resample, &progress)?;
-        let numbers = |control: &Material| {
-            Ok(self::sample(layer, options.access, control)?.test(layer)?.numbers(control.stopped))
+        let of = |material| Tested::new(layer, options.access, material, references);
+        let shown = of(suspect)?;
+        let resampling = shown.resample(layer, options.resample, &progress)?;
+        let controls = controls.iter().map(|control| Ok(of(control)?.numbers)).collect::<Result<_>>()?;
+        let (pair_weights, mixture) = match &shown.sample {
+            Counted::Alone(sample) => (Some(sample.pair_weights()), Vec::new()),
+            // The same effect for all pairs would cancel out of residuals, which sum to about nothing.
+            Counted::Beside(samples) => (None, samples.mixture().to_vec()),
         };
         tests.push(ModelTest {
             scheme: layer.scheme(),
             access: options.access,
-            suspect: finding.numbers(suspect.stopped),
-            pair_weights: Some(sample.pair_weights()),
-            controls: controls.iter().map(numbers).collect::<Result<_>>()?,
+            suspect: shown.numbers,
+            pair_weights,
+            controls,
             resampling,
         });
-        found.push(SuspectFinding { layer, reserved: *reserved, finding });
+        let references = references.iter().zip(mixture).map(|(reference, share)| reference.line(share)).collect();
+        found.push(SuspectFinding {
+            layer,
+            reserved: *reserved,
+            finding: shown.finding,
+            references,
+            looks: shown.looks,
+        });
     }
     let conclusions = conclude(&tests, options.alpha);
     let detected = conclusions.iter().any(|conclusion| conclusion.verdict == Verdict::Detected);

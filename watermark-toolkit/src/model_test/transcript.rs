@@ -40,7 +40,8 @@ pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> R
         }
     }
     // Somebody may have ended or cut a replicate because of what it showed, so one that ends early counts as stopped.
-    let complete = material.rounds.len() as u64 == header.n_prompts.div_ceil(header.round_size);
+    material.planned = header.n_prompts.div_ceil(header.round_size);
+    let complete = material.rounds.len() as u64 == material.planned;
     material.collection = header.collection;
     material.stopped = match header.collection {
         Collection::NotWitnessed => true,

@@ -68,7 +68,8 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// As [`judge`].
     pub fn line(&self) -> Result<ModelLine> {
-        let (mut lines, _) = judge(std::slice::from_ref(self.tested), &self.material, &[], &self.options, |_| Ok(()))?;
+        let (mut lines, _) =
+            judge(std::slice::from_ref(self.tested), &self.material, &[], &[], &self.options, |_| Ok(()))?;
         lines.pop().ok_or_else(|| anyhow::anyhow!("no layer"))
     }
 }

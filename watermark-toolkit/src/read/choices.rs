@@ -90,6 +90,27 @@ pub fn read_choices(
     }))
 }
 
+/// Whether a file holds records for [`read_choices`], by its first one: `positions`, or `choices` beside `tokens`.
+///
+/// # Errors
+/// If the input cannot be opened or its first record not be read.
+pub fn holds_choices(path: &Path, limits: Limits) -> Result<bool, ReadError> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path)
+        .map_err(|error| ReadError::new(super::ReadErrorKind::Io, format!("{name}: cannot open: {error}")))?;
+    let content = Content::open(Box::new(file), &name, InputFormat::Auto, limits)?;
+    let holds = |line: &str, _: bool| Ok::<bool, Flaw>(line_holds_choices(line));
+    let mut lines = Lines::new(content, &Arc::from(name.as_str()), limits.max_record_bytes, Box::new(holds), None);
+    // What is no line of text is no such record either, and the reader of answers says what is wrong with it.
+    Ok(matches!(lines.next_record().transpose()?, Some(Ok((_, true)))))
+}
+
+fn line_holds_choices(line: &str) -> bool {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap_or_default();
+    let has = |name: &str| fields.contains_key(name);
+    has("positions") || (has("choices") && has("tokens"))
+}
+
 fn parse(line: &str, terminated: bool) -> Result<(Option<String>, Choices), Flaw> {
     let line: ChoiceLine = serde_json::from_str(line).map_err(|error| {
         if error.is_data() {
@@ -157,6 +178,19 @@ mod tests {
         let (_, choices) = parse(r#"{"prompt":"p","text":"ab","positions":[{"at":1,"top":[["b",0]]}]}"#, true).unwrap();
         let positions = vec![Predicted { at: 1, top: vec![("b".to_owned(), 0.0)] }];
         assert_eq!(choices, Choices::Text { prompt: "p".to_owned(), text: "ab".to_owned(), positions });
+    }
+
+    #[test]
+    fn choices_are_told_from_answers() {
+        for (line, holds) in [
+            (r#"{"text":"a","positions":[]}"#, true),
+            (r#"{"tokens":[1],"choices":3}"#, true),
+            (r#"{"choices":[{"message":{"content":"a"}}]}"#, false),
+            (r#"{"text":"a"}"#, false),
+            ("positions", false),
+        ] {
+            assert_eq!(line_holds_choices(line), holds, "{line}");
+        }
     }
 
     #[test]
