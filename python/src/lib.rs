@@ -12,6 +12,7 @@ mod key_file;
 mod keys;
 mod logits;
 mod mark;
+mod model_test;
 mod passphrase;
 mod plan;
 mod probe;
@@ -32,6 +33,7 @@ fn _lib(module: &Bound<'_, PyModule>) -> PyResult<()> {
     mark::add(module)?;
     detect::add(module)?;
     evidence::add(module)?;
+    model_test::add(module)?;
     plan::add(module)?;
     probe::add(module)?;
     scan::add(module)?;

@@ -14,9 +14,9 @@ Detect in records, with exact tails::
     report.detected, report[0].log10_p
 
 `attribute` says whose answers they are; `scan` looks for marks in files and `watermark_core.spark.scan` in a DataFrame, of any
-size; `probe` asks a suspect model and `watermark_core.plan` says what that takes; `Evidence` checks a bundle. Pictures are in
-`watermark_core.plot`, tails in `watermark_core.stats`, the keys' words in `watermark_core.prf`, and what they mean in
-`watermark_core.scheme`.
+size; `probe` asks a suspect model, `test_model` tests files of what one showed, and `watermark_core.plan` says what that takes;
+`Evidence` checks a bundle. Pictures are in `watermark_core.plot`, tails in `watermark_core.stats`, the keys' words in
+`watermark_core.prf`, and what they mean in `watermark_core.scheme`.
 """
 
 from . import plan, plot, prf, scheme, stats
@@ -45,6 +45,7 @@ from ._lib import (
 )
 from .corpus import ScanResult, attribute, scan
 from .endpoint import probe
+from .model import test_model
 
 __all__ = [
     "Detector",
@@ -77,4 +78,5 @@ __all__ = [
     "scan",
     "scheme",
     "stats",
+    "test_model",
 ]

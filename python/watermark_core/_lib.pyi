@@ -75,6 +75,7 @@ __all__ = [
     "process_batch",
     "sample_batch",
     "scan_files",
+    "test_model_files",
     "tournament_score",
     "weight_sqrt",
     "write_key_words",
@@ -446,6 +447,26 @@ def probe_endpoint(
     futility: bool,
     progress: Callable[[dict[str, Any]], object] | None,
 ) -> str: ...
+
+# Tests of a suspect model, for watermark_core.model
+
+def test_model_files(
+    profile: _Path,
+    key: _Path,
+    shows: str,
+    suspect: Sequence[_Path],
+    *,
+    controls: Sequence[_Path],
+    references: Sequence[_Path],
+    reserved: Sequence[_Path],
+    layers: Sequence[str],
+    account: str | None,
+    tokenizer: _Path | None,
+    input_format: str,
+    resample: int,
+    alpha: float,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> list[str]: ...
 
 # Scans of files, for watermark_core.corpus
 
