@@ -67,6 +67,20 @@ impl Corpus {
     }
 }
 
+/// Questions with answers that people (`gsm8k_train.jsonl`) and other models (`gsm8k_model_solutions.jsonl.gz`) wrote, in this order,
+/// without calculator annotations.
+///
+/// # Errors
+/// If a file in `folder` is missing or malformed.
+pub fn answered(folder: &Path) -> Result<Vec<(String, String)>> {
+    let mut answered = Vec::new();
+    for name in ["gsm8k_train.jsonl", "gsm8k_model_solutions.jsonl.gz"] {
+        let problems = jsonl::<Problem>(&folder.join(name))?;
+        answered.extend(problems.into_iter().map(|Problem { question, answer }| (question, plain(&answer))));
+    }
+    Ok(answered)
+}
+
 /// Ids of documents, each between two end-of-text tokens, cut to `longest`.
 ///
 /// # Errors

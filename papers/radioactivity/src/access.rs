@@ -4,6 +4,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 use watermark_core::detect::{Choice, LayerDetector};
 use watermark_core::model_test::{ModelSample, Round};
+use watermark_lab::model::Model;
 
 use crate::lab::{Data, Lab, Student};
 
@@ -144,23 +145,39 @@ impl Shown {
     }
 }
 
-fn choices(student: &Student, access: Access, prompt: &[u32], text: &[u32]) -> Result<Vec<Vec<Choice>>> {
+/// A model's next-token distributions along `text` after `prompt`: natural logarithms of probabilities, (token, ln p) of the `keep`
+/// most likely at each position, not renormalised.
+pub(crate) fn rows(
+    model: &Model,
+    prompt: &[u32],
+    text: &[u32],
+    temperature: f64,
+    keep: usize,
+) -> Result<Vec<Vec<(u32, f64)>>> {
     let Some(last) = text.len().checked_sub(1) else { return Ok(Vec::new()) };
     let ids = [prompt, &text[..last]].concat();
-    let logits = student.model.forward(&ids, 1)?.detach().narrow(0, prompt.len() - 1, text.len())?;
+    let logits = model.forward(&ids, 1)?.detach().narrow(0, prompt.len() - 1, text.len())?;
     let rows: Vec<Vec<f32>> = logits.to_vec2()?;
-    let choices = rows.into_iter().map(|row| {
-        let max = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let ln_total = row.iter().map(|&logit| (f64::from(logit) - max).exp()).sum::<f64>().ln() + max;
-        let mut row: Vec<(u32, f64)> = (0u32..).zip(row.into_iter().map(|logit| f64::from(logit) - ln_total)).collect();
-        if access.keeps() < row.len() {
-            row.select_nth_unstable_by(access.keeps() - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            row.truncate(access.keeps());
+    let rows = rows.into_iter().map(|row| {
+        let row = row.into_iter().map(|logit| f64::from(logit) / temperature);
+        let mut row: Vec<(u32, f64)> = (0u32..).zip(row).collect();
+        let max = row.iter().map(|(_, logit)| *logit).fold(f64::NEG_INFINITY, f64::max);
+        let ln_total = row.iter().map(|(_, logit)| (logit - max).exp()).sum::<f64>().ln() + max;
+        row.iter_mut().for_each(|(_, logit)| *logit -= ln_total);
+        if keep < row.len() {
+            row.select_nth_unstable_by(keep - 1, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            row.truncate(keep);
         }
-        match row[..] {
-            [(token, _)] => vec![Choice::certain(token)],
-            _ => Choice::from_log_probabilities(row),
-        }
+        row
+    });
+    Ok(rows.collect())
+}
+
+fn choices(student: &Student, access: Access, prompt: &[u32], text: &[u32]) -> Result<Vec<Vec<Choice>>> {
+    let rows = rows(&student.model, prompt, text, 1.0, access.keeps())?;
+    let choices = rows.into_iter().map(|row| match row[..] {
+        [(token, _)] => vec![Choice::certain(token)],
+        _ => Choice::from_log_probabilities(row),
     });
     Ok(choices.collect())
 }

@@ -4,11 +4,13 @@
 
 mod access;
 mod adfp;
+mod beside;
 mod curves;
 mod factors;
 mod null;
 mod plot;
 mod sampling_plot;
+mod shares;
 mod tokens;
 
 use std::path::PathBuf;
@@ -86,6 +88,21 @@ enum Command {
         /// The CSV file
         table: String,
     },
+    /// Students of a few marked answers among text of others: every access, by counts and beside references
+    Shares {
+        /// The corpora of text that the teacher did not write
+        #[arg(long, default_value = "../shared/corpus")]
+        corpus: PathBuf,
+        /// Only these shares of marked answers
+        #[arg(long)]
+        share: Vec<f64>,
+        /// Seeds of keys and training
+        #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+        seeds: Vec<u64>,
+        /// Passes over the data
+        #[arg(long, default_value_t = 3.0)]
+        passes: f64,
+    },
     /// Sham keys on a student, honest keys on controls: p must not exceed uniform
     Null,
     /// Evidence over tokens by share and kind of access, for `watermark plan`
@@ -111,6 +128,9 @@ fn main() -> Result<()> {
         Command::Sampling { keys, answers } => sampling::run(&lab, keys, answers, &cli.out),
         Command::Styles { keys, answers } => sampling::styles(&lab, keys, answers, &cli.out),
         Command::Plot { table } => picture(&table, &cli.out),
+        Command::Shares { corpus, share, seeds, passes } => {
+            shares::run(&lab, &corpus, &share, &seeds, passes, &cli.out)
+        }
         Command::Null => null::run(&lab, &cli.out),
         Command::Curves { keys, access } => curves::run(&lab, keys, &access, &cli.out),
     }

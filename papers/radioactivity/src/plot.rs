@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::table::Row;
 use anyhow::{Context, Result, bail};
 
 const COLORS: [&str; 7] = ["#7f1d1d", "#c2410c", "#ca8a04", "#15803d", "#0e7490", "#1d4ed8", "#6d28d9"];
@@ -20,6 +21,13 @@ impl Table {
             bail!("{path} has no rows");
         }
         Ok(Self { columns: rows.remove(0), rows })
+    }
+
+    /// Its rows with their column names.
+    pub(crate) fn into_rows(self) -> Vec<Row> {
+        let Self { columns, rows } = self;
+        let named = |row: Vec<String>| -> Vec<(&str, String)> { columns.iter().map(String::as_str).zip(row).collect() };
+        rows.into_iter().map(|row| Row::new(&named(row))).collect()
     }
 
     pub(crate) fn column(&self, name: &str) -> Result<usize> {
