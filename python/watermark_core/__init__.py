@@ -15,8 +15,8 @@ Detect in records, with exact tails::
 
 `attribute` says whose answers they are; `scan` looks for marks in files and `watermark_core.spark.scan` in a DataFrame, of any
 size; `probe` asks a suspect model, `test_model` tests files of what one showed, and `watermark_core.plan` says what that takes;
-`Evidence` checks a bundle. Pictures are in `watermark_core.plot`, tails in `watermark_core.stats`, the keys' words in
-`watermark_core.prf`, and what they mean in `watermark_core.scheme`.
+`watermark_core.suspect` runs a model of open weights along texts; `Evidence` checks a bundle. Pictures are in `watermark_core.plot`,
+tails in `watermark_core.stats`, the keys' words in `watermark_core.prf`, and what they mean in `watermark_core.scheme`.
 """
 
 from . import plan, plot, prf, scheme, stats
