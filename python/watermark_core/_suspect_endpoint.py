@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ._lib import InputError, ParameterError
-from ._suspect_model import FLOOR, likeliest
+from ._suspect_model import DECIMALS, FLOOR, likeliest
 from ._suspect_texts import MAX_TOKEN_ID, Encoded, FastVocabulary, Row, Vocabulary, utf8
 
 #: The variable that holds the API token; it is in no argument, no file and no message.
@@ -196,7 +196,7 @@ class _Asked:
 
     def _row(self, pairs: Sequence[tuple[int, float]]) -> Row:
         # A server adds the token that stands in the text; kept, a list would say what the text says.
-        return likeliest(sorted(((token, ln_p) for token, ln_p in pairs if ln_p >= FLOOR), key=lambda pair: -pair[1])[: self._top])
+        return likeliest((token, min(round(ln_p, DECIMALS), 0.0)) for token, ln_p in pairs if ln_p >= FLOOR)[: self._top]
 
 
 class Vllm(_Asked):

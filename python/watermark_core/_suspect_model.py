@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._lib import InputError, ParameterError
@@ -83,7 +83,7 @@ class LocalModel:
         step = max(_PART // logits.shape[-1], 1)
         found = [row for at in range(0, len(useful), step) for row in self._likeliest(useful[at : at + step])]
         rows[first - encoded.begin : first - encoded.begin + len(found)] = found
-        return rows[: len(encoded.at)]
+        return rows
 
     def _likeliest(self, logits: torch.Tensor) -> list[Row]:
         import torch
@@ -95,18 +95,20 @@ class LocalModel:
             self._unused = [token for token in range(ln_p.shape[-1]) if not self.vocabulary.token(token)]
         # Rows without a token, which models have for padding, must take no other's place.
         ln_p[:, self._unused] = -torch.inf
-        kept = int((ln_p >= FLOOR).sum(dim=-1).max())
-        values, tokens = ln_p.topk(min(kept, self._top or kept), dim=-1)
+        kept = (ln_p >= FLOOR).sum(dim=-1).clamp(max=self._top or ln_p.shape[-1])
+        values, tokens = ln_p.topk(int(kept.max()), dim=-1)
+        rounded = values.cpu().double().clamp(max=0.0).round(decimals=DECIMALS)
         return [
-            likeliest((token, value) for token, value in zip(ids, row, strict=True) if value >= FLOOR)
-            for ids, row in zip(tokens.tolist(), values.tolist(), strict=True)
+            likeliest(zip(ids[:n], row[:n], strict=True))
+            for ids, row, n in zip(tokens.tolist(), rounded.tolist(), kept.tolist(), strict=True)
         ]
 
 
-def likeliest(row: Any) -> Row:
-    """Pairs of id and log-probability in one order for all machines, rounded, and never above 0."""
-    rounded = [(token, min(round(ln_p, DECIMALS), 0.0)) for token, ln_p in row]
-    return sorted(rounded, key=lambda pair: (-pair[1], pair[0]))
+def likeliest(row: Iterable[tuple[int, float]]) -> Row:
+    """Pairs of id and log-probability, likeliest first, in one order for all machines."""
+    falling = sorted((-ln_p, token) for token, ln_p in row)
+    # Not the negative, which would be -0.0 for 0.
+    return [(token, 0.0 - cost) for cost, token in falling]
 
 
 def _longest(model: Any, asked: int | None) -> int:

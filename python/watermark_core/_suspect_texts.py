@@ -159,6 +159,7 @@ class FastVocabulary:
         self._texts = type(tokenizer).from_str(json.dumps(made))
         self._parts = {name: made[name] for name in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
         self._bytes = _token_bytes(made, self._texts.get_vocab(with_added_tokens=True))
+        self._pieces = {token: utf8(value) for token, value in self._bytes.items() if value is not None}
         # Special tokens that end an input: a text follows each prompt, so they are taken off again.
         self._ending = next((at for at, added in enumerate(reversed(self._prompts.encode("a").special_tokens_mask)) if not added), 0)
         #: Its parts in one text, the same for every file with the same tokenizer.
@@ -188,8 +189,7 @@ class FastVocabulary:
         return Encoded([*before, *ids], len(before), _cuts(spans), self._changed(ids, spans, text.encode()))
 
     def piece(self, token: int) -> str | None:
-        value = self._bytes.get(token)
-        return None if value is None else utf8(value)
+        return self._pieces.get(token)
 
     def token(self, token: int) -> bool:
         """Whether there is a token with this id; models have rows for more."""
