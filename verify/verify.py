@@ -20,7 +20,7 @@ SCHEMA = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
 WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
 CONVERSATIONS = {"messages", "conversations", "conversation"}  # fields that are read before any completion
-REPEATS = 16  # positions of one answer at which a context counts
+VERBATIM = 8  # tokens that an answer has had before in their order say that it repeats itself
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
 CONDITIONS = ("key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
               "registered_before_data", "earlier_analyses")
@@ -170,12 +170,13 @@ class Layer:
             for ids in [record["prompt_tokens"] for record in group] + [r["tokens"][a:b] for r in group for a, b in r["quoted"]]:
                 known.update(tuple(ids[i - w:i + 1]) for i in range(w, len(ids)))
             for record in group:
-                start, seen = 0, Counter()  # of the record, or after its last special token; contexts so far
+                start, seen = 0, set()  # of the record, or after its last special token; windows so far
                 for i, token in enumerate(record["tokens"]):
                     pair = tuple(record["tokens"][i - w:i + 1]) if i - w >= start else None
                     if token in self.special: start = i + 1
-                    if pair and start <= i: seen[pair[:-1] or pair] += 1
-                    skipped = start > i or pair and seen[pair[:-1] or pair] > REPEATS
+                    window = tuple(record["tokens"][i - VERBATIM:i]) if i >= VERBATIM else None
+                    skipped = start > i or pair and window in seen
+                    if window: seen.add(window)
                     if pair in known and not skipped: left[pair] += 1
                     if skipped or pair in known: totals["n_excluded"] += 1
                     elif pair: fresh[pair] += 1

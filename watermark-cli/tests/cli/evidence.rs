@@ -321,7 +321,7 @@ fn ordinary_tokens_called_special_are_named() {
     assert!(folder.read("e.html").contains(says));
 }
 
-/// One answer that repeats itself thousands of times decides nothing: a context counts so often in it and no more.
+/// One answer that repeats itself decides nothing: the repetitions do not count.
 #[test]
 fn an_answer_that_repeats_itself_decides_nothing() {
     let folder = setup();
@@ -361,7 +361,8 @@ fn a_stopped_file_is_read_answer_by_answer() {
     assert_eq!(report["recomputed"].as_array().unwrap().len(), 2);
 }
 
-fn write_transcript(path: &Path, records: &[Value], utc: &str) {
+/// A transcript that was begun for all `records` and has the first ones, in rounds of 20.
+pub(crate) fn write_transcript(path: &Path, records: &[Value], answered: usize, utc: &str) {
     let text = |record: &Value, field: &str| record[field].as_str().unwrap().to_owned();
     let prompts: Vec<String> = records.iter().map(|record| text(record, "prompt")).collect();
     let header = Header {
@@ -382,7 +383,7 @@ fn write_transcript(path: &Path, records: &[Value], utc: &str) {
         test: None,
     };
     let mut writer = Writer::open(path, &header, |_| Ok(())).unwrap();
-    for (index, record) in (0..).zip(records) {
+    for (index, record) in (0..).zip(records.iter().take(answered)) {
         let response = json!({"choices": [{"text": record["completion"], "finish_reason": "stop"}]});
         let exchange = Exchange {
             index,
@@ -406,8 +407,8 @@ fn transcripts_state_their_times() {
     let run = folder.line(&format!("{REGISTER} --out registration.json"));
     run.expect(0);
     let records = folder.json_lines("suspect.jsonl");
-    write_transcript(&folder.path("early.jsonl"), &records, "2026-01-01T00:00:00Z");
-    write_transcript(&folder.path("late.jsonl"), &records, "2099-12-31T00:00:00Z");
+    write_transcript(&folder.path("early.jsonl"), &records, usize::MAX, "2026-01-01T00:00:00Z");
+    write_transcript(&folder.path("late.jsonl"), &records, usize::MAX, "2099-12-31T00:00:00Z");
     let evidence = format!("{EVIDENCE} --registration registration.json --at {LATER}");
     let with = |name: &str, out: &str| folder.line(&format!("{} --out {out}", evidence.replace("suspect.jsonl", name)));
     with("early.jsonl", "early").fails_with(&["E-TIME", "before the registration"]);

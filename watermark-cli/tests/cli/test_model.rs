@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 use watermark_lab::prompts::word_problems;
 
+use crate::evidence::write_transcript;
 use crate::support::Folder;
 
 /// A suspect that is the teacher itself (its answers carry the mark in full), and an innocent model.
@@ -159,6 +160,36 @@ fn beside_references() {
     test_model(&format!("{tokens} --reference clean.jsonl --reference clean.jsonl")).fails_with(&["the same bytes"]);
     test_model("--reading along.jsonl --reference clean.jsonl")
         .fails_with(&["holds answers", "have read the same texts"]);
+}
+
+/// A transcript that ended early may have been ended by its evidence: beside a reference, p is that of all planned looks.
+#[test]
+fn looks_at_a_transcript_that_ended_early() {
+    let folder = setup();
+    let suspect = records(&folder, "suspect.jsonl");
+    write_transcript(&folder.path("early.jsonl"), &suspect, 45, "2026-01-01T00:00:00Z");
+    write_transcript(&folder.path("first.jsonl"), &suspect, 5, "2026-01-01T00:00:00Z");
+    write_transcript(&folder.path("whole.jsonl"), &suspect, 60, "2026-01-01T00:00:00Z");
+    let test_model = |name: &str| {
+        let line = format!("test-model --profile p.json --key k.json --json --answers {name} --reference clean.jsonl");
+        folder.line(&line).json().remove(0)
+    };
+    let (early, whole) = (test_model("early.jsonl"), test_model("whole.jsonl"));
+    // Of 60 prompts in three rounds, two rounds are complete.
+    assert_eq!(early["looks"], json!({"planned": 3, "taken": 2, "best_rounds": 2}));
+    assert_eq!(
+        [&early["verdict"], &early["decided_by"], &whole["looks"]],
+        [&json!("detected"), &json!("log10_p"), &json!(null)]
+    );
+    let text = |record: &Value| json!({"prompt": record["prompt"], "completion": record["completion"]});
+    folder.write("forty.jsonl", lines(&suspect[..40].iter().map(text).collect::<Vec<_>>()));
+    let (one, all) = (test_model("forty.jsonl")["log10_p"].as_f64().unwrap(), early["log10_p"].as_f64().unwrap());
+    assert!((all - one - 3f64.log10()).abs() < 1e-9, "{all} {one}");
+    let none = test_model("first.jsonl");
+    assert_eq!(
+        [&none["looks"]["taken"], &none["verdict"], &none["n_scored"]],
+        [&json!(0), &json!("inconclusive"), &json!(0)]
+    );
 }
 
 /// Reading: what an innocent reader chooses is not detected, what was served there is; contexts shown before do not count.

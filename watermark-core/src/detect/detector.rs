@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::repeats::Repeats;
+use super::repeats::repeated;
 use super::rule::Rule;
 use super::{Pair, PairSet, Tally, Weights};
 use crate::engine::{Engine, EngineKey, KeyedEngine};
@@ -280,7 +280,7 @@ impl LayerDetector {
         tally.add(&self.rule, exclude, &self.special, (prompt, tokens), |_| true, first)
     }
 
-    /// As [`Self::add_excluding`] for one answer of a model, in which a context counts so often and no more ([`Repeats`]).
+    /// As [`Self::add_excluding`] for one answer of a model, where what it repeats of itself does not count ([`repeated`]).
     pub(crate) fn add_answer(
         &self,
         tally: &mut Tally,
@@ -288,14 +288,14 @@ impl LayerDetector {
         tokens: &[u32],
         first: impl FnMut(usize, Pair),
     ) -> Result<()> {
-        let mut repeats = Repeats::new(&self.rule);
-        tally.add(&self.rule, exclude, &self.special, (&[], tokens), |pair| repeats.count(pair), first)
+        let repeated = repeated(tokens);
+        tally.add(&self.rule, exclude, &self.special, (&[], tokens), |at| !repeated[at], first)
     }
 
     /// Counts what [`Self::add_answer`] leaves out of one answer because it is in `exclude`.
     pub(crate) fn add_left_out(&self, tally: &mut Tally, exclude: &PairSet, tokens: &[u32]) -> Result<()> {
-        let mut repeats = Repeats::new(&self.rule);
-        tally.add_left_out(&self.rule, exclude, &self.special, tokens, |pair| repeats.count(pair))
+        let repeated = repeated(tokens);
+        tally.add_left_out(&self.rule, exclude, &self.special, tokens, |at| !repeated[at])
     }
 
     /// Scores of `pairs`, in order, in the scheme's integer units.

@@ -27,7 +27,7 @@ pub use pairs::{PairSet, Tally};
 pub use peer::{PeerStatistic, PeerTally};
 pub use preferences::Choice;
 pub(crate) use preferences::ShownContexts;
-pub use repeats::REPEATS;
+pub use repeats::VERBATIM;
 pub use resample::{MAX_RESAMPLING_KEYS, RESAMPLING_KEYS, Resampling};
 pub use verdict::{Conclusion, Test, Verdict, check_level, conclude, conclude_with_level};
 pub(crate) use verdict::{Judged, decide};

@@ -81,16 +81,15 @@ impl Tally {
         self.rule.check(rule.id())
     }
 
-    /// Adds the generated tokens of one record. Special tokens are excluded, and so are pairs in `exclude` and those that `counts`
-    /// denies, which is asked about every other position in order; `special` is sorted. Calls `first` with position and pair for every pair
-    /// that the tally had not seen, in order.
+    /// Adds the generated tokens of one record. Special tokens are excluded, and so are pairs in `exclude` and positions that `counts` denies;
+    /// `special` is sorted. Calls `first` with position and pair for every pair that the tally had not seen, in order.
     pub(super) fn add(
         &mut self,
         rule: &Rule,
         exclude: &PairSet,
         special: &[u32],
         record: (&[u32], &[u32]),
-        mut counts: impl FnMut(&Pair) -> bool,
+        counts: impl Fn(usize) -> bool,
         mut first: impl FnMut(usize, Pair),
     ) -> Result<()> {
         let (prompt, tokens) = record;
@@ -103,7 +102,7 @@ impl Tally {
             match position {
                 Position::ShortContext => self.short_context += 1,
                 Position::Excluded => self.excluded += 1,
-                Position::Input(pair) if !counts(&pair) || exclude.contains(&pair) => self.excluded += 1,
+                Position::Input(pair) if !counts(at) || exclude.contains(&pair) => self.excluded += 1,
                 Position::Input(pair) => {
                     let count = self.counts.entry(pair).or_insert(0);
                     if *count == 0 {
@@ -125,18 +124,20 @@ impl Tally {
         exclude: &PairSet,
         special: &[u32],
         tokens: &[u32],
-        mut counts: impl FnMut(&Pair) -> bool,
+        counts: impl Fn(usize) -> bool,
     ) -> Result<()> {
         check(tokens)?;
         self.check_rule(rule)?;
         self.rule.check(exclude.rule)?;
+        let mut at = 0;
         rule.positions(&[], special, tokens, |position| {
             if let Position::Input(pair) = position
-                && counts(&pair)
+                && counts(at)
                 && exclude.contains(&pair)
             {
                 self.add_pair(pair, 1);
             }
+            at += 1;
         });
         Ok(())
     }

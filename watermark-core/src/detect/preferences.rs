@@ -3,7 +3,7 @@
 use hashbrown::HashSet;
 
 use super::pairs::check;
-use super::repeats::Repeats;
+use super::repeats::repeated;
 use super::rule::Rule;
 use super::{LayerDetector, Pair, PairSet, Tally};
 use crate::prf::{Position, RuleId};
@@ -73,8 +73,8 @@ impl ShownContexts {
 impl LayerDetector {
     /// Counts what a model could have chosen at each position of its own answer: expected counts in units of 2^-16. `choices`
     /// [tokens] holds its next-token probabilities there, in full or the largest of them: what is left out has no weight,
-    /// which keeps the null. Pairs in `exclude` do not count, nor positions whose context the answer has had
-    /// [`REPEATS`](super::REPEATS) times.
+    /// which keeps the null. Pairs in `exclude` do not count, nor what the answer repeats of itself
+    /// ([`VERBATIM`](super::VERBATIM)).
     ///
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for a wrong shape, another context rule, or an engine
@@ -86,8 +86,8 @@ impl LayerDetector {
         tokens: &[u32],
         choices: &[Vec<Choice>],
     ) -> Result<()> {
-        let mut repeats = Repeats::new(&self.rule);
-        let counts = |_, pair: Pair| repeats.count(&pair);
+        let repeated = repeated(tokens);
+        let counts = |at: usize, _| !repeated[at];
         self.add_choices(tally, |pair| !exclude.contains(pair), &[], tokens, choices, counts)
     }
 
@@ -99,8 +99,8 @@ impl LayerDetector {
         tokens: &[u32],
         choices: &[Vec<Choice>],
     ) -> Result<()> {
-        let mut repeats = Repeats::new(&self.rule);
-        let counts = |_, pair: Pair| repeats.count(&pair);
+        let repeated = repeated(tokens);
+        let counts = |at: usize, _| !repeated[at];
         self.add_choices(tally, |pair| exclude.contains(pair), &[], tokens, choices, counts)
     }
 

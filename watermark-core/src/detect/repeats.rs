@@ -1,62 +1,51 @@
-//! How often a context counts in one answer.
+//! What an answer repeats of itself.
 
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 
-use super::Pair;
-use super::rule::Rule;
+/// So many tokens in the order in which an answer has had them before say that it repeats itself.
+pub const VERBATIM: usize = 8;
 
-/// A context counts at so many positions of one answer. An answer that falls into a loop would else weigh as much as thousands that do not,
-/// and its few pairs would decide. Most contexts of ordinary answers occur less often than this.
-pub const REPEATS: u32 = 16;
-
-/// The occurrences of contexts in one answer so far.
-pub(super) struct Repeats {
-    /// Whether contexts are counted, and not whole inputs.
-    by_context: bool,
-    seen: HashMap<Pair, u32>,
-}
-
-impl Repeats {
-    pub(super) fn new(rule: &Rule) -> Self {
-        Self { by_context: rule.keeps_token() && rule.width() > 0, seen: HashMap::new() }
-    }
-
-    /// Counts one more position with this PRF input, and says whether it is among the first [`REPEATS`] of its context; where an input does
-    /// not keep context and token apart, or all contexts are empty, of the input.
-    pub(super) fn count(&mut self, pair: &Pair) -> bool {
-        let context = if self.by_context { pair.without_token() } else { *pair };
-        let seen = self.seen.entry(context).or_insert(0);
-        *seen = seen.saturating_add(1);
-        *seen <= REPEATS
-    }
+/// For each token of one answer, whether the [`VERBATIM`] tokens before it stood in the answer before, in their order. Such positions of a model's
+/// answer do not count: an answer that falls into a loop would else weigh as much as thousands that do not, and its few pairs would decide. It
+/// follows from the text alone, and from what stands before a position, so that a reference is left out at the same ones.
+pub(super) fn repeated(tokens: &[u32]) -> Vec<bool> {
+    let mut seen: HashSet<&[u32]> = HashSet::new();
+    let before = |at: usize| at.checked_sub(VERBATIM).and_then(|from| tokens.get(from..at));
+    (0..tokens.len()).map(|at| before(at).is_some_and(|window| !seen.insert(window))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::detect::LayerDetector;
+    use crate::detect::{Choice, LayerDetector};
     use crate::key::fresh_keys;
     use crate::model_test::{ModelSample, Round};
     use crate::scheme::{Gumbel, Scheme};
 
-    /// A loop of three tokens: each context counts sixteen times, and anew in the next answer.
+    /// A loop of any period counts once and eight tokens more, in answers and in probabilities along them, and anew in the next answer.
     #[test]
-    fn a_loop_counts_so_often() {
-        for (width, context_or_pair) in [(0, 3), (1, 3), (2, 3)] {
+    fn a_loop_counts_once() {
+        for (width, period) in [(0, 3), (1, 3), (2, 3), (4, 1), (1, 500)] {
             let key = fresh_keys(b"loops", 1).next().unwrap();
             let layer = LayerDetector::from_prf_key(Scheme::Gumbel(Gumbel), width, &key).unwrap();
-            let answer: Vec<u32> = (0..3000).map(|at| at % 3).collect();
+            let answer: Vec<u32> = (0..3000).map(|at| at % period).collect();
+            let choices: Vec<Vec<Choice>> = answer.iter().map(|&token| vec![Choice::certain(token)]).collect();
             for answers in [1, 2] {
-                let mut sample = ModelSample::of_answers(&layer);
+                let mut counts = ModelSample::of_answers(&layer);
+                let mut certain = ModelSample::of_probabilities(&layer);
                 let round = Round { prompts: vec![], answers: vec![&answer; answers], choices: vec![] };
-                sample.add_round(&layer, &round).unwrap();
-                let counts: Vec<u64> = sample.tally().pairs().map(|(_, count)| count).collect();
-                assert_eq!(counts, vec![u64::from(REPEATS) * answers as u64; context_or_pair], "width {width}");
-                let tally = sample.tally();
-                let all = tally.n_scored() + tally.n_duplicate() + tally.n_excluded() + tally.n_short_context();
-                assert_eq!(all, 3000 * answers as u64);
+                counts.add_round(&layer, &round).unwrap();
+                certain.add_round(&layer, &Round { choices: vec![&choices; answers], ..round }).unwrap();
+                let (tally, certain) = (counts.tally(), certain.tally());
+                let counted = tally.n_scored() + tally.n_duplicate();
+                assert_eq!(counted, (period as usize + VERBATIM - width) as u64 * answers as u64, "{width} {period}");
+                assert_eq!(counted + tally.n_excluded() + tally.n_short_context(), 3000 * answers as u64);
+                let scaled = certain.pairs().map(|(pair, count)| (*pair, count >> 16)).collect::<Vec<_>>();
+                assert!(scaled.iter().all(|&(pair, count)| tally.count(&pair) == count) && !scaled.is_empty());
             }
         }
+        assert_eq!(repeated(&[]), [false; 0]);
+        assert!(repeated(&(0..100).collect::<Vec<u32>>()).iter().all(|repeated| !repeated));
     }
 }

@@ -94,7 +94,8 @@ pub struct ModelFinding {
     pub n_scored: u64,
     /// Further occurrences of scored pairs; 0 for probabilities.
     pub n_duplicate: u64,
-    /// Special tokens, pairs in a prompt, and in reading mode contexts that an earlier text or the input had shown.
+    /// Special tokens, pairs in a prompt, what an answer repeats of itself, and in reading mode contexts that an earlier text or the input had
+    /// shown.
     pub n_excluded: u64,
     /// Positions without a full context.
     pub n_short_context: u64,

@@ -34,7 +34,7 @@ pub struct ModelLine {
     pub n_scored: u64,
     /// Further occurrences of scored pairs.
     pub n_duplicate: u64,
-    /// Special tokens, pairs in a prompt, contexts that an answer has repeated too often, and in reading mode contexts that an earlier text or
+    /// Special tokens, pairs in a prompt, what an answer repeats of itself, and in reading mode contexts that an earlier text or
     /// the input had shown.
     pub n_excluded: u64,
     /// Positions without a full context.
