@@ -321,29 +321,28 @@ fn ordinary_tokens_called_special_are_named() {
     assert!(folder.read("e.html").contains(says));
 }
 
-/// One answer that repeats itself decides nothing: the repetitions do not count.
+/// An answer that says the same fifty times counts as if it had said it once: innocent text like any other.
 #[test]
-fn an_answer_that_repeats_itself_decides_nothing() {
+fn an_answer_that_repeats_itself_counts_once() {
     let folder = setup();
     let mut records = folder.json_lines("suspect.jsonl");
     let clean: Vec<Value> =
         folder.json_lines("clean.jsonl").drain(..40).map(|record| record["completion"].clone()).collect();
     let loud: String = clean.iter().filter_map(Value::as_str).collect();
-    records[7]["completion"] = json!(loud.repeat(50));
-    let lines: String = records
-        .iter()
-        .map(|record| format!("{}\n", json!({"prompt": record["prompt"], "completion": record["completion"]})))
-        .collect();
-    folder.write("loud.jsonl", lines);
     folder.line(&format!("{REGISTER} --out registration.json")).expect(0);
-    folder.line(&format!("{EVIDENCE} --registration registration.json --out plain")).expect(0);
-    let evidence = EVIDENCE.replace("suspect.jsonl", "loud.jsonl");
-    folder.line(&format!("{evidence} --registration registration.json --out e")).expect(0);
-    let report = folder.line("verify e/evidence.json --json").expect(0).json().remove(0);
-    assert_eq!(report["result"]["verdict"], "detected");
-    let digits = |name: &str| -payload(&folder, name)["predicate"]["suspect"]["log10_p"].as_f64().unwrap();
-    let (plain, loud) = (digits("plain/evidence.json"), digits("e/evidence.json"));
-    assert!(loud > 0.75 * plain, "{loud} {plain}");
+    let mut digits = |times: usize| {
+        records[7]["completion"] = json!(loud.repeat(times));
+        let record =
+            |record: &Value| json!({"prompt": record["prompt"], "completion": record["completion"]}).to_string();
+        folder.write("loud.jsonl", records.iter().map(record).collect::<Vec<_>>().join("\n"));
+        let (evidence, out) = (EVIDENCE.replace("suspect.jsonl", "loud.jsonl"), format!("said-{times}"));
+        folder.line(&format!("{evidence} --registration registration.json --out {out}")).expect(0);
+        let report = folder.line(&format!("verify {out}/evidence.json --json")).expect(0).json().remove(0);
+        assert_eq!(report["result"]["verdict"], "detected");
+        -payload(&folder, &format!("{out}/evidence.json"))["predicate"]["suspect"]["log10_p"].as_f64().unwrap()
+    };
+    let (once, fifty) = (digits(1), digits(50));
+    assert!((once - fifty).abs() < 2.0, "{once} {fifty}");
 }
 
 /// A file whose collection may have ended after any answer is one round an answer.
