@@ -72,7 +72,7 @@ impl Asked {
         temperature: f64,
         more: impl Fn(u32, u32) -> Result<f64> + Sync,
     ) -> Result<ModelSample> {
-        let keep = SAMPLING.top_k.map_or(usize::MAX, |k| k as usize);
+        let keep = SAMPLING.top_k.unwrap_or(usize::MAX);
         let decoded = |(prompt, text): (&Vec<u32>, &Vec<u32>)| -> Result<Vec<Vec<Choice>>> {
             let before = prompt.last().into_iter().chain(text);
             let rows = rows(model, prompt, text, temperature, keep)?.into_iter().zip(before).map(|(row, &before)| {

@@ -85,6 +85,9 @@ pub(crate) fn run(lab: &Lab, out: &str) -> Result<()> {
     Ok(())
 }
 
+/// Is told subject, access, kind of p and the values.
+type Report<'a> = dyn FnMut(&str, &str, &str, Vec<f64>) -> Result<()> + 'a;
+
 /// Two samples: sham keys on a distilled student beside clean references; honest keys on controls beside references that learned marked
 /// answers of the very key, or are such answers; and references that were made with the key.
 fn beside_references(
@@ -94,7 +97,7 @@ fn beside_references(
     layer: &LayerDetector,
     sham: &[LayerDetector],
     mark: Mark,
-    report: &mut dyn FnMut(&str, &str, &str, Vec<f64>) -> Result<()>,
+    report: &mut Report<'_>,
 ) -> Result<()> {
     let (base, teacher) = (shipped::base()?, shipped::teacher()?);
     let answers = Asked::new(lab, asked)?;

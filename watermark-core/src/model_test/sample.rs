@@ -351,8 +351,8 @@ mod tests {
             let tails = Tails::of_classes(layer.scheme(), &classes, sample.weights()).unwrap();
             assert_eq!(classes.iter().map(|class| class.pairs).sum::<u64>(), finding.n_scored);
             assert_eq!(
-                [tails.score, tails.statistic, tails.weight],
-                [finding.score, finding.statistic as u128, finding.weight as u128]
+                [tails.score, tails.statistic, tails.weight].map(|sum| sum as i128),
+                [finding.score as i128, finding.statistic, finding.weight]
             );
             let bits = |numbers: [f64; 3]| numbers.map(f64::to_bits);
             assert_eq!(

@@ -102,6 +102,7 @@ pub fn weight_residual(seen: u64, expected: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_sign_loss, reason = "tests")]
     use super::*;
     use crate::stats::log10_weighted_green_bound;
 

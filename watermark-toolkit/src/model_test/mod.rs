@@ -88,7 +88,7 @@ struct Tested {
 }
 
 enum Counted {
-    Alone(ModelSample),
+    Alone(Box<ModelSample>),
     Beside(Box<TwoSamples>),
 }
 
@@ -98,7 +98,7 @@ impl Tested {
             let sample = sample(layer, access, material)?;
             let finding = sample.test(layer)?;
             let (numbers, log10_p) = (finding.numbers(material.stopped), finding.log10_p);
-            return Ok(Self { finding, numbers, sample: Counted::Alone(sample), log10_p, looks: None });
+            return Ok(Self { finding, numbers, sample: Counted::Alone(Box::new(sample)), log10_p, looks: None });
         }
         let beside = |rounds: &[Vec<Item>]| -> Result<(TwoSamples, ModelFinding)> {
             let samples = reference::beside(layer, access, rounds, references)?;

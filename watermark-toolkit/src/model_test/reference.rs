@@ -26,11 +26,14 @@ pub struct Reference {
     pub bad: u64,
 }
 
+/// Ids of a prompt, and of the text after it.
+type TextIds = (Vec<u32>, Vec<u32>);
+
 enum Shows {
     /// Its own answers.
     Answers(Vec<Item>),
-    /// Its choices along a text, by (prompt, text).
-    Along(HashMap<(Vec<u32>, Vec<u32>), Vec<Vec<Choice>>>),
+    /// Its choices at each token of a text.
+    Along(HashMap<TextIds, Vec<Vec<Choice>>>),
 }
 
 /// A reference's part in a test.
