@@ -91,7 +91,7 @@ impl Asked {
         let controls = self.controls.iter().map(|path| Material::read(std::slice::from_ref(path), access, &source));
         let controls = controls.collect::<Result<Vec<_>>>()?;
         let references =
-            self.references.iter().map(|path| Reference::read(path, &source)).collect::<Result<Vec<_>>>()?;
+            self.references.iter().map(|path| Reference::read(path, access, &source)).collect::<Result<Vec<_>>>()?;
         if let Ok(Some(first)) = bad.into_inner() {
             // A record that is passed over may be one that somebody wanted to be passed over.
             ensure!(false, "a record cannot be used: {first}");

@@ -188,6 +188,21 @@ impl ProfileFile {
     }
 }
 
+/// SHA-256 of a file of any size.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn file_sha256(path: &Path) -> Result<[u8; 32]> {
+    let named = || format!("reading {}", path.display());
+    let (mut file, mut hash, mut buffer) = (File::open(path).with_context(named)?, Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer).with_context(named)? {
+            0 => return Ok(hash.finalize().into()),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
 /// The bytes of a file of at most `limit` bytes.
 ///
 /// # Errors

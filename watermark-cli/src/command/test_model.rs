@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use watermark_core::detect::{RESAMPLING_KEYS, Resampling, check_level};
 use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
@@ -19,7 +19,7 @@ use super::{advance, claim, complain, measured, print, print_json, progress, say
 /// The null hypothesis is that the model is independent of the key. Every pair of (context, token) counts once, weighted by
 /// how strongly the model prefers it: the square root of how often it chose it, or of the sum of its probabilities. Pairs in
 /// prompts of the run do not count, nor what an answer quotes from its own prompt, also where it was wrapped, escaped or in another
-/// case there. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and the same procedure on unrelated
+/// case there, nor what an answer repeats of itself. The tail is a rigorous bound; beside it stand fresh keys on the same answers, and the same procedure on unrelated
 /// models (--controls), which can make the verdict `inconclusive`.
 ///
 /// Beside unmarked references (--reference), a pair is weighted by what the suspect did beyond what they expect, and what was expected and did
@@ -45,7 +45,7 @@ was made from, or a model of one's own. Its file holds its answers to the same p
 that are tested, controls included, as `python -m watermark_core.suspect` writes them (--temperature as the suspect was asked with). One that
 learned marked answers hides what there is; one that was chosen with the key would accuse anybody, so fix it before the key is drawn.
 Several references are mixed as fits the suspect best. A transcript that its evidence may have stopped is looked at after 1, 2, 4, … rounds, and
-the smallest p is multiplied by the number of looks.
+the p-values pay for all looks that there could be.
 
 Filter or choose nothing by served answers, and no texts by their scores: both accuse innocent models.
 
@@ -116,9 +116,6 @@ impl Args {
             ([], _) => (Access::Logprobs, &self.logprobs),
             _ => (Access::Answers, &self.answers),
         };
-        if let Some((_, path)) = paths.iter().enumerate().find(|(at, path)| paths[..*at].contains(path)) {
-            bail!("{} is named twice; a text counts once", path.display());
-        }
         let source = Source {
             vocabulary: Vocabulary { tokenizer: Some(&tokenizer), size: Some(info.vocab_size) },
             input_format: self.input_format,
@@ -128,7 +125,7 @@ impl Args {
         let controls = self.controls.iter().map(|path| Material::read(std::slice::from_ref(path), access, &source));
         let controls = controls.collect::<Result<Vec<_>>>()?;
         let references =
-            self.references.iter().map(|path| Reference::read(path, &source)).collect::<Result<Vec<_>>>()?;
+            self.references.iter().map(|path| Reference::read(path, access, &source)).collect::<Result<Vec<_>>>()?;
         let options = Options { access, alpha: self.alpha, resample: self.resample };
         let bar = progress("Fresh keys", u64::from(self.resample) * tested.len() as u64);
         let (lines, detected) = judge(&tested, &suspect, &controls, &references, &options, advance(&bar))?;
@@ -190,21 +187,31 @@ pub(crate) fn print_lines(lines: &[ModelLine], alpha: f64) -> Result<()> {
     for line in lines.iter().filter(|line| !line.references_agree) {
         let name = line.layer.as_deref().unwrap_or(line.scheme);
         print(&format!(
-            "{name}: a reference leans away from the key, as one that was chosen with it would; it proves nothing."
+            "{name}: a reference leans away from the key, as one that was chosen with the key would, so the test proves nothing."
         ))?;
     }
-    for reference in &first.references {
-        let (name, shows, share) = (shown(&reference.name), reference.shows, 100.0 * f64::from(reference.share) / 16.0);
-        print(&format!("Reference {name}: {shows}, {share:.0} % of what is expected; sha256 {}.", reference.sha256))?;
+    for (at, reference) in first.references.iter().enumerate() {
+        let (name, shows) = (shown(&reference.name), reference.shows);
+        // Which of several fits best differs from layer to layer.
+        let shares: Vec<String> = lines
+            .iter()
+            .filter_map(|line| Some(format!("{:.0} %", 100.0 * f64::from(line.references.get(at)?.share) / 16.0)))
+            .collect();
+        print(&format!(
+            "Reference {name}: {shows}, {} texts, {} of what is expected; sha256 {}.",
+            reference.texts,
+            shares.join(" / "),
+            reference.sha256
+        ))?;
     }
     for (line, looks) in lines.iter().filter_map(|line| Some((line, line.looks?))) {
         let name = line.layer.as_deref().unwrap_or(line.scheme);
-        let best = looks
-            .best_rounds
-            .map_or_else(|| "none complete".to_owned(), |rounds| format!("best after {rounds} rounds"));
+        let rounds = looks
+            .rounds
+            .map_or_else(|| "no round is complete".to_owned(), |rounds| format!("the best after {rounds} rounds"));
         print(&format!(
-            "{name}: {} of {} planned looks, {best}; p is multiplied by {}.",
-            looks.taken, looks.planned, looks.planned
+            "{name}: {} looks after 1, 2, 4, … rounds, {rounds}; p is that of all of them together.",
+            looks.taken
         ))?;
     }
     for (line, effect) in lines.iter().filter_map(|line| Some((line, line.smallest_effect?))) {

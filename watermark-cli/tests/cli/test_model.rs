@@ -146,18 +146,49 @@ fn beside_references() {
     let along = test_model(&format!("{tokens} --reference along.jsonl")).expect(0).json().remove(0);
     assert_eq!([&along["verdict"], &along["references"][0]["shows"]], ["detected", "probabilities"]);
     assert!(along["controls"][0]["log10_p"].as_f64().unwrap() > -2.0, "{along}");
+    let alone = "--input-format tokens --answers suspect.jsonl --resample 0";
     let mixed =
-        test_model(&format!("{tokens} --reference along.jsonl --reference clean.jsonl")).expect(0).json().remove(0);
+        test_model(&format!("{alone} --reference along.jsonl --reference clean.jsonl")).expect(0).json().remove(0);
     let shares: u64 = mixed["references"].as_array().unwrap().iter().map(|of| of["share"].as_u64().unwrap()).sum();
     assert_eq!(shares, 16, "{mixed}");
     let table = folder.line("test-model --profile p.json --key k.json --answers suspect.jsonl --reference clean.jsonl");
-    for part in ["Reference clean.jsonl: answers, 100 %", "what would show a reference that was chosen with the key"] {
+    for part in
+        ["Reference clean.jsonl: answers, 60 texts, 100 %", "what would show a reference that was chosen with the key"]
+    {
         assert!(table.stdout.contains(part), "{part}: {table:?}");
     }
 
     test_model(&format!("{tokens} --reference partly.jsonl"))
         .fails_with(&["partly.jsonl has no probabilities along a text"]);
-    test_model(&format!("{tokens} --reference clean.jsonl --reference clean.jsonl")).fails_with(&["the same bytes"]);
+    test_model(&format!("{alone} --reference clean.jsonl --reference clean.jsonl")).fails_with(&["the same bytes"]);
+    test_model(&format!("{tokens} --reference clean.jsonl"))
+        .fails_with(&["all answers of clean.jsonl are also those of clean.jsonl"]);
+    for (name, text, says) in [
+        ("both.jsonl", lines(&[vec![clean[0].clone()], uniform(&clean)].concat()), "both answers and probabilities"),
+        (
+            "other.jsonl",
+            lines(&[json!({"prompt_tokens": [5], "tokens": [1, 2, 3]})]),
+            "answers none of the suspect's prompts",
+        ),
+        ("none.jsonl", String::new(), ""),
+        (
+            "twice.jsonl",
+            lines(&[
+                json!({"tokens": [1], "choices": [[[1, -0.1]]]}),
+                json!({"tokens": [1], "choices": [[[2, -0.1]]]}),
+            ]),
+            "two different things along one text",
+        ),
+        ("silent.jsonl", lines(&[json!({"tokens": [1], "choices": [[]]})]), "no probabilities of any token"),
+    ] {
+        folder.write(name, text);
+        test_model(&format!("{alone} --reference {name}")).fails_with(&[name, says]);
+    }
+    // Rows that are no probabilities are bad records, of a suspect too.
+    folder.write("certain.jsonl", lines(&[json!({"tokens": [1], "choices": [[[1, 0.0], [2, -0.5]]]})]));
+    folder.write("named.jsonl", lines(&[json!({"tokens": [1], "choices": [[[1, -1.0], [1, -2.0]]]})]));
+    test_model("--logprobs certain.jsonl").fails_with(&["certain.jsonl:1", "add up to 1.6"]);
+    test_model("--logprobs named.jsonl").fails_with(&["named.jsonl:1", "names a token twice"]);
     test_model("--reading along.jsonl --reference clean.jsonl")
         .fails_with(&["holds answers", "have read the same texts"]);
 }
@@ -175,8 +206,8 @@ fn looks_at_a_transcript_that_ended_early() {
         folder.line(&line).json().remove(0)
     };
     let (early, whole) = (test_model("early.jsonl"), test_model("whole.jsonl"));
-    // Of 60 prompts in three rounds, two rounds are complete.
-    assert_eq!(early["looks"], json!({"planned": 3, "taken": 2, "best_rounds": 2}));
+    // Of 60 prompts in three rounds, two rounds are complete: looks after one and after two.
+    assert_eq!(early["looks"], json!({"taken": 2, "rounds": 2}));
     assert_eq!(
         [&early["verdict"], &early["decided_by"], &whole["looks"]],
         [&json!("detected"), &json!("log10_p"), &json!(null)]
@@ -184,11 +215,11 @@ fn looks_at_a_transcript_that_ended_early() {
     let text = |record: &Value| json!({"prompt": record["prompt"], "completion": record["completion"]});
     folder.write("forty.jsonl", lines(&suspect[..40].iter().map(text).collect::<Vec<_>>()));
     let (one, all) = (test_model("forty.jsonl")["log10_p"].as_f64().unwrap(), early["log10_p"].as_f64().unwrap());
-    assert!((all - one - 3f64.log10()).abs() < 1e-9, "{all} {one}");
+    assert!((all - one - 6f64.log10()).abs() < 1e-9, "{all} {one}");
     let none = test_model("first.jsonl");
     assert_eq!(
-        [&none["looks"]["taken"], &none["verdict"], &none["n_scored"]],
-        [&json!(0), &json!("inconclusive"), &json!(0)]
+        [&none["looks"]["taken"], &none["looks"]["rounds"], &none["verdict"], &none["n_scored"]],
+        [&json!(0), &json!(null), &json!("inconclusive"), &json!(0)]
     );
 }
 

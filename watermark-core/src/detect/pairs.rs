@@ -27,6 +27,16 @@ impl PairSet {
         Tally { rule: self.rule, counts, short_context: 0, excluded: 0 }
     }
 
+    /// Adds all pairs of another set.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`] for a set of another context rule.
+    pub(crate) fn merge(&mut self, other: &Self) -> Result<()> {
+        self.rule.check(other.rule)?;
+        self.pairs.extend(&other.pairs);
+        Ok(())
+    }
+
     /// Adds every window inside `prompt`.
     pub(super) fn add_prompt(&mut self, rule: &Rule, prompt: &[u32]) -> Result<()> {
         check(prompt)?;
@@ -142,7 +152,7 @@ impl Tally {
         Ok(())
     }
 
-    pub(super) fn add_pair(&mut self, pair: Pair, count: u64) {
+    pub(crate) fn add_pair(&mut self, pair: Pair, count: u64) {
         let counted = self.counts.entry(pair).or_insert(0);
         *counted = counted.saturating_add(count);
     }
@@ -182,9 +192,17 @@ impl Tally {
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for a set of another context rule.
     pub fn exclude(&mut self, exclude: &PairSet) -> Result<()> {
+        self.take(exclude, |_, _| ())
+    }
+
+    /// As [`Self::exclude`]; `taken` gets each pair with its count.
+    pub(crate) fn take(&mut self, exclude: &PairSet, mut taken: impl FnMut(Pair, u64)) -> Result<()> {
         self.rule.check(exclude.rule)?;
         for pair in &exclude.pairs {
-            self.excluded += self.counts.remove(pair).unwrap_or(0);
+            if let Some(count) = self.counts.remove(pair) {
+                self.excluded += count;
+                taken(*pair, count);
+            }
         }
         Ok(())
     }
@@ -201,6 +219,11 @@ impl Tally {
             *self.counts.entry(pair).or_insert(0) += count;
         }
         Ok(())
+    }
+
+    /// An empty set of excluded pairs for the same context rule.
+    pub(crate) fn no_pairs(&self) -> PairSet {
+        PairSet { rule: self.rule, pairs: HashSet::new() }
     }
 
     /// The context rule under which it counts.

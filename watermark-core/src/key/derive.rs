@@ -165,7 +165,7 @@ pub fn fresh_keys(seed: &[u8], n: u32) -> impl Iterator<Item = PrfKey> + use<> {
 }
 
 /// The keys of a range of that sequence, without computing those before it.
-pub(crate) fn fresh_keys_in(seed: &[u8], range: Range<u32>) -> impl Iterator<Item = PrfKey> + use<> {
+pub fn fresh_keys_in(seed: &[u8], range: Range<u32>) -> impl Iterator<Item = PrfKey> + use<> {
     let (prk, _) = Hkdf::<Sha256>::extract(Some(LABEL_RESAMPLE), seed);
     let prk: [u8; 32] = prk.into();
     range.map(move |i| PrfKey(expand(&prk, &[&i.to_le_bytes()])))

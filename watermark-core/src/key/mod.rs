@@ -10,9 +10,7 @@ mod path;
 #[cfg(feature = "passphrase")]
 pub(crate) mod sealed;
 
-#[cfg(feature = "detect")]
-pub(crate) use derive::fresh_keys_in;
-pub use derive::{NodeKey, PrfKey, fresh_keys};
+pub use derive::{NodeKey, PrfKey, fresh_keys, fresh_keys_in};
 #[cfg(feature = "profile")]
 pub use file::{KEY_FILE_VERSION, parse_key_file, print_key_file};
 pub use path::KeyPath;

@@ -35,7 +35,8 @@ pub struct Audit {
     /// log10 of such a bound for the pairs of the prompts, each of weight 1.
     pub prompts_log10_p: f64,
     /// log10 of such a bound for what the references chose, the smallest of them times their number; 0 without references. A reference that
-    /// leans away from the key would accuse anybody; one that leans towards it only hides what there is.
+    /// leans away from the key would accuse anybody; one that leans towards it only hides what there is. It weighs what the references chose by
+    /// themselves, so a slight lean shows in controls beside the same reference before it shows here.
     pub references_log10_p: f64,
 }
 

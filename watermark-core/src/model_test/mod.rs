@@ -24,7 +24,7 @@ pub use conclusion::{
     AnswerCounts, DecidedBy, EMPTY_ONE_IN, ModelConclusion, ModelNumbers, ModelTest, conclude, e_process_decides,
     log10_p_anytime,
 };
-pub use looks::{log10_p_of_looks, looks};
+pub use looks::{ln_e_of_looks, log10_p_of_looks, looks};
 pub use sample::{ModelFinding, ModelSample, Round};
 pub use tails::{ScoreClass, Tails};
 pub use two_samples::TwoSamples;

@@ -90,16 +90,18 @@ pub struct Round<'a> {
 /// Null hypothesis: answers and probabilities are independent of the key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModelFinding {
-    /// Distinct pairs.
+    /// Distinct pairs that the statistic weighs: all that the suspect chose, or beside references all whose residual is not 0.
     pub n_scored: u64,
-    /// Further occurrences of scored pairs; 0 for probabilities.
+    /// Distinct pairs that the suspect chose, of which `score` and `log10_p_distinct` are.
+    pub n_chosen: u64,
+    /// Further occurrences of chosen pairs; 0 for probabilities.
     pub n_duplicate: u64,
     /// Special tokens, pairs in a prompt, what an answer repeats of itself, and in reading mode contexts that an earlier text or the input had
     /// shown.
     pub n_excluded: u64,
     /// Positions without a full context.
     pub n_short_context: u64,
-    /// Unweighted sum of scores: green pairs, or units of 2^-32.
+    /// Unweighted sum of scores of the chosen pairs: green ones, or units of 2^-32.
     pub score: u128,
     /// Sum of weight times score; weights in units of 2^-16, without weights 1.
     pub statistic: i128,
@@ -117,7 +119,8 @@ pub struct ModelFinding {
 }
 
 impl ModelFinding {
-    /// The weighted mean score: `gamma` (bits) or 2^32 (exponential scores) under the null. 0 if nothing was scored.
+    /// The weighted mean score: `gamma` (bits) or 2^32 (exponential scores) under the null. 0 if nothing was scored. Of a sample without
+    /// references; residuals of both signs have no mean to compare.
     #[must_use]
     pub fn weighted_mean(&self) -> f64 {
         if self.weight == 0 { 0.0 } else { self.statistic as f64 / self.weight as f64 }
@@ -241,6 +244,7 @@ impl ModelSample {
         let counted = self.weights != Weights::Expected;
         Ok(ModelFinding {
             n_scored: self.tally.n_scored(),
+            n_chosen: self.tally.n_scored(),
             n_duplicate: if counted { self.tally.n_duplicate().saturating_add(self.spent) } else { 0 },
             n_excluded: self.tally.n_excluded(),
             n_short_context: self.tally.n_short_context(),
@@ -254,12 +258,19 @@ impl ModelSample {
         })
     }
 
-    /// Takes the pairs out that are in prompts of `other`.
+    /// Adds this sample's excluded pairs to `prompts`.
+    pub(super) fn add_prompts_to(&self, prompts: &mut PairSet) -> Result<()> {
+        prompts.merge(&self.prompts)
+    }
+
+    /// Leaves the pairs of `prompts` out, as if its own prompts had held them: what that takes away is audited too.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidParameter`] for a sample of another context rule.
-    pub(super) fn exclude_prompts_of(&mut self, other: &Self) -> Result<()> {
-        self.tally.exclude(&other.prompts)
+    /// [`crate::ErrorKind::InvalidParameter`] for pairs of another context rule.
+    pub(super) fn exclude(&mut self, prompts: &PairSet) -> Result<()> {
+        let left_out = &mut self.left_out;
+        self.tally.take(prompts, |pair, count| left_out.add_pair(pair, count))?;
+        self.prompts.merge(prompts)
     }
 
     /// log10 of a rigorous upper bound of the probability of a statistic as small as this sample's.

@@ -4,8 +4,7 @@ use hashbrown::HashMap;
 
 use super::mixture::{Counts, mixed};
 use super::{ModelFinding, ModelSample};
-use crate::detect::{LayerDetector, Pair, Resampling, Weights};
-use crate::key::fresh_keys_in;
+use crate::detect::{LayerDetector, Pair, Weights};
 use crate::scheme::NullLaw;
 use crate::stats::{self, SignedClass, weight_residual};
 use crate::{Error, ErrorKind, Result};
@@ -57,8 +56,10 @@ impl ModelSample {
     ///   is left for what it did not show;
     /// - beside probabilities, their sum over the positions of that context.
     ///
-    /// Several references are mixed so that they fit the suspect best, by least squares with shares that are sixteenths and sum to one.
-    /// Pairs in prompts of any sample count in none.
+    /// Several references are mixed so that they fit the suspect best, by least squares with shares that are sixteenths and sum to one. What the
+    /// suspect read has one reference only: shares that follow from all texts would let later ones decide about earlier ones.
+    /// Pairs in prompts of any sample count in none, and are audited as left out by the suspect's. A sample of several rounds has the counts of the
+    /// round that showed a pair first; give all answers as one.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for no reference, more than sixteen of them, or samples of two context rules.
@@ -67,17 +68,15 @@ impl ModelSample {
             let message = format!("{} references; between 1 and 16 can stand beside a suspect", references.len());
             return Err(Error::new(ErrorKind::InvalidParameter, message));
         }
-        for reference in references {
-            self.exclude_prompts_of(reference)?;
-        }
+        let mut prompts = self.tally().no_pairs();
+        self.add_prompts_to(&mut prompts)?;
+        references.iter().try_for_each(|reference| reference.add_prompts_to(&mut prompts))?;
+        self.exclude(&prompts)?;
+        let mut references = references.to_vec();
+        references.iter_mut().try_for_each(|reference| reference.exclude(&prompts))?;
         let seen = self.seen();
         let contexts = sums_by_context(&seen);
-        let expected = references.iter().map(|reference| {
-            let mut reference = reference.clone();
-            reference.exclude_prompts_of(&self)?;
-            Ok(reference.expected(&contexts))
-        });
-        let expected: Vec<Counts> = expected.collect::<Result<_>>()?;
+        let expected: Vec<Counts> = references.iter().map(|reference| reference.expected(&contexts)).collect();
         let (mixture, expected) = mixed(&seen, &expected);
         let absent = expected.keys().filter(|pair| !seen.contains_key(*pair)).map(|pair| (pair, 0));
         let mut weights: Vec<(Pair, i64)> = seen
@@ -88,7 +87,7 @@ impl ModelSample {
             .filter(|&(_, weight)| weight != 0)
             .collect();
         weights.sort_unstable();
-        Ok(TwoSamples { suspect: self, references: references.to_vec(), weights, mixture })
+        Ok(TwoSamples { suspect: self, references, weights, mixture })
     }
 
     /// How often each pair was chosen, in units of 2^-16.
@@ -166,25 +165,24 @@ impl TwoSamples {
         Ok(self.score(layer)?.classes)
     }
 
-    /// As [`LayerDetector::resample`]: the test under fresh keys number `keys` of `seed`. `log10_p` is the true key's.
+    /// [`ModelFinding::log10_p`] alone, which is what fresh keys are asked for.
     ///
     /// # Errors
     /// As [`Self::test`].
-    pub fn resample(
-        &self,
-        layer: &LayerDetector,
-        log10_p: f64,
-        seed: &[u8; 32],
-        keys: core::ops::Range<u32>,
-    ) -> Result<Resampling> {
-        let fresh = fresh_keys_in(seed, keys).map(|key| Ok(self.score(&layer.with_prf_key(&key)?)?.log10_p()));
-        Ok(Resampling::among(fresh.collect::<Result<Vec<f64>>>()?, log10_p))
+    pub fn log10_p(&self, layer: &LayerDetector) -> Result<f64> {
+        Ok(self.score(layer)?.log10_p())
     }
 
     /// The suspect's sample.
     #[must_use]
     pub fn suspect(&self) -> &ModelSample {
         &self.suspect
+    }
+
+    /// Pairs with a weight.
+    #[must_use]
+    pub fn n_pairs(&self) -> u64 {
+        self.weights.len() as u64
     }
 
     /// The share of each reference in the mixture, in sixteenths.
@@ -271,7 +269,7 @@ mod tests {
         layer_of(Scheme::Greenlist(Greenlist::new(0.5, 2.0).unwrap()), 1, b"the mark")
     }
 
-    /// A green list and a scheme of exponential scores, each with half the lean of which tests below speak, per unit of its score.
+    /// A green list and a scheme of exponential scores, each with the unit of a lean: nats for a green pair, and half a nat for a score of 1.
     fn layers() -> [(LayerDetector, f64); 2] {
         let gumbel = layer_of(Scheme::Gumbel(Gumbel), 1, b"the mark");
         [(green(), 1.0), (gumbel, 0.5 / 4_294_967_296.0)]
@@ -414,9 +412,16 @@ mod tests {
         // (1, 2) twice, (2, 3), (3, 1) and (2, 4) once.
         let alone = beside(&layer, &seen, &chosen(&layer, &[], &[]));
         assert_eq!((alone.n_scored, alone.weight), (4, 5 << 16));
-        // Pairs in the prompts of either count in neither.
-        let alone = beside(&layer, &seen, &chosen(&layer, &[1, 2], &[]));
-        assert_eq!((alone.n_scored, alone.weight), (3, 3 << 16));
+        // Pairs in the prompts of either count in neither, and are audited.
+        let samples = seen.clone().beside(&[chosen(&layer, &[1, 2], &[])]).unwrap();
+        let alone = samples.test(&layer).unwrap();
+        assert_eq!((alone.n_scored, alone.n_chosen, alone.weight), (3, 3, 3 << 16));
+        let left_out = samples.suspect().left_out(&layer).unwrap();
+        assert_eq!((left_out.answers[0].count, left_out.answers[0].pairs, left_out.prompts[0].pairs), (2 << 16, 1, 1));
+        // So do those in prompts of another reference.
+        let both = [chosen(&layer, &[], &[1, 2, 3]), chosen(&layer, &[1, 2], &[])];
+        let samples = seen.beside(&both).unwrap();
+        assert!(samples.weights.iter().all(|(pair, _)| *pair != Pair::new(&[1], 2)), "{:?}", samples.weights);
         // After 2, which comes twice, one answer of the reference goes on with 3 and one with 5: a third of each is expected, and of others
         // what is left. 1 goes on with 2 in both: two thirds of twice. 3 went on with 9: half of once.
         let [suspect, reference] =

@@ -4,7 +4,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling, Tally, Weights};
-use watermark_core::key::fresh_keys;
+use watermark_core::key::{fresh_keys, fresh_keys_in};
 use watermark_core::model_test::TwoSamples;
 
 /// Fresh keys that one thread takes at a time.
@@ -75,19 +75,31 @@ pub fn resample_under(
     in_parts(keys, |range| Ok(layer.resample(tally, weights, log10_p, seed, range)?), progress)
 }
 
-/// As [`resample`], of a suspect beside references; the keys follow from their pairs and weights.
+/// As [`resample`], of a suspect beside references: `together` makes one log10 p of those of all `samples`. The keys follow from the pairs and
+/// weights of the last one.
 ///
 /// # Errors
-/// As [`TwoSamples::resample`], and those of `progress`.
+/// As [`TwoSamples::log10_p`], and those of `progress`.
 pub fn resample_beside(
     layer: &LayerDetector,
-    samples: &TwoSamples,
+    samples: &[TwoSamples],
+    together: impl Fn(&[f64]) -> f64 + Sync,
     log10_p: f64,
     keys: u32,
     progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Resampling> {
-    let seed = Resampling::seed(&[], &Sha256::digest(samples.to_bytes()));
-    in_parts(keys, |range| Ok(samples.resample(layer, log10_p, &seed, range)?), progress)
+    let Some(last) = samples.last().filter(|sample| sample.n_pairs() > 0) else { return Ok(Resampling::default()) };
+    let seed = Resampling::seed(&[], &Sha256::digest(last.to_bytes()));
+    let fresh = |key| -> Result<f64> {
+        let layer = layer.with_prf_key(&key)?;
+        let each = samples.iter().map(|sample| sample.log10_p(&layer)).collect::<Result<Vec<f64>, _>>()?;
+        Ok(together(&each))
+    };
+    let part = |range| {
+        let fresh = fresh_keys_in(&seed, range).map(fresh).collect::<Result<Vec<f64>>>()?;
+        Ok(Resampling::among(fresh, log10_p))
+    };
+    in_parts(keys, part, progress)
 }
 
 fn in_parts(

@@ -16,8 +16,8 @@ use super::build::fresh_keys;
 use super::cautions::cautions;
 use super::conditions::{ConditionFound, Seen, conditions};
 use super::drand;
-use super::sample::{Answers, file_sha256};
-use crate::files::read_bounded;
+use super::sample::Answers;
+use crate::files::{file_sha256, read_bounded};
 use crate::ids::Vocabulary;
 use crate::model_test::item_of_text;
 use crate::read::read_prompts;
@@ -127,7 +127,7 @@ pub fn check(
     if sound {
         for file in &context.data {
             let named = || format!("data {}", file.display());
-            let sha256 = file_sha256(file).with_context(named)?;
+            let sha256 = Digest(file_sha256(file).with_context(named)?);
             data(&bundle, file, sha256, &tokenizer, &mut check, progress).with_context(named)?;
             given.push(sha256);
         }

@@ -1,14 +1,12 @@
-use std::fs::File;
-use std::io::Read;
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
-use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::bundle::{
     Collected, Digest, EvidenceRecord, Origin, Stopping, Subject, SubjectDigest, Time,
 };
 use watermark_core::model_test::Access;
 
+use crate::files::file_sha256;
 use crate::ids::Vocabulary;
 use crate::model_test::{Material, Source};
 use crate::read::InputFormat;
@@ -33,7 +31,7 @@ impl Answers {
     /// If it cannot be read, a record cannot be used, or an answer came as token ids: a registered sample leaves nothing out.
     pub fn read(path: &Path, model: &str, tokenizer: &Tokenizer, vocab_size: u32, stopping: Stopping) -> Result<Self> {
         let named = || format!("answers {}", path.display());
-        let sha256 = file_sha256(path).with_context(named)?;
+        let sha256 = Digest(file_sha256(path).with_context(named)?);
         let bad = std::sync::Mutex::new(None);
         let complain = |error: &Error| {
             if let Ok(mut first) = bad.lock() {
@@ -107,17 +105,6 @@ fn tail(path: &Path, n: usize) -> Result<String> {
     let parts: Option<Vec<&str>> = parts.map(|part| part.as_os_str().to_str()).collect();
     let parts = parts.ok_or_else(|| anyhow!("answers {}: the name is not UTF-8", path.display()))?;
     Ok(parts[parts.len().saturating_sub(n)..].join("/"))
-}
-
-/// SHA-256 of a file of any size.
-pub(super) fn file_sha256(path: &Path) -> Result<Digest> {
-    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(Digest(hash.finalize().into())),
-            n => hash.update(&buffer[..n]),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use watermark_core::detect::Choice;
 
 use super::Access;
@@ -30,15 +30,24 @@ impl Item {
         std::iter::once(self.prompt.as_slice()).chain(quoted)
     }
 
+    /// Refuses rows that are no probabilities of tokens of the vocabulary.
     pub(super) fn check_choices(self, vocabulary: Vocabulary<'_>) -> Result<Self> {
         for (at, row) in self.choices.iter().enumerate() {
-            for choice in row {
-                vocabulary.check_one(format_args!("choices[{at}] has token id"), choice.token)?;
+            let mut ids: Vec<u32> = row.iter().map(|choice| choice.token).collect();
+            for &id in &ids {
+                vocabulary.check_one(format_args!("choices[{at}] has token id"), id)?;
             }
+            ids.sort_unstable();
+            ensure!(ids.windows(2).all(|pair| pair[0] != pair[1]), "choices[{at}] names a token twice");
+            let sum: u64 = row.iter().map(|choice| u64::from(choice.probability_q16)).sum();
+            ensure!(sum <= MOST_Q16, "the probabilities of choices[{at}] add up to {:.3}", sum as f64 / 65_536.0);
         }
         Ok(self)
     }
 }
+
+/// What a row may add up to, in units of 2^-16: engines round.
+const MOST_Q16: u64 = (1 << 16) + (1 << 10);
 
 impl From<Ids> for Item {
     fn from(Ids { prompt, tokens, .. }: Ids) -> Self {

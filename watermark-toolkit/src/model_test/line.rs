@@ -30,16 +30,18 @@ pub struct ModelLine {
     pub weights: &'static str,
     /// The unmarked models that the suspect stands beside.
     pub references: Vec<ReferenceLine>,
-    /// Distinct pairs; beside references those that were expected too.
+    /// Distinct pairs that the statistic weighs: all that the suspect chose, or beside references all whose residual is not 0.
     pub n_scored: u64,
-    /// Further occurrences of scored pairs.
+    /// Distinct pairs that the suspect chose, of which `score` and `log10_p_distinct` are.
+    pub n_chosen: u64,
+    /// Further occurrences of chosen pairs.
     pub n_duplicate: u64,
     /// Special tokens, pairs in a prompt, what an answer repeats of itself, and in reading mode contexts that an earlier text or
     /// the input had shown.
     pub n_excluded: u64,
     /// Positions without a full context.
     pub n_short_context: u64,
-    /// Unweighted sum of scores: green pairs, or units of 2^-32.
+    /// Unweighted sum of scores of the chosen pairs: green ones, or units of 2^-32.
     pub score: String,
     /// Sum of weight times score, weights in units of 2^-16.
     pub statistic: String,
@@ -50,7 +52,7 @@ pub struct ModelLine {
     pub looks: Option<Looks>,
     /// log10 of the exact tail with every pair of weight 1, for comparison.
     pub log10_p_distinct: f64,
-    /// Natural logarithm of the e-value after the last round.
+    /// Natural logarithm of the e-value after the last round, or of all looks together.
     pub ln_e: f64,
     /// log10 of (1 + fresh keys that do as well) / (fresh keys + 1); null where that was not done.
     pub log10_p_resampled: Option<f64>,
@@ -88,15 +90,13 @@ pub struct ModelLine {
     pub collection: Collection,
 }
 
-/// Looks at a collection after so many rounds ([`watermark_core::model_test::looks`]).
+/// Looks at a collection after 1, 2, 4, … rounds ([`watermark_core::model_test::looks`]).
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Looks {
-    /// How many were planned; the p-value is the smallest times this.
-    pub planned: usize,
-    /// How many were taken.
+    /// How many were taken. p and e are those of all of them together, whatever ended the collection.
     pub taken: usize,
-    /// Rounds at the look whose numbers stand here; null where none was complete.
-    pub best_rounds: Option<u64>,
+    /// Rounds at the look whose pairs stand here, that of the smallest p; null where no round was complete.
+    pub rounds: Option<u64>,
 }
 
 /// A control's test.
@@ -154,6 +154,7 @@ impl SuspectFinding<'_> {
             weights: if beside { "residual" } else { alone.as_str() },
             references,
             n_scored: finding.n_scored,
+            n_chosen: finding.n_chosen,
             n_duplicate: finding.n_duplicate,
             n_excluded: finding.n_excluded,
             n_short_context: finding.n_short_context,

@@ -9,8 +9,6 @@ pub struct Material {
     pub name: String,
     /// Rounds in order.
     pub rounds: Vec<Vec<Item>>,
-    /// Rounds that a transcript was begun for; 0 for files, which are one.
-    pub planned: u64,
     /// Whether the collection was stopped by looking at the evidence, so that only the e-value may decide.
     pub stopped: bool,
     /// Who collected it.

@@ -13,7 +13,8 @@ use std::borrow::Borrow;
 use anyhow::Result;
 use watermark_core::detect::{LayerDetector, Resampling, Verdict};
 use watermark_core::model_test::{
-    Access, ModelFinding, ModelNumbers, ModelSample, ModelTest, Round, TwoSamples, conclude, log10_p_of_looks, looks,
+    Access, ModelFinding, ModelNumbers, ModelSample, ModelTest, Round, TwoSamples, conclude, ln_e_of_looks,
+    log10_p_of_looks, looks,
 };
 
 pub use item::{Item, item_of_text};
@@ -82,14 +83,16 @@ struct Tested {
     finding: ModelFinding,
     numbers: ModelNumbers,
     sample: Counted,
-    /// log10 p that fresh keys are compared with.
-    log10_p: f64,
     looks: Option<Looks>,
 }
 
 enum Counted {
     Alone(Box<ModelSample>),
-    Beside(Box<TwoSamples>),
+    /// One fixed sample, or one for each look.
+    Beside {
+        samples: Vec<TwoSamples>,
+        looks: bool,
+    },
 }
 
 impl Tested {
@@ -97,37 +100,35 @@ impl Tested {
         if references.is_empty() {
             let sample = sample(layer, access, material)?;
             let finding = sample.test(layer)?;
-            let (numbers, log10_p) = (finding.numbers(material.stopped), finding.log10_p);
-            return Ok(Self { finding, numbers, sample: Counted::Alone(Box::new(sample)), log10_p, looks: None });
+            let numbers = finding.numbers(material.stopped);
+            return Ok(Self { finding, numbers, sample: Counted::Alone(Box::new(sample)), looks: None });
         }
-        let beside = |rounds: &[Vec<Item>]| -> Result<(TwoSamples, ModelFinding)> {
-            let samples = reference::beside(layer, access, rounds, references)?;
-            let finding = samples.test(layer)?;
-            Ok((samples, finding))
-        };
+        let beside = |rounds: &[Vec<Item>]| reference::beside(layer, access, rounds, references);
         if !material.stopped || access == Access::Reading {
-            let (samples, finding) = beside(&material.rounds)?;
-            let (numbers, log10_p) = (finding.numbers(material.stopped), finding.log10_p);
-            return Ok(Self { finding, numbers, sample: Counted::Beside(Box::new(samples)), log10_p, looks: None });
+            let samples = vec![beside(&material.rounds)?];
+            let finding = samples[0].test(layer)?;
+            let numbers = finding.numbers(material.stopped);
+            return Ok(Self { finding, numbers, sample: Counted::Beside { samples, looks: false }, looks: None });
         }
-        let planned = looks(material.planned.max(material.rounds.len() as u64));
-        let taken = planned.iter().map_while(|&look| material.rounds.get(..usize::try_from(look).ok()?));
-        let mut found = taken.map(beside).collect::<Result<Vec<_>>>()?;
-        let log10_p: Vec<f64> = found.iter().map(|(_, finding)| finding.log10_p).collect();
-        if found.is_empty() {
-            found.push(beside(&[])?);
+        let rounds = looks(material.rounds.len() as u64);
+        let taken = rounds.iter().filter_map(|&look| material.rounds.get(..usize::try_from(look).ok()?));
+        let mut samples = taken.map(beside).collect::<Result<Vec<_>>>()?;
+        if samples.is_empty() {
+            samples.push(beside(&[])?);
         }
-        let best = (0..found.len()).min_by(|&a, &b| found[a].1.log10_p.total_cmp(&found[b].1.log10_p)).unwrap_or(0);
-        let (samples, finding) = found.swap_remove(best);
-        let looks = Looks { planned: planned.len(), taken: log10_p.len(), best_rounds: planned.get(best).copied() };
-        let together = ModelFinding { log10_p: log10_p_of_looks(&log10_p, looks.planned), ..finding };
+        let findings = samples.iter().map(|sample| sample.test(layer)).collect::<Result<Vec<_>, _>>()?;
+        let [log10_p, ln_e] = [|finding: &ModelFinding| finding.log10_p, |finding: &ModelFinding| finding.ln_e]
+            .map(|of| findings.iter().map(of).collect::<Vec<_>>());
+        // Of equal ones the latest, which has all answers.
+        let best = (0..findings.len()).rev().min_by(|&a, &b| log10_p[a].total_cmp(&log10_p[b])).unwrap_or(0);
+        let finding =
+            ModelFinding { log10_p: log10_p_of_looks(&log10_p), ln_e: ln_e_of_looks(&ln_e), ..findings[best] };
         Ok(Self {
-            finding: together,
+            finding,
             // Looks at fixed sizes are fixed samples.
-            numbers: together.numbers(false),
-            sample: Counted::Beside(Box::new(samples)),
-            log10_p: finding.log10_p,
-            looks: Some(looks),
+            numbers: finding.numbers(false),
+            looks: Some(Looks { taken: rounds.len(), rounds: rounds.get(best).copied() }),
+            sample: Counted::Beside { samples, looks: true },
         })
     }
 
@@ -137,9 +138,17 @@ impl Tested {
         keys: u32,
         progress: &(dyn Fn(u64) -> Result<()> + Sync),
     ) -> Result<Resampling> {
+        let log10_p = self.finding.log10_p;
         match &self.sample {
-            Counted::Alone(sample) => resample(layer, sample.tally(), sample.weights(), self.log10_p, keys, progress),
-            Counted::Beside(samples) => resample_beside(layer, samples, self.log10_p, keys, progress),
+            Counted::Alone(sample) => resample(layer, sample.tally(), sample.weights(), log10_p, keys, progress),
+            Counted::Beside { samples, looks } => resample_beside(
+                layer,
+                samples,
+                |each| if *looks { log10_p_of_looks(each) } else { each[0] },
+                log10_p,
+                keys,
+                progress,
+            ),
         }
     }
 }
@@ -156,7 +165,7 @@ pub fn judge(
     options: &Options,
     progress: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<(Vec<ModelLine>, bool)> {
-    reference::check(options.access, references)?;
+    reference::check(tested, options.access, suspect, controls, references)?;
     let (mut found, mut tests) = (Vec::new(), Vec::new());
     for TestedLayer { layer, reserved } in tested {
         let of = |material| Tested::new(layer, options.access, material, references);
@@ -166,7 +175,9 @@ pub fn judge(
         let (pair_weights, mixture) = match &shown.sample {
             Counted::Alone(sample) => (Some(sample.pair_weights()), Vec::new()),
             // The same effect for all pairs would cancel out of residuals, which sum to about nothing.
-            Counted::Beside(samples) => (None, samples.mixture().to_vec()),
+            Counted::Beside { samples, .. } => {
+                (None, samples.last().map(|sample| sample.mixture().to_vec()).unwrap_or_default())
+            }
         };
         tests.push(ModelTest {
             scheme: layer.scheme(),

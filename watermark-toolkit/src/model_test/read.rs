@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use rayon::prelude::*;
 use watermark_core::detect::Choice;
 
@@ -33,6 +33,9 @@ impl Material {
                 bail!("{} is a transcript; test it alone, from --answers or --logprobs", path.display());
             }
             return transcript::read(path, access, source.vocabulary);
+        }
+        if let Some((_, path)) = paths.iter().enumerate().find(|(at, path)| paths[..*at].contains(path)) {
+            bail!("{} is named twice; a text counts once", path.display());
         }
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let mut material = Self { name: names.join(", "), rounds: vec![Vec::new()], ..Self::default() };
@@ -67,8 +70,15 @@ fn choices(path: &Path, access: Access, source: &Source<'_>) -> Result<Items> {
         let vocabulary = source.vocabulary;
         let item = match record.choices {
             Choices::Tokens { prompt_tokens, tokens, choices } => {
-                let choices = choices.into_iter().map(Choice::from_log_probabilities).collect();
-                vocabulary.accept(prompt_tokens, tokens).map(|ids| Item { choices, ..Item::from(ids) })
+                // Whether there is a prediction must not depend on the text that follows, so on the key.
+                if access == Access::Reading
+                    && let Some(at) = choices.iter().position(Vec::is_empty)
+                {
+                    Err(anyhow!("choices[{at}] is empty; while reading, every position needs a prediction"))
+                } else {
+                    let choices = choices.into_iter().map(Choice::from_log_probabilities).collect();
+                    vocabulary.accept(prompt_tokens, tokens).map(|ids| Item { choices, ..Item::from(ids) })
+                }
             }
             Choices::Text { prompt, text, positions } => item_of_pieces(vocabulary, access, &prompt, &text, &positions),
         };

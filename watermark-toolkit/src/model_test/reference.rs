@@ -1,9 +1,8 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use watermark_core::detect::{Choice, LayerDetector};
 use watermark_core::hex;
 use watermark_core::model_test::{ModelSample, Round, TwoSamples};
@@ -11,8 +10,9 @@ use watermark_core::model_test::{ModelSample, Round, TwoSamples};
 use super::item::Item;
 use super::material::Material;
 use super::read::Source;
-use super::{Access, add_round};
-use crate::read::{Limits, holds_choices};
+use super::{Access, TestedLayer, add_round};
+use crate::files::file_sha256;
+use crate::read::{Holds, Limits, holds_choices};
 use crate::transcript::is_transcript;
 
 /// An unmarked model that stands beside a suspect: what it answered, or its probabilities along the suspect's texts.
@@ -45,44 +45,75 @@ pub struct ReferenceLine {
     pub sha256: String,
     /// `answers` of its own, or `probabilities` along the texts.
     pub shows: &'static str,
+    /// Its texts. Answers to prompts that the suspect was not asked count for nothing.
+    pub texts: u64,
     /// Its share in the mixture that fits the suspect best, in sixteenths.
     pub share: u32,
 }
 
 impl Reference {
-    /// Reads a file of answers, as of any model, or of probabilities along the texts of suspect and controls, which its first record shows.
+    /// Reads a file of answers, as of any model, or of probabilities along the texts of suspect and controls, which its records show.
     ///
     /// # Errors
-    /// If the file cannot be opened, or not read to its end.
-    pub fn read(path: &Path, source: &Source<'_>) -> Result<Self> {
-        let along = !is_transcript(path) && holds_choices(path, Limits::default())?;
-        let access = if along { Access::Logprobs } else { Access::Answers };
-        let material = Material::read(&[path.to_owned()], access, source)?;
-        let items = material.rounds.into_iter().flatten();
-        let shows = if along {
-            Shows::Along(items.map(|item| ((item.prompt, item.tokens), item.choices)).collect())
-        } else {
-            Shows::Answers(items.collect())
+    /// If the file cannot be read to its end, holds records of both kinds or none, says two things about one text, or is no regular file.
+    pub fn read(path: &Path, access: Access, source: &Source<'_>) -> Result<Self> {
+        let named = || format!("reference {}", path.display());
+        let regular = std::fs::metadata(path).with_context(named)?.is_file();
+        ensure!(
+            regular,
+            "reference {} is no regular file, so its digest would not be that of what is read",
+            path.display()
+        );
+        let sha256 = file_sha256(path)?;
+        let holds = if is_transcript(path) { Holds::Answers } else { holds_choices(path, Limits::default())? };
+        let reading = if access == Access::Reading { Access::Reading } else { Access::Logprobs };
+        let read_as = match holds {
+            Holds::Answers => Access::Answers,
+            Holds::Choices => reading,
+            Holds::Both => {
+                bail!("{} holds both answers and probabilities along texts; give each its own file", path.display())
+            }
         };
-        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        let sha256 = hex::encode(&Sha256::digest(bytes));
-        Ok(Self { name: path.display().to_string(), sha256, shows, bad: material.bad })
+        let material = Material::read(&[path.to_owned()], read_as, source)?;
+        ensure!(material.texts() > 0, "{} has no texts", path.display());
+        let items: Vec<Item> = material.rounds.into_iter().flatten().collect();
+        let shows = if holds == Holds::Answers {
+            Shows::Answers(items)
+        } else {
+            let silent = items.iter().all(|item| item.choices.iter().all(Vec::is_empty));
+            ensure!(!silent, "{} has no probabilities of any token of the mark's", path.display());
+            let mut along: HashMap<TextIds, Vec<Vec<Choice>>> = HashMap::new();
+            for item in items {
+                let key = (item.prompt, item.tokens);
+                if along.get(&key).is_some_and(|rows| *rows != item.choices) {
+                    bail!("{} says two different things along one text of {} tokens", path.display(), key.1.len());
+                }
+                along.insert(key, item.choices);
+            }
+            Shows::Along(along)
+        };
+        ensure!(file_sha256(path)? == sha256, "{} changed while it was read", path.display());
+        Ok(Self { name: path.display().to_string(), sha256: hex::encode(&sha256), shows, bad: material.bad })
     }
 
     pub(super) fn line(&self, share: u32) -> ReferenceLine {
-        let shows = match self.shows {
-            Shows::Answers(_) => "answers",
-            Shows::Along(_) => "probabilities",
+        let (shows, texts) = match &self.shows {
+            Shows::Answers(items) => ("answers", items.len()),
+            Shows::Along(along) => ("probabilities", along.len()),
         };
-        ReferenceLine { name: self.name.clone(), sha256: self.sha256.clone(), shows, share }
+        ReferenceLine { name: self.name.clone(), sha256: self.sha256.clone(), shows, texts: texts as u64, share }
     }
 
     /// What the reference shows beside these texts.
     fn sample(&self, layer: &LayerDetector, access: Access, items: &[&Item]) -> Result<ModelSample> {
         let along = match &self.shows {
             Shows::Answers(answers) => {
+                // Pairs of prompts are left out, so prompts of the reference's own would be a way to choose what counts.
+                let asked: HashSet<&[u32]> = items.iter().map(|item| item.prompt.as_slice()).collect();
+                let answers: Vec<&Item> =
+                    answers.iter().filter(|item| asked.contains(item.prompt.as_slice())).collect();
                 let mut sample = ModelSample::of_answers(layer);
-                add_round(&mut sample, layer, Access::Answers, answers)?;
+                add_round(&mut sample, layer, Access::Answers, &answers)?;
                 return Ok(sample);
             }
             Shows::Along(along) => along,
@@ -136,16 +167,54 @@ pub(super) fn beside(
 }
 
 /// Refuses what cannot be compared.
-pub(super) fn check(access: Access, references: &[Reference]) -> Result<()> {
+pub(super) fn check(
+    tested: &[TestedLayer],
+    access: Access,
+    suspect: &Material,
+    controls: &[Material],
+    references: &[Reference],
+) -> Result<()> {
+    if references.is_empty() {
+        return Ok(());
+    }
+    if let Some(TestedLayer { layer, .. }) = tested.iter().find(|tested| tested.layer.scheme().own().is_none()) {
+        let name = layer.name().unwrap_or_default();
+        bail!(
+            "layer {name:?} is a mark of {}, which has no test beside a reference; name others with --layer",
+            layer.scheme().name()
+        );
+    }
+    if access == Access::Reading && references.len() > 1 {
+        bail!(
+            "one reference only stands beside what a suspect read: a mixture that fits all texts would let later ones decide about earlier ones"
+        );
+    }
+    let ids = |item: &Item| (item.prompt.clone(), item.tokens.clone());
+    let asked: HashSet<&[u32]> = suspect.rounds.iter().flatten().map(|item| item.prompt.as_slice()).collect();
     for (at, reference) in references.iter().enumerate() {
-        if access == Access::Reading && matches!(reference.shows, Shows::Answers(_)) {
+        if references[..at].iter().any(|other| other.sha256 == reference.sha256) {
+            bail!("{} has the same bytes as another reference; name each once", reference.name);
+        }
+        let Shows::Answers(answers) = &reference.shows else { continue };
+        if access == Access::Reading {
             bail!(
                 "{} holds answers; beside what a suspect read, a reference must have read the same texts",
                 reference.name
             );
         }
-        if references[..at].iter().any(|other| other.sha256 == reference.sha256) {
-            bail!("{} has the same bytes as another reference; name each once", reference.name);
+        if !asked.is_empty() && !answers.iter().any(|item| asked.contains(item.prompt.as_slice())) {
+            bail!("{} answers none of the suspect's prompts; a reference is asked the same", reference.name);
+        }
+        let own: HashSet<TextIds> = answers.iter().map(ids).collect();
+        for material in std::iter::once(suspect).chain(controls) {
+            let mut texts = material.rounds.iter().flatten().peekable();
+            if texts.peek().is_some() && texts.all(|item| own.contains(&ids(item))) {
+                bail!(
+                    "all answers of {} are also those of {}; a reference is another model",
+                    material.name,
+                    reference.name
+                );
+            }
         }
     }
     Ok(())

@@ -27,8 +27,12 @@ pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> R
     }
     let header = reader.header();
     let mut times: Option<(String, String)> = None;
-    for (round, exchanges) in rounds {
+    for (number, (round, exchanges)) in (0..).zip(rounds) {
         let size = header.round(round);
+        // Rounds are looked at in order, so whoever left one out must not choose the others.
+        if round != number {
+            break;
+        }
         if exchanges.len() as u64 == size.end - size.start {
             let exchanges: Vec<Exchange> = exchanges.into_values().collect();
             for utc in exchanges.iter().map(|exchange| &exchange.utc) {
@@ -40,8 +44,7 @@ pub(super) fn read(path: &Path, access: Access, vocabulary: Vocabulary<'_>) -> R
         }
     }
     // Somebody may have ended or cut a replicate because of what it showed, so one that ends early counts as stopped.
-    material.planned = header.n_prompts.div_ceil(header.round_size);
-    let complete = material.rounds.len() as u64 == material.planned;
+    let complete = material.rounds.len() as u64 == header.n_prompts.div_ceil(header.round_size);
     material.collection = header.collection;
     material.stopped = match header.collection {
         Collection::NotWitnessed => true,

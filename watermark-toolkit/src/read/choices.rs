@@ -90,25 +90,52 @@ pub fn read_choices(
     }))
 }
 
-/// Whether a file holds records for [`read_choices`], by its first one: `positions`, or `choices` beside `tokens`.
+/// Which of a file's lines are records for [`read_choices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// None: it holds answers, in whatever layout.
+    Answers,
+    /// All that are JSON objects.
+    Choices,
+    /// Some.
+    Both,
+}
+
+/// Whether a file holds records for [`read_choices`], which have `positions`, or `choices` beside `tokens`. What is no JSON object on a line
+/// says nothing; the reader of the file says what is wrong with it.
 ///
 /// # Errors
-/// If the input cannot be opened or its first record not be read.
-pub fn holds_choices(path: &Path, limits: Limits) -> Result<bool, ReadError> {
+/// If the input cannot be opened or not be read to its end.
+pub fn holds_choices(path: &Path, limits: Limits) -> Result<Holds, ReadError> {
     let name = path.display().to_string();
     let file = std::fs::File::open(path)
         .map_err(|error| ReadError::new(super::ReadErrorKind::Io, format!("{name}: cannot open: {error}")))?;
-    let content = Content::open(Box::new(file), &name, InputFormat::Auto, limits)?;
-    let holds = |line: &str, _: bool| Ok::<bool, Flaw>(line_holds_choices(line));
+    // A container that is no text has no such lines.
+    let Ok(content) = Content::open(Box::new(file), &name, InputFormat::Jsonl, limits) else {
+        return Ok(Holds::Answers);
+    };
+    let holds = |line: &str, _: bool| Ok::<Option<bool>, Flaw>(line_holds_choices(line));
     let mut lines = Lines::new(content, &Arc::from(name.as_str()), limits.max_record_bytes, Box::new(holds), None);
-    // What is no line of text is no such record either, and the reader of answers says what is wrong with it.
-    Ok(matches!(lines.next_record().transpose()?, Some(Ok((_, true)))))
+    let (mut choices, mut others) = (false, false);
+    while let Some(line) = lines.next_record().transpose()? {
+        match line {
+            Ok((_, Some(true))) => choices = true,
+            Ok((_, Some(false))) => others = true,
+            Ok((_, None)) | Err(_) => {}
+        }
+    }
+    Ok(match (choices, others) {
+        (true, true) => Holds::Both,
+        (true, false) => Holds::Choices,
+        (false, _) => Holds::Answers,
+    })
 }
 
-fn line_holds_choices(line: &str) -> bool {
-    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap_or_default();
+/// `None` for what is no JSON object.
+fn line_holds_choices(line: &str) -> Option<bool> {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
     let has = |name: &str| fields.contains_key(name);
-    has("positions") || (has("choices") && has("tokens"))
+    Some(has("positions") || (has("choices") && has("tokens")))
 }
 
 fn parse(line: &str, terminated: bool) -> Result<(Option<String>, Choices), Flaw> {
@@ -183,11 +210,12 @@ mod tests {
     #[test]
     fn choices_are_told_from_answers() {
         for (line, holds) in [
-            (r#"{"text":"a","positions":[]}"#, true),
-            (r#"{"tokens":[1],"choices":3}"#, true),
-            (r#"{"choices":[{"message":{"content":"a"}}]}"#, false),
-            (r#"{"text":"a"}"#, false),
-            ("positions", false),
+            (r#"{"text":"a","positions":[]}"#, Some(true)),
+            (r#"{"tokens":[1],"choices":3}"#, Some(true)),
+            (r#"{"choices":[{"message":{"content":"a"}}]}"#, Some(false)),
+            (r#"{"text":"a"}"#, Some(false)),
+            ("positions", None),
+            ("[1]", None),
         ] {
             assert_eq!(line_holds_choices(line), holds, "{line}");
         }

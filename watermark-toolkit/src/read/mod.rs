@@ -67,7 +67,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, fs::File, io::Read, path::Path, sync::Arc};
 
-pub use choices::{ChoiceRecord, Choices, Predicted, holds_choices, read_choices};
+pub use choices::{ChoiceRecord, Choices, Holds, Predicted, holds_choices, read_choices};
 pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
 #[cfg(feature = "scan")]
 pub use guard::panic_is_handled;
