@@ -28,20 +28,20 @@ class TestModel(unittest.TestCase):
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
         return path
 
-    def test(self, **options):
+    def judge(self, **options):
         (line,) = w.test_model(self.profile, self.key, **{"input_format": "tokens", **options})
         return line
 
     def test_alone_and_beside_references(self):
         marked, unmarked = self.file("marked.jsonl", self.marked), self.file("unmarked.jsonl", self.unmarked)
         told = []
-        alone = self.test(answers=marked, controls=[unmarked], progress=told.append)
+        alone = self.judge(answers=marked, controls=[unmarked], progress=told.append)
         self.assertEqual((alone["verdict"], alone["weights"], alone["references"]), ("detected", "sqrt", []))
         self.assertEqual(told[-1], {"fresh_keys": 999, "fresh_keys_in_all": 999})
-        beside = self.test(answers=marked, reference=unmarked)
+        beside = self.judge(answers=marked, reference=unmarked)
         self.assertEqual((beside["verdict"], beside["weights"]), ("detected", "residual"))
         self.assertEqual([of["shows"] for of in beside["references"]], ["answers"])
-        self.assertEqual(self.test(answers=unmarked, reference=marked)["verdict"], "not_detected")
+        self.assertEqual(self.judge(answers=unmarked, reference=marked)["verdict"], "not_detected")
 
     def test_probabilities_along_the_texts(self):
         def either(token):
@@ -51,13 +51,13 @@ class TestModel(unittest.TestCase):
         reference = self.folder / "along.jsonl"
         along = [self.file(name, answers, either).read_text() for name, answers in (("a", self.marked), ("b", self.unmarked))]
         reference.write_text("".join(along))
-        found = self.test(answers=marked, controls=control, reference=[reference])
+        found = self.judge(answers=marked, controls=control, reference=[reference])
         self.assertEqual((found["verdict"], found["references"][0]["shows"]), ("detected", "probabilities"))
         shown = self.file("shown.jsonl", self.marked, lambda token: [[token, 0.0]])
-        self.assertEqual(self.test(logprobs=shown, reference=reference)["verdict"], "detected")
+        self.assertEqual(self.judge(logprobs=shown, reference=reference)["verdict"], "detected")
         short = self.file("short.jsonl", self.marked[1:], either)
         with self.assertRaisesRegex(w.WatermarkError, "no probabilities along a text"):
-            self.test(answers=marked, reference=short)
+            self.judge(answers=marked, reference=short)
 
     def test_mistakes(self):
         marked = self.file("marked.jsonl", self.marked)
@@ -71,7 +71,7 @@ class TestModel(unittest.TestCase):
             ("alpha", {"answers": marked, "alpha": 2.0}),
         ]:
             with self.assertRaises(w.WatermarkError) as raised:
-                self.test(**options)
+                self.judge(**options)
             self.assertIn(says, str(raised.exception))
             self.assertNotIn(NODE, str(raised.exception))
 
@@ -79,7 +79,7 @@ class TestModel(unittest.TestCase):
             raise ZeroDivisionError
 
         with self.assertRaises(ZeroDivisionError):
-            self.test(answers=marked, resample=100_000, progress=stop)
+            self.judge(answers=marked, resample=100_000, progress=stop)
 
 
 if __name__ == "__main__":

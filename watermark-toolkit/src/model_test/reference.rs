@@ -180,7 +180,7 @@ pub(super) fn check(
     if let Some(TestedLayer { layer, .. }) = tested.iter().find(|tested| tested.layer.scheme().own().is_none()) {
         let name = layer.name().unwrap_or_default();
         bail!(
-            "layer {name:?} is a mark of {}, which has no test beside a reference; name others with --layer",
+            "layer {name:?} is a mark of {}, which has no test beside a reference; test the other layers by name",
             layer.scheme().name()
         );
     }
