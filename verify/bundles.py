@@ -88,11 +88,11 @@ class Case:
     """A registered test of a suspect and one control, with everything that its bundle needs.
 
     `records` are the rows of suspect and controls where they are not to be made up; `committed` names and nodes of the committed keys, of
-    which number `opened` serves; `source` the beacon's source and round, and its signature where the beacon is that signature's value."""
+    which number `opened` serves; `references` unmarked models stand beside; `source` the beacon's source and round, and its signature where the beacon is that signature's value."""
 
     def __init__(self, scheme="greenlist", weights="sqrt", width=1, bias=0.6, gamma=0.5, stopping="fixed", rounds=1, answers=6,
                  length=60, resample=5, block=0, seed=1, quotes=False, beacon="", draw="", source=("lottery", 5, None), alpha=1e-6,
-                 committed=(("a", b"a" * 32), ("b", b"b" * 32), ("main", NODE)), opened=-1, records=None, merges=()):
+                 committed=(("a", b"a" * 32), ("b", b"b" * 32), ("main", NODE)), opened=-1, records=None, merges=(), references=0):
         self.rnd, self.width, self.scheme, self.gamma, self.block, self.weights = random.Random(seed), width, scheme, gamma, block, weights
         opened, size = opened % len(committed), len(committed)
         self.node = committed[opened][1]
@@ -128,11 +128,18 @@ class Case:
             "registration": "watermark-registration/2", "registered_at": "2026-11-25T02:00:00Z", "question": "Was \"it\" copied? é\n",
             "suspect": "s", "controls": ["c"] if not records or len(records) > 1 else [], "profile_sha256": sha(self.profile.encode()), "layer": "main",
             "key": {"head_sha256": None, "index": opened, "leaf_sha256": self.hashes[opened].hex(), "path": "epoch/1/layer/main", "tree_size": size},
-            "access": "answers", "weights": weights, "stopping": stopping, "alpha": alpha, "resample": resample, "earlier": [sha(b"earlier")],
+            "access": "answers", "weights": "residual" if references else weights, "stopping": stopping, "alpha": alpha, "resample": resample, "earlier": [sha(b"earlier")],
             "prompts": tree(prompts + extra) | {"draw": None}}
         if draw:
             self.registration["prompts"] |= {"root": None, "draw": {"beacon": {"round": 9, "source": "lottery"}, "pool": tree(self.pool)}}
             self.head["prompt_pools"] = [tree(self.pool)]
+        # References answer the prompts in another order, the first one twice, and something else that counts for nothing.
+        self.beside = [[self.answer(prompt, 0, length, 0, quotes) for prompt in prompts[::-1] + prompts[:1]] for _ in range(references)]
+        beside = [b"".join(canonical(row) + b"\n" for row in rows) for rows in self.beside]
+        beside_files = [self.file(raw + canonical(self.answer("not asked", 0, 9, 0, False))) for raw in beside]
+        if references:
+            self.registration["references"] = [{"model": f"r{i}", "sha256": sha(raw)} for i, raw in enumerate(beside_files)]
+            self.head["references"] = [sha(raw) for raw in beside_files]
         self.records, samples = [], []
         for at, (name, strength) in enumerate([("s", bias), ("c", 0)][:len(records or "sc")]):
             # The control's answers are a file, which says no times: one round, or one of every answer's own.
@@ -140,8 +147,8 @@ class Case:
             rows = records[at] if records else [self.answer(prompt, strength, length, round_(i), quotes) for i, prompt in enumerate(prompts)]
             self.records.append(b"".join(canonical(row) + b"\n" for row in rows))
             samples.append(self.sample(name, rows, prompts, extra))
-        self.files = [b"".join(json.dumps({"prompt": row["prompt"], "completion": row["text"]}).encode() + b"\n" for row in map(json.loads, raw.splitlines()))
-                      for raw in self.records]
+        self.files = [*map(self.file, self.records), *beside_files]
+        self.records += beside
         shapes = verify.SCHEMA["predicate"]["properties"]
         fixed = {name: shape["const"] for name, shape in shapes.items() if "const" in shape}
         self.predicate = fixed | {
@@ -154,10 +161,16 @@ class Case:
             "suspect": samples[0], "controls": samples[1:], "resampling": {"seed": None, "keys": resample, "at_least": None},
             "earlier": [{"registration_sha256": sha(b"earlier"), "evidence_sha256": None, "verdict": None}],
             "time_stamps": {"head": None, "registration": None}}
+        if references:
+            self.predicate["references"] = {"agree": None, "models": self.measured_references}
         self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/2", "predicate": self.predicate,
                           "subject": [{"digest": {"sha256": sha(raw)}, "name": f"{i}.jsonl"} for i, raw in enumerate(self.files)]}
         self.seal()
         self.conclude()
+
+    @staticmethod
+    def file(raw):
+        return b"".join(json.dumps({"prompt": row["prompt"], "completion": row["text"]}).encode() + b"\n" for row in map(json.loads, raw.splitlines()))
 
     def green(self, word):
         size = oracle.green_threshold(repr(self.gamma))
@@ -177,11 +190,11 @@ class Case:
             text += options[0] + " " * (self.rnd.random() < .05)
         return record(prompt, text + prompt[:5] * quotes, round_)
 
-    def pairs(self, rows):
-        """A second telling of FORMAT.md, section 4, position by position."""
+    def pairs(self, rows, others=()):
+        """A second telling of FORMAT.md, section 4, position by position; what stands in prompts of `others` or is quoted there is left out too."""
         w, seen, out, totals = self.width, {}, {}, dict.fromkeys(("n_scored", "n_duplicate", "n_excluded", "n_short_context"), 0)
         for row in rows:
-            asked = [r for r in rows if r["round"] <= row["round"]]
+            asked = [r for r in rows if r["round"] <= row["round"]] + [*others]
             banned = {tuple(ids[i:i + w + 1]) for r in asked for ids in [r["prompt_tokens"], *(r["tokens"][a:b] for a, b in r["quoted"])]
                       for i in range(len(ids) - w)}
             since = -1
@@ -246,23 +259,71 @@ class Case:
         value = lambda t: sum(t * w * b + a * mp.log(1 - gamma + gamma * mp.exp(-t * w) if green else 1 / (1 + t * w)) for w, a, b in rows)
         return value(mp.findroot(lambda t: mp.diff(value, t), (mp.mpf("0.01"), mp.mpf("0.2")))) / mp.log(10)
 
+    def residuals(self, rows):
+        """A second telling of what lies beyond the references, context by context: the weights of pairs, and the references' shares."""
+        everybody = [rows, *self.beside]
+        counts = [self.pairs(one, [r for other in everybody if other is not one for r in other])[0] for one in everybody]
+        contexts, expected = {pair[:-1] for pair in counts[0]}, []
+        for own in counts[1:]:
+            expected.append({})
+            for context in contexts:
+                n = sum(count for pair, count in counts[0].items() if pair[:-1] == context) * 65536
+                there = {pair: count for pair, count in own.items() if pair[:-1] == context}
+                expected[-1] |= {pair: count * n // (sum(there.values()) + 1) for pair, count in there.items()}
+        # All mixtures in sixteenths, for the nearest: the sum of squares is convex, and these are few.
+        every = sorted({*counts[0], *(pair for one in expected for pair in one)})
+        def distance(parts):
+            return sum((16 * 256 * counts[0].get(pair, 0) - sum(k * (one.get(pair, 0) // 256) for k, one in zip(parts, expected))) ** 2 for pair in every)
+        mixtures = [[16]] if len(expected) == 1 else [[16 - k, k] for k in range(17)]
+        self.mixture = min(mixtures, key=distance)
+        mixed = {pair: sum(k * one.get(pair, 0) for k, one in zip(self.mixture, expected)) // 16 for pair in every}
+        weights = {pair: oracle.weight_residual(65536 * counts[0].get(pair, 0), mixed[pair]) for pair in every}
+        return {pair: w for pair, w in weights.items() if w}, counts[1:]
+
+    def signed(self, weights, key):
+        classes = {}
+        for (*context, token), w in weights.items():
+            n, s = classes.get(w, (0, 0))
+            classes[w] = n + 1, s + self.score(key, context, token)
+        return [(w, n, s) for w, (n, s) in sorted(classes.items())]
+
+    def signed_log10_p(self, classes):
+        return oracle.log10_signed(classes, repr(self.gamma) if self.scheme == "greenlist" else None)
+
     def sample(self, name, rows, prompts, extra):
-        pairs, out, asked, totals = self.pairs(rows)
+        pairs, out, asked, totals = self.pairs(rows, [row for one in self.beside for row in one])
         classes, out, asked = (self.classes(part, self.key) for part in (pairs, out, asked))
         listed = lambda classes: [{"count": c, "pairs": a, "score": str(b)} for c, (a, b) in classes.items()]
         log10_p, distinct, ln_e = map(float, self.logs(classes))
         lines = [canonical(row) for row in rows]
         proof = self.grown(prompts, extra) if extra else []
         self.suspect_pairs = pairs if name == "s" else self.suspect_pairs
+        beside = {}
+        if self.beside:
+            weights, counts = self.residuals(rows)
+            signed = self.signed(weights, self.key)
+            beside = {"residuals": {"classes": [{"weight": w, "pairs": n, "score": str(s)} for w, n, s in signed], "mixture": self.mixture},
+                      "statistic": str(sum(w * s for w, _, s in signed)), "weight": str(sum(w * n for w, n, _ in signed)), "log10_p": float(self.signed_log10_p(signed)),
+                      "ln_e": float(oracle.ln_e_signed(signed, repr(self.gamma) if self.scheme == "greenlist" else None))}
+            if name == "s":
+                self.suspect_weights = weights
+                own = [self.classes(count, self.key) for count in counts]
+                self.measured_references = [
+                    {"model": f"r{i}", "tokens": sum(len(row["tokens"]) for row in self.beside[i]), "classes": listed(classes), "log10_p": float(self.low(classes, "sqrt")),
+                     "records": self.digests([canonical(row) for row in self.beside[i]])} for i, classes in enumerate(own)]
         return totals | {
             "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra) and name == "s", "tokens": sum(len(row["tokens"]) for row in rows),
             "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,
-            "records": {"count": len(rows), "root": oracle.merkle_root(lines).hex(), "sha256": sha(b"".join(line + b"\n" for line in lines))},
+            "records": self.digests(lines),
             "prompts_proof": proof, "prompts_root": oracle.merkle_root([canonical(p) for p in prompts]).hex(),
             "classes": listed(classes), "left_out": {"answers": listed(out), "answers_log10_p": float(self.low(out, self.weights)),
                                                      "prompts": listed(asked), "prompts_log10_p": float(self.low(asked, "none"))},
             "score": str(sum(b for _, b in classes.values())), "statistic": str(sum(self.weight(c) * b for c, (_, b) in classes.items())),
-            "weight": str(sum(self.weight(c) * a for c, (a, _) in classes.items())), "log10_p": log10_p, "log10_p_distinct": distinct, "ln_e": ln_e}
+            "weight": str(sum(self.weight(c) * a for c, (a, _) in classes.items())), "log10_p": log10_p, "log10_p_distinct": distinct, "ln_e": ln_e} | beside
+
+    @staticmethod
+    def digests(lines):
+        return {"count": len(lines), "root": oracle.merkle_root(lines).hex(), "sha256": sha(b"".join(line + b"\n" for line in lines))}
 
     @staticmethod
     def grown(prompts, extra):
@@ -283,7 +344,9 @@ class Case:
     def seal(self):
         """The same, and asks the fresh keys that go with those bytes."""
         fresh = oracle.fresh_keys(self.sign(), self.registration["resample"])
-        least = sum(float(self.logs(self.classes(self.suspect_pairs, key))[0]) <= self.predicate["suspect"]["log10_p"] for key in fresh)
+        if self.beside: under = [self.signed_log10_p(self.signed(self.suspect_weights, key)) for key in fresh]
+        else: under = [self.logs(self.classes(self.suspect_pairs, key))[0] for key in fresh]
+        least = sum(float(log10_p) <= self.predicate["suspect"]["log10_p"] for log10_p in under)
         self.predicate["resampling"]["at_least"] = least
 
     def conclude(self):
@@ -296,8 +359,12 @@ class Case:
         fails = {"key_not_ground": drawn_at(key) and (drawn_at(key) <= self.head["signed_at"] or drawn_at(key) > reg["registered_at"]),
                  "prompts_free_of_key": drawn_at(draw) and (drawn_at(draw) <= reg["registered_at"] or drawn_at(draw) > p["signed_at"]),
                  "registered_before_data": drawn_at(draw) and any(first < drawn_at(draw) for first in started)}
-        names = ["key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
-                 "registered_before_data", "earlier_analyses"]
+        names = ["key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", *["references_bound"] * bool(self.beside),
+                 "collection_witnessed", "registered_before_data", "earlier_analyses"]
+        lows = [r["log10_p"] for r in p["references"]["models"]] if self.beside else []
+        agree = not lows or min(lows) + math.log10(len(lows)) >= -3
+        if self.beside:
+            p["references"]["agree"] = agree
         fresh = p["resampling"]
         p |= {"conditions": [{"name": name, "standing": "fails" if fails.get(name) else "word" if i else "holds"} for i, name in enumerate(names)],
               "decided_by": "ln_e" if by_e else "log10_p", "smallest_effect": None,
@@ -306,10 +373,10 @@ class Case:
               "resampling_agrees": by_e or fresh["keys"] < 999 or fresh["at_least"] == 0
               or oracle.log10_binom_sf(fresh["at_least"], fresh["keys"], mp.mpf(10) ** suspect["log10_p"]) >= -3,
               "answers_present": all(20 * s["n_empty"] <= s["records"]["count"] for s in [suspect, *controls])}
-        sound = suspect["n_scored"] and not any(fails.values()) and all(p[f] for f in ("controls_agree", "exclusion_agrees", "resampling_agrees", "answers_present"))
+        sound = suspect["n_scored"] and agree and not any(fails.values()) and all(p[f] for f in ("controls_agree", "exclusion_agrees", "resampling_agrees", "answers_present"))
         level = mp.mpf(repr(reg["alpha"])) / reg["key"]["tree_size"]
         p["verdict"] = "inconclusive" if not sound else "detected" if p_of(suspect, by_e) <= mp.log10(level) else "not_detected"
-        if p["verdict"] == "not_detected":
+        if p["verdict"] == "not_detected" and not self.beside:
             green, classes = self.scheme == "greenlist", [(c["count"], c["pairs"]) for c in suspect["classes"]]
             value = effects.smallest_effect(green, self.gamma, self.weights, by_e, classes, level)
             p["smallest_effect"] = value and {"of": "ones_share" if green else "mean_score", "power": 0.8, "value": value}

@@ -12,18 +12,21 @@ try:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 except ImportError as missing: sys.exit(print(f"{missing}: install the packages cryptography and mpmath", file=sys.stderr) or 2)
+try:
+    import residuals
+    from texts import WHITE, Texts
+except ImportError as missing: sys.exit(print(f"{missing}: residuals.py and texts.py belong beside verify.py", file=sys.stderr) or 2)
 mp.mp.dps = 40  # numbers must agree to 10^-9, and logarithms of factorials of a billion have ten digits before the point
 MAX_BUNDLE, MAX_FILE, MAX_PAIRS, MAX_CLASSES = 1 << 24, 1 << 31, 1 << 32, 20_000
 if not (SCHEMA := pathlib.Path(__file__).with_name("schema.json")).is_file():
     sys.exit(print(f"{SCHEMA} is missing: it belongs beside verify.py", file=sys.stderr) or 2)
 SCHEMA = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
-WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))  # Unicode's
 CONVERSATIONS = {"messages", "conversations", "conversation"}  # fields that are read before any completion
 VERBATIM = 8  # tokens that an answer has had before in their order say that it repeats itself
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
-CONDITIONS = ("key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "collection_witnessed",
-              "registered_before_data", "earlier_analyses")
+CONDITIONS = ("key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "references_bound",
+              "collection_witnessed", "registered_before_data", "earlier_analyses")
 QUICKNET, GENESIS, PERIOD = "drand/quicknet", 1_692_803_367, 3  # seconds since 1970 of round 1, and between rounds
 class Refused(Exception): """What does not hold, in words. No text of a file is repeated in it: a stranger wrote that."""
 class Unsigned(Refused): """A signature that does not hold."""
@@ -60,7 +63,8 @@ def fits(value, schema, name="it"):
     """The part of JSON Schema that schema.json uses; exact types, so that true is not 1."""
     if "$ref" in schema:
         fits(value, SCHEMA[schema["$ref"].split("/")[-1]], name)
-        return need(not schema["$ref"].endswith("/decimal") or int(value) < 1 << 128, f"{name}: beyond 128 bits") or value
+        whole = schema["$ref"].endswith(("/decimal", "/signed")) and int(value)
+        return need(whole < 1 << 128 if schema["$ref"].endswith("/decimal") else -1 << 127 <= whole < 1 << 127, f"{name}: beyond 128 bits") or value
     for one in schema.get("anyOf", []):
         with contextlib.suppress(Refused): return fits(value, one, name)
     allowed, limit = [schema["const"]] if "const" in schema else schema.get("enum", [value]), schema.get
@@ -161,14 +165,17 @@ class Layer:
             chacha = Cipher(algorithms.ChaCha20(key, struct.pack("<I", stretch << 6) + nonce), None).encryptor()
             stream = chacha.update(bytes(max(wanted)[0] + 4))
             for offset, count in wanted: yield count, self.score(int.from_bytes(stream[offset:offset + 4], "little"))
-    def tally(self, records):
+    def asked(self, records):
+        """The pairs of prompts, and of what answers quote from them."""
+        every = [record["prompt_tokens"] for record in records] + [r["tokens"][a:b] for r in records for a, b in r["quoted"]]
+        return {tuple(ids[i - self.width:i + 1]) for ids in every for i in range(self.width, len(ids))}
+    def tally(self, records, known=()):
         """The pairs that count and those of answers that are left out, with how often they occurred in the round that showed them first;
-        the pairs of the prompts; and where all tokens went."""
-        w, known, pairs, left_out, totals = self.width, set(), {}, {}, dict.fromkeys(COUNTS, 0)
+        the pairs of the prompts, and those `known` from others'; and where all tokens went."""
+        w, known, pairs, left_out, totals = self.width, {*known}, {}, {}, dict.fromkeys(COUNTS, 0)
         for _, group in itertools.groupby(records, key=lambda record: record["round"]):
             group, fresh, left = list(group), Counter(), Counter()
-            for ids in [record["prompt_tokens"] for record in group] + [r["tokens"][a:b] for r in group for a, b in r["quoted"]]:
-                known.update(tuple(ids[i - w:i + 1]) for i in range(w, len(ids)))
+            known |= self.asked(group)
             for record in group:
                 start, seen = 0, set()  # of the record, or after its last special token; windows so far
                 for i, token in enumerate(record["tokens"]):
@@ -208,7 +215,7 @@ def ln_poisson(k, mean, upper):
     if (k > mean) != upper: return mp.log1p(-mp.exp(ln_poisson(k - 1 if upper else k + 1, mean, not upper)))
     first = k * mp.log(mean) - mean - mp.loggamma(k + 1)
     return ln_series(first, (lambda i: mean / (k + 1 + i)) if upper else lambda i: (k - i) / mean)
-def weight_of(count, weights): return math.isqrt(count << 32) if weights == "sqrt" else 1
+def weight_of(count, weights): return 1 if weights == "none" else math.isqrt(count << 32)
 def numbers(layer, weights, classes):
     """[score, statistic, weight] as whole numbers and [log10_p, log10_p_distinct, ln_e], from the classes alone."""
     rows = [(weight_of(c["count"], weights), c["pairs"], int(c["score"])) for c in classes]
@@ -254,49 +261,7 @@ def low_tail(layer, weights, classes):
     if not rows: return 0
     if layer.green: return chernoff([(w, n, max(0, n - score)) for w, n, score in rows], 1 - mp.mpf(layer.gamma))
     return chernoff([(w, n, score + n) for w, n, score in rows], None, -1)  # scores are rounded down by less than a unit
-# ---- tokens and text
-PLAIN = {c: chr(c).lower() for c in [*range(0x590), *range(0x1E00, 0x2000)]} | {0x3C2: "\u03c3", 0x2026: "...", 0x2212: "-"}
-PLAIN |= dict.fromkeys([0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF]) | dict.fromkeys(range(0x2010, 0x2016), "-")
-PLAIN |= dict.fromkeys(range(0x2018, 0x201C), "'") | dict.fromkeys([0xAB, 0xBB, *range(0x201C, 0x2020)], '"')
-PLAIN |= dict.fromkeys(map(ord, WHITE), " ")
-LEADERS = re.compile("(^|[\n\r])[%s]*([>#*/\\-+|;%%])\\2*" % WHITE.replace("\n", "").replace("\r", ""))
-ESCAPE = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\([\"'\\/nrt])"
-                    r"|&#([0-9]{1,7});|&#[xX]([0-9a-fA-F]{1,6});|&(amp|lt|gt|quot|apos|nbsp);")
-NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "nbsp": "\xa0", "n": "\n", "r": "\r", "t": "\t"}
-def normalise(text):
-    return " ".join(word for word in text.translate(PLAIN).split(" ") if word)
-def character(escape):
-    high, low, unit, one, decimal, hexadecimal, name = escape.groups()
-    if high: return chr(0x10000 + (int(high, 16) - 0xD800 << 10) + int(low, 16) - 0xDC00)
-    if one or name: return NAMED.get(one or name, one)
-    code = int(decimal) if decimal else int(unit or hexadecimal, 16)
-    return chr(code) if code < 0xD800 or 0xDFFF < code < 0x110000 else escape[0]
-def forms(prompt):
-    out = []
-    for _ in range(4):
-        once = LEADERS.sub(r"\1", prompt)
-        out += map(normalise, [prompt, once, LEADERS.sub(r"\1", once)])
-        undone = ESCAPE.sub(character, prompt)
-        if undone == prompt: break
-        prompt = undone
-    return [*dict.fromkeys(out)]
-class Texts:
-    """Makes ids from texts again, by the package that publishes the tokenizer's format."""
-    def __init__(self, raw):
-        try: from tokenizers import Tokenizer
-        except ImportError: raise Refused("the package tokenizers is missing") from None
-        try: self.tokenizer = Tokenizer.from_buffer(raw)
-        except Exception: raise Refused("the tokenizer cannot be read") from None
-    def ids(self, text): return self.tokenizer.encode(text, add_special_tokens=False) if text else None
-    def record(self, prompt, text, place):
-        """The record of an answer: `quoted` are the stretches of which every neighbouring two tokens stand in the prompt."""
-        asked, said, known, runs = self.ids(prompt), self.ids(text), {"": False}, []
-        tokens, offsets, stand = (said.ids, said.offsets, forms(prompt)) if said and prompt else (said.ids if said else [], [], [])
-        for i in range(len(offsets) - 1):
-            two = normalise(text[offsets[i][0]:offsets[i + 1][1]])
-            if two not in known: known[two] = any(two in form for form in stand)
-            if known[two]: runs.append([runs.pop()[0] if runs and runs[-1][1] == i + 1 else i, i + 2])
-        return {"prompt": prompt, "prompt_tokens": asked.ids if asked else [], "quoted": runs, "round": place, "text": text, "tokens": tokens}
+# ---- pools and rounds
 def prompts_of(raw):
     """The prompts of a pool: one a line, or JSON objects with `prompt`."""
     try: text = raw.decode("utf-8-sig")
@@ -321,7 +286,7 @@ def check_round(beacon):
 # ---- the bundle, in the order of FORMAT.md, section 7
 class Verifier:
     def __init__(self):
-        self.faults, self.unchecked, self.signers, self.samples, self.node, self.conditions = [], [], [], [], None, {}
+        self.faults, self.unchecked, self.signers, self.samples, self.references, self.node, self.conditions = [], [], [], [], [], None, {}
         self.withheld = False  # whether ids were counted whose texts could not be made ids again: then there is no result
     @contextlib.contextmanager
     def step(self, code, about=""):
@@ -337,7 +302,10 @@ class Verifier:
             need(all(unbase64(stamp) for stamp in p["time_stamps"].values() if stamp is not None), "an empty time stamp")
             code = "E-REGISTRATION"; payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json", 1 << 20)
             self.registration = reg = read_canonical(payload, 1 << 20, "registration")
-            names, earlier, asked, key = [reg["suspect"], *reg["controls"]], reg["earlier"], reg["prompts"], reg["key"]
+            earlier, asked, key, beside = reg["earlier"], reg["prompts"], reg["key"], reg.get("references", [])
+            names, files = [reg["suspect"], *reg["controls"], *(one["model"] for one in beside)], {one["sha256"] for one in beside}
+            need((reg["weights"] == "residual") == bool(beside) and len(files) == len(beside) <= 16 and (not beside or reg["stopping"] == "fixed"),
+                 "residual weights go with references, each a file of its own, at most 16 and in a fixed sample")
             need(all(names) and len({*names}) == len(names) and asked["count"] and len({*earlier}) == len(earlier),
                  "a model without a name or two with one, no prompts, or an earlier registration twice")
             need((asked["draw"] is None) != (asked["root"] is None) and key["index"] < key["tree_size"], "prompts neither chosen nor drawn, or both; or no such key")
@@ -353,7 +321,7 @@ class Verifier:
             code = "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code
             return self.faults.append({"code": code, "what": str(refused)})
         self.signers = [one["signatures"][0]["public_key"] for one in (envelope, p["registration"], p["key"]["head"])]
-        self.samples = [p["suspect"], *p["controls"]]; return True
+        self.samples, self.references = [p["suspect"], *p["controls"]], p.get("references", {}).get("models", []); return True
     def check(self):
         p, reg, head, key, samples = self.p, self.registration, self.head, self.p["key"], self.samples
         asked, at, signed = reg["prompts"], reg["registered_at"], p["signed_at"]
@@ -382,15 +350,20 @@ class Verifier:
             need(p["family"]["size"] == reg["key"]["tree_size"], "the family is not that of all committed keys")
             need(p["resampling"]["keys"] == (reg["resample"] if samples[0]["n_scored"] else 0), "another number of fresh keys")
             need(reg["stopping"] != "fixed" or all(s["records"]["count"] == asked["count"] for s in samples), "answers are missing")
+            beside, files = reg.get("references", []), self.statement["subject"][len(samples):]
+            need([(r["model"], one["digest"]["sha256"]) for r, one in zip(self.references, files)] == [(r["model"], r["sha256"]) for r in beside] and
+                 ("references" in p) == bool(beside) and all(("residuals" in s) == bool(beside) for s in samples), "references are others")
+            need(not beside or not samples[0]["stopped"], "a sample that was stopped has no test beside references")
         with self.step("E-TIME"):
             spans = [[head["signed_at"], at, signed]] + [[at, *s["collected"].values(), signed] for s in samples if s["collected"]]
             need(all(span == sorted(span) for span in spans), "key, registration, data and bundle are not of this order in time")
         with self.step("E-SUBJECT"):
             files = self.statement["subject"]; names = {one["name"] for one in files}
-            need(len(names) == len(files) == len(samples), "not one file, with its own name, for each model")
-            shown = [s["records"]["sha256"] for s in samples if s["records"]["count"]]
+            need(len(names) == len(files) == len(samples + self.references), "not one file, with its own name, for each model")
+            shown = [s["records"]["sha256"] for s in samples + self.references if s["records"]["count"]]
             need(len({*shown}) == len(shown), "two models have the same records")
         with self.step("E-PROMPTS"): need(asked["root"] in (None, p["prompts"]["root"]), "the prompts are not the registered ones")
+        most = 1 if self.layer.green else self.layer.score(2**32 - 1)
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
                 old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], p["prompts"]["root"]), unhex(*s["prompts_proof"])
@@ -402,22 +375,42 @@ class Verifier:
                 need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
                 need(rising(s["classes"]) and sum(pairs) == s["n_scored"] and
                      sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
-                most = 1 if self.layer.green else self.layer.score(2**32 - 1)
-                every = [c for part in (s["classes"], out["answers"], out["prompts"]) for c in part]
+                every = [c for part in (s["classes"], out["answers"], out["prompts"], s.get("residuals", {}).get("classes", [])) for c in part]
                 need(all(int(c["score"]) <= c["pairs"] * most for c in every), "scores too large")
                 need(rising(out["answers"]) and sum(c["count"] * c["pairs"] for c in out["answers"]) <= s["n_excluded"] and
                      all(c["count"] == 1 and c["pairs"] < MAX_PAIRS for c in out["prompts"]), "the left-out pairs do not fit the counts")
+                beside = s.get("residuals", {"classes": [], "mixture": []})
+                need(len(beside["mixture"]) == len(reg.get("references", [])) and sum(beside["mixture"]) == 16 * bool(beside["mixture"]) and
+                     len(beside["classes"]) <= MAX_CLASSES and sum(c["pairs"] for c in beside["classes"]) < MAX_PAIRS, "no test has such residuals")
             # Counts that do not fit leave classes to look at, if they are in order and hold no more ones than pairs.
             with self.step("E-TALLY", f"sample {i}: "):
                 need(rising(s["classes"]) and (not self.layer.green or sum(int(c["score"]) for c in s["classes"]) <= sum(pairs)), "no test has such classes")
-                sums, logs = numbers(self.layer, reg["weights"], s["classes"])
+                sums, logs = self.numbers(s)
                 with self.step("E-TAIL", f"sample {i}: "): follow(logs, s, ["log10_p", "log10_p_distinct", "ln_e"])
                 need([s["score"], s["statistic"], s["weight"]] == [*map(str, sums)], "score, statistic or weight")
             with self.step("E-TALLY", f"sample {i}: "):
                 need(rising(out["answers"]) and rising(out["prompts"]), "no test has such classes")
                 logs = [low_tail(self.layer, reg["weights"], out["answers"]), low_tail(self.layer, "none", out["prompts"])]
                 with self.step("E-TAIL", f"sample {i}: "): follow(logs, out, ["answers_log10_p", "prompts_log10_p"])
+        for i, r in enumerate(self.references):
+            with self.step("E-TALLY", f"reference {i}: "):
+                pairs, classes = sum(c["pairs"] for c in r["classes"]), r["classes"]
+                need(len(classes) <= MAX_CLASSES and all(int(c["score"]) <= c["pairs"] * most for c in classes) and pairs < MAX_PAIRS and
+                     sum(c["count"] * c["pairs"] for c in classes) <= r["tokens"], "the classes do not fit the tokens")
+            with self.step("E-TALLY", f"reference {i}: "):
+                need(all(a["count"] < b["count"] for a, b in itertools.pairwise(r["classes"])), "no test has such classes")
+                low = [low_tail(self.layer, reg["weights"], r["classes"])]
+                with self.step("E-TAIL", f"reference {i}: "): follow(low, r, ["log10_p"])
         with self.step("E-VERDICT"): self.check_verdict(p["resampling"], *samples)
+    def numbers(self, s):
+        """What the classes of a sample give: whole numbers, and the numbers that follow from them."""
+        sums, logs = numbers(self.layer, self.registration["weights"], s["classes"])
+        if "residuals" not in s: return sums, logs
+        classes = s["residuals"]["classes"]
+        need(all(a["weight"] < b["weight"] for a, b in itertools.pairwise(classes)) and all(0 < abs(c["weight"]) <= residuals.MAX_WEIGHT for c in classes) and
+             sum(int(c["score"]) for c in classes) < 2**80, "no test has such residuals")
+        beside, (log10_p, ln_e) = residuals.numbers(mp.mpf(self.layer.gamma) if self.layer.green else None, classes)
+        return [sums[0], *beside], [log10_p, logs[1], ln_e]
     def contradicted(self):
         """Conditions that times which the bundle itself states contradict: a value was known too early, or used before it was drawn."""
         draw, reg = self.registration["prompts"]["draw"], self.registration
@@ -445,15 +438,18 @@ class Verifier:
         present = all(s["n_empty"] <= s["records"]["count"] // 20 for s in self.samples)
         clean = min(suspect["left_out"]["answers_log10_p"], suspect["left_out"]["prompts_log10_p"]) >= -3
         fails = self.contradicted()
-        self.conditions = {name: "fails" if fails.get(name) else "holds" if name == "key_bound" else "word" for name in CONDITIONS}
-        sound = suspect["n_scored"] and agree and clean and kept and present and not any(fails.values())
+        self.conditions = {name: "fails" if fails.get(name) else "holds" if name == "key_bound" else "word" for name in CONDITIONS
+                           if name != "references_bound" or self.references}
+        low = min([0, *(r["log10_p"] for r in self.references)]) + math.log10(max(1, len(self.references)))
+        need(not self.references or p["references"]["agree"] == (low >= -3), "references.agree does not follow from the numbers")
+        sound = suspect["n_scored"] and agree and clean and low >= -3 and kept and present and not any(fails.values())
         verdict = verdict if sound else "inconclusive"
         stated = [p[f] for f in ("decided_by", "controls_agree", "exclusion_agrees", "resampling_agrees", "answers_present", "verdict")]
         need(stated == ["ln_e" if by_e else "log10_p", agree, clean, kept, present, verdict], "the verdict does not follow from the numbers")
         need([*self.conditions.items()] == [(one["name"], one["standing"]) for one in p["conditions"]], "the conditions are others")
         best = numbers(self.layer, reg["weights"], [c | {"score": str(c["pairs"])} for c in suspect["classes"]])[1] if self.layer.green else 0
         able = not best or (min(0, -best[2] / math.log(10)) if by_e else best[0]) <= level - 1e-9  # all ones would have reached the level
-        form = {"of": "ones_share" if self.layer.green else "mean_score", "power": 0.8} if verdict == "not_detected" and able else {}
+        form = {"of": "ones_share" if self.layer.green else "mean_score", "power": 0.8} if verdict == "not_detected" and able and not self.references else {}
         form |= {"value": p["smallest_effect"]["value"]} if form and p["smallest_effect"] else {}
         need(form == (p["smallest_effect"] or {}), "smallest_effect does not go with the verdict")
     def data(self, files, tokenizer, pool, resample):
@@ -462,78 +458,100 @@ class Verifier:
         if tokenizer is None: why = "no tokenizer.json was given"
         else:
             try: texts = Texts(tokenizer)
-            except Refused as refused: why = str(refused)
+            except ValueError as unreadable: why = str(unreadable)
+        models, order = self.samples + self.references, []
         for raw in files:
             digest = sha256(raw).hex()
-            mine = [i for i, s in enumerate(self.samples) if s["records"]["sha256"] == digest]
+            mine = [i for i, s in enumerate(models) if s["records"]["sha256"] == digest]
             subject = [i for i, one in enumerate(self.statement["subject"]) if one["digest"]["sha256"] == digest]
             with self.step("E-DATA"): need(mine or subject, "neither an answer file nor a records file of this bundle")
-            for i in subject or mine:
-                with self.step("E-RECORDS", f"sample {i}: "):
-                    lines = self.lines_of(raw, texts, i) if subject else raw
-                    if lines is None: continue
-                    records = self.records(self.samples[i], lines, texts)
-                    seen.add(i)
-                    with self.step("E-RECOMPUTED", f"sample {i}: "): self.recompute(self.samples[i], records, 0 if i else resample)
             if mine and not subject and not texts: self.withheld = True; self.unchecked.append(f"that ids are those of the texts ({why}); so there is no result")
-        if not self.faults and texts and self.node and len(seen) == len(self.samples): self.conditions["tokens_recomputed"] = "holds"
+            order += [(i, bool(subject), raw) for i in subject or mine]
+        given = []  # references last: which of their answers count follows from the prompts of the others
+        for i, is_answers, raw in sorted(order, key=lambda one: one[0] >= len(self.samples)):
+            with self.step("E-RECORDS", f"model {i}: "):
+                lines = self.lines_of(raw, texts, i, given) if is_answers else raw
+                if lines is not None: given.append((i, self.records(i, lines, texts, given)))
+        seen = {i for i, _ in given}
+        references = [next((records for j, records in given if i == j), None) for i in range(len(self.samples), len(models))]
+        for i, records in given if None not in references else []:
+            with self.step("E-RECOMPUTED", f"model {i}: "):
+                if i < len(self.samples): self.recompute(i, records, references, 0 if i else resample)
+        if not self.faults and texts and self.node and len(seen) == len(models): self.conditions["tokens_recomputed"] = "holds"
         if pool is not None and draw:
             with self.step("E-PROMPTS"):
                 prompts = prompts_of(pool)
                 need({"count": len(prompts), "root": prompts_root(prompts)} == draw["pool"], "not the registered pool")
                 chosen = drawn(bytes.fromhex(self.p["prompts"]["beacon"]["value"]), prompts, self.registration["prompts"]["count"])
                 need(prompts_root(chosen) == self.p["prompts"]["root"], "the value draws other prompts from the pool")
-        self.unchecked += [f"sample {i}: its records were not given" for i in range(len(self.samples)) if i not in seen] + [
+        self.unchecked += [f"model {i}: its records were not given" for i in range(len(models)) if i not in seen] + [
             "time stamps (`openssl ts -verify` can)", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile",
             "that special_token_ids are the tokenizer's special tokens"] + ["that the prompts are those drawn from the pool"] * bool(draw and pool is None)
-    def lines_of(self, raw, texts, i):
+    def lines_of(self, raw, texts, i, given):
         """The records file of an answer file: JSON lines with `prompt` and `completion`. Others are left to `watermark verify`."""
-        if not texts: return self.unchecked.append(f"sample {i}: its answer file, without the tokenizer")
-        rows = [line for line in raw.split(b"\n") if line.strip()]
+        if not texts: return self.unchecked.append(f"model {i}: its answer file, without the tokenizer")
+        rows, sample = [line for line in raw.split(b"\n") if line.strip()], self.samples[i] if i < len(self.samples) else None
         try: rows = [parse(line, MAX_FILE) for line in rows]
         except Refused: rows = [None]
         plain = lambda row: type(row) is dict and type(row.get("prompt")) is type(row.get("completion")) is str and not row.keys() & CONVERSATIONS
-        if self.samples[i]["collected"] or not all(map(plain, rows)):
-            return self.unchecked.append(f"sample {i}: its answer file is of a form that is not read here")
-        with self.step("E-RECORDS", f"sample {i}: "):
-            stated = [self.samples[i][f] for f in ("collection", "stopped")]
-            need(stated == ["not independently witnessed", False], "the file says nothing of who collected, or what ended it")
+        if sample and sample["collected"] or not all(map(plain, rows)):
+            return self.unchecked.append(f"model {i}: its answer file is of a form that is not read here")
+        with self.step("E-RECORDS", f"model {i}: "):
+            need(not sample or [sample[f] for f in ("collection", "stopped")] == ["not independently witnessed", False],
+                 "the file says nothing of who collected, or what ended it")
+        if not sample:
+            if not given: return self.unchecked.append(f"model {i}: its answer file, without the suspect's prompts")
+            rows = [row for row in rows if row["prompt"] in {record["prompt"] for record in given[0][1]}]
         place = (lambda at: at) if self.registration["stopping"] == "e_process" else lambda at: 0
         return b"".join(canonical(texts.record(row["prompt"], row["completion"], place(at))).encode() + b"\n" for at, row in enumerate(rows))
-    def records(self, s, raw, texts):
+    def records(self, i, raw, texts, given):
         *lines, rest = raw.split(b"\n")
-        records = [read_canonical(line, MAX_FILE, "record") for line in lines]
-        stated = [*(s["records"][f] for f in ("count", "root", "sha256")), s["prompts_root"], b""]
-        need([len(lines), tree_root([*map(leaf, lines)]).hex(), sha256(raw).hex(), prompts_root([one["prompt"] for one in records]), rest] == stated,
-             "count, root, sha256, prompts_root or last line")
+        records, s = [read_canonical(line, MAX_FILE, "record") for line in lines], (self.samples + self.references)[i]
+        need([len(lines), tree_root([*map(leaf, lines)]).hex(), sha256(raw).hex(), rest] == [*(s["records"][f] for f in ("count", "root", "sha256")), b""],
+             "count, root, sha256 or last line")
+        asked = [one["prompt"] for one in records]
+        if i < len(self.samples): need(prompts_root(asked) == s["prompts_root"], "prompts_root")
+        else: need(not given or {*asked} <= {one["prompt"] for one in given[0][1]}, "a reference answers other prompts than the test's")
         rounds, n_empty = [record["round"] for record in records], sum(not record["text"].strip(WHITE) for record in records)
         of_file = [i if self.registration["stopping"] == "e_process" else 0 for i in range(len(records))]
-        need([rounds, n_empty] == [sorted(rounds) if s["collected"] else of_file, s["n_empty"]], "rounds, or n_empty")
+        need(rounds == (sorted(rounds) if s.get("collected") else of_file) and n_empty == s.get("n_empty", n_empty), "rounds, or n_empty")
         for record in records:
             edges = [0, *itertools.chain(*record["quoted"]), len(record["tokens"])]
             need(max([-1, *record["tokens"], *record["prompt_tokens"]]) < self.layer.vocab_size and edges == sorted(edges) and
                  all(a < b for a, b in record["quoted"]), "an id past vocab_size, or `quoted` is not a row of stretches")
             need(not texts or texts.record(record["prompt"], record["text"], record["round"]) == record, "the tokenizer makes other ids of prompt or text")
         return records
-    def recompute(self, s, records, resample):
-        pairs, left_out, asked, totals = self.layer.tally(records)
-        plan, fresh, weights = self.layer.plan(pairs), self.p["resampling"], self.registration["weights"]
+    def recompute(self, i, records, references, resample):
+        s, known = self.samples[i], set().union(*map(self.layer.asked, references))
+        pairs, left_out, asked, totals = self.layer.tally(records, known)
+        beside = [self.layer.tally(one, {*asked})[0] for one in references]  # what any prompts leave out counts for nobody
+        weighted, mixture = residuals.weights(pairs, beside) if beside else (pairs, None)
+        plan, fresh, weights = self.layer.plan(weighted), self.p["resampling"], self.registration["weights"]
         shape = lambda classes: [(c["count"], c["pairs"]) for c in classes]
         counted = lambda pairs: sorted(Counter(pairs.values()).items())
         stated = [shape(s["classes"]), shape(s["left_out"]["answers"]), shape(s["left_out"]["prompts"])]
         need((totals, stated) == ({f: s[f] for f in COUNTS}, [*map(counted, (pairs, left_out, asked))]), "counts or classes are others")
+        if beside:
+            found = [mixture, counted(weighted)]
+            need(found == [s["residuals"]["mixture"], [(c["weight"], c["pairs"]) for c in s["residuals"]["classes"]]], "the residuals are others")
+            for r, one, own in zip(self.references, references, beside):
+                need(i or (sum(len(record["tokens"]) for record in one), counted(own)) == (r["tokens"], shape(r["classes"])), "a reference's counts are others")
         if not self.node: return self.unchecked.append("scores: the key is not disclosed")
         key = self.layer.prf_key(self.node)
         found = [self.layer.classes(part, key) for part in (pairs, left_out, asked)]
         need(found == [s["classes"], s["left_out"]["answers"], s["left_out"]["prompts"]], "the scores are others")
-        weight = {count: weight_of(count, weights) for count in set(pairs.values())}
+        if beside:
+            found = [{"weight": c.pop("count"), **c} for c in self.layer.classes(weighted, key)]
+            need(found == s["residuals"]["classes"], "the scores of the residuals are others")
+            need(i or [self.layer.classes(own, key) for own in beside] == [r["classes"] for r in self.references], "a reference's scores are others")
+        weight = {w: w for w in set(weighted.values())} if beside else {count: weight_of(count, weights) for count in set(pairs.values())}
         root = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256")
-        hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), numbers(self.layer, weights, s["classes"])[1][0] == 0
-        for i in range(keys):
-            statistic = sum(weight[count] * one for count, one in self.layer.scores(expand(root, struct.pack("<I", i)), plan))
+        hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), self.numbers(s)[1][0] == 0
+        for at in range(keys):
+            statistic = sum(weight[count] * one for count, one in self.layer.scores(expand(root, struct.pack("<I", at)), plan))
             hits += statistic >= int(s["statistic"]) or weak  # the tail falls as the statistic grows, until it is 1
-        if s is self.samples[0] and keys < fresh["keys"]: self.unchecked.append(f"{fresh['keys'] - keys} fresh keys")
-        need(s is not self.samples[0] or hits <= fresh["at_least"] <= hits + fresh["keys"] - keys, "at_least is another number")
+        if not i and keys < fresh["keys"]: self.unchecked.append(f"{fresh['keys'] - keys} fresh keys")
+        need(i or hits <= fresh["at_least"] <= hits + fresh["keys"] - keys, "at_least is another number")
 def read(path):
     with open(path, "rb") as file: return file.read(MAX_FILE + 1)
 def main(arguments=None):

@@ -173,9 +173,8 @@ fn holds(records: &[EvidenceRecord], name: &str, file: &[u8], answers: Option<&A
     }
     assert_eq!(report.faults, [], "a true bundle does not hold against its data");
     assert_eq!(report.recomputed, [path.display().to_string()]);
-    let read = report.bundle.as_ref().expect("a bundle that holds");
     let texts = answers.is_some();
-    let insight = Insight::read(Path::new("evidence.json"), read, &context, texts).expect("files that exist");
+    let insight = Insight::read(Path::new("evidence.json"), &report, &context, texts).expect("files that exist");
     let source =
         Source { name: "evidence.json", bytes: &bundle, check: &report, context: &context, insight: insight.as_ref() };
     harmless(&page(&source).expect("a page"));

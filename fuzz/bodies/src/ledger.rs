@@ -43,6 +43,7 @@ fn head(bytes: &[u8]) -> TreeHead {
         size: leaves.len() as u64,
         root: root(&leaves),
         prompt_pools: vec![],
+        references: vec![],
         signed_at,
     }
 }

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use watermark_core::detect::{LayerDetector, Resampling};
+use watermark_core::detect::{LayerDetector, Resampling, Weights};
 use watermark_core::evidence::bundle::{
     self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
     NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
-    STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Statement,
+    STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Signed, Statement,
 };
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments};
@@ -17,7 +17,7 @@ use watermark_core::evidence::prompts::Prompts;
 use watermark_core::evidence::{HEAD_TYPE, SigningKey, TreeHead, dsse, merkle};
 use watermark_core::hex;
 use watermark_core::key::NodeKey;
-use watermark_core::model_test::{Collection, Tails};
+use watermark_core::model_test::{Collection, ResidualTails, Tails};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
@@ -48,16 +48,20 @@ pub(crate) struct BundleParts {
 }
 
 /// How many kinds of case there are.
-pub(crate) const KINDS: u8 = 4;
+pub(crate) const KINDS: u8 = 5;
 
 /// The kind whose stopping rule is `e_process`.
 pub(crate) const STOPPED: u8 = 3;
 
+/// The kind whose suspect stands beside a reference.
+const BESIDE: u8 = 4;
+
 impl BundleParts {
-    /// A case that verifies: by kind with another scheme, weights and stopping rule, with a control or without.
+    /// A case that verifies: by kind with another scheme, weights and stopping rule, with a control or a reference or without.
     pub(crate) fn new(kind: u8) -> Self {
-        static MADE: LazyLock<[BundleParts; KINDS as usize]> =
-            LazyLock::new(|| [0, 1, 2, 3].map(|kind| BundleParts::from_records(kind, &records(1), &"0".repeat(64))));
+        static MADE: LazyLock<[BundleParts; KINDS as usize]> = LazyLock::new(|| {
+            [0, 1, 2, 3, BESIDE].map(|kind| BundleParts::from_records(kind, &records(1), &"0".repeat(64)))
+        });
         MADE[usize::from(kind)].clone()
     }
 
@@ -83,23 +87,26 @@ impl BundleParts {
         let proof: Vec<String> = opening.inclusion().1.iter().map(|hash| hex::encode(hash)).collect();
         let leaf = json!({"commitment": hex::encode(&node.commitment(&SALT)), "path": PATH, "profile_sha256": hex::encode(&[0; 32])});
         let head: Value = {
-            let head = commitments.head("2026-11-01T00:00:00Z", vec![]).unwrap();
+            let head = commitments.head("2026-11-01T00:00:00Z", vec![], vec![]).unwrap();
             assert_eq!(head.tree, KEY_COMMITMENTS);
             serde_json::from_slice(&head.payload().unwrap()).unwrap()
         };
 
         let texts: Vec<String> = suspect.iter().map(|record| record.prompt.clone()).collect();
         let prompts = Prompts::commit_to(&texts).unwrap();
-        let registration = json!({
+        let mut registration = json!({
             "registration": REGISTRATION_VERSION, "registered_at": "2026-11-02T00:00:00Z", "question": "Was it?",
             "suspect": "suspect", "controls": [], "profile_sha256": hex::encode(&[0; 32]), "layer": "d",
             "key": {
                 "head_sha256": hex::encode(&[0; 32]), "index": 1, "leaf_sha256": hex::encode(&[0; 32]), "path": PATH, "tree_size": 2,
             },
-            "access": "answers", "weights": if none { "none" } else { "sqrt" },
+            "access": "answers", "weights": if kind == BESIDE { "residual" } else if none { "none" } else { "sqrt" },
             "stopping": if stopped { "e_process" } else { "fixed" }, "alpha": 1e-6, "resample": FRESH_KEYS,
             "prompts": {"count": prompts.count, "draw": null, "root": prompts.root.to_string()}, "earlier": [hex::encode(&[5; 32])],
         });
+        if kind == BESIDE {
+            registration["references"] = json!([{"model": "reference", "sha256": hex::encode(&[3; 32])}]);
+        }
         let signed = |type_: &str| -> Value {
             serde_json::from_slice(&dsse::sign(type_, b"{}", &signing_key()).unwrap()).unwrap()
         };
@@ -134,6 +141,10 @@ impl BundleParts {
         let mut parts = Self { profile, head, registration, statement };
         parts.link(&signing_key());
         parts.measure(suspect, &node);
+        if kind == BESIDE {
+            let subject = json!({"digest": {"sha256": hex::encode(&[3; 32])}, "name": "reference.jsonl"});
+            parts.statement["subject"].as_array_mut().unwrap().push(subject);
+        }
         if kind < 2 {
             parts.add_control(&node);
         }
@@ -149,10 +160,14 @@ impl BundleParts {
         self.statement["predicate"]["suspect"] = json!(sample);
         let seed = Resampling::seed(&self.signed_registration(), &sample.records.root.0);
         let layer = self.layer(node);
-        let counted = bundle::count(&layer, registration.weights, records).unwrap();
+        let references = self.references();
+        let counted = bundle::count(&layer, registration.weights, records, &references).unwrap();
+        if let Some(beside) = references.first() {
+            let found = bundle::measure_references(&layer, &counted, &[("reference", beside)]).unwrap();
+            self.statement["predicate"]["references"] = json!(found);
+        }
         let keys = if sample.n_scored == 0 { 0 } else { registration.resample };
-        let (tally, weights) = (counted.tally(), registration.weights);
-        let fresh = layer.resample(tally, weights, sample.log10_p, &seed, 0..keys).unwrap();
+        let fresh = counted.resample(&layer, sample.log10_p, &seed, 0..keys).unwrap();
         self.statement["predicate"]["resampling"] =
             json!({"seed": Digest(seed).to_string(), "keys": fresh.keys, "at_least": fresh.at_least});
     }
@@ -168,10 +183,15 @@ impl BundleParts {
 
     fn sample(&self, records: &[EvidenceRecord], node: &NodeKey, model: &str) -> SampleEvidence {
         let layer = self.layer(node);
-        let counted = bundle::count(&layer, self.registration().weights, records).unwrap();
+        let counted = bundle::count(&layer, self.registration().weights, records, &self.references()).unwrap();
         let collection = Collection::NotWitnessed;
         let origin = Origin { model: model.to_owned(), collection, collected: None, stopped: false };
         bundle::measure(&layer, &counted, records, origin).unwrap()
+    }
+
+    /// The records of the reference of a case that has one.
+    fn references(&self) -> Vec<Vec<EvidenceRecord>> {
+        self.registration().references.iter().map(|_| records(9)).collect()
     }
 
     fn layer(&self, node: &NodeKey) -> LayerDetector {
@@ -234,11 +254,19 @@ impl BundleParts {
             (sample.log10_p, sample.log10_p_distinct, sample.ln_e) =
                 (tails.log10_p, tails.log10_p_distinct, tails.ln_e);
             sample.score = Decimal(tails.score);
-            sample.statistic = Decimal(tails.statistic);
-            sample.weight = Decimal(tails.weight);
+            sample.statistic = Signed(i128::try_from(tails.statistic).ok()?);
+            sample.weight = Signed(i128::try_from(tails.weight).ok()?);
+            if let Some(residuals) = &sample.residuals {
+                let tails = ResidualTails::of_classes(scheme, &residuals.signed_classes()).ok()?;
+                (sample.log10_p, sample.ln_e) = (tails.log10_p, tails.ln_e);
+                (sample.statistic, sample.weight) = (Signed(tails.statistic), Signed(tails.weight));
+            }
             let audit = sample.left_out.classes().audit(scheme, registration.weights).ok()?;
             sample.left_out.answers_log10_p = audit.answers_log10_p;
             sample.left_out.prompts_log10_p = audit.prompts_log10_p;
+        }
+        for reference in predicate.references.iter_mut().flat_map(|references| &mut references.models) {
+            reference.log10_p = Tails::low_of_classes(scheme, &reference.score_classes(), Weights::Residual).ok()?;
         }
         let registered = to_canonical(&predicate.registration).ok()?;
         predicate.resampling.seed = Digest(Resampling::seed(&registered, &predicate.suspect.records.root.0));
@@ -250,11 +278,16 @@ impl BundleParts {
             size: self.head["tree_size"].as_u64()?,
             root: [0; 32],
             prompt_pools: vec![],
+            references: vec![],
             signed_at: self.head["signed_at"].as_str()?.to_owned(),
         };
         let conditions = bundle::conditions(&registration, &head, &predicate.key.leaf, &samples, &predicate.signed_at);
         let fresh = &predicate.resampling;
-        let follows = bundle::conclude(&registration, scheme, suspect, controls, fresh, &conditions);
+        let beside = predicate.references.as_ref();
+        let follows = bundle::conclude(&registration, scheme, suspect, controls, beside, fresh, &conditions);
+        if let Some(references) = &mut predicate.references {
+            references.agree = follows.references_agree;
+        }
         predicate.conditions = conditions;
         predicate.exclusion_agrees = follows.exclusion_agrees;
         predicate.decided_by = follows.decided_by;

@@ -47,7 +47,14 @@ fn leaves(size: u64) -> Vec<Hash> {
 
 fn head(leaves: &[Hash]) -> TreeHead {
     let (size, root) = (leaves.len() as u64, root(leaves));
-    TreeHead { tree: ANSWERS.to_owned(), size, root, prompt_pools: vec![], signed_at: TIME.to_owned() }
+    TreeHead {
+        tree: ANSWERS.to_owned(),
+        size,
+        root,
+        prompt_pools: vec![],
+        references: vec![],
+        signed_at: TIME.to_owned(),
+    }
 }
 
 /// One file of each kind, and trees.
@@ -82,11 +89,11 @@ fn openings(bytes: &[u8]) {
     }
     if let Ok(all) = KeyCommitments::parse(bytes) {
         assert_eq!(&*all.print().expect("what was read can be written"), bytes);
-        let _ = all.head(TIME, vec![]).expect("a head of any leaves");
+        let _ = all.head(TIME, vec![], vec![]).expect("a head of any leaves");
         if all.leaves().list().len() < 100 {
             for path in PATHS {
                 if let Ok(opening) = all.open(&node(path), &[9; 32]) {
-                    opening.verify(&all.head(TIME, vec![]).unwrap()).expect("what was opened verifies");
+                    opening.verify(&all.head(TIME, vec![], vec![]).unwrap()).expect("what was opened verifies");
                 }
             }
         }
@@ -94,7 +101,7 @@ fn openings(bytes: &[u8]) {
     if let Ok(opening) = KeyOpening::parse(bytes) {
         assert_eq!(&*opening.print().expect("what was read can be written"), bytes);
         let all = commitments();
-        if let Ok(opened) = opening.verify(&all.head(TIME, vec![]).unwrap()) {
+        if let Ok(opened) = opening.verify(&all.head(TIME, vec![], vec![]).unwrap()) {
             let (index, _) = opening.inclusion();
             assert_eq!(all.leaves().list().get(index as usize), Some(&opening.leaf()), "another leaf");
             assert_eq!(opened.secret(), node(PATHS[index as usize]).secret());

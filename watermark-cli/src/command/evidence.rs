@@ -73,6 +73,9 @@ pub(crate) struct Args {
     /// The same of each registered control, in the registered order (repeatable)
     #[arg(long, value_name = "FILE")]
     controls: Vec<PathBuf>,
+    /// The same of each registered reference, in the registered order: the registered file (repeatable)
+    #[arg(long = "reference", value_name = "FILE")]
+    references: Vec<PathBuf>,
     /// evidence.json of an earlier registration that this one names (repeatable); one without was not run
     #[arg(long, value_name = "FILE")]
     earlier: Vec<PathBuf>,
@@ -157,6 +160,7 @@ impl Args {
             tokenizer: &tokenizer,
             suspect: &self.answers,
             controls: &self.controls,
+            references: &self.references,
             earlier: &earlier,
             time_stamps,
             signed_at: register::time(self.at.as_deref())?,
@@ -169,9 +173,9 @@ impl Args {
         let evidence = self.out.join("evidence.json");
         write_new(&evidence, &written.bundle)?;
         let mut data = vec![self.answers.clone()];
-        data.extend(self.controls.iter().cloned());
+        data.extend(self.controls.iter().chain(&self.references).cloned());
         for (at, records) in written.records.iter().enumerate() {
-            data.push(self.out.join(format!("{}.records.jsonl", role(at))));
+            data.push(self.out.join(format!("{}.records.jsonl", role(at, self.controls.len()))));
             write_new(&data[data.len() - 1], records)?;
         }
         #[cfg(feature = "report")]

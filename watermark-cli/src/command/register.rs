@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{RESAMPLING_KEYS, Weights};
 use watermark_core::evidence::beacon::{BeaconRound, committed_sha256};
 use watermark_core::evidence::bundle::{
-    self, Digest, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, Registration, Stopping,
-    Time,
+    self, Digest, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, RegisteredReference,
+    Registration, Stopping, Time,
 };
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyLeaves, MAX_OPENINGS};
 use watermark_core::evidence::prompts::{PromptDraw, Prompts};
@@ -16,7 +16,7 @@ use watermark_core::evidence::{TreeHead, timestamp};
 use watermark_core::hex;
 use watermark_core::model_test::Access;
 use watermark_toolkit::evidence::LAX_ALPHA;
-use watermark_toolkit::files::{ProfileFile, random, read_bounded, read_profile_text, write_new};
+use watermark_toolkit::files::{ProfileFile, file_sha256, random, read_bounded, read_profile_text, write_new};
 use watermark_toolkit::read::read_prompts;
 use watermark_toolkit::timestamp::now;
 
@@ -37,7 +37,10 @@ Example:
 Prompts that you choose are a condition of the verdict: with the key at hand, they can be chosen to accuse. A round that is drawn after
 the registration chooses without anybody (`watermark prompts draw`). Beside the registration lies a time-stamp request (.tsq, RFC 3161): have it answered before anything is asked, because the time inside is
 your own clock. Name every earlier registration about this suspect with --earlier, those that found nothing too.
-Then collect one answer to every prompt, in order, from the suspect and each control, and run `watermark evidence`.")]
+Then collect one answer to every prompt, in order, from the suspect and each control, and run `watermark evidence`.
+
+With --reference, pairs are weighed by what the suspect wrote beyond what an unmarked model writes, which shows far smaller shares of marked
+data. A reference that was chosen with the key could accuse anybody: commit to its file with the keys (`key commit --reference`), and name controls.")]
 pub(crate) struct Args {
     /// A name for the suspect model
     #[arg(long, value_name = "NAME")]
@@ -45,6 +48,9 @@ pub(crate) struct Args {
     /// Name of an unrelated model that is asked the same (repeatable)
     #[arg(long = "control", value_name = "NAME")]
     controls: Vec<String>,
+    /// An unmarked model and the file of its answers to the prompts, or to the whole pool (repeatable)
+    #[arg(long = "reference", value_name = "NAME=FILE", value_parser = named_file)]
+    references: Vec<(String, PathBuf)>,
     /// The profile of the mark
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
@@ -72,9 +78,9 @@ pub(crate) struct Args {
     /// The question in words
     #[arg(long, default_value = "Was the suspect trained on answers that were marked under the committed key?")]
     question: String,
-    /// How much a pair counts that occurs often
-    #[arg(long, value_parser = one_of([Weights::Sqrt, Weights::None], Weights::as_str), default_value = "sqrt")]
-    weights: Weights,
+    /// How much a pair counts: sqrt, none, or residual beside references [default: sqrt; residual with --reference]
+    #[arg(long, value_parser = one_of([Weights::Sqrt, Weights::None, Weights::Residual], Weights::as_str))]
+    weights: Option<Weights>,
     /// fixed: every prompt is answered, p decides; e-process: stop after any prompt, the e-value decides
     #[arg(long, value_enum, default_value = "fixed")]
     stopping: StoppingArg,
@@ -127,7 +133,10 @@ impl Args {
             "--alpha {}: at most {LAX_ALPHA}; a level that chance reaches more often accuses nobody",
             self.alpha
         );
-        names_apart(std::iter::once(&self.suspect).chain(&self.controls))?;
+        let references = self.references.iter().map(|(name, _)| name);
+        names_apart(std::iter::once(&self.suspect).chain(&self.controls).chain(references))?;
+        let weights =
+            self.weights.unwrap_or(if self.references.is_empty() { Weights::Sqrt } else { Weights::Residual });
         let earlier = self.earlier.iter().map(|path| -> Result<Digest> {
             let named = || format!("earlier registration {}", path.display());
             let bytes = read_bounded(path, MAX_FILE).with_context(named)?;
@@ -150,11 +159,13 @@ impl Args {
         let before = committed_sha256(&text, &file.profile).with_context(of_profile)?;
         let (index, leaf_sha256, _) = leaves.find(&committed, &path, &before).with_context(named)?;
         let prompts = self.prompts(&committed)?;
+        let references = self.references(&committed)?;
         let registration = Registration {
             registration: REGISTRATION_VERSION.to_owned(),
             question: self.question,
             suspect: self.suspect.clone(),
             controls: self.controls,
+            references,
             profile_sha256: Digest(file.sha256),
             key: RegisteredKey {
                 head_sha256: Digest(Sha256::digest(&head).into()),
@@ -165,7 +176,7 @@ impl Args {
             },
             layer: layer.name,
             access: Access::Answers,
-            weights: self.weights,
+            weights,
             stopping: match self.stopping {
                 StoppingArg::Fixed => Stopping::Fixed,
                 StoppingArg::EProcess => Stopping::EProcess,
@@ -182,11 +193,12 @@ impl Args {
         let request = self.out.with_extension("tsq");
         write_new(&request, &timestamp::request(&digest, *random()?))?;
         print(&format!(
-            "Registered {} prompts to {:?} and {} controls in {}.\nSHA-256 {}\nThe level is {:?}: {:?} divided by {} committed keys; \
+            "Registered {} prompts to {:?}, {} controls and {} references in {}.\nSHA-256 {}\nThe level is {:?}: {:?} divided by {} committed keys; \
              give it to `watermark probe --alpha`.\nHave {} answered by a time-stamping authority before anything is asked.",
             registration.prompts.count,
             registration.suspect,
             registration.controls.len(),
+            registration.references.len(),
             self.out.display(),
             hex::encode(&digest),
             registration.level(),
@@ -199,6 +211,21 @@ impl Args {
 }
 
 impl Args {
+    /// The references with the digests of their files.
+    fn references(&self, head: &TreeHead) -> Result<Vec<RegisteredReference>> {
+        let registered = |(model, path): &(String, PathBuf)| {
+            let sha256 = Digest(file_sha256(path).with_context(|| format!("reference {}", path.display()))?);
+            if !head.references.contains(&sha256) {
+                say(&format!(
+                    "caution: {} was not committed to with the keys, so it may have been chosen with the key",
+                    path.display()
+                ));
+            }
+            Ok(RegisteredReference { model: model.clone(), sha256 })
+        };
+        self.references.iter().map(registered).collect()
+    }
+
     /// The prompts that are given, or the draw that is to choose them.
     fn prompts(&self, head: &TreeHead) -> Result<RegisteredPrompts> {
         if let Some(prompts) = &self.prompts {
@@ -221,6 +248,11 @@ impl Args {
         }
         Ok(RegisteredPrompts { count, draw: Some(PromptDraw { beacon: beacon.clone(), pool }), root: None })
     }
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf)> {
+    let (name, path) = text.split_once('=').context("a reference is written NAME=FILE, e.g. base=base.jsonl")?;
+    Ok((name.to_owned(), path.into()))
 }
 
 /// Names that a reader of the evidence can tell apart: nothing hidden, and more than white space and case between them.

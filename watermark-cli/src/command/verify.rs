@@ -109,7 +109,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
     if let (Some(result), Some(headline)) = (&found.result, &found.headline) {
         print(&format!(
             "result       {headline}\n  {} ({})\n  layer {}, {} pairs, log10 p {:.2}, ln e {:.2}, at level {:?} for {} committed keys; {} \
-             controls, {} earlier analyses",
+             controls, {} references, {} earlier analyses",
             shown(result.question),
             shown(result.suspect),
             result.layer,
@@ -119,6 +119,7 @@ fn print_tables(found: &Verification<'_>) -> Result<()> {
             result.alpha,
             result.committed_keys,
             result.controls,
+            result.references,
             result.earlier
         ))?;
         if result.verdict == Verdict::Detected {

@@ -80,7 +80,7 @@ impl Committed {
             let salt = secret(format!("watermark-demo-salt-{at}\0").as_bytes(), seed);
             commitments.add(&key.descend(path)?, salt, profile_sha256, Some(round("beacon")))?;
         }
-        let tree = commitments.head(signed_at, vec![Prompts::commit_to(&pool)?])?;
+        let tree = commitments.head(signed_at, vec![Prompts::commit_to(&pool)?], vec![])?;
         let head = signer.sign(HEAD_TYPE, &tree.payload()?)?;
         write_secret(&out.join("openings.json"), &commitments.print()?)?;
         write_new(&out.join("head.json"), &head)?;
@@ -101,6 +101,7 @@ impl Committed {
             question: "Was the student trained on the teacher's marked answers?".to_owned(),
             suspect: "student".to_owned(),
             controls: vec!["control".to_owned()],
+            references: vec![],
             profile_sha256: Digest(Sha256::digest(profile.as_bytes()).into()),
             layer: self.layer.clone(),
             key: RegisteredKey {
@@ -149,6 +150,7 @@ impl Registered {
             tokenizer,
             suspect: &file("student.jsonl"),
             controls: &[file("control.jsonl")],
+            references: &[],
             earlier: &[],
             time_stamps: TimeStamps::default(),
             signed_at: Time::new(signed_at)?,

@@ -5,6 +5,7 @@ mod calibrate;
 mod detect;
 mod engines;
 mod evidence;
+mod evidence_beside;
 mod files;
 mod hostile;
 mod keys;

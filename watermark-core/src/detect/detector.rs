@@ -426,7 +426,7 @@ impl LayerDetector {
                 let log10_p = self.log10_p(scores.sum, scores.draws)?;
                 (scores.sum, log10_p, Some(self.ln_e(&scores, n_scored)?))
             }
-            Weights::Sqrt | Weights::Expected => {
+            Weights::Sqrt | Weights::Expected | Weights::Residual => {
                 let (statistic, log10_p) = self.weighted_tail(&scores, weights)?;
                 (statistic, log10_p, None)
             }

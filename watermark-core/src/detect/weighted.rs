@@ -18,10 +18,13 @@ pub enum Weights {
     /// The tally holds expected counts in units of 2^-16 (sums of next-token probabilities); a pair's weight is
     /// [`stats::weight_expected`] of it, the square root too.
     Expected,
+    /// Beside references, a pair's weight is what was chosen beyond what they expect ([`stats::weight_residual`]). What stands beside nothing, as
+    /// what prompts leave out, has the weights of [`Self::Sqrt`].
+    Residual,
 }
 
 impl Weights {
-    /// The weights that follow from counts, which every text has; the others need probabilities.
+    /// The weights that follow from one text's counts; the others need probabilities, or a reference.
     pub const COUNTED: [Self; 2] = [Self::None, Self::Sqrt];
 
     /// The word in JSON and on the command line.
@@ -31,6 +34,7 @@ impl Weights {
             Self::None => "none",
             Self::Sqrt => "sqrt",
             Self::Expected => "expected",
+            Self::Residual => "residual",
         }
     }
 
@@ -38,7 +42,7 @@ impl Weights {
     pub(super) fn weight(self, count: u64) -> u64 {
         match self {
             Self::None => 1 << 16,
-            Self::Sqrt => stats::weight_sqrt(count),
+            Self::Sqrt | Self::Residual => stats::weight_sqrt(count),
             Self::Expected => stats::weight_expected(count),
         }
     }

@@ -183,16 +183,17 @@ impl KeyCommitments {
         KeyLeaves { leaves: LEAVES_VERSION.to_owned(), list }
     }
 
-    /// The head to sign, with pools of prompts for tests to come; `signed_at` is RFC 3339 in UTC.
+    /// The head to sign, with pools of prompts and digests of references for tests to come; `signed_at` is RFC 3339 in UTC.
     ///
     /// # Errors
     /// As [`KeyLeaf::hash`].
-    pub fn head(&self, signed_at: &str, prompt_pools: Vec<Prompts>) -> Result<TreeHead> {
+    pub fn head(&self, signed_at: &str, prompt_pools: Vec<Prompts>, references: Vec<Digest>) -> Result<TreeHead> {
         Ok(TreeHead {
             tree: KEY_COMMITMENTS.to_owned(),
             size: self.leaves.len() as u64,
             root: merkle::root(&self.hashes()?),
             prompt_pools,
+            references,
             signed_at: signed_at.to_owned(),
         })
     }
@@ -400,7 +401,7 @@ mod tests {
     #[test]
     fn every_leaf_opens_and_only_with_its_key() {
         let all = KeyCommitments::parse(&committed().print().unwrap()).unwrap();
-        let head = all.head("2026-11-25T00:00:00Z", vec![]).unwrap();
+        let head = all.head("2026-11-25T00:00:00Z", vec![], vec![]).unwrap();
         for path in PATHS {
             let opening = KeyOpening::parse(&all.open(&node(path), &[9; 32]).unwrap().print().unwrap()).unwrap();
             let opened = opening.verify(&head).unwrap();
@@ -424,7 +425,7 @@ mod tests {
     #[test]
     fn leaves_are_found_in_their_head() {
         let all = committed();
-        let head = all.head("2026-11-25T00:00:00Z", vec![]).unwrap();
+        let head = all.head("2026-11-25T00:00:00Z", vec![], vec![]).unwrap();
         let printed = all.leaves().print().unwrap();
         let leaves = KeyLeaves::parse(&printed).unwrap();
         let path = |text: &str| text.parse::<KeyPath>().unwrap();
@@ -471,7 +472,7 @@ mod tests {
         #[test]
         fn changed_openings_do_not_verify(leaf in 0..PATHS.len(), at in 0..400_usize, flip in 1..=255_u8) {
             let all = committed();
-            let head = all.head("2026-11-25T00:00:00Z", vec![]).unwrap();
+            let head = all.head("2026-11-25T00:00:00Z", vec![], vec![]).unwrap();
             let mut bytes = all.open(&node(PATHS[leaf]), &[9; 32]).unwrap().print().unwrap();
             let at = at % bytes.len();
             bytes[at] ^= flip;

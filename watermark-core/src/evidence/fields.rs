@@ -1,6 +1,8 @@
 //! Types whose values have one spelling each, so that equal values are equal bytes.
 
 use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,6 +18,10 @@ pub struct Digest(pub [u8; 32]);
 /// An unsigned integer of any size, decimal digits in a JSON string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decimal(pub u128);
+
+/// A signed integer of at most 128 bits, decimal digits in a JSON string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed(pub i128);
 
 /// A time in UTC and seconds, as `2026-11-25T01:02:03Z`. Later times are greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,14 +60,41 @@ impl Serialize for Decimal {
 
 impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let value: u128 = text.parse().map_err(D::Error::custom)?;
-        // `parse` takes a sign and leading zeros.
-        if value.to_string() != text {
-            return Err(D::Error::custom("not a plain decimal integer"));
-        }
-        Ok(Self(value))
+        plain_integer(deserializer).map(Self)
     }
+}
+
+impl Serialize for Signed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        plain_integer(deserializer).map(Self)
+    }
+}
+
+/// An integer in the one way in which it is written: `parse` alone takes a plus sign and leading zeros.
+fn plain_integer<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err = ParseIntError> + ToString,
+{
+    let text = String::deserialize(deserializer)?;
+    let value: T = text.parse().map_err(D::Error::custom)?;
+    if value.to_string() == text { Ok(value) } else { Err(D::Error::custom("not a plain decimal integer")) }
+}
+
+/// A list that is missing where it would be empty: an empty one would be a second way to say the same.
+pub(super) fn listed<'de, D, T>(deserializer: D) -> std::result::Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list = Vec::deserialize(deserializer)?;
+    if list.is_empty() { Err(D::Error::custom("an empty list is left out")) } else { Ok(list) }
 }
 
 impl Time {

@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canonical::{from_canonical, to_canonical};
 use super::dsse::{self, Verified};
+use super::fields::{Digest, listed};
 use super::merkle::Hash;
 use super::parse_hash;
 use super::prompts::Prompts;
@@ -15,7 +16,7 @@ pub const HEAD_TYPE: &str = "application/vnd.watermark.head+json";
 /// Version string of the payload.
 const VERSION: &str = "watermark-head/2";
 
-/// A signed head is some 700 bytes, and 160 for every pool of prompts.
+/// A signed head is some 700 bytes, and 160 for every pool of prompts, and 90 for every reference.
 pub(super) const MAX_HEAD: usize = 1 << 14;
 
 /// The head of a tree: what is published and signed.
@@ -29,6 +30,8 @@ pub struct TreeHead {
     pub root: Hash,
     /// Pools of prompts that are committed to with the tree, for tests to come; none in a ledger's head.
     pub prompt_pools: Vec<Prompts>,
+    /// Digests of files that unmarked models answered, for tests beside them; none in a ledger's head.
+    pub references: Vec<Digest>,
     /// When the signer says that it signed, as `2026-11-25T01:02:03Z`. Only a time stamp by somebody else proves a time.
     pub signed_at: String,
 }
@@ -38,6 +41,8 @@ pub struct TreeHead {
 struct HeadJson {
     head: String,
     prompt_pools: Vec<Prompts>,
+    #[serde(default, deserialize_with = "listed", skip_serializing_if = "Vec::is_empty")]
+    references: Vec<Digest>,
     root: String,
     signed_at: String,
     tree: String,
@@ -54,6 +59,7 @@ impl TreeHead {
         to_canonical(&HeadJson {
             head: VERSION.to_owned(),
             prompt_pools: self.prompt_pools.clone(),
+            references: self.references.clone(),
             root: hex::encode(&self.root),
             signed_at: self.signed_at.clone(),
             tree: self.tree.clone(),
@@ -77,8 +83,8 @@ impl TreeHead {
         }
         check_time(&json.signed_at)?;
         let root = parse_hash(&json.root, "root")?;
-        let HeadJson { tree, tree_size: size, signed_at, prompt_pools, .. } = json;
-        Ok((Self { tree, size, root, signed_at, prompt_pools }, signer))
+        let HeadJson { tree, tree_size: size, signed_at, prompt_pools, references, .. } = json;
+        Ok((Self { tree, size, root, signed_at, prompt_pools, references }, signer))
     }
 }
 
@@ -97,6 +103,7 @@ mod tests {
             root: [1; 32],
             signed_at: "2026-11-25T00:00:00Z".to_owned(),
             prompt_pools: vec![],
+            references: vec![],
         };
         let signed = dsse::sign(HEAD_TYPE, &head.payload().unwrap(), &key).unwrap();
         assert_eq!(TreeHead::verify(&signed, "a").unwrap(), (head.clone(), key.public_key()));
@@ -108,6 +115,15 @@ mod tests {
         let escape = dsse::sign(HEAD_TYPE, escape.as_bytes(), &key).unwrap();
         assert_eq!(TreeHead::verify(&escape, "a").unwrap_err().kind(), ErrorKind::InvalidEvidence);
         assert!(TreeHead { signed_at: "yesterday".to_owned(), ..head.clone() }.payload().is_err());
+        // What a head has none of is left out, in one way.
+        let payload = String::from_utf8(head.payload().unwrap()).unwrap();
+        assert!(!payload.contains("references"));
+        let empty = payload.replace("\"root\"", "\"references\":[],\"root\"");
+        let empty = dsse::sign(HEAD_TYPE, empty.as_bytes(), &key).unwrap();
+        assert_eq!(TreeHead::verify(&empty, "a").unwrap_err().kind(), ErrorKind::InvalidEvidence);
+        let beside = TreeHead { references: vec![Digest([5; 32])], ..head.clone() };
+        let signed = dsse::sign(HEAD_TYPE, &beside.payload().unwrap(), &key).unwrap();
+        assert_eq!(TreeHead::verify(&signed, "a").unwrap().0, beside);
         // A signature over a payload that is not canonical does not make it so.
         let spaced = String::from_utf8(head.payload().unwrap()).unwrap().replace(',', ", ");
         let spaced = dsse::sign(HEAD_TYPE, spaced.as_bytes(), &key).unwrap();

@@ -357,6 +357,7 @@ mod tests {
             size: leaves.len() as u64,
             root: merkle::root(leaves),
             prompt_pools: vec![],
+            references: vec![],
             signed_at: String::new(),
         }
     }

@@ -58,6 +58,12 @@ impl LeftOut {
 }
 
 impl Audit {
+    /// `references_log10_p` from the bounds of all references: the smallest of several is one of as many tests.
+    pub(crate) fn of_references(log10_p: &[f64]) -> f64 {
+        let smallest = log10_p.iter().copied().fold(0.0, f64::min) + libm::log10(log10_p.len().max(1) as f64);
+        smallest.min(0.0)
+    }
+
     /// Whether nothing speaks for prompts that were chosen with the key.
     #[must_use]
     pub fn agrees(&self) -> bool {

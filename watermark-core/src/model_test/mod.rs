@@ -14,6 +14,7 @@ mod effect;
 mod habits;
 mod looks;
 mod mixture;
+mod residuals;
 mod sample;
 mod tails;
 mod two_samples;
@@ -25,6 +26,7 @@ pub use conclusion::{
     log10_p_anytime,
 };
 pub use looks::{ln_e_of_looks, log10_p_of_looks, looks};
+pub use residuals::ResidualTails;
 pub use sample::{ModelFinding, ModelSample, Round};
 pub use tails::{ScoreClass, Tails};
-pub use two_samples::TwoSamples;
+pub use two_samples::{MAX_REFERENCES, TwoSamples};

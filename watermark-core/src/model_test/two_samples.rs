@@ -3,18 +3,21 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 
 use super::mixture::{Counts, mixed};
-use super::{ModelFinding, ModelSample};
+use super::residuals::{ResidualTails, law_of, log10_p};
+use super::{Audit, ModelFinding, ModelSample};
 use crate::detect::{LayerDetector, Pair, Weights};
-use crate::scheme::NullLaw;
-use crate::stats::{self, SignedClass, weight_residual};
+use crate::stats::{SignedClass, weight_residual};
 use crate::{Error, ErrorKind, Result};
+
+/// References that can stand beside a suspect.
+pub const MAX_REFERENCES: usize = 16;
 
 /// What a suspect chose beyond what unmarked references expect of it.
 ///
-/// A pair's weight is its residual, observed minus expected count, shrunk where much was expected ([`weight_residual`]), so pairs that were expected and did not come count too, with a negative weight. Where a model leans by
-/// `e^(eps b)` towards green pairs, the residuals are what its log-likelihood ratio weighs pairs with, to first order in eps (Neyman and
-/// Pearson 1933); weights that only count see most of what all models prefer. The evidence grows with every token, where that of counts ends with
-/// the number of distinct pairs.
+/// A pair's weight is its residual, observed minus expected count, shrunk where much was expected ([`weight_residual`]), so pairs that were
+/// expected and did not come count too, with a negative weight. Where a model leans by `e^(eps b)` towards green pairs, the residuals are what
+/// its log-likelihood ratio weighs pairs with, to first order in eps (Neyman and Pearson 1933); weights that only count see most of what all
+/// models prefer. The evidence grows with every token, where that of counts ends with the number of distinct pairs.
 ///
 /// Null hypothesis: suspect and references are independent of the key. The weights follow from their texts alone, so bound and e-value hold
 /// for any reference that has seen neither key nor marked text. One that learned marked text errs on the safe side, because it expects what
@@ -64,8 +67,9 @@ impl ModelSample {
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for no reference, more than sixteen of them, or samples of two context rules.
     pub fn beside(mut self, references: &[Self]) -> Result<TwoSamples> {
-        if references.is_empty() || references.len() > 16 {
-            let message = format!("{} references; between 1 and 16 can stand beside a suspect", references.len());
+        if references.is_empty() || references.len() > MAX_REFERENCES {
+            let message =
+                format!("{} references; between 1 and {MAX_REFERENCES} can stand beside a suspect", references.len());
             return Err(Error::new(ErrorKind::InvalidParameter, message));
         }
         let mut prompts = self.tally().no_pairs();
@@ -124,12 +128,6 @@ fn sums_by_context(seen: &Counts) -> Counts {
     sums
 }
 
-/// Statistic, sum of weights and classes of one test.
-struct Scored {
-    classes: Vec<SignedClass>,
-    law: NullLaw,
-}
-
 impl TwoSamples {
     /// Tests the samples under the key of `layer`: what the suspect's sample is by itself, with pairs, statistic, tail and e-value by
     /// residual weights, and the audit of the references.
@@ -138,23 +136,13 @@ impl TwoSamples {
     /// [`ErrorKind::InvalidParameter`] for an engine's mark, a scheme whose pair is neither one bit nor one exponential score, or another
     /// context rule.
     pub fn test(&self, layer: &LayerDetector) -> Result<ModelFinding> {
-        let scored = self.score(layer)?;
+        let ResidualTails { statistic, weight, log10_p, ln_e } =
+            ResidualTails::of_classes(layer.scheme(), &self.classes(layer)?)?;
         let plain = self.suspect.test(layer)?;
         let low = |reference: &ModelSample| reference.low_tail(layer);
         let lows = self.references.iter().map(low).collect::<Result<Vec<f64>>>()?;
-        // The smallest of several is one of as many tests.
-        let smallest = lows.into_iter().fold(0.0, f64::min) + libm::log10(self.references.len() as f64);
-        let mut audit = plain.audit;
-        audit.references_log10_p = smallest.min(0.0);
-        Ok(ModelFinding {
-            n_scored: self.weights.len() as u64,
-            statistic: scored.sum(|class| class.score),
-            weight: scored.sum(|class| class.pairs.into()),
-            log10_p: scored.log10_p(),
-            ln_e: scored.ln_e(),
-            audit,
-            ..plain
-        })
+        let audit = Audit { references_log10_p: Audit::of_references(&lows), ..plain.audit };
+        Ok(ModelFinding { n_scored: self.n_pairs(), statistic, weight, log10_p, ln_e, audit, ..plain })
     }
 
     /// The scored pairs by weight, rising.
@@ -162,7 +150,15 @@ impl TwoSamples {
     /// # Errors
     /// As [`Self::test`].
     pub fn classes(&self, layer: &LayerDetector) -> Result<Vec<SignedClass>> {
-        Ok(self.score(layer)?.classes)
+        law_of(layer.scheme())?;
+        self.suspect.tally().rule().check(layer.rule())?;
+        let pairs: Vec<Pair> = self.weights.iter().map(|&(pair, _)| pair).collect();
+        let mut classes: BTreeMap<i64, (u64, u128)> = BTreeMap::new();
+        for (&(_, weight), score) in self.weights.iter().zip(layer.pair_scores(&pairs)?) {
+            let class = classes.entry(weight).or_default();
+            *class = (class.0 + 1, class.1 + u128::from(score));
+        }
+        Ok(classes.into_iter().map(|(weight, (pairs, score))| SignedClass { weight, pairs, score }).collect())
     }
 
     /// [`ModelFinding::log10_p`] alone, which is what fresh keys are asked for.
@@ -170,13 +166,19 @@ impl TwoSamples {
     /// # Errors
     /// As [`Self::test`].
     pub fn log10_p(&self, layer: &LayerDetector) -> Result<f64> {
-        Ok(self.score(layer)?.log10_p())
+        Ok(log10_p(law_of(layer.scheme())?, &self.classes(layer)?))
     }
 
     /// The suspect's sample.
     #[must_use]
     pub fn suspect(&self) -> &ModelSample {
         &self.suspect
+    }
+
+    /// The references' samples, without what prompts of any sample leave out.
+    #[must_use]
+    pub fn references(&self) -> &[ModelSample] {
+        &self.references
     }
 
     /// Pairs with a weight.
@@ -200,49 +202,6 @@ impl TwoSamples {
             bytes.extend(weight.to_le_bytes());
         }
         bytes
-    }
-
-    fn score(&self, layer: &LayerDetector) -> Result<Scored> {
-        let law = layer.scheme().null_law();
-        let known = matches!(law, NullLaw::Bits { trials: 1, .. } | NullLaw::ExponentialQ32);
-        // Pairs of an engine's mark can share a draw, and would pass for independent ones here.
-        if !known || layer.scheme().own().is_none() {
-            let message = format!(
-                "{} has no test beside a reference; a green list of ours and a scheme with exponential scores have",
-                layer.scheme().name()
-            );
-            return Err(Error::new(ErrorKind::InvalidParameter, message));
-        }
-        self.suspect.tally().rule().check(layer.rule())?;
-        let pairs: Vec<Pair> = self.weights.iter().map(|&(pair, _)| pair).collect();
-        let mut classes: BTreeMap<i64, (u64, u128)> = BTreeMap::new();
-        for (&(_, weight), score) in self.weights.iter().zip(layer.pair_scores(&pairs)?) {
-            let class = classes.entry(weight).or_default();
-            *class = (class.0 + 1, class.1 + u128::from(score));
-        }
-        let class = |(weight, (pairs, score))| SignedClass { weight, pairs, score };
-        Ok(Scored { classes: classes.into_iter().map(class).collect(), law })
-    }
-}
-
-impl Scored {
-    fn sum(&self, of: fn(&SignedClass) -> u128) -> i128 {
-        let term = |class: &SignedClass| i128::from(class.weight) * i128::try_from(of(class)).unwrap_or(i128::MAX);
-        self.classes.iter().map(term).sum()
-    }
-
-    fn log10_p(&self) -> f64 {
-        match self.law {
-            NullLaw::Bits { gamma, .. } => stats::log10_signed_green_bound(&self.classes, gamma),
-            _ => stats::log10_signed_exponential_bound(&self.classes),
-        }
-    }
-
-    fn ln_e(&self) -> f64 {
-        match self.law {
-            NullLaw::Bits { gamma, .. } => stats::ln_e_signed_green(&self.classes, gamma),
-            _ => stats::ln_e_signed_exponential(&self.classes),
-        }
     }
 }
 

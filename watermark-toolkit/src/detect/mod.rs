@@ -11,7 +11,8 @@ use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampl
 use line::{LayerFinding, lines};
 pub use line::{LayerLine, Peer, Report};
 use resample::seed_of;
-pub use resample::{fresh_log10_p, resample, resample_beside, resample_under};
+pub(crate) use resample::{fresh_log10_p, in_parts};
+pub use resample::{resample, resample_beside};
 use spans::RecordTokens;
 pub use spans::SpanLine;
 
@@ -226,7 +227,8 @@ impl<'a> Detection<'a> {
             if layer.inputs_depend_on_key() || tally.n_scored() == 0 {
                 return Ok(Vec::new());
             }
-            fresh_log10_p(&seed_of(tally), layer, tally, weights, resample, &progress)
+            let log10_p = |layer: &LayerDetector| Ok(layer.finding_with(tally, weights)?.log10_p);
+            fresh_log10_p(&seed_of(tally), layer, resample, log10_p, &progress)
         };
         self.layers.iter().zip(&self.pooled).map(of_layer).collect()
     }

@@ -26,7 +26,8 @@ pub fn resample(
     if keys == 0 || layer.inputs_depend_on_key() || tally.n_scored() == 0 {
         return Ok(Resampling::default());
     }
-    resample_under(&seed_of(tally), layer, tally, weights, log10_p, keys, progress)
+    let seed = seed_of(tally);
+    in_parts(keys, |range| Ok(layer.resample(tally, weights, log10_p, &seed, range)?), progress)
 }
 
 /// The seed of the fresh keys that [`resample`] draws. It follows from the tally, so nobody can choose the keys.
@@ -34,45 +35,25 @@ pub(super) fn seed_of(tally: &Tally) -> [u8; 32] {
     Resampling::seed(&[], &Sha256::digest(tally.to_bytes()))
 }
 
-/// log10 p of a tally under each of `keys` fresh keys of a seed, on all threads; `progress` as for [`resample`].
+/// `log10_p` of the layer under each of `keys` fresh keys of a seed, on all threads; `progress` as for [`resample`].
 ///
 /// # Errors
-/// As [`LayerDetector::finding_with`]; where the PRF inputs depend on the key, the tally belongs to one key. Those of `progress`.
-pub fn fresh_log10_p(
+/// Those of `log10_p` and `progress`.
+pub(crate) fn fresh_log10_p(
     seed: &[u8; 32],
     layer: &LayerDetector,
-    tally: &Tally,
-    weights: Weights,
     keys: u32,
+    log10_p: impl Fn(&LayerDetector) -> watermark_core::Result<f64> + Sync,
     progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<Vec<f64>> {
     let keys: Vec<_> = fresh_keys(seed, keys).collect();
     keys.par_iter()
         .map(|key| {
-            let found = layer.with_prf_key(key)?.finding_with(tally, weights)?;
+            let found = log10_p(&layer.with_prf_key(key)?)?;
             progress(1)?;
-            Ok(found.log10_p)
+            Ok(found)
         })
         .collect()
-}
-
-/// As [`resample`], under the fresh keys of a seed that was fixed in another way.
-///
-/// # Errors
-/// As [`LayerDetector::resample`].
-pub fn resample_under(
-    seed: &[u8; 32],
-    layer: &LayerDetector,
-    tally: &Tally,
-    weights: Weights,
-    log10_p: f64,
-    keys: u32,
-    progress: &(dyn Fn(u64) -> Result<()> + Sync),
-) -> Result<Resampling> {
-    if tally.n_scored() == 0 {
-        return Ok(Resampling::default());
-    }
-    in_parts(keys, |range| Ok(layer.resample(tally, weights, log10_p, seed, range)?), progress)
 }
 
 /// As [`resample`], of a suspect beside references: `together` makes one log10 p of those of all `samples`. The keys follow from the pairs and
@@ -102,7 +83,8 @@ pub fn resample_beside(
     in_parts(keys, part, progress)
 }
 
-fn in_parts(
+/// `part` of every range of `keys` fresh keys, on all threads, put together; `progress` as for [`resample`].
+pub(crate) fn in_parts(
     keys: u32,
     part: impl Fn(Range<u32>) -> Result<Resampling> + Sync,
     progress: &(dyn Fn(u64) -> Result<()> + Sync),

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -5,21 +6,21 @@ use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
 use watermark_core::evidence::beacon::DrawnValue;
 use watermark_core::evidence::bundle::{
-    self, Digest, Disclosed, Earlier, Family, KeyEvidence, MAX_BUNDLE, MAX_REGISTRATION, Predicate, PromptsEvidence,
-    RegisteredPrompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement, Time, TimeStamps,
+    self, Counted, Digest, Disclosed, Earlier, EvidenceRecord, Family, KeyEvidence, MAX_BUNDLE, MAX_REGISTRATION,
+    Predicate, PromptsEvidence, RegisteredPrompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement,
+    Time, TimeStamps,
 };
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::dsse::Envelope;
 use watermark_core::evidence::prompts::{self, Prompts, prompt_leaf};
 use watermark_core::evidence::{TreeHead, merkle};
 use watermark_core::hex;
-use watermark_core::model_test::ModelSample;
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
 use super::cautions::cautions;
 use super::sample::{Answers, names_apart};
-use crate::detect::resample_under;
+use crate::detect::in_parts;
 use crate::signer::Signer;
 use crate::tokenizer::Tokenizer;
 
@@ -50,6 +51,8 @@ pub struct Case<'a> {
     pub suspect: &'a Path,
     /// The controls', in the order of their registered names.
     pub controls: &'a [PathBuf],
+    /// The references', in the order of their registered names.
+    pub references: &'a [PathBuf],
     /// Outcomes of earlier registrations ([`earlier`]). A registration without an outcome was not run.
     pub earlier: &'a [Earlier],
     /// Time stamps by others.
@@ -64,7 +67,7 @@ pub struct Written {
     pub bundle: Vec<u8>,
     /// The signed statement.
     pub statement: Statement,
-    /// Records files: the suspect's, then the controls'.
+    /// Records files: the suspect's, then the controls', then the references'.
     pub records: Vec<Vec<u8>>,
     /// What makes the case weaker than its verdict sounds.
     pub cautions: Vec<String>,
@@ -93,6 +96,12 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
         registration.controls.len(),
         case.controls.len()
     );
+    ensure!(
+        case.references.len() == registration.references.len(),
+        "{} references are registered and {} files given; name one for each with --reference, in the same order",
+        registration.references.len(),
+        case.references.len()
+    );
 
     let (vocab_size, stopping) = (profile.tokenizer.vocab_size, registration.stopping);
     let read = |path: &Path, model: &str| Answers::read(path, model, case.tokenizer, vocab_size, stopping);
@@ -100,21 +109,48 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
     for (path, model) in case.controls.iter().zip(&registration.controls) {
         samples.push(read(path, model)?);
     }
-    let paths: Vec<&Path> = std::iter::once(case.suspect).chain(case.controls.iter().map(PathBuf::as_path)).collect();
+    if samples[0].origin.stopped && !registration.references.is_empty() {
+        bail!("the suspect's collection was stopped by its evidence; beside references every prompt is answered");
+    }
+    let asked: HashSet<&str> = prompts.iter().map(String::as_str).collect();
+    for (path, registered) in case.references.iter().zip(&registration.references) {
+        let answers = read(path, &registered.model)?;
+        ensure!(
+            answers.subject.digest.sha256 == registered.sha256,
+            "reference {} is not the registered file: its SHA-256 is another",
+            path.display()
+        );
+        samples.push(answers.of_reference(&asked)?);
+    }
+    let given = case.controls.iter().chain(case.references).map(PathBuf::as_path);
+    let paths: Vec<&Path> = std::iter::once(case.suspect).chain(given).collect();
     for (answers, name) in samples.iter_mut().zip(names_apart(&paths)?) {
         answers.subject.name = name;
     }
+    let (tested, references) = samples.split_at(1 + case.controls.len());
+    let beside: Vec<Vec<EvidenceRecord>> = references.iter().map(|answers| answers.records.clone()).collect();
     let mut measured = Vec::new();
-    for answers in &samples {
-        measured.push(measure(&detector, &registration, answers, &prompts)?);
+    for answers in tested {
+        measured.push(measure(&detector, &registration, answers, &beside, &prompts)?);
     }
     let (suspect, counted) = measured.remove(0);
+    let named: Vec<(&str, &[EvidenceRecord])> =
+        references.iter().map(|answers| (answers.origin.model.as_str(), answers.records.as_slice())).collect();
+    let references = bundle::measure_references(&detector, &counted, &named)?;
     let seed = Resampling::seed(case.registration, &suspect.records.root.0);
     let resampling = fresh_keys(&seed, &detector, &registration, &counted, &suspect, progress)?;
     let controls: Vec<SampleEvidence> = measured.into_iter().map(|(control, _)| control).collect();
     let all: Vec<&SampleEvidence> = std::iter::once(&suspect).chain(&controls).collect();
     let conditions = bundle::conditions(&registration, &head, &leaf, &all, &case.signed_at);
-    let conclusion = bundle::conclude(&registration, layer.scheme, &suspect, &controls, &resampling, &conditions);
+    let conclusion = bundle::conclude(
+        &registration,
+        layer.scheme,
+        &suspect,
+        &controls,
+        references.as_ref(),
+        &resampling,
+        &conditions,
+    );
 
     let (_, proof) = case.opening.inclusion();
     let disclosed = || Disclosed {
@@ -144,6 +180,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
             rules: Rules::fixed(),
             suspect,
             controls,
+            references,
             resampling,
             family: Family::of_keys(head.size),
             earlier: outcomes(&registration, case.earlier)?,
@@ -192,13 +229,14 @@ fn prompts(case: &Case<'_>, registration: &Registration) -> Result<Vec<String>> 
     Ok(prompts::draw(&value.value.0, case.prompts, count).into_iter().cloned().collect())
 }
 
-/// Tests one sample, with the proof that its prompts are the first of the registered ones.
-pub(super) fn measure(
+/// Tests one sample beside the references' records, with the proof that its prompts are the first of the registered ones.
+fn measure(
     detector: &LayerDetector,
     registration: &Registration,
     answers: &Answers,
+    references: &[Vec<EvidenceRecord>],
     prompts: &[String],
-) -> Result<(SampleEvidence, ModelSample)> {
+) -> Result<(SampleEvidence, Counted)> {
     let name = &answers.subject.name;
     let mut registered = prompts.iter();
     for (at, record) in (1_u64..).zip(&answers.records) {
@@ -207,14 +245,14 @@ pub(super) fn measure(
             "{name}: answer {at} is to another prompt than the registered one; every prompt is answered once, in order"
         );
     }
-    let sample = bundle::count(detector, registration.weights, &answers.records)?;
-    let mut evidence = bundle::measure(detector, &sample, &answers.records, answers.origin.clone())?;
+    let counted = bundle::count(detector, registration.weights, &answers.records, references)?;
+    let mut evidence = bundle::measure(detector, &counted, &answers.records, answers.origin.clone())?;
     if answers.records.len() < prompts.len() {
         let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>, _>>()?;
         let proof = merkle::consistency_proof(&leaves, answers.records.len());
         evidence.prompts_proof = proof.unwrap_or_default().into_iter().map(Digest).collect();
     }
-    Ok((evidence, sample))
+    Ok((evidence, counted))
 }
 
 /// The suspect's pairs under the fresh keys of a seed.
@@ -222,12 +260,13 @@ pub(super) fn fresh_keys(
     seed: &[u8; 32],
     detector: &LayerDetector,
     registration: &Registration,
-    sample: &ModelSample,
+    counted: &Counted,
     evidence: &SampleEvidence,
     progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<ResamplingEvidence> {
-    let (weights, keys) = (registration.weights, registration.resample);
-    let fresh = resample_under(seed, detector, sample.tally(), weights, evidence.log10_p, keys, progress)?;
+    let keys = if evidence.n_scored == 0 { 0 } else { registration.resample };
+    let part = |range| Ok(counted.resample(detector, evidence.log10_p, seed, range)?);
+    let fresh = in_parts(keys, part, progress)?;
     Ok(ResamplingEvidence { seed: Digest(*seed), keys: fresh.keys, at_least: fresh.at_least })
 }
 

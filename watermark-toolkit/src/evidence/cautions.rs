@@ -42,7 +42,20 @@ pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<St
         ));
     }
     if registration.controls.is_empty() {
-        cautions.push("No unrelated model was asked the same.".to_owned());
+        cautions.push(if registration.references.is_empty() {
+            "No unrelated model was asked the same.".to_owned()
+        } else {
+            "No unrelated model was asked the same, so nothing shows whether the references accuse anybody.".to_owned()
+        });
+    }
+    for reference in bundle.references() {
+        let (n, count) = (reference.records.count, predicate.suspect.records.count);
+        if n < count / 2 {
+            cautions.push(format!(
+                "Reference {:?} has {n} answers to the {count} prompts; what it was not asked, it does not expect.",
+                reference.model
+            ));
+        }
     }
     for control in predicate.controls.iter().filter(|control| control.n_scored < predicate.suspect.n_scored / 10) {
         cautions.push(format!(

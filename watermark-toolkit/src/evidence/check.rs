@@ -1,25 +1,21 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{
-    self, Bundle, Checked, Code, Digest, EvidenceRecord, Fault, LeftOut, Origin, SampleEvidence, Subject, close,
+    self, Bundle, Checked, Code, Counted, Digest, EvidenceRecord, Fault, RecordsDigest, Subject,
 };
 use watermark_core::evidence::prompts::{self, Prompts};
 use watermark_core::hex;
 
-use super::build::fresh_keys;
 use super::cautions::cautions;
 use super::conditions::{ConditionFound, Seen, conditions};
-use super::drand;
-use super::sample::Answers;
-use crate::files::{file_sha256, read_bounded};
-use crate::ids::Vocabulary;
-use crate::model_test::item_of_text;
+use super::{data, drand};
+use crate::files::file_sha256;
 use crate::read::read_prompts;
 use crate::timestamp::{self, TimeStamp};
 use crate::tokenizer::Tokenizer;
@@ -27,9 +23,6 @@ use crate::tokenizer::Tokenizer;
 /// How much of a bundle is read: twice what the core takes, so that a bundle somewhat too large is a finding with a code and only
 /// one beyond that a file that cannot be read.
 pub const MAX_BUNDLE: u64 = 2 * bundle::MAX_BUNDLE as u64;
-
-/// The largest records file.
-pub(crate) const MAX_RECORDS: u64 = 1 << 34;
 
 /// What a reader has besides the bundle.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +48,8 @@ pub struct BundleCheck {
     pub bundle: Option<Bundle>,
     /// Files whose records were counted and scored again.
     pub recomputed: Vec<String>,
+    /// The suspect's records, counted again.
+    pub(crate) suspect: Option<(Counted, Vec<EvidenceRecord>)>,
     /// Times of time stamps that hold: the head's, the registration's.
     pub time_stamps: [Option<String>; 2],
     /// What the verdict is conditioned on, as it stands for this reader; empty if the bundle could not be taken apart.
@@ -108,6 +103,7 @@ pub fn check(
         faults,
         bundle: None,
         recomputed: Vec::new(),
+        suspect: None,
         time_stamps: [None, None],
         conditions: Vec::new(),
         withheld: false,
@@ -126,11 +122,13 @@ pub fn check(
     beacons(&bundle, &mut seen, &mut check)?;
     if sound {
         for file in &context.data {
-            let named = || format!("data {}", file.display());
-            let sha256 = Digest(file_sha256(file).with_context(named)?);
-            data(&bundle, file, sha256, &tokenizer, &mut check, progress).with_context(named)?;
-            given.push(sha256);
+            let sha256 = file_sha256(file).with_context(|| format!("data {}", file.display()))?;
+            given.push(Digest(sha256));
         }
+        let found = data::recount(&bundle, &context.data, &given, &tokenizer, progress)?;
+        check.faults.extend(found.faults);
+        check.not_checked.extend(found.not_checked);
+        (check.recomputed, check.suspect, check.withheld) = (found.recomputed, found.suspect, found.withheld);
         if let Some(pool) = &context.pool {
             draw_again(&bundle, pool, &mut seen, &mut check)?;
         }
@@ -138,10 +136,10 @@ pub fn check(
         let as_records = |sha256: &Digest| {
             given.contains(sha256) && bundle.statement.subject.iter().all(|subject| subject.digest.sha256 != *sha256)
         };
-        let is_given = |(sample, subject): (&SampleEvidence, &Subject)| {
-            given.contains(&subject.digest.sha256) || as_records(&sample.records.sha256)
+        let is_given = |((_, records), subject): ((&str, &RecordsDigest), &Subject)| {
+            given.contains(&subject.digest.sha256) || as_records(&records.sha256)
         };
-        let complete = bundle.samples().zip(&bundle.statement.subject).all(is_given);
+        let complete = bundle.models().zip(&bundle.statement.subject).all(is_given);
         seen.tokens_made_again = complete && tokenizer.is_ok() && check.faults.is_empty();
     } else if !context.data.is_empty() {
         check.not_checked.push("the data, because the bundle itself does not hold".to_owned());
@@ -229,176 +227,6 @@ fn draw_again(bundle: &Bundle, pool: &Path, seen: &mut Seen, check: &mut BundleC
     Ok(())
 }
 
-fn data(
-    bundle: &Bundle,
-    file: &Path,
-    sha256: Digest,
-    tokenizer: &Result<Tokenizer>,
-    check: &mut BundleCheck,
-    progress: &(dyn Fn(u64) -> Result<()> + Sync),
-) -> Result<()> {
-    let shown = file.display().to_string();
-    // A bundle may name one file for two models; what it says of each is looked at.
-    let subjects = bundle.samples().zip(&bundle.statement.subject);
-    let answered = subjects.filter(|(_, subject)| subject.digest.sha256 == sha256);
-    let answered: Vec<&SampleEvidence> = answered.map(|(sample, _)| sample).collect();
-    let recorded: Vec<&SampleEvidence> =
-        bundle.samples().filter(|sample| sample.records.sha256 == sha256 && answered.is_empty()).collect();
-    if answered.is_empty() && recorded.is_empty() {
-        check.fail(Code::Data, format!("{shown} has SHA-256 {sha256}: no file that the bundle is about"));
-        return Ok(());
-    }
-    for sample in answered {
-        if let Some(records) = of_answers(bundle, sample, file, tokenizer, check)? {
-            recompute(bundle, sample, &records, &shown, check, progress)?;
-        }
-    }
-    for sample in recorded {
-        if let Some(records) = of_records(bundle, file, tokenizer, check)? {
-            recompute(bundle, sample, &records, &shown, check, progress)?;
-        }
-    }
-    Ok(())
-}
-
-/// The records of an answer file; none where it is not what the bundle says of it.
-fn of_answers(
-    bundle: &Bundle,
-    sample: &SampleEvidence,
-    file: &Path,
-    tokenizer: &Result<Tokenizer>,
-    check: &mut BundleCheck,
-) -> Result<Option<Vec<EvidenceRecord>>> {
-    let (vocab_size, shown) = (bundle.profile.tokenizer.vocab_size, file.display());
-    let tokenizer = tokenizer.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-    match Answers::read(file, &sample.model, tokenizer, vocab_size, bundle.registration.stopping) {
-        Ok(answers) => {
-            if answers.origin != origin(sample) {
-                let what = format!("{shown}: who collected it, when, or what ended it is stated otherwise");
-                check.fail(Code::Records, what);
-            }
-            Ok(Some(answers.records))
-        }
-        Err(error) => {
-            check.fail(Code::Records, format!("{shown}: {error:#}"));
-            Ok(None)
-        }
-    }
-}
-
-/// The records of a records file; none where they are not those of their texts.
-fn of_records(
-    bundle: &Bundle,
-    file: &Path,
-    tokenizer: &Result<Tokenizer>,
-    check: &mut BundleCheck,
-) -> Result<Option<Vec<EvidenceRecord>>> {
-    let shown = file.display();
-    let records = match bundle::parse_records(&read_bounded(file, MAX_RECORDS)?, bundle.profile.tokenizer.vocab_size) {
-        Ok(records) => records,
-        Err(error) => {
-            check.fail(Code::Records, format!("{shown}: {error}"));
-            return Ok(None);
-        }
-    };
-    match tokenizer {
-        Ok(tokenizer) => {
-            if let Some(line) = other_ids(&records, tokenizer)? {
-                let what = format!("{shown}: line {line}: the tokenizer makes other ids of its prompt or text");
-                check.fail(Code::Records, what);
-                return Ok(None);
-            }
-        }
-        Err(error) => {
-            check.withheld = true;
-            let what = format!("{shown}: that its ids are those of its texts ({error:#}); so there is no result");
-            check.not_checked.push(what);
-        }
-    }
-    Ok(Some(records))
-}
-
-/// The first line whose ids or quoted stretches are not those of its texts.
-fn other_ids(records: &[EvidenceRecord], tokenizer: &Tokenizer) -> Result<Option<usize>> {
-    let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: None };
-    for (line, record) in (1..).zip(records) {
-        let item = item_of_text(vocabulary, &record.prompt, &record.text)?;
-        let quoted = item.quoted.iter().map(|run| [run.start, run.end]);
-        let stated = record.quoted.iter().map(|&[start, end]| [start as usize, end as usize]);
-        if item.prompt != record.prompt_tokens || item.tokens != record.tokens || !quoted.eq(stated) {
-            return Ok(Some(line));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether records are those of a sample, in the rounds that they must be in.
-fn are_stated(bundle: &Bundle, sample: &SampleEvidence, records: &[EvidenceRecord]) -> Result<bool> {
-    let stopping = bundle.registration.stopping;
-    let in_rounds = || (0..).zip(records).all(|(place, record)| record.round == stopping.round_in_file(place));
-    Ok(bundle::RecordsDigest::from_records(records)? == sample.records
-        && bundle::prompts_root(records)? == sample.prompts_root
-        && bundle::n_empty(records) == sample.n_empty
-        && (sample.collected.is_some() || in_rounds()))
-}
-
-fn origin(sample: &SampleEvidence) -> Origin {
-    let SampleEvidence { model, collection, collected, stopped, .. } = sample;
-    Origin { model: model.clone(), collection: *collection, collected: collected.clone(), stopped: *stopped }
-}
-
-/// Compares records with what the bundle states of a sample, and under the opened key its numbers with theirs.
-fn recompute(
-    bundle: &Bundle,
-    stated: &SampleEvidence,
-    records: &[EvidenceRecord],
-    file: &str,
-    check: &mut BundleCheck,
-    progress: &(dyn Fn(u64) -> Result<()> + Sync),
-) -> Result<()> {
-    if !are_stated(bundle, stated, records)? {
-        check.fail(Code::Records, format!("{file}: its records are not those of the bundle"));
-        return Ok(());
-    }
-    let Some(detector) = bundle.detector()? else { return Ok(()) };
-    let registration = &bundle.registration;
-    let counted = bundle::count(&detector, registration.weights, records)?;
-    let found = bundle::measure(&detector, &counted, records, origin(stated))?;
-    let numbers = |sample: &SampleEvidence| {
-        let SampleEvidence { log10_p, log10_p_distinct, ln_e, left_out, .. } = sample;
-        [*log10_p, *log10_p_distinct, *ln_e, left_out.answers_log10_p, left_out.prompts_log10_p]
-    };
-    let same_numbers = numbers(&found).iter().zip(numbers(stated)).all(|(&a, b)| close(a, b));
-    // Compares everything except floats, which another version may round otherwise.
-    let left_out = LeftOut {
-        answers_log10_p: stated.left_out.answers_log10_p,
-        prompts_log10_p: stated.left_out.prompts_log10_p,
-        ..found.left_out.clone()
-    };
-    let rest = SampleEvidence {
-        left_out,
-        log10_p: stated.log10_p,
-        log10_p_distinct: stated.log10_p_distinct,
-        ln_e: stated.ln_e,
-        prompts_proof: stated.prompts_proof.clone(),
-        ..found.clone()
-    };
-    if !same_numbers || rest != *stated {
-        check.fail(Code::Recomputed, format!("{file}: counts, classes or numbers are not what its records give"));
-        return Ok(());
-    }
-    let predicate = &bundle.statement.predicate;
-    if std::ptr::eq(stated, &raw const predicate.suspect) {
-        let fresh = fresh_keys(&bundle.seed(), &detector, registration, &counted, &found, progress)?;
-        if fresh != predicate.resampling {
-            check.fail(Code::Recomputed, format!("{file}: another number of fresh keys does as well as the true one"));
-            return Ok(());
-        }
-    }
-    check.recomputed.push(file.to_owned());
-    Ok(())
-}
-
 /// `given`: digests of the files that were looked at.
 fn open_points(bundle: &Bundle, context: &Context, given: &[Digest], check: &mut BundleCheck) {
     let predicate = &bundle.statement.predicate;
@@ -421,6 +249,16 @@ fn open_points(bundle: &Bundle, context: &Context, given: &[Digest], check: &mut
             "{:?}: {counts}, and who collected it, when and until when; give the answer file with --data",
             sample.model
         ));
+    }
+    for ((model, records), subject) in bundle.models().zip(&bundle.statement.subject).skip(bundle.samples().count()) {
+        if given.contains(&subject.digest.sha256) {
+            continue;
+        }
+        check.not_checked.push(if given.contains(&records.sha256) {
+            format!("that the records of the reference {model:?} are those of its answer file")
+        } else {
+            format!("what the reference {model:?} answered, and so what is beyond it; give its file with --data")
+        });
     }
     for sample in bundle.samples().filter(|sample| sample.collected.is_none()) {
         check.not_checked.push(format!(

@@ -1,8 +1,10 @@
 //! How the conditions of a verdict stand for a reader who has more than the bundle: its data, a tokenizer, clocks of others.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use watermark_core::detect::Verdict;
-use watermark_core::evidence::bundle::{Bundle, ConditionName, Standing};
+use watermark_core::evidence::bundle::{Bundle, ConditionName, Digest, Standing};
 use watermark_core::model_test::Collection;
 
 use crate::visible::shown;
@@ -109,6 +111,7 @@ fn found(bundle: &Bundle, seen: &Seen, name: ConditionName) -> (Standing, String
         ConditionName::ControlsBound => {
             word("That the controls are models which have seen neither key nor served answers is the signer's word.")
         }
+        ConditionName::ReferencesBound => references_bound(bundle, seen),
         ConditionName::CollectionWitnessed => {
             let replicated = bundle.samples().all(|sample| sample.collection == Collection::Replicate);
             word(if replicated {
@@ -193,6 +196,40 @@ fn prompts_free_of_key(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
     }
 }
 
+fn references_bound(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
+    let registered: HashSet<Digest> = bundle.registration.references.iter().map(|reference| reference.sha256).collect();
+    let committed: HashSet<Digest> = bundle.head.references.iter().copied().collect();
+    let word = |says: &str| (Standing::Word, says.to_owned());
+    if !registered.is_subset(&committed) {
+        return word(
+            "A reference was not committed to with the keys: it may have been chosen with the key, as far as its own test does not show it.",
+        );
+    }
+    if registered.len() < committed.len() {
+        return (
+            Standing::Word,
+            format!(
+                "{} of {} committed references stand beside the suspect: which ones may have been chosen with the key.",
+                registered.len(),
+                committed.len()
+            ),
+        );
+    }
+    // That it learned no marked text needs no word: such a reference hides what there is.
+    match key_not_ground(bundle, seen).0 {
+        Standing::Holds => (
+            Standing::Holds,
+            "The references are those that were committed to, all of them, before the key's beacon, so the key had no part in them.".to_owned(),
+        ),
+        Standing::Fails => {
+            (Standing::Fails, "The references were not committed to before the key's beacon.".to_owned())
+        }
+        Standing::Word => word(
+            "The files of the references were committed to with the keys; that nobody knew the key then is the signer's word.",
+        ),
+    }
+}
+
 fn registered_before_data(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
     // A draw does not show it either: whoever has the pool can have asked all of it before.
     match stamped_before_draw(bundle, seen) {
@@ -225,6 +262,7 @@ fn noun(bundle: &Bundle, name: ConditionName) -> &'static str {
             "the procedure is calibrated, though no control was asked"
         }
         ConditionName::ControlsBound => "the controls are unrelated models",
+        ConditionName::ReferencesBound => "the references were made without the key",
         ConditionName::CollectionWitnessed => "the answers came from these models",
         ConditionName::RegisteredBeforeData => "the test was registered before its data",
         ConditionName::EarlierAnalyses => "no analyses or commitments are missing",

@@ -7,14 +7,13 @@ mod build;
 mod cautions;
 mod check;
 mod conditions;
+mod data;
 mod drand;
 mod sample;
 mod verification;
 
 pub use build::{Case, Written, build, earlier};
 pub use cautions::LAX_ALPHA;
-#[cfg(feature = "report")]
-pub(crate) use check::MAX_RECORDS;
 pub use check::{BundleCheck, Context, MAX_BUNDLE, check};
 pub use conditions::{ConditionFound, headline, verdict};
 pub use sample::{Answers, role};

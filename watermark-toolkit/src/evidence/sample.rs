@@ -1,6 +1,7 @@
+use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use watermark_core::evidence::bundle::{
     Collected, Digest, EvidenceRecord, Origin, Stopping, Subject, SubjectDigest, Time,
 };
@@ -78,6 +79,23 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// What a reference answered to the prompts of a test, in the order of its file: the rest counts for nothing, and so does when it came.
+    ///
+    /// # Errors
+    /// If it answered none of them.
+    pub fn of_reference(mut self, prompts: &HashSet<&str>) -> Result<Self> {
+        self.records.retain(|record| prompts.contains(record.prompt.as_str()));
+        ensure!(
+            !self.records.is_empty(),
+            "{:?} answers none of the prompts of the test; a reference is asked the same",
+            self.origin.model
+        );
+        self.records.iter_mut().for_each(|record| record.round = 0);
+        Ok(self)
+    }
+}
+
 /// Names for the files of one case: their own, with as many folders in front as tell them apart.
 ///
 /// # Errors
@@ -90,13 +108,17 @@ pub(super) fn names_apart(paths: &[&Path]) -> Result<Vec<String>> {
             return Ok(names);
         }
     }
-    bail!("one file is given for two models; suspect and controls have an answer file each")
+    bail!("one file is given for two models; suspect, controls and references have an answer file each")
 }
 
-/// What files of the sample at this place are called: the suspect's is the first.
+/// What files of the sample at this place are called: the suspect's is the first, those of `controls` follow, then the references'.
 #[must_use]
-pub fn role(at: usize) -> String {
-    if at == 0 { "suspect".to_owned() } else { format!("control-{at}") }
+pub fn role(at: usize, controls: usize) -> String {
+    match at {
+        0 => "suspect".to_owned(),
+        _ if at <= controls => format!("control-{at}"),
+        _ => format!("reference-{}", at - controls),
+    }
 }
 
 /// The last `n` parts of a path, with slashes.

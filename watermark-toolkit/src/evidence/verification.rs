@@ -2,7 +2,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::Decimal;
+use watermark_core::evidence::bundle::Signed;
 use watermark_core::hex;
 
 use super::conditions::{headline, verdict};
@@ -90,13 +90,15 @@ pub struct StatedResult<'a> {
     /// Answers without text.
     pub n_empty: u64,
     /// The statistic of the registered test.
-    pub statistic: Decimal,
+    pub statistic: Signed,
     /// log10 of a bound of its tail.
     pub log10_p: f64,
     /// Natural logarithm of the e-value.
     pub ln_e: f64,
     /// Number of control models.
     pub controls: usize,
+    /// Number of references.
+    pub references: usize,
     /// Number of earlier analyses that are named.
     pub earlier: usize,
     /// The verdict; inconclusive where a condition fails.
@@ -141,6 +143,7 @@ impl<'a> Verification<'a> {
                     log10_p: predicate.suspect.log10_p,
                     ln_e: predicate.suspect.ln_e,
                     controls: predicate.controls.len(),
+                    references: bundle.references().len(),
                     earlier: predicate.earlier.len(),
                     verdict: verdict(predicate.verdict, &found.conditions),
                 }

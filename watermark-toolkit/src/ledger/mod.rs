@@ -120,7 +120,14 @@ impl Ledger {
         let (reply, head) = sync_channel(1);
         self.send(Request::Head(reply))?;
         let (size, root) = answer(&head)?;
-        Ok(TreeHead { tree: ANSWERS.to_owned(), size, root, prompt_pools: vec![], signed_at: signed_at.to_owned() })
+        Ok(TreeHead {
+            tree: ANSWERS.to_owned(),
+            size,
+            root,
+            prompt_pools: vec![],
+            references: vec![],
+            signed_at: signed_at.to_owned(),
+        })
     }
 
     fn send(&self, request: Request) -> Result<()> {

@@ -36,6 +36,7 @@ pub(super) struct Claims {
     counts: Table,
     sums: Table,
     decision: Table,
+    references: Option<Table>,
     fresh_keys: Option<Table>,
     rules: Table,
     layer: Table,
@@ -89,6 +90,7 @@ impl Claims {
             classes: tables::classes(bundle),
             recompute: "The bundle has everything but the answers. With them and the disclosed key, the counts and all that follows can be made again, \
                         by two programs that share no code. FORMAT.md in verify says which bytes are hashed how.",
+            references: tables::references(bundle),
             commands: commands(bundle, source),
             files: tables::files(bundle),
             digests: tables::digests(bundle),
@@ -135,7 +137,11 @@ fn figures(bundle: &Bundle, insight: Option<&Insight>) -> Vec<Figure> {
 
 fn not_drawn(bundle: &Bundle, insight: Option<&Insight>) -> Vec<&'static str> {
     let mut missing = Vec::new();
-    if insight.is_none() {
+    if !bundle.references().is_empty() {
+        missing.push(
+            "No curve of the evidence over time: what the references expect is compared once, when all answers are there.",
+        );
+    } else if insight.is_none() {
         missing.push(if bundle.node.is_none() {
             "No curve of the evidence over time: the bundle carries only its end, and the key that it takes is withheld."
         } else {
@@ -162,6 +168,11 @@ fn examples_say(bundle: &Bundle) -> String {
 fn method(bundle: &Bundle) -> String {
     let predicate = &bundle.statement.predicate;
     let tail = match bundle.registration.weights {
+        Weights::Residual => {
+            "statistic is the sum of weight times score over distinct pairs, weights what the model wrote beyond what the references expect of it, less \
+             where they expect much, and negative where it wrote less; log10_p is a Chernoff bound of its tail under the null hypothesis, \
+             log10_p_distinct the exact tail of what it wrote with every pair of weight 1"
+        }
         Weights::Sqrt | Weights::Expected => {
             "statistic is the sum of weight times score over distinct pairs, weights floor(sqrt(count · 2³²)); log10_p is a Chernoff bound of its \
              tail under the null hypothesis, log10_p_distinct the exact tail with every pair of weight 1"
@@ -198,7 +209,7 @@ fn commands(bundle: &Bundle, source: &Source<'_>) -> Vec<Command> {
             line: format!("watermark verify {evidence}{flags}"),
         },
         Command {
-            what: "The same by the second verifier, a single Python file, from the records files beside the bundle:",
+            what: "The same by the second verifier, in Python, from the records files beside the bundle:",
             line: format!(
                 "python3 verify/verify.py {evidence} --data *.records.jsonl {} --tokenizer tokenizer.json{pool}",
                 data.join(" ")

@@ -4,13 +4,12 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 use watermark_core::detect::{LayerDetector, Pair};
-use watermark_core::evidence::bundle::{self, Bundle, EvidenceRecord};
+use watermark_core::evidence::bundle::{Counted, EvidenceRecord};
 use watermark_core::model_test::ModelSample;
 use watermark_core::scheme::NullLaw;
 
 use crate::detect::fresh_log10_p;
-use crate::evidence::{Answers, Context, MAX_RECORDS};
-use crate::files::read_bounded;
+use crate::evidence::{BundleCheck, Context};
 use crate::tokenizer::Tokenizer;
 use crate::visible::visible;
 
@@ -50,55 +49,28 @@ struct Piece {
 }
 
 impl Insight {
-    /// Reads the suspect's answers, if they are among the data; `texts` says whether any of them may be shown. The bundle must have
-    /// been checked with the same context and hold.
+    /// What the suspect's answers show, if `found` counted them; `texts` says whether any of them may be shown. `found` is the check of the
+    /// bundle at `path` with the same context, and the bundle must hold.
     ///
     /// # Errors
-    /// If a file cannot be read, or its records cannot be counted.
-    pub fn read(path: &Path, bundle: &Bundle, context: &Context, texts: bool) -> Result<Option<Self>> {
+    /// If the answers' tokens are not those of the tokenizer.
+    pub fn read(path: &Path, found: &BundleCheck, context: &Context, texts: bool) -> Result<Option<Self>> {
+        let (Some(bundle), Some((counted, records))) = (&found.bundle, &found.suspect) else { return Ok(None) };
         let Some(detector) = bundle.detector()? else { return Ok(None) };
-        let (subject, suspect) = (&bundle.statement.subject[0], &bundle.statement.predicate.suspect);
-        let info = &bundle.profile.tokenizer;
-        let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, info);
-        for file in &context.data {
-            let bytes = read_bounded(file, MAX_RECORDS)?;
-            let sha256 = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
-            let records = if sha256[..] == subject.digest.sha256.0 {
-                match &tokenizer {
-                    Ok(tokenizer) => {
-                        Answers::read(file, &suspect.model, tokenizer, info.vocab_size, bundle.registration.stopping)?
-                            .records
-                    }
-                    Err(_) => continue,
-                }
-            } else if sha256[..] == suspect.records.sha256.0 {
-                bundle::parse_records(&bytes, info.vocab_size)?
-            } else {
-                continue;
-            };
-            return Self::from_records(bundle, &detector, &records, tokenizer.ok().filter(|_| texts).as_ref())
-                .map(Some);
-        }
-        Ok(None)
-    }
-
-    fn from_records(
-        bundle: &Bundle,
-        detector: &LayerDetector,
-        records: &[EvidenceRecord],
-        tokenizer: Option<&Tokenizer>,
-    ) -> Result<Self> {
-        let registration = &bundle.registration;
-        let sample = bundle::count(detector, registration.weights, records)?;
-        let (seed, keys) = (bundle.seed(), registration.resample);
-        Ok(Self {
-            fresh_log10_p: fresh_log10_p(&seed, detector, sample.tally(), sample.weights(), keys, &|_| Ok(()))?,
-            curve: sample.evidence_curve(detector, POINTS)?,
-            examples: match tokenizer {
-                Some(tokenizer) => examples(detector, &sample, records, tokenizer)?,
+        let tokenizer = Tokenizer::for_profile(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer);
+        let (seed, keys) = (bundle.seed(), bundle.registration.resample);
+        Ok(Some(Self {
+            fresh_log10_p: fresh_log10_p(&seed, &detector, keys, |layer| counted.log10_p(layer), &|_| Ok(()))?,
+            // Weights beside references change with every answer, so nothing of it is seen on the way.
+            curve: match counted {
+                Counted::Alone(sample) => sample.evidence_curve(&detector, POINTS)?,
+                Counted::Beside(_) => Vec::new(),
+            },
+            examples: match tokenizer.ok().filter(|_| texts) {
+                Some(tokenizer) => examples(&detector, counted.sample(), records, &tokenizer)?,
                 None => Vec::new(),
             },
-        })
+        }))
     }
 }
 

@@ -26,8 +26,10 @@ use crate::visible::shown;
 /// The largest file of a kit; a kit is made in memory.
 const MAX_FILE: u64 = 1 << 30;
 
-const VERIFIER: [(&str, &str); 3] = [
+const VERIFIER: [(&str, &str); 5] = [
     ("verifier/FORMAT.md", include_str!("../../../verify/FORMAT.md")),
+    ("verifier/residuals.py", include_str!("../../../verify/residuals.py")),
+    ("verifier/texts.py", include_str!("../../../verify/texts.py")),
     ("verifier/schema.json", include_str!("../../../verify/schema.json")),
     ("verifier/verify.py", include_str!("../../../verify/verify.py")),
 ];
@@ -124,18 +126,19 @@ fn is_zip(out: &Path) -> bool {
     out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip"))
 }
 
-/// The data files by their names in the kit. Every sample needs its answers or its records.
+/// The data files by their names in the kit. Every model needs its answers or its records.
 fn data(bundle: &Bundle, paths: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>> {
-    let (subjects, predicate) = (&bundle.statement.subject, &bundle.statement.predicate);
-    let samples: Vec<_> = std::iter::once(&predicate.suspect).chain(&predicate.controls).collect();
+    let subjects = &bundle.statement.subject;
+    let models: Vec<_> = bundle.models().collect();
+    let controls = bundle.statement.predicate.controls.len();
     let mut files = BTreeMap::new();
-    let mut complete = vec![false; samples.len()];
+    let mut complete = vec![false; models.len()];
     for path in paths {
         let bytes = read_bounded(path, MAX_FILE).with_context(|| format!("reading {}", path.display()))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        for (at, sample) in samples.iter().enumerate() {
-            let role = role(at);
-            if sample.records.sha256.0 == digest {
+        for (at, (_, records)) in models.iter().enumerate() {
+            let role = role(at, controls);
+            if records.sha256.0 == digest {
                 files.insert(format!("records/{role}.jsonl"), bytes.clone());
             } else if subjects.get(at).is_some_and(|subject| subject.digest.sha256.0 == digest) {
                 files.insert(format!("answers/{role}-{}", plain_name(path)), bytes.clone());
@@ -146,7 +149,7 @@ fn data(bundle: &Bundle, paths: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>>
         }
     }
     if let Some(at) = complete.iter().position(|complete| !complete) {
-        bail!("the answers of {} are not among the data, so nobody could count them again", shown(&samples[at].model));
+        bail!("the answers of {} are not among the data, so nobody could count them again", shown(models[at].0));
     }
     Ok(files)
 }

@@ -51,7 +51,7 @@ fn of_bundle(path: &Path, context: &Context, texts: bool) -> Result<(BundleCheck
     let bytes = read_bounded(path, MAX_BUNDLE).with_context(|| format!("reading {}", path.display()))?;
     let found = check(path, &bytes, context, &|_| Ok(()))?;
     let insight = match &found.bundle {
-        Some(bundle) if found.integrity() => Insight::read(path, bundle, context, texts)?,
+        Some(_) if found.integrity() => Insight::read(path, &found, context, texts)?,
         _ => None,
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use watermark_core::detect::Weights;
-use watermark_core::evidence::bundle::{Bundle, ClassEvidence, Registration, SampleEvidence};
+use watermark_core::evidence::bundle::{Bundle, ClassEvidence, Registration, SampleEvidence, SignedClassEvidence};
 use watermark_core::model_test::DecidedBy;
 use watermark_core::scheme::NullLaw;
 
@@ -156,7 +156,8 @@ fn histogram(log10_p: &[f64], real: f64, words: &str) -> String {
     drawing.finish(words)
 }
 
-/// Mean score by how often a pair occurred: an inherited mark shows where a model repeats itself.
+/// Mean score by how often a pair occurred, or beside references by how much oftener than expected: an inherited mark shows where a model
+/// repeats itself, and where it departs from its references.
 pub(super) fn classes(bundle: &Bundle) -> Option<Figure> {
     const ROW: f64 = 40.0;
     const TOP: f64 = 34.0;
@@ -165,7 +166,11 @@ pub(super) fn classes(bundle: &Bundle) -> Option<Figure> {
         NullLaw::ExponentialQ32 => (1.0, 1.0, 2f64.powi(32)),
         _ => return None,
     };
-    let groups = grouped_classes(&bundle.statement.predicate.suspect.classes);
+    let suspect = &bundle.statement.predicate.suspect;
+    let groups = match &suspect.residuals {
+        Some(residuals) => grouped_residuals(&residuals.classes),
+        None => grouped_classes(&suspect.classes),
+    };
     if groups.is_empty() {
         return None;
     }
@@ -184,7 +189,7 @@ pub(super) fn classes(bundle: &Bundle) -> Option<Figure> {
     drawing.text((start + RIGHT) / 2.0, bottom + 38.0, "middle", &format!("{what} of such pairs"));
     for (at, group) in groups.iter().enumerate() {
         let y = TOP + ROW * at as f64 + 8.0;
-        drawing.text(start - 8.0, y + 10.0, "end", &group.label());
+        drawing.text(start - 8.0, y + 10.0, "end", &group.label);
         drawing.colored(start - 8.0, y + 24.0, "end", COMPARED, &plural(group.pairs));
         drawing.bar(
             x(mean - spread(group)),
@@ -199,12 +204,24 @@ pub(super) fn classes(bundle: &Bundle) -> Option<Figure> {
     drawing.colored(x(mean), TOP - 14.0, "middle", LEVEL, &format!("by chance, {mean}"));
     let words: Vec<String> = groups
         .iter()
-        .map(|group| format!("{}: {:.3} of {} pairs", group.label(), share(group), grouped(group.pairs)))
+        .map(|group| format!("{}: {:.3} of {} pairs", group.label, share(group), grouped(group.pairs)))
         .collect();
-    let says = "Pairs of neighbouring tokens in the suspect's answers, by how often it wrote them. Without a mark every bar ends about at the dashed \
-                line (grey: two standard deviations). A model that learned from marked text leans to the right, most where it repeats itself.";
+    let (title, says) = if suspect.residuals.is_some() {
+        (
+            "What the model writes beyond its references",
+            "Pairs of neighbouring tokens, by how much oftener or more rarely the suspect wrote them than the references expect. Without a mark every \
+             bar ends about at the dashed line (grey: two standard deviations). A model that learned from marked text leans to the right where it writes \
+             more, and to the left where it writes less.",
+        )
+    } else {
+        (
+            "What the model repeats",
+            "Pairs of neighbouring tokens in the suspect's answers, by how often it wrote them. Without a mark every bar ends about at the dashed \
+             line (grey: two standard deviations). A model that learned from marked text leans to the right, most where it repeats itself.",
+        )
+    };
     Some(Figure {
-        title: "What the model repeats".to_owned(),
+        title: title.to_owned(),
         svg: drawing.finish(&format!("The {what}, {mean} by chance. {}.", words.join("; "))),
         caption: says.to_owned(),
     })
@@ -214,42 +231,53 @@ fn plural(pairs: u64) -> String {
     if pairs == 1 { "1 pair".to_owned() } else { format!("{} pairs", grouped(pairs)) }
 }
 
-/// Pairs that occurred from `first` to `last` times.
+/// Pairs that one bar stands for.
 struct Group {
-    first: u64,
-    last: u64,
+    label: String,
     pairs: u64,
     score: f64,
 }
 
 impl Group {
-    fn label(&self) -> String {
-        match (self.first, self.last) {
-            (1, _) => "once".to_owned(),
-            (2, _) => "twice".to_owned(),
-            (first, _) if first > 1000 => format!("over {} times", grouped(first - 1)),
-            (first, last) => format!("{first} to {last} times"),
+    /// Adds pairs to the last group if it has this label, else begins another.
+    fn add(groups: &mut Vec<Self>, label: String, pairs: u64, score: u128) {
+        match groups.last_mut() {
+            Some(group) if group.label == label => {
+                group.pairs = group.pairs.saturating_add(pairs);
+                group.score += score as f64;
+            }
+            _ => groups.push(Self { label, pairs, score: score as f64 }),
         }
     }
 }
 
 /// Counts 1, 2, 3 to 4, 5 to 8 and so on.
 fn grouped_classes(classes: &[ClassEvidence]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups = Vec::new();
     for class in classes.iter().filter(|class| class.count > 0 && class.pairs > 0) {
         let last = class.count.checked_next_power_of_two().unwrap_or(u64::MAX);
-        match groups.last_mut() {
-            Some(group) if group.last == last => {
-                group.pairs = group.pairs.saturating_add(class.pairs);
-                group.score += class.score.0 as f64;
-            }
-            _ => groups.push(Group {
-                first: if last < 3 { last } else { last / 2 + 1 },
-                last,
-                pairs: class.pairs,
-                score: class.score.0 as f64,
-            }),
-        }
+        let label = match last {
+            1 => "once".to_owned(),
+            2 => "twice".to_owned(),
+            3..=1024 => format!("{} to {last} times", last / 2 + 1),
+            _ => format!("over {} times", grouped(last / 2)),
+        };
+        Group::add(&mut groups, label, class.pairs, class.score.0);
+    }
+    groups
+}
+
+/// Weights of less than 1, 1 to 4, and more, on either side.
+fn grouped_residuals(classes: &[SignedClassEvidence]) -> Vec<Group> {
+    let mut groups = Vec::new();
+    for class in classes.iter().filter(|class| class.weight != 0 && class.pairs > 0) {
+        let side = if class.weight > 0 { "more" } else { "fewer" };
+        let label = match class.weight.unsigned_abs() >> 16 {
+            0 => format!("up to 1 {side}"),
+            1..=3 => format!("1 to 4 {side}"),
+            _ => format!("over 4 {side}"),
+        };
+        Group::add(&mut groups, label, class.pairs, class.score.0);
     }
     groups
 }

@@ -111,7 +111,7 @@ fn open(code: Code, check: &BundleCheck, context: &Context) -> Option<String> {
         Code::Records | Code::Recomputed if !sound => Some("an earlier step failed".to_owned()),
         Code::Recomputed if bundle.node.is_none() => Some("the key is not disclosed".to_owned()),
         Code::Records | Code::Recomputed => {
-            let (done, all) = (check.recomputed.len(), bundle.samples().count());
+            let (done, all) = (check.recomputed.len(), bundle.models().count());
             (bundle.node.is_some() && done < all).then(|| format!("{done} of {all} files were given"))
         }
         Code::Trust if context.trusted.is_empty() => Some("no trusted keys were named".to_owned()),

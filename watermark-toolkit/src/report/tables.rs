@@ -71,6 +71,7 @@ fn condition_name(name: ConditionName) -> &'static str {
         ConditionName::PromptsFreeOfKey => "Prompts free of the key",
         ConditionName::TokensRecomputed => "Ids, counts and scores made from the texts again",
         ConditionName::ControlsBound => "Controls bound before",
+        ConditionName::ReferencesBound => "References bound before",
         ConditionName::CollectionWitnessed => "Collection witnessed",
         ConditionName::RegisteredBeforeData => "Registered before the data",
         ConditionName::EarlierAnalyses => "Analyses and commitments complete",
@@ -121,10 +122,16 @@ pub(super) fn registration(bundle: &Bundle) -> Table {
     } else {
         registered.controls.iter().map(|name| short(name)).collect::<Vec<_>>().join(", ")
     };
+    let references = if registered.references.is_empty() {
+        "none".to_owned()
+    } else {
+        registered.references.iter().map(|reference| short(&reference.model)).collect::<Vec<_>>().join(", ")
+    };
     let weights = match registered.weights {
         Weights::Sqrt => "the square root of how often a pair occurred",
         Weights::Expected => "the square root of how often a pair was expected",
         Weights::None => "every distinct pair once",
+        Weights::Residual => "what the model wrote beyond what the references expect",
     };
     let stopping = match registered.stopping {
         Stopping::Fixed => "one answer to every prompt; the p-value decides",
@@ -143,6 +150,7 @@ pub(super) fn registration(bundle: &Bundle) -> Table {
     let rows = [
         ("Suspect", registered.suspect.clone()),
         ("Controls", controls),
+        ("References", references),
         ("Access", "answers, as text".to_owned()),
         ("Prompts", asked),
         ("Stopping rule", stopping.to_owned()),
@@ -222,6 +230,10 @@ pub(super) fn decision(bundle: &Bundle) -> Table {
         ("answers_present", predicate.answers_present.to_string()),
         ("Committed keys, by which the level is divided", predicate.family.size.to_string()),
         ("exclusion_agrees", predicate.exclusion_agrees.to_string()),
+        (
+            "references.agree",
+            predicate.references.as_ref().map_or_else(|| "no references".to_owned(), |found| found.agree.to_string()),
+        ),
         ("verdict", predicate.verdict.as_str().to_owned()),
     ];
     Table::new("How the verdict follows", ["Number", "Value"], rows.map(|(name, value)| [name.to_owned(), value]))
@@ -268,6 +280,23 @@ pub(super) fn classes(bundle: &Bundle) -> Vec<Table> {
     samples(bundle).take(9).map(class_table).collect()
 }
 
+/// The references beside the suspect; `None` for a test without any.
+pub(super) fn references(bundle: &Bundle) -> Option<Table> {
+    let predicate = &bundle.statement.predicate;
+    let (references, residuals) = (predicate.references.as_ref()?, predicate.suspect.residuals.as_ref()?);
+    let rows = references.models.iter().zip(&residuals.mixture).map(|(reference, share)| {
+        [
+            short(&reference.model),
+            grouped(reference.records.count),
+            grouped(reference.tokens),
+            format!("{share} of 16"),
+            format!("{:?}", reference.log10_p),
+        ]
+    });
+    let head = ["Reference", "Answers", "tokens", "Share of what is expected", "log10_p of leaning away from the key"];
+    Some(Table::new("Unmarked models beside the suspect", head, rows).of_numbers())
+}
+
 /// Fresh keys in order of strength, at some ranks.
 pub(super) fn fresh_keys(insight: &Insight) -> Option<Table> {
     let mut sorted = insight.fresh_log10_p.clone();
@@ -283,14 +312,18 @@ pub(super) fn fresh_keys(insight: &Insight) -> Option<Table> {
 }
 
 pub(super) fn files(bundle: &Bundle) -> Table {
-    let subjects = bundle.statement.subject.iter().zip(samples(bundle));
-    let rows = subjects.map(|(subject, (name, sample))| {
+    let tested = samples(bundle).map(|(name, sample)| (name, &sample.records, sample.collection.as_str()));
+    let references = bundle.references().iter();
+    let references =
+        references.map(|one| (format!("{} (reference)", short(&one.model)), &one.records, "bound by its digest"));
+    let subjects = bundle.statement.subject.iter().zip(tested.chain(references));
+    let rows = subjects.map(|(subject, (name, records, collection))| {
         [
             name,
             subject.name.clone(),
             subject.digest.sha256.to_string(),
-            sample.records.sha256.to_string(),
-            sample.collection.as_str().to_owned(),
+            records.sha256.to_string(),
+            collection.to_owned(),
         ]
     });
     let head = ["Model", "Answer file", "Its SHA-256", "SHA-256 of its records file", "Collection"];

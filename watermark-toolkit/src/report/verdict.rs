@@ -99,7 +99,7 @@ impl VerdictText {
                 0 => "This page did not see the answers: that the counts are theirs is the signer’s word.".to_owned(),
                 n => format!(
                     "The counts were recomputed from {n} files; the case has {} models.",
-                    bundle.samples().count()
+                    bundle.models().count()
                 ),
             };
             sentences.push(format!("The file holds together: signatures, proofs and arithmetic were checked. {data}"));
@@ -120,6 +120,11 @@ pub(super) fn reasons(bundle: &Bundle) -> Vec<String> {
     if !predicate.controls_agree {
         reasons.push(
             "A control model, which is known to be independent of the key, looks marked too: the procedure is not calibrated here.".to_owned(),
+        );
+    }
+    if predicate.references.as_ref().is_some_and(|references| !references.agree) {
+        reasons.push(
+            "A reference leans away from the key, as one that was chosen with the key would: beside it, any model looks marked.".to_owned(),
         );
     }
     if !predicate.exclusion_agrees {

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 use watermark_core::evidence::beacon::BeaconRound;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::evidence::prompts::Prompts;
-use watermark_core::evidence::{HEAD_TYPE, timestamp};
+use watermark_core::evidence::{self, HEAD_TYPE, timestamp};
 use watermark_core::hex;
 use watermark_core::key::NodeKey;
 use watermark_core::profile::Beacon;
-use watermark_toolkit::files::{ProfileFile, new_folder, random, read_profile, write_new, write_secret};
+use watermark_toolkit::files::{ProfileFile, file_sha256, new_folder, random, read_profile, write_new, write_secret};
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::read::read_prompts;
 use watermark_toolkit::signer::Signer;
@@ -36,7 +36,8 @@ The folder then holds
 
 So that nobody can say that the key was chosen among many, let the profile await a beacon (`profile new --beacon`), and name the round
 of a public source that is to come: --beacon drand/quicknet:ROUND. Have head.tsq answered before that round. Pools of prompts that are
-committed to now can be drawn from later (`prompts draw`); written with the key at hand, they could be chosen to accuse.")]
+committed to now can be drawn from later (`prompts draw`); written with the key at hand, they could be chosen to accuse. The same goes for
+answers of unmarked models to the whole pool, beside which a suspect is to be tested (`register --reference`).")]
 pub(crate) struct Args {
     /// A key at or above the profiles' paths
     #[arg(long, value_name = "FILE")]
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// Prompts to commit to as a pool for later draws: one a line, or JSONL with `prompt` (repeatable)
     #[arg(long = "pool", value_name = "FILE")]
     pools: Vec<PathBuf>,
+    /// Answers of an unmarked model to commit to as a reference for later tests: a file as it will be used (repeatable)
+    #[arg(long = "reference", value_name = "FILE")]
+    references: Vec<PathBuf>,
     #[command(flatten)]
     signature: SignerArgs,
     /// The folder to write; must be new or empty
@@ -74,11 +78,17 @@ impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         let profiles = self.profile.iter().map(|path| read_profile(path)).collect::<Result<Vec<_>>>()?;
         let pools = self.pools.iter().map(|path| Ok(Prompts::commit_to(&read_prompts(path)?)?));
+        let digest = |path: &PathBuf| -> Result<evidence::bundle::Digest> {
+            Ok(evidence::bundle::Digest(file_sha256(path).with_context(|| format!("reference {}", path.display()))?))
+        };
         let commitment = commit(
             &read_key(&self.key, passphrases)?,
             &profiles,
             self.beacon.as_ref(),
-            pools.collect::<Result<_>>()?,
+            ForLater {
+                pools: pools.collect::<Result<_>>()?,
+                references: self.references.iter().map(digest).collect::<Result<_>>()?,
+            },
             &self.signature.signer(passphrases)?,
             &self.out,
         )?;
@@ -118,12 +128,19 @@ pub(in crate::command) fn warn_of_known(round: Option<&BeaconRound>) {
     }
 }
 
-/// Writes a new folder with the commitment to the nodes of profiles and to pools of prompts.
+/// What tests to come are bound to with the keys.
+#[derive(Default)]
+pub(super) struct ForLater {
+    pools: Vec<Prompts>,
+    references: Vec<evidence::bundle::Digest>,
+}
+
+/// Writes a new folder with the commitment to the nodes of profiles and to what tests to come use.
 pub(super) fn commit(
     key: &NodeKey,
     profiles: &[ProfileFile],
     beacon: Option<&BeaconRound>,
-    pools: Vec<Prompts>,
+    for_later: ForLater,
     signer: &Signer,
     out: &Path,
 ) -> Result<Commitment> {
@@ -148,7 +165,7 @@ pub(super) fn commit(
         }
     }
     let signed_at = now();
-    let head = commitments.head(&signed_at, pools)?;
+    let head = commitments.head(&signed_at, for_later.pools, for_later.references)?;
     let envelope = signer.sign(HEAD_TYPE, &head.payload()?)?;
     let digest: [u8; 32] = Sha256::digest(&envelope).into();
     let request = timestamp::request(&digest, *random()?);

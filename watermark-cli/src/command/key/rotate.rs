@@ -12,7 +12,7 @@ use watermark_toolkit::keys::{read_key, write_key};
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::{print, print_json};
-use super::commit::{Commitment, commit, round};
+use super::commit::{Commitment, ForLater, commit, round};
 use super::export::SealArgs;
 use super::signing::SignerArgs;
 
@@ -85,8 +85,14 @@ impl Args {
         let master = read_key(&self.key, passphrases)?;
         let node = master.descend(&self.path)?;
         let passphrase = self.seal.passphrase()?;
-        let commitment =
-            commit(&master, &[file], self.beacon.as_ref(), vec![], &self.signature.signer(passphrases)?, &self.out)?;
+        let commitment = commit(
+            &master,
+            &[file],
+            self.beacon.as_ref(),
+            ForLater::default(),
+            &self.signature.signer(passphrases)?,
+            &self.out,
+        )?;
         write_new(&self.out.join("profile.json"), text.as_bytes())?;
         write_key(&self.out.join("key.json"), &node, passphrase.as_ref().map(|passphrase| passphrase.as_str()))?;
         let output = Output { from, path: self.path.as_str().to_owned(), profile_sha256, commitment };

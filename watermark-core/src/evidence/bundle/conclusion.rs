@@ -1,6 +1,6 @@
 use super::condition::{Condition, Standing};
 use super::registration::{Registration, Stopping};
-use super::statement::{LeftOut, Predicate, ResamplingEvidence, SampleEvidence};
+use super::statement::{LeftOut, Predicate, ReferencesEvidence, ResamplingEvidence, SampleEvidence};
 use super::verify::Bundle;
 use crate::detect::{PairWeights, Resampling, Verdict};
 use crate::model_test::{self, AnswerCounts, Audit, ModelConclusion, ModelNumbers, ModelTest};
@@ -23,9 +23,10 @@ impl Bundle {
     /// model too, and its value.
     #[must_use]
     pub fn conclusion(&self) -> ModelConclusion {
-        let Predicate { suspect, controls, resampling, .. } = &self.statement.predicate;
+        let Predicate { suspect, controls, references, resampling, .. } = &self.statement.predicate;
         let conditions = self.conditions();
-        conclude(&self.registration, self.layer.scheme, suspect, controls, resampling, &conditions)
+        let scheme = self.layer.scheme;
+        conclude(&self.registration, scheme, suspect, controls, references.as_ref(), resampling, &conditions)
     }
 }
 
@@ -38,6 +39,7 @@ pub fn conclude(
     scheme: AnyScheme,
     suspect: &SampleEvidence,
     controls: &[SampleEvidence],
+    references: Option<&ReferencesEvidence>,
     resampling: &ResamplingEvidence,
     conditions: &[Condition],
 ) -> ModelConclusion {
@@ -48,12 +50,17 @@ pub fn conclude(
         let numbers = control.numbers();
         ModelNumbers { stopped: numbers.stopped && registration.stopping == Stopping::EProcess, ..numbers }
     };
+    let mut numbers = suspect.numbers();
+    if let Some(references) = references {
+        numbers.audit.references_log10_p = ReferencesEvidence::log10_p(&references.models);
+    }
     let counts = suspect.classes.iter().map(|class| (class.count, class.pairs));
     let test = ModelTest {
         scheme,
         access: registration.access,
-        suspect: ModelNumbers { stopped, ..suspect.numbers() },
-        pair_weights: Some(PairWeights::new(registration.weights, counts)),
+        suspect: ModelNumbers { stopped, ..numbers },
+        // The same effect for all pairs would cancel out of residuals.
+        pair_weights: references.is_none().then(|| PairWeights::new(registration.weights, counts)),
         controls: controls.iter().map(of_control).collect(),
         resampling: Resampling { keys: resampling.keys, at_least: resampling.at_least },
     };

@@ -10,19 +10,21 @@ pub enum ConditionName {
     PromptsFreeOfKey,
     TokensRecomputed,
     ControlsBound,
+    ReferencesBound,
     CollectionWitnessed,
     RegisteredBeforeData,
     EarlierAnalyses,
 }
 
 impl ConditionName {
-    /// All of them, in the order of every table.
-    pub const ALL: [Self; 8] = [
+    /// All of them, in the order of every table. A test without references has no [`Self::ReferencesBound`].
+    pub const ALL: [Self; 9] = [
         Self::KeyBound,
         Self::KeyNotGround,
         Self::PromptsFreeOfKey,
         Self::TokensRecomputed,
         Self::ControlsBound,
+        Self::ReferencesBound,
         Self::CollectionWitnessed,
         Self::RegisteredBeforeData,
         Self::EarlierAnalyses,

@@ -40,7 +40,8 @@ pub fn conditions(
         _ if contradicted(name) => Standing::Fails,
         _ => Standing::Word,
     };
-    ConditionName::ALL.map(|name| Condition { name, standing: standing(name) }).to_vec()
+    let asked = |name: &ConditionName| *name != ConditionName::ReferencesBound || !registration.references.is_empty();
+    ConditionName::ALL.into_iter().filter(asked).map(|name| Condition { name, standing: standing(name) }).collect()
 }
 
 impl Bundle {

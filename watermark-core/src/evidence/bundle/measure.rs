@@ -1,8 +1,13 @@
-use super::super::fields::{Decimal, Digest};
+use std::ops::Range;
+
+use super::super::fields::{Decimal, Digest, Signed};
 use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
-use super::statement::{Collected, LeftOut, SampleEvidence};
-use crate::detect::{LayerDetector, Weights};
-use crate::model_test::{Collection, ModelSample, Round, ScoreClass};
+use super::statement::{
+    ClassEvidence, Collected, LeftOut, ReferenceEvidence, ReferencesEvidence, ResidualsEvidence, SampleEvidence,
+};
+use crate::detect::{LayerDetector, Resampling, Weights};
+use crate::key::fresh_keys_in;
+use crate::model_test::{Audit, Collection, ModelSample, ResidualTails, Round, ScoreClass, Tails, TwoSamples};
 use crate::{Error, ErrorKind, Result};
 
 /// Where a sample comes from, as its data say.
@@ -18,13 +23,36 @@ pub struct Origin {
     pub stopped: bool,
 }
 
-/// Counts records round by round.
+/// The counted records of one model.
+#[derive(Clone, Debug)]
+pub enum Counted {
+    /// By themselves.
+    Alone(Box<ModelSample>),
+    /// Beside references.
+    Beside(Box<TwoSamples>),
+}
+
+/// Counts records round by round, beside the records of references where the weights are residuals.
 ///
 /// # Errors
-/// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for weights that answers do not have.
-pub fn count(layer: &LayerDetector, weights: Weights, records: &[EvidenceRecord]) -> Result<ModelSample> {
+/// [`ErrorKind::TokenOutOfRange`]; [`ErrorKind::InvalidParameter`] for weights that answers do not have, and as [`ModelSample::beside`].
+pub fn count(
+    layer: &LayerDetector,
+    weights: Weights,
+    records: &[EvidenceRecord],
+    references: &[Vec<EvidenceRecord>],
+) -> Result<Counted> {
+    let sample = count_one(layer, weights, records)?;
+    if weights != Weights::Residual {
+        return Ok(Counted::Alone(Box::new(sample)));
+    }
+    let references = references.iter().map(|records| count_one(layer, weights, records)).collect::<Result<Vec<_>>>()?;
+    Ok(Counted::Beside(Box::new(sample.beside(&references)?)))
+}
+
+fn count_one(layer: &LayerDetector, weights: Weights, records: &[EvidenceRecord]) -> Result<ModelSample> {
     let mut sample = match weights {
-        Weights::Sqrt => ModelSample::of_answers(layer),
+        Weights::Sqrt | Weights::Residual => ModelSample::of_answers(layer),
         Weights::None => ModelSample::of_distinct_answers(layer),
         Weights::Expected => {
             return Err(Error::new(ErrorKind::InvalidParameter, "answers have counts, and no expected ones"));
@@ -41,20 +69,64 @@ pub fn count(layer: &LayerDetector, weights: Weights, records: &[EvidenceRecord]
     Ok(sample)
 }
 
+impl Counted {
+    /// What the model's answers are by themselves.
+    #[must_use]
+    pub fn sample(&self) -> &ModelSample {
+        match self {
+            Self::Alone(sample) => sample,
+            Self::Beside(beside) => beside.suspect(),
+        }
+    }
+
+    /// log10 p under the key of `layer`, which is what fresh keys are asked for.
+    ///
+    /// # Errors
+    /// As [`LayerDetector::finding_with`] and [`TwoSamples::log10_p`].
+    pub fn log10_p(&self, layer: &LayerDetector) -> Result<f64> {
+        match self {
+            Self::Alone(sample) => Ok(layer.finding_with(sample.tally(), sample.weights())?.log10_p),
+            Self::Beside(beside) => beside.log10_p(layer),
+        }
+    }
+
+    /// How the model's pairs do under fresh keys number `keys` of a seed: which of them reach `log10_p`, the true key's. Ranges are independent.
+    ///
+    /// # Errors
+    /// As [`Self::log10_p`].
+    pub fn resample(
+        &self,
+        layer: &LayerDetector,
+        log10_p: f64,
+        seed: &[u8; 32],
+        keys: Range<u32>,
+    ) -> Result<Resampling> {
+        let fresh = fresh_keys_in(seed, keys).map(|key| self.log10_p(&layer.with_prf_key(&key)?));
+        Ok(Resampling::among(fresh.collect::<Result<Vec<f64>>>()?, log10_p))
+    }
+}
+
 /// What a bundle says of counted records. The caller adds the `prompts_proof` where fewer prompts were asked than registered.
 ///
 /// # Errors
-/// As [`ModelSample::test`].
+/// As [`ModelSample::test`] and [`TwoSamples::test`].
 pub fn measure(
     layer: &LayerDetector,
-    sample: &ModelSample,
+    counted: &Counted,
     records: &[EvidenceRecord],
     origin: Origin,
 ) -> Result<SampleEvidence> {
-    let (finding, left_out) = (sample.test(layer)?, sample.left_out(layer)?);
-    let evidence = |classes: Vec<ScoreClass>| classes.into_iter().map(Into::into).collect();
-    // Without a reference no weight is negative.
-    let decimal = |sum: i128| Decimal(sum.unsigned_abs());
+    let sample = counted.sample();
+    let (alone, left_out) = (sample.test(layer)?, sample.left_out(layer)?);
+    let mut tails =
+        ResidualTails { statistic: alone.statistic, weight: alone.weight, log10_p: alone.log10_p, ln_e: alone.ln_e };
+    let mut residuals = None;
+    if let Counted::Beside(beside) = counted {
+        let classes = beside.classes(layer)?;
+        tails = ResidualTails::of_classes(layer.scheme(), &classes)?;
+        let classes = classes.into_iter().map(Into::into).collect();
+        residuals = Some(ResidualsEvidence { classes, mixture: beside.mixture().to_vec() });
+    }
     let Origin { model, collection, collected, stopped } = origin;
     Ok(SampleEvidence {
         model,
@@ -65,23 +137,58 @@ pub fn measure(
         prompts_proof: Vec::<Digest>::new(),
         prompts_root: prompts_root(records)?,
         n_empty: n_empty(records),
-        tokens: records.iter().map(|record| record.tokens.len() as u64).sum(),
-        n_scored: finding.n_scored,
-        n_duplicate: finding.n_duplicate,
-        n_excluded: finding.n_excluded,
-        n_short_context: finding.n_short_context,
+        tokens: tokens(records),
+        n_scored: alone.n_scored,
+        n_duplicate: alone.n_duplicate,
+        n_excluded: alone.n_excluded,
+        n_short_context: alone.n_short_context,
         classes: evidence(sample.classes(layer)?),
+        residuals,
         left_out: LeftOut {
             answers: evidence(left_out.answers),
-            answers_log10_p: finding.audit.answers_log10_p,
+            answers_log10_p: alone.audit.answers_log10_p,
             prompts: evidence(left_out.prompts),
-            prompts_log10_p: finding.audit.prompts_log10_p,
+            prompts_log10_p: alone.audit.prompts_log10_p,
         },
-        score: Decimal(finding.score),
-        statistic: decimal(finding.statistic),
-        weight: decimal(finding.weight),
-        log10_p: finding.log10_p,
-        log10_p_distinct: finding.log10_p_distinct,
-        ln_e: finding.ln_e,
+        score: Decimal(alone.score),
+        statistic: Signed(tails.statistic),
+        weight: Signed(tails.weight),
+        log10_p: tails.log10_p,
+        log10_p_distinct: alone.log10_p_distinct,
+        ln_e: tails.ln_e,
     })
+}
+
+/// What a bundle says of the references beside the suspect: the red side of what each chose. `models`: name and records of each, in their order.
+/// `None` where the suspect was counted alone.
+///
+/// # Errors
+/// As [`ModelSample::classes`].
+pub fn measure_references(
+    layer: &LayerDetector,
+    suspect: &Counted,
+    models: &[(&str, &[EvidenceRecord])],
+) -> Result<Option<ReferencesEvidence>> {
+    let Counted::Beside(beside) = suspect else { return Ok(None) };
+    let one = |(sample, &(model, records)): (&ModelSample, &(&str, &[EvidenceRecord]))| {
+        let classes = sample.classes(layer)?;
+        Ok(ReferenceEvidence {
+            model: model.to_owned(),
+            records: RecordsDigest::from_records(records)?,
+            tokens: tokens(records),
+            log10_p: Tails::low_of_classes(layer.scheme(), &classes, Weights::Residual)?,
+            classes: evidence(classes),
+        })
+    };
+    let models = beside.references().iter().zip(models).map(one).collect::<Result<Vec<_>>>()?;
+    let agree = Audit { references_log10_p: ReferencesEvidence::log10_p(&models), ..Audit::default() };
+    Ok(Some(ReferencesEvidence { agree: agree.references_agree(), models }))
+}
+
+fn evidence(classes: Vec<ScoreClass>) -> Vec<ClassEvidence> {
+    classes.into_iter().map(Into::into).collect()
+}
+
+fn tokens(records: &[EvidenceRecord]) -> u64 {
+    records.iter().map(|record| record.tokens.len() as u64).sum()
 }

@@ -31,7 +31,7 @@
 //! let node = NodeKey::root(b"32 bytes of randomness in real use").descend(&"epoch/1/layer/d".parse()?)?;
 //! let mut commitments = KeyCommitments::new();
 //! commitments.add(&node, Zeroizing::new([2; 32]), profile_sha256, None)?;
-//! let tree = commitments.head("2026-11-01T00:00:00Z", vec![])?;
+//! let tree = commitments.head("2026-11-01T00:00:00Z", vec![], vec![])?;
 //! let head = sign(HEAD_TYPE, &tree.payload()?)?;
 //!
 //! // 2. The test is fixed before there are answers.
@@ -44,6 +44,7 @@
 //!     question: "Was the suspect trained on our answers?".to_owned(),
 //!     suspect: "suspect".to_owned(),
 //!     controls: vec![],
+//!     references: vec![],
 //!     profile_sha256: Digest(profile_sha256),
 //!     layer: "d".to_owned(),
 //!     key: RegisteredKey {
@@ -73,15 +74,15 @@
 //!     text: "Once upon a time".to_owned(),
 //!     tokens: (0..60).map(|i| i * i % 97).collect(),
 //! }];
-//! let sample = count(&layer, registration.weights, &records)?;
+//! let sample = count(&layer, registration.weights, &records, &[])?;
 //! let (model, collection) = ("suspect".to_owned(), Collection::NotWitnessed);
 //! let suspect = measure(&layer, &sample, &records, Origin { model, collection, collected: None, stopped: false })?;
 //! let seed = Resampling::seed(&registered, &suspect.records.root.0);
-//! let fresh = layer.resample(sample.tally(), registration.weights, suspect.log10_p, &seed, 0..registration.resample)?;
+//! let fresh = sample.resample(&layer, suspect.log10_p, &seed, 0..registration.resample)?;
 //! let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
 //! let signed_at = Time::new("2026-11-04T00:00:00Z")?;
 //! let conditions = conditions(&registration, &tree, leaf, &[&suspect], &signed_at);
-//! let conclusion = conclude(&registration, layer.scheme(), &suspect, &[], &resampling, &conditions);
+//! let conclusion = conclude(&registration, layer.scheme(), &suspect, &[], None, &resampling, &conditions);
 //! assert_eq!(conclusion.verdict, Verdict::NotDetected);
 //!
 //! // 4. The statement holds all of it.
@@ -105,6 +106,7 @@
 //! #         profile: PROFILE.to_owned(),
 //! #         rules: Rules::fixed(),
 //! #         controls: vec![],
+//! #         references: None,
 //! #         prompts: PromptsEvidence { beacon: None, root: Prompts::commit_to(&prompts)?.root },
 //! #         family: Family::of_keys(tree.size),
 //! #         earlier: vec![],
@@ -137,24 +139,27 @@ mod condition;
 mod conditions;
 mod measure;
 mod record;
+mod references;
 mod registration;
 mod statement;
 #[cfg(test)]
 mod tests;
 mod verify;
 
-pub use super::fields::{Decimal, Digest, Time};
+pub use super::fields::{Decimal, Digest, Signed, Time};
 pub use conclusion::conclude;
 pub use condition::{Condition, ConditionName, Standing};
 pub use conditions::conditions;
-pub use measure::{Origin, count, measure};
+pub use measure::{Counted, Origin, count, measure, measure_references};
 pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
 pub use registration::{
-    MAX_REGISTRATION, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, Registration, Stopping,
+    MAX_REGISTRATION, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, RegisteredReference,
+    Registration, Stopping,
 };
 pub use statement::{
     ClassEvidence, Collected, Disclosed, Earlier, Family, KeyEvidence, LeftOut, Predicate, PromptsEvidence,
-    ResamplingEvidence, Rules, SampleEvidence, Statement, Subject, SubjectDigest, TimeStamps,
+    ReferenceEvidence, ReferencesEvidence, ResamplingEvidence, ResidualsEvidence, Rules, SampleEvidence,
+    SignedClassEvidence, Statement, Subject, SubjectDigest, TimeStamps,
 };
 pub use verify::{Bundle, Checked, Code, Fault, close, layer_under, testable_layer, verify};
 

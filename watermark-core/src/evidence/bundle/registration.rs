@@ -6,13 +6,13 @@ use super::super::beacon::BeaconRound;
 use super::super::canonical::{from_canonical, to_canonical};
 use super::super::commitment::KeyLeaf;
 use super::super::dsse::{self, Verified};
-use super::super::fields::{Digest, Time};
+use super::super::fields::{Digest, Time, listed};
 use super::super::head::TreeHead;
 use super::super::prompts::{PromptDraw, Prompts};
 use super::super::signing::PublicKey;
 use crate::detect::{Resampling, Weights, check_level};
 use crate::key::KeyPath;
-use crate::model_test::Access;
+use crate::model_test::{Access, MAX_REFERENCES};
 use crate::{Error, ErrorKind, Result};
 
 /// Payload type of a signed registration.
@@ -37,6 +37,8 @@ pub struct Registration {
     pub question: String,
     pub suspect: String,
     pub controls: Vec<String>,
+    #[serde(default, deserialize_with = "listed", skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<RegisteredReference>,
     pub profile_sha256: Digest,
     pub layer: String,
     pub key: RegisteredKey,
@@ -47,6 +49,16 @@ pub struct Registration {
     pub resample: u32,
     pub prompts: RegisteredPrompts,
     pub earlier: Vec<Digest>,
+}
+
+/// An unmarked model whose answers stand beside those of suspect and controls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisteredReference {
+    /// Its name.
+    pub model: String,
+    /// Digest of the file of its answers.
+    pub sha256: Digest,
 }
 
 /// What ends the collection, and so which number decides.
@@ -161,8 +173,17 @@ impl Registration {
         if self.access != Access::Answers {
             return invalid("\"access\" is not \"answers\", the one kind that this version tests");
         }
-        if !Weights::COUNTED.contains(&self.weights) {
+        if self.weights == Weights::Expected {
             return invalid("\"weights\" are not those of counts, which answers have");
+        }
+        if (self.weights == Weights::Residual) == self.references.is_empty() {
+            return invalid("\"residual\" weights go with references");
+        }
+        if self.references.len() > MAX_REFERENCES {
+            return invalid("there are too many references");
+        }
+        if !self.references.is_empty() && self.stopping != Stopping::Fixed {
+            return invalid("beside references \"stopping\" is \"fixed\": weights change with every answer");
         }
         if check_level(self.alpha).is_err() {
             return invalid("\"alpha\" is not between 0 and 1");
@@ -189,8 +210,14 @@ impl Registration {
         }
         // Sets, because a megabyte of names that somebody signed must not take minutes.
         let mut names = HashSet::new();
-        if std::iter::once(&self.suspect).chain(&self.controls).any(|name| name.is_empty() || !names.insert(name)) {
+        let references = self.references.iter().map(|reference| &reference.model);
+        let mut models = std::iter::once(&self.suspect).chain(&self.controls).chain(references);
+        if models.any(|name| name.is_empty() || !names.insert(name)) {
             return invalid("two models have the same name, or one has none");
+        }
+        let mut files = HashSet::new();
+        if !self.references.iter().all(|reference| files.insert(reference.sha256)) {
+            return invalid("two references are one file");
         }
         let mut earlier = HashSet::new();
         if !self.earlier.iter().all(|digest| earlier.insert(digest)) {

@@ -7,12 +7,14 @@ use super::super::beacon::DrawnValue;
 use super::super::canonical::to_canonical;
 use super::super::commitment::KeyLeaf;
 use super::super::dsse::Envelope;
-use super::super::fields::{Decimal, Digest, Time};
+use super::super::fields::{Decimal, Digest, Signed, Time};
 use super::condition::Condition;
 use super::record::RecordsDigest;
 use crate::Result;
 use crate::detect::{Effect, Verdict};
 use crate::model_test::{self, Collection, DecidedBy, ScoreClass};
+use crate::profile::given::given;
+use crate::stats::SignedClass;
 
 /// An in-toto Statement v1 around a [`Predicate`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +64,8 @@ pub struct Predicate {
     pub rules: Rules,
     pub suspect: SampleEvidence,
     pub controls: Vec<SampleEvidence>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub references: Option<ReferencesEvidence>,
     pub resampling: ResamplingEvidence,
     pub family: Family,
     pub earlier: Vec<Earlier>,
@@ -134,13 +138,83 @@ pub struct SampleEvidence {
     pub n_excluded: u64,
     pub n_short_context: u64,
     pub classes: Vec<ClassEvidence>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub residuals: Option<ResidualsEvidence>,
     pub left_out: LeftOut,
     pub score: Decimal,
-    pub statistic: Decimal,
-    pub weight: Decimal,
+    pub statistic: Signed,
+    pub weight: Signed,
     pub log10_p: f64,
     pub log10_p_distinct: f64,
     pub ln_e: f64,
+}
+
+/// What a model chose beyond what the references expect of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResidualsEvidence {
+    /// Its pairs by weight, rising.
+    pub classes: Vec<SignedClassEvidence>,
+    /// The share of each reference in what is expected, in sixteenths.
+    pub mixture: Vec<u32>,
+}
+
+/// Pairs that share one weight of either sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as SignedClass")]
+pub struct SignedClassEvidence {
+    pub pairs: u64,
+    pub score: Decimal,
+    pub weight: i64,
+}
+
+impl From<SignedClass> for SignedClassEvidence {
+    fn from(class: SignedClass) -> Self {
+        Self { pairs: class.pairs, score: Decimal(class.score), weight: class.weight }
+    }
+}
+
+impl ResidualsEvidence {
+    /// The classes as numbers.
+    #[must_use]
+    pub fn signed_classes(&self) -> Vec<SignedClass> {
+        let class = |class: &SignedClassEvidence| SignedClass {
+            weight: class.weight,
+            pairs: class.pairs,
+            score: class.score.0,
+        };
+        self.classes.iter().map(class).collect()
+    }
+}
+
+/// The references of a test, and whether none leans away from the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
+pub struct ReferencesEvidence {
+    pub agree: bool,
+    pub models: Vec<ReferenceEvidence>,
+}
+
+/// What one reference chose, with the number of its own test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
+pub struct ReferenceEvidence {
+    pub model: String,
+    pub records: RecordsDigest,
+    pub tokens: u64,
+    pub classes: Vec<ClassEvidence>,
+    pub log10_p: f64,
+}
+
+impl ReferenceEvidence {
+    /// The score classes as numbers.
+    #[must_use]
+    pub fn score_classes(&self) -> Vec<ScoreClass> {
+        as_numbers(&self.classes)
+    }
 }
 
 impl SampleEvidence {

@@ -59,6 +59,19 @@ fn statement_of(
     beacon: Option<(BeaconRound, DrawnValue)>,
     draw: Option<(BeaconRound, DrawnValue)>,
 ) -> Statement {
+    statement_beside(profile_text, beacon, draw, &[])
+}
+
+/// The same beside references whose answers depend on these salts.
+fn statement_beside(
+    profile_text: &str,
+    beacon: Option<(BeaconRound, DrawnValue)>,
+    draw: Option<(BeaconRound, DrawnValue)>,
+    references: &[u8],
+) -> Statement {
+    let models: Vec<String> = references.iter().map(|salt| format!("reference {salt}")).collect();
+    let answered: Vec<Vec<EvidenceRecord>> = references.iter().map(|&salt| records(salt.into())).collect();
+    let digests: Vec<Digest> = references.iter().map(|&salt| Digest([salt; 32])).collect();
     let profile = Profile::parse(profile_text).unwrap();
     let node = NodeKey::root(b"master").descend(&PATH.parse().unwrap()).unwrap();
     let committed = committed_sha256(profile_text, &profile).unwrap();
@@ -69,7 +82,7 @@ fn statement_of(
     commitments.add(&node, Zeroizing::new([2; 32]), committed, round).unwrap();
     let prompts: Vec<String> = records(1).into_iter().map(|record| record.prompt).collect();
     let pool = Prompts::commit_to(&prompts).unwrap();
-    let tree = commitments.head("2026-11-01T00:00:00Z", vec![pool]).unwrap();
+    let tree = commitments.head("2026-11-01T00:00:00Z", vec![pool], digests.clone()).unwrap();
     let head = envelope(HEAD_TYPE, &tree.payload().unwrap());
     let opening: Value =
         serde_json::from_slice(&commitments.open(&node, &committed).unwrap().print().unwrap()).unwrap();
@@ -82,6 +95,11 @@ fn statement_of(
         question: "Was it?".to_owned(),
         suspect: "suspect".to_owned(),
         controls: vec!["control".to_owned()],
+        references: models
+            .iter()
+            .zip(&digests)
+            .map(|(model, &sha256)| RegisteredReference { model: model.clone(), sha256 })
+            .collect(),
         profile_sha256: Digest(Sha256::digest(profile_text.as_bytes()).into()),
         layer: "d".to_owned(),
         key: RegisteredKey {
@@ -92,7 +110,7 @@ fn statement_of(
             tree_size: 2,
         },
         access: Access::Answers,
-        weights: Weights::Sqrt,
+        weights: if references.is_empty() { Weights::Sqrt } else { Weights::Residual },
         stopping: Stopping::Fixed,
         alpha: 1e-6,
         resample: 19,
@@ -112,23 +130,30 @@ fn statement_of(
         let collected = Some(Collected { first: time("2026-11-03T00:00:00Z"), last: time("2026-11-03T00:00:09Z") });
         let origin =
             Origin { model: model.to_owned(), collection: Collection::NotWitnessed, collected, stopped: false };
-        let sample = count(&layer, registration.weights, &records(salt)).unwrap();
+        let sample = count(&layer, registration.weights, &records(salt), &answered).unwrap();
         (measure(&layer, &sample, &records(salt), origin).unwrap(), sample)
     };
     let ((suspect, counted), (control, _)) = (measured("suspect", 1), measured("control", 4));
     let seed = crate::detect::Resampling::seed(&signed.bytes().unwrap(), &suspect.records.root.0);
-    let fresh = layer.resample(counted.tally(), Weights::Sqrt, suspect.log10_p, &seed, 0..19).unwrap();
+    let fresh = counted.resample(&layer, suspect.log10_p, &seed, 0..19).unwrap();
+    let named: Vec<(&str, &[EvidenceRecord])> =
+        models.iter().zip(&answered).map(|(model, records)| (model.as_str(), records.as_slice())).collect();
+    let beside = measure_references(&layer, &counted, &named).unwrap();
     let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
     let controls = vec![control];
     let conditions = conditions(&registration, &tree, leaf, &[&suspect, &controls[0]], &time("2026-11-04T00:00:00Z"));
-    let conclusion = conclude(&registration, layer.scheme(), &suspect, &controls, &resampling, &conditions);
+    let conclusion =
+        conclude(&registration, layer.scheme(), &suspect, &controls, beside.as_ref(), &resampling, &conditions);
     let hash = |field: &str| serde_json::from_value::<Digest>(opening[field].clone()).unwrap();
     let file =
         |name: &str, byte| Subject { digest: SubjectDigest { sha256: Digest([byte; 32]) }, name: name.to_owned() };
     Statement {
         type_: STATEMENT_VERSION.to_owned(),
         predicate_type: PREDICATE_TYPE.to_owned(),
-        subject: vec![file("s.jsonl", 1), file("c.jsonl", 2)],
+        subject: [file("s.jsonl", 1), file("c.jsonl", 2)]
+            .into_iter()
+            .chain(references.iter().map(|&salt| file(&format!("r{salt}.jsonl"), salt)))
+            .collect(),
         predicate: Predicate {
             kind: KIND.to_owned(),
             signed_at: time("2026-11-04T00:00:00Z"),
@@ -151,6 +176,7 @@ fn statement_of(
             rules: Rules::fixed(),
             suspect,
             controls,
+            references: beside,
             resampling,
             family: Family::of_keys(2),
             earlier: vec![Earlier { registration_sha256: Digest([5; 32]), evidence_sha256: None, verdict: None }],
@@ -188,7 +214,7 @@ fn a_sound_bundle_has_no_fault() {
     let file = print_records(&records(1)).unwrap();
     let again = parse_records(&file, bundle.profile.tokenizer.vocab_size).unwrap();
     assert_eq!(again, records(1));
-    let sample = count(&layer, Weights::Sqrt, &again).unwrap();
+    let sample = count(&layer, Weights::Sqrt, &again, &[]).unwrap();
     let stated = &bundle.statement.predicate.suspect;
     let origin = Origin {
         model: stated.model.clone(),
@@ -265,16 +291,29 @@ fn every_removed_element_of_the_envelope_is_detected() {
 }
 
 /// The signer's own changes: every element of the payload removed, every list reordered or with an element twice, signed
-/// again. Which answer file belongs to which model is theirs to say; the files contradict it.
+/// again. Which answer file belongs to which model, and which share to which reference, is theirs to say; the files contradict it.
 #[test]
 fn the_signer_cannot_leave_anything_out() {
-    let payload: Value = serde_json::from_slice(&statement().payload().unwrap()).unwrap();
+    for statement in [statement(), statement_beside(PROFILE, None, None, &[9, 11])] {
+        nothing_can_be_left_out_of(&statement);
+    }
+}
+
+/// Left-out pairs of prompts whose number is 0 with them and without: how many they are is the signer's word, without the data.
+fn leaves_its_number(payload: &Value, place: &str) -> bool {
+    place.split_once("/prompts/").is_some_and(|(left_out, _)| {
+        payload.pointer(left_out).is_some_and(|left_out| left_out["prompts_log10_p"] == json!(0))
+    })
+}
+
+fn nothing_can_be_left_out_of(statement: &Statement) {
+    let payload: Value = serde_json::from_slice(&statement.payload().unwrap()).unwrap();
     let mut all = Vec::new();
     places(&payload, "", &mut all);
     assert!(all.len() > 130, "{}", all.len());
     for place in all.iter().skip(1) {
         let changed = to_canonical(&removed(&payload, place)).unwrap();
-        assert!(!verify(&signed(&changed)).faults.is_empty(), "{place} removed");
+        assert!(!verify(&signed(&changed)).faults.is_empty() || leaves_its_number(&payload, place), "{place} removed");
     }
     for place in &all {
         let Value::Array(items) = payload.pointer(place).unwrap() else { continue };
@@ -291,7 +330,10 @@ fn the_signer_cannot_leave_anything_out() {
             let mut moved = items.clone();
             moved.swap(at - 1, at);
             assert!(
-                place == "/subject" || moved == *items || !verify(&set(moved)).faults.is_empty(),
+                place == "/subject"
+                    || place.ends_with("/mixture")
+                    || moved == *items
+                    || !verify(&set(moved)).faults.is_empty(),
                 "{place}: {at} moved"
             );
         }
@@ -301,7 +343,13 @@ fn the_signer_cannot_leave_anything_out() {
 /// The signer's own changes to values. What is left is their word, or needs the data.
 #[test]
 fn the_signer_cannot_contradict_themselves() {
-    let payload: Value = serde_json::from_slice(&statement().payload().unwrap()).unwrap();
+    for statement in [statement(), statement_beside(PROFILE, None, None, &[9, 11])] {
+        nothing_can_be_contradicted_in(&statement);
+    }
+}
+
+fn nothing_can_be_contradicted_in(statement: &Statement) {
+    let payload: Value = serde_json::from_slice(&statement.payload().unwrap()).unwrap();
     let mut all = Vec::new();
     places(&payload, "", &mut all);
     let needs_data = |place: &str| {
@@ -309,7 +357,11 @@ fn the_signer_cannot_contradict_themselves() {
         let of_sample = field.strip_prefix("suspect/").or(field.strip_prefix("controls/0/"));
         let of_data = ["records/sha256", "collection", "collected", "collected/first", "collected/last"];
         let word = ["signed_at", "software", "resampling/at_least", "time_stamps/head", "time_stamps/registration"];
-        place.starts_with("/subject") && !place.ends_with("digest")
+        // What the mixture is, how much each reference wrote and which records it has need the data.
+        let of_reference = field.contains("residuals/mixture/")
+            || field.starts_with("references/models/") && (field.contains("/records/") || field.ends_with("/tokens"));
+        of_reference
+            || place.starts_with("/subject") && !place.ends_with("digest")
             || word.contains(&field)
             // The key may be withheld.
             || field == "key/opening"
@@ -337,7 +389,8 @@ fn the_signer_cannot_contradict_themselves() {
             let mut changed = payload.clone();
             *changed.pointer_mut(place).unwrap() = other.clone();
             let faults = verify(&signed(&to_canonical(&changed).unwrap())).faults;
-            assert!(!faults.is_empty() || needs_data(place), "{place} as {other}");
+            let word = needs_data(place) || leaves_its_number(&payload, place);
+            assert!(!faults.is_empty() || word, "{place} as {other}");
             tried += 1;
         }
     }
@@ -390,6 +443,67 @@ fn codes() {
     let at = text.find("\"sig\":\"").unwrap() + 9;
     bundle[at] = if bundle[at] == b'A' { b'B' } else { b'A' };
     assert_eq!(verify(&bundle).faults[0].code, Code::Signature);
+}
+
+/// Each rule about references by its code.
+#[test]
+fn codes_beside_references() {
+    let beside = || statement_beside(PROFILE, None, None, &[9, 11]);
+    let code = |change: &dyn Fn(&mut Statement)| {
+        let mut statement = beside();
+        change(&mut statement);
+        verify(&signed(&statement.payload().unwrap())).faults.first().map(|fault| fault.code)
+    };
+    assert_eq!(code(&|_| ()), None);
+    let names: Vec<ConditionName> = beside().predicate.conditions.iter().map(|condition| condition.name).collect();
+    assert_eq!(names, ConditionName::ALL);
+    fn models(statement: &mut Statement) -> &mut Vec<ReferenceEvidence> {
+        &mut statement.predicate.references.as_mut().unwrap().models
+    }
+    fn residuals(statement: &mut Statement) -> &mut ResidualsEvidence {
+        statement.predicate.suspect.residuals.as_mut().unwrap()
+    }
+    assert_eq!(code(&|s| s.predicate.suspect.residuals = None), Some(Code::Registered));
+    assert_eq!(code(&|s| s.predicate.references = None), Some(Code::Subject));
+    assert_eq!(code(&|s| models(s)[0].model = "another".to_owned()), Some(Code::Registered));
+    assert_eq!(code(&|s| s.subject[3].digest.sha256 = Digest([1; 32])), Some(Code::Registered));
+    assert_eq!(code(&|s| s.predicate.suspect.stopped = true), Some(Code::Registered));
+    assert_eq!(code(&|s| models(s)[1].records = s.predicate.suspect.records), Some(Code::Subject));
+    assert_eq!(code(&|s| residuals(s).mixture[0] += 1), Some(Code::Tally));
+    assert_eq!(code(&|s| residuals(s).mixture = vec![16]), Some(Code::Tally));
+    assert_eq!(code(&|s| residuals(s).classes[0].weight -= 1), Some(Code::Tally));
+    assert_eq!(code(&|s| residuals(s).classes.reverse()), Some(Code::Tally));
+    assert_eq!(code(&|s| residuals(s).classes[0].pairs = 0), Some(Code::Schema));
+    assert_eq!(code(&|s| s.predicate.suspect.log10_p -= 1.0), Some(Code::Tail));
+    assert_eq!(code(&|s| models(s)[0].log10_p -= 1.0), Some(Code::Tail));
+    assert_eq!(code(&|s| models(s)[0].tokens = 3), Some(Code::Tally));
+    assert_eq!(code(&|s| s.predicate.references.as_mut().unwrap().agree = false), Some(Code::Verdict));
+
+    // Residual weights and references go together, in a test whose size is fixed.
+    let registered = |change: &dyn Fn(&mut Registration)| {
+        let envelope: Value = serde_json::from_slice(&beside().predicate.registration.bytes().unwrap()).unwrap();
+        let payload = Base64::decode_vec(envelope["payload"].as_str().unwrap()).unwrap();
+        let mut registration: Registration = serde_json::from_slice(&payload).unwrap();
+        change(&mut registration);
+        registration.payload().map_err(|error| error.kind())
+    };
+    assert!(registered(&|_| ()).is_ok());
+    let refused: [&dyn Fn(&mut Registration); 6] = [
+        &|r| r.weights = Weights::Sqrt,
+        &|r| r.references.clear(),
+        &|r| r.stopping = Stopping::EProcess,
+        &|r| r.references[1].model = "suspect".to_owned(),
+        &|r| r.references[1].sha256 = r.references[0].sha256,
+        &|r| {
+            let one = r.references[0].clone();
+            r.references =
+                (0..17).map(|at| RegisteredReference { model: at.to_string(), sha256: Digest([at; 32]) }).collect();
+            r.references[0] = one;
+        },
+    ];
+    for change in refused {
+        assert_eq!(registered(change), Err(ErrorKind::InvalidEvidence));
+    }
 }
 
 /// A beacon is named in the commitment, and the same value stands in profile and bundle.
@@ -531,17 +645,24 @@ proptest! {
     #[test]
     fn no_panic_on_any_numbers(
         counts in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u128>()), 0..5),
-        n in any::<[u64; 5]>(), sums in any::<[u128; 3]>(), fresh in any::<[u64; 2]>(), floats in any::<[f64; 3]>(),
+        signed_counts in prop::collection::vec((any::<i64>(), any::<u64>(), any::<u128>()), 0..5), mixture in any::<[u32; 2]>(),
+        n in any::<[u64; 5]>(), sums in any::<[u128; 3]>(), fresh in any::<[u64; 2]>(), floats in any::<[f64; 3]>(), beside in any::<bool>(),
     ) {
-        let mut statement = statement();
+        let mut statement = if beside { statement_beside(PROFILE, None, None, &[9, 11]) } else { statement() };
         let limit = |n: u64| n >> 11;
         let suspect = &mut statement.predicate.suspect;
         suspect.classes = counts
             .iter()
             .map(|&(count, pairs, score)| ClassEvidence { count: limit(count), pairs: limit(pairs), score: Decimal(score) })
             .collect();
+        if let Some(residuals) = &mut suspect.residuals {
+            let class = |(weight, pairs, score)| SignedClassEvidence { weight: weight >> 11, pairs: limit(pairs), score: Decimal(score) };
+            residuals.classes = signed_counts.into_iter().map(class).collect();
+            residuals.mixture = mixture.to_vec();
+        }
         [suspect.tokens, suspect.n_scored, suspect.n_duplicate, suspect.n_excluded, suspect.n_short_context] = n.map(limit);
-        [suspect.score, suspect.statistic, suspect.weight] = sums.map(Decimal);
+        suspect.score = Decimal(sums[0]);
+        [suspect.statistic, suspect.weight] = [sums[1], sums[2]].map(|sum| Signed(sum as i128));
         [suspect.log10_p, suspect.log10_p_distinct, suspect.ln_e] = floats;
         [statement.predicate.resampling.keys, statement.predicate.resampling.at_least] = fresh.map(limit);
         if let Ok(payload) = statement.payload() {

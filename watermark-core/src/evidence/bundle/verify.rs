@@ -17,7 +17,7 @@ use crate::evidence::commitment::KEY_COMMITMENTS;
 use crate::evidence::dsse::Envelope;
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
 use crate::key::NodeKey;
-use crate::model_test::Tails;
+use crate::model_test::{ResidualTails, Tails};
 use crate::profile::{AnyScheme, Beacon, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result, hex};
@@ -25,8 +25,8 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// Limits on what a verifier has to sum over; a text of gigabytes has fewer pairs and classes.
-const MAX_PAIRS: u64 = 1 << 32;
-const MAX_CLASSES: usize = 20_000;
+pub(super) const MAX_PAIRS: u64 = 1 << 32;
+pub(super) const MAX_CLASSES: usize = 20_000;
 /// Hashes of a Merkle proof in a tree of fewer than 2^64 leaves.
 const MAX_PROOF: usize = 64;
 
@@ -151,6 +151,9 @@ pub fn verify(bytes: &[u8]) -> Checked {
             for sample in bundle.samples() {
                 bundle.check_sample(sample, &mut faults);
             }
+            for reference in bundle.references() {
+                bundle.check_reference(reference, &mut faults);
+            }
             bundle.check_verdict(&mut faults);
             Checked { faults, bundle: Some(bundle) }
         }
@@ -163,7 +166,7 @@ pub fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= TOLERANCE * b.abs().max(1.0)
 }
 
-fn fault(code: Code, what: impl Into<String>) -> Fault {
+pub(super) fn fault(code: Code, what: impl Into<String>) -> Fault {
     Fault { code, what: what.into() }
 }
 
@@ -348,16 +351,35 @@ impl Bundle {
         );
         let (subjects, mut names) = (&statement.subject, HashSet::new());
         check(
-            subjects.len() == self.samples().count() && subjects.iter().all(|subject| names.insert(&subject.name)),
+            subjects.len() == self.samples().count() + self.references().len()
+                && subjects.iter().all(|subject| names.insert(&subject.name)),
             Code::Subject,
             "there is not one file, with a name of its own, for each model",
         );
         let mut files = HashSet::new();
         check(
-            self.samples().all(|sample| sample.records.count == 0 || files.insert(sample.records.sha256)),
+            self.models().all(|(_, records)| records.count == 0 || files.insert(records.sha256)),
             Code::Subject,
             "two models have the same records",
         );
+        self.check_registered_references(faults);
+    }
+
+    /// The largest score of a pair under the tested layer.
+    pub(super) fn largest_score(&self) -> u64 {
+        match self.layer.scheme {
+            AnyScheme::Own(Scheme::Gumbel(scheme)) => scheme.score_q32(u32::MAX),
+            _ => 1,
+        }
+    }
+
+    /// Whether pairs can have such classes.
+    pub(super) fn possible(&self, classes: &[ClassEvidence]) -> bool {
+        let most = u128::from(self.largest_score());
+        let one = |class: &ClassEvidence| {
+            class.count > 0 && class.pairs > 0 && class.score.0 <= most * u128::from(class.pairs)
+        };
+        classes.len() <= MAX_CLASSES && classes.iter().all(one)
     }
 
     fn check_sample(&self, sample: &SampleEvidence, faults: &mut Vec<Fault>) {
@@ -370,16 +392,6 @@ impl Bundle {
         let parts = [sample.n_scored, sample.n_duplicate, sample.n_excluded, sample.n_short_context];
         let all = parts.iter().map(|&n| u128::from(n)).sum::<u128>();
         check(all == u128::from(sample.tokens), Code::Tally, "the four counts do not add up to the tokens");
-        let most = match self.layer.scheme {
-            AnyScheme::Own(Scheme::Gumbel(scheme)) => scheme.score_q32(u32::MAX),
-            _ => 1,
-        };
-        let possible = |classes: &[ClassEvidence]| {
-            let one = |class: &ClassEvidence| {
-                class.count > 0 && class.pairs > 0 && class.score.0 <= u128::from(most) * u128::from(class.pairs)
-            };
-            classes.len() <= MAX_CLASSES && classes.iter().all(one)
-        };
         let sum = |classes: &[ClassEvidence], times: fn(u64) -> u64| {
             let of = |class: &ClassEvidence| u128::from(class.pairs) * u128::from(times(class.count));
             classes.iter().map(of).sum::<u128>()
@@ -390,36 +402,37 @@ impl Bundle {
             pairs == u128::from(sample.n_scored)
                 && sample.n_scored < MAX_PAIRS
                 && repeated <= u128::from(sample.n_duplicate)
-                && possible(&sample.classes),
+                && self.possible(&sample.classes)
+                && !self.impossible_residuals(sample),
             Code::Tally,
             "the classes do not fit the counts",
         );
         let left_out = &sample.left_out;
         check(
             sum(&left_out.answers, |count| count) <= u128::from(sample.n_excluded)
-                && possible(&left_out.answers)
+                && self.possible(&left_out.answers)
                 && left_out
                     .prompts
                     .iter()
                     .all(|class| class.count == 1 && u128::from(class.pairs) < u128::from(MAX_PAIRS))
-                && possible(&left_out.prompts),
+                && self.possible(&left_out.prompts),
             Code::Tally,
             "the left-out pairs do not fit the counts",
         );
         let weights = self.registration.weights;
-        match Tails::of_classes(self.layer.scheme, &sample.score_classes(), weights) {
+        match self.tails(sample) {
             Err(error) => {
                 check(false, Code::Tally, &error.to_string());
             }
-            Ok(tails) => {
+            Ok((plain, tails)) => {
                 check(
-                    [tails.score, tails.statistic, tails.weight]
-                        == [sample.score.0, sample.statistic.0, sample.weight.0],
+                    plain.score == sample.score.0
+                        && [tails.statistic, tails.weight] == [sample.statistic.0, sample.weight.0],
                     Code::Tally,
                     "score, statistic or weight are not the sums over the classes",
                 );
                 let stated = [sample.log10_p, sample.log10_p_distinct, sample.ln_e];
-                let computed = [tails.log10_p, tails.log10_p_distinct, tails.ln_e];
+                let computed = [tails.log10_p, plain.log10_p_distinct, tails.ln_e];
                 check(
                     stated.iter().zip(computed).all(|(&stated, computed)| close(stated, computed)),
                     Code::Tail,
@@ -442,6 +455,20 @@ impl Bundle {
         }
     }
 
+    /// What the stated classes give: the numbers by themselves, and those that the test goes by.
+    fn tails(&self, sample: &SampleEvidence) -> Result<(Tails, ResidualTails)> {
+        let scheme = self.layer.scheme;
+        let plain = Tails::of_classes(scheme, &sample.score_classes(), self.registration.weights)?;
+        if let Some(residuals) = &sample.residuals {
+            return Ok((plain, ResidualTails::of_classes(scheme, &residuals.signed_classes())?));
+        }
+        let whole = |sum: u128| {
+            i128::try_from(sum).map_err(|_| Error::new(ErrorKind::InvalidEvidence, "the classes' sums are too large"))
+        };
+        let (statistic, weight) = (whole(plain.statistic)?, whole(plain.weight)?);
+        Ok((plain, ResidualTails { statistic, weight, log10_p: plain.log10_p, ln_e: plain.ln_e }))
+    }
+
     fn check_verdict(&self, faults: &mut Vec<Fault>) {
         let (predicate, registration) = (&self.statement.predicate, &self.registration);
         let fresh = &predicate.resampling;
@@ -462,6 +489,10 @@ impl Bundle {
             (conclusion.decided_by == predicate.decided_by, "decided_by"),
             (conclusion.controls_agree == predicate.controls_agree, "controls_agree"),
             (conclusion.exclusion_agrees == predicate.exclusion_agrees, "exclusion_agrees"),
+            (
+                predicate.references.as_ref().is_none_or(|stated| stated.agree == conclusion.references_agree),
+                "references.agree",
+            ),
             (conclusion.resampling_agrees == predicate.resampling_agrees, "resampling_agrees"),
             (conclusion.answers_present == predicate.answers_present, "answers_present"),
             (self.conditions() == predicate.conditions, "conditions"),
@@ -542,6 +573,18 @@ fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
         (!statement.subject.is_empty(), "\"subject\" is empty"),
         (predicate.family.method == Family::of_keys(1).method, "\"method\" is another"),
         (samples().all(lists), "a class is empty, or prompts have several"),
+        (
+            samples()
+                .flat_map(|sample| &sample.residuals)
+                .flat_map(|residuals| &residuals.classes)
+                .all(|class| class.pairs > 0)
+                && predicate
+                    .references
+                    .iter()
+                    .flat_map(|references| &references.models)
+                    .all(|one| filled(&one.classes)),
+            "a class beside references is empty",
+        ),
         (
             predicate.key.proof.len() <= MAX_PROOF && samples().all(|sample| sample.prompts_proof.len() <= MAX_PROOF),
             "a proof is longer than any tree is high",
