@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use pyo3::prelude::*;
 use serde_json::json;
 use watermark_core::detect::Resampling;
@@ -10,7 +10,7 @@ use watermark_core::model_test::Access;
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
-use watermark_toolkit::model_test::{Material, Options, Reference, Select, Source, TestedLayer, judge};
+use watermark_toolkit::model_test::{FirstBad, Material, Options, Reference, Select, Source, TestedLayer, judge};
 use watermark_toolkit::read::{InputFormat, ReadError};
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -78,12 +78,8 @@ impl Asked {
         let key = read_key(&self.key, &Asking)?;
         let select = Select { reserved: &self.reserved, account: self.account.as_deref(), names: &self.layers };
         let tested = TestedLayer::select(&self.profile, &key, &select)?;
-        let bad = std::sync::Mutex::new(None);
-        let complain = |error: &anyhow::Error| {
-            if let Ok(mut first) = bad.lock() {
-                first.get_or_insert_with(|| format!("{error:#}"));
-            }
-        };
+        let bad = FirstBad::default();
+        let complain = |error: &anyhow::Error| bad.keep(error);
         let vocabulary = Vocabulary { tokenizer: Some(&tokenizer), size: Some(info.vocab_size) };
         let source = Source { vocabulary, input_format: self.format, complain: &complain };
         let access = self.options.access;
@@ -92,10 +88,7 @@ impl Asked {
         let controls = controls.collect::<Result<Vec<_>>>()?;
         let references =
             self.references.iter().map(|path| Reference::read(path, access, &source)).collect::<Result<Vec<_>>>()?;
-        if let Ok(Some(first)) = bad.into_inner() {
-            // A record that is passed over may be one that somebody wanted to be passed over.
-            ensure!(false, "a record cannot be used: {first}");
-        }
+        bad.check()?;
         let in_all = u64::from(self.options.resample) * tested.len() as u64;
         let done = std::sync::atomic::AtomicU64::new(0);
         let told = |keys: u64| {

@@ -22,7 +22,7 @@ use crate::work::{Watch, interruptible};
 /// call goes on from there.
 #[pyfunction]
 #[pyo3(signature = (
-    endpoint, model, prompts, out, *, mark, layer, account, tokenizer, api_key, api, max_tokens, temperature, top_p, logprobs,
+    endpoint, model, prompts, out, *, mark, references, layer, account, tokenizer, api_key, api, max_tokens, temperature, top_p, logprobs,
     stream, extra, round_size, alpha, concurrency, requests_per_minute, max_requests, max_completion_tokens, max_cost,
     price_prompt, price_completion, timeout, max_retries, futility, progress
 ))]
@@ -34,6 +34,7 @@ fn probe_endpoint(
     prompts: Vec<String>,
     out: PathBuf,
     mark: Option<(PathBuf, PathBuf)>,
+    references: Vec<PathBuf>,
     layer: Option<String>,
     account: Option<String>,
     tokenizer: Option<PathBuf>,
@@ -107,7 +108,7 @@ fn probe_endpoint(
         let endpoint = Endpoint::parse(&endpoint)?;
         let request =
             Request { api, model, max_tokens, temperature, top_p, logprobs, stream, extra, round_size, alpha };
-        Ok(Inquiry { wanted, tokenizer, endpoint, token, prompts, out, request, limits })
+        Ok(Inquiry { wanted, tokenizer, references, endpoint, token, prompts, out, request, limits })
     };
     let inquiry = py.detach(make).map_err(raise)?;
     let in_all = inquiry.prompts.len();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ def probe(
     *,
     profile: Path | None = None,
     key: Path | None = None,
+    reference: Path | Sequence[Path] = (),
     layer: str | None = None,
     account: str | None = None,
     tokenizer: Path | None = None,
@@ -63,6 +64,9 @@ def probe(
         out: Folder of the run.
         profile: Path of the deployment's profile.
         key: Path of a key file at or above the profile's path.
+        reference: Files of an unmarked model's answers to the same prompts, or a transcript that a call without `key` wrote of it. Beside
+            them, small shares of marked training data show; the evidence is then looked at after 1, 2, 4, … rounds, and a p-value that pays for all
+            looks decides.
         layer: The layer to test; by default the first one.
         account: The account whose keys are tested, for a layer with a key per account.
         tokenizer: Path of the deployment's tokenizer; by default the one beside the profile.
@@ -87,7 +91,7 @@ def probe(
         max_retries: Tries after the first.
         futility: Stop when the rest of the budget will hardly decide.
         progress: Called now and then, in this thread, with how far the run is: `answered` and `failed` of `prompts`, `requests`, and the
-            evidence `ln_e` after the last complete round. What it raises stops the run, as Ctrl-C does.
+            evidence `ln_e` after the last complete round (beside references that of 1/p after the last look). What it raises stops the run, as Ctrl-C does.
 
     Returns:
         What result.json holds: `verdict`, `end`, `answered`, `test`, ...
@@ -105,6 +109,7 @@ def probe(
         list(prompts),
         out,
         mark=None if profile is None or key is None else (profile, key),
+        references=[reference] if isinstance(reference, str | PathLike) else list(reference),
         layer=layer,
         account=account,
         tokenizer=tokenizer,

@@ -40,6 +40,11 @@ Examples:
   watermark probe ... --generate 2000 --seed 7 --max-requests 2500 --requests-per-minute 60
   watermark probe ... --max-cost 20 --price-prompt 0.5 --price-completion 1.5   # per million tokens
   watermark probe --replicate --endpoint URL --model suspect --prompts held-out.txt --out neutral
+  watermark probe --replicate --endpoint URL --model unmarked --prompts held-out.txt --out base
+  watermark probe ... --prompts held-out.txt --reference base/transcript.jsonl --out probe-2
+
+Beside a reference, small shares of marked training data show. The evidence is then looked at after 1, 2, 4, ... rounds, and a p-value decides
+that pays for all looks; the rest of the budget is not judged for futility. A reference that was chosen with the key could accuse anybody.
 
 The API token comes from WATERMARK_API_KEY or --api-key-file. It is never written, and removed where
 a server repeats it. Tokens and costs are counted by our own tokenizer; what the server says about
@@ -88,6 +93,9 @@ pub(crate) struct Args {
     /// Collect the whole budget for somebody else's test, without a key and without looking at evidence
     #[arg(long, conflicts_with_all = ["profile", "key"])]
     replicate: bool,
+    /// Answers of an unmarked model to the same prompts: a file, or the transcript that `probe --replicate` wrote of it (repeatable)
+    #[arg(long = "reference", value_name = "FILE", conflicts_with = "replicate")]
+    references: Vec<PathBuf>,
     /// Level of the verdict; to be fixed before the first answer
     #[arg(long, value_name = "P", default_value = "1e-6")]
     alpha: f64,
@@ -186,7 +194,17 @@ impl Args {
         let judged = wanted.is_some();
         let (prompts, request) = (self.prompts()?, self.request()?);
         let limits = self.limits();
-        let inquiry = Inquiry { wanted, tokenizer, endpoint, token, prompts, out: self.out.clone(), request, limits };
+        let inquiry = Inquiry {
+            wanted,
+            tokenizer,
+            references: self.references.clone(),
+            endpoint,
+            token,
+            prompts,
+            out: self.out.clone(),
+            request,
+            limits,
+        };
         let stop = stop_on_signal()?;
         let bar = progress("Asking", inquiry.prompts.len() as u64);
         let mut history = Vec::new();
@@ -360,7 +378,11 @@ fn print_result(result: &ProbeResult, out: &Path) -> Result<()> {
             "Collected without a key: nothing was tested, and nothing about the evidence was known meanwhile.",
         );
     };
-    print(&format!("ln e decides at {threshold:.2}."))?;
+    if test.looks.is_some() {
+        print(&format!("log10 p over all looks decides at {:.2}.", test.alpha.log10()))?;
+    } else {
+        print(&format!("ln e decides at {threshold:.2}."))?;
+    }
     print_lines(std::slice::from_ref(test), test.alpha)
 }
 

@@ -230,7 +230,7 @@ fn what_was_not_registered_is_refused() {
     folder.write("fewer.jsonl", lines[..59].concat());
     with("suspect.jsonl", "fewer.jsonl").fails_with(&["E-REGISTERED", "one answer to every registered prompt"]);
     folder.write("broken.jsonl", lines[..59].concat() + "{\"prompt\": \n");
-    with("suspect.jsonl", "broken.jsonl").fails_with(&["1 records cannot be used", "broken.jsonl:60"]);
+    with("suspect.jsonl", "broken.jsonl").fails_with(&["a record cannot be used", "broken.jsonl:60"]);
     let ids: String = lines
         .iter()
         .map(|line| {

@@ -455,3 +455,43 @@ fn a_marked_model_decides_early() {
     keeps_the_token(&folder, "environment", &command(TOKEN).expect(0));
     assert!(server.requests().last().unwrap().head.contains(&format!("Bearer {TOKEN}")));
 }
+
+/// Beside a reference, whose answers another run collected without a key, the probe looks after 1, 2, 4 rounds; `test-model` gives the same
+/// for the transcript.
+#[test]
+fn a_probe_beside_a_reference() {
+    let (folder, prompts) = setup(64);
+    let mark = "mark --profile p.json --key k.json --prompts prompts.txt --max-tokens 60";
+    let served = |options: &str, file: &str| -> Server {
+        folder.line(&format!("{mark} {options} --out {file}")).expect(0);
+        let answers = folder.json_lines(file).into_iter().map(|line| line["completion"].as_str().unwrap().to_owned());
+        let answers: HashMap<String, String> = prompts.iter().cloned().zip(answers).collect();
+        Server::start(move |request| {
+            ok(json!({"choices": [{"index": 0, "text": answers[&request.prompt], "finish_reason": "length"}]})
+                .to_string())
+        })
+    };
+    let (suspect, unmarked) = (served("--seed 5", "marked.jsonl"), served("--seed 6 --unmarked", "base.jsonl"));
+    let collect = format!(
+        "probe --replicate --endpoint {} --model base --prompts prompts.txt --api-key-file token --api completions --out base",
+        unmarked.base
+    );
+    folder.line(&collect).expect(0);
+    let line = probe(&suspect, "--api completions --round-size 8 --json --out run");
+    let beside = format!("{line} --reference base/transcript.jsonl");
+    let result = folder.line(&beside).expect(0).json()[0].clone();
+    assert_eq!([&result["verdict"], &result["end"]], ["detected", "decided"]);
+    let (test, rounds) = (&result["test"], result["rounds"].as_u64().unwrap());
+    assert!(matches!(rounds, 1 | 2 | 4), "{rounds}");
+    assert_eq!((&test["weights"], test["looks"]["rounds"].as_u64()), (&json!("residual"), Some(rounds)));
+    assert_eq!(test["references"][0]["shows"], "answers");
+    let offline = "test-model --profile p.json --key k.json --layer distillation --answers run/transcript.jsonl --json";
+    let again = folder.line(&format!("{offline} --reference base/transcript.jsonl")).expect(0).json()[0].clone();
+    assert_eq!([&again["log10_p"], &again["verdict"]], [&test["log10_p"], &test["verdict"]]);
+    // The reference is fixed with the first answer.
+    folder.line(&line).fails_with(&["transcript.jsonl"]);
+    folder.line(&line.replace("--out run", "--out new --reference run/transcript.jsonl")).fails_with(&["another model"]);
+    folder.line(&line.replace("--out run", "--out other --reference prompts.txt")).fails_with(&["prompts.txt"]);
+    let text = folder.line(&line.replace("--json --out run", "--out again --reference base/transcript.jsonl")).expect(0).stdout;
+    assert!(text.contains("log10 p over all looks decides at -6.00."), "{text}");
+}

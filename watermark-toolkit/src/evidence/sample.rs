@@ -9,7 +9,7 @@ use watermark_core::model_test::Access;
 
 use crate::files::file_sha256;
 use crate::ids::Vocabulary;
-use crate::model_test::{Material, Source};
+use crate::model_test::{FirstBad, Material, Source};
 use crate::read::InputFormat;
 use crate::tokenizer::Tokenizer;
 
@@ -33,19 +33,12 @@ impl Answers {
     pub fn read(path: &Path, model: &str, tokenizer: &Tokenizer, vocab_size: u32, stopping: Stopping) -> Result<Self> {
         let named = || format!("answers {}", path.display());
         let sha256 = Digest(file_sha256(path).with_context(named)?);
-        let bad = std::sync::Mutex::new(None);
-        let complain = |error: &Error| {
-            if let Ok(mut first) = bad.lock() {
-                first.get_or_insert_with(|| format!("{error:#}"));
-            }
-        };
+        let bad = FirstBad::default();
+        let complain = |error: &Error| bad.keep(error);
         let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: Some(vocab_size) };
         let source = Source { vocabulary, input_format: InputFormat::default(), complain: &complain };
         let material = Material::read(&[path.to_owned()], Access::Answers, &source)?;
-        if material.bad > 0 {
-            let first = bad.into_inner().ok().flatten().unwrap_or_default();
-            bail!("{}: {} records cannot be used; the first: {first}", named(), material.bad);
-        }
+        bad.check().with_context(named)?;
         let mut records = Vec::new();
         for (round, items) in (0_u64..).zip(&material.rounds) {
             for item in items {

@@ -22,7 +22,7 @@ pub use layers::{Select, TestedLayer, check_testable};
 use line::SuspectFinding;
 pub use line::{Control, Looks, ModelLine};
 pub use material::Material;
-pub use read::Source;
+pub use read::{FirstBad, Source};
 pub use reference::{Reference, ReferenceLine};
 pub use transcript::items;
 

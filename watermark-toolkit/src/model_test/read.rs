@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use rayon::prelude::*;
@@ -20,6 +21,28 @@ pub struct Source<'a> {
     pub input_format: InputFormat,
     /// Told of every record that could not be used.
     pub complain: &'a (dyn Fn(&Error) + Sync),
+}
+
+/// The first record that could not be used, for those who cannot do without any.
+#[derive(Default)]
+pub struct FirstBad(Mutex<Option<String>>);
+
+impl FirstBad {
+    /// Is told of a record, as [`Source::complain`].
+    pub fn keep(&self, error: &Error) {
+        if let Ok(mut first) = self.0.lock() {
+            first.get_or_insert_with(|| format!("{error:#}"));
+        }
+    }
+
+    /// # Errors
+    /// If there was such a record: one that is passed over may be one that somebody wanted to be passed over.
+    pub fn check(self) -> Result<()> {
+        match self.0.into_inner() {
+            Ok(Some(first)) => bail!("a record cannot be used: {first}"),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Material {

@@ -96,6 +96,12 @@ impl Reference {
         Ok(Self { name: path.display().to_string(), sha256: hex::encode(&sha256), shows, bad: material.bad })
     }
 
+    /// Whether it holds answers of its own, which no suspect has to be known for.
+    #[must_use]
+    pub fn is_answers(&self) -> bool {
+        matches!(self.shows, Shows::Answers(_))
+    }
+
     pub(super) fn line(&self, share: u32) -> ReferenceLine {
         let (shows, texts) = match &self.shows {
             Shows::Answers(items) => ("answers", items.len()),

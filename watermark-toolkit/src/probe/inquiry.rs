@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -23,8 +23,9 @@ use super::run::{RunSummary, run};
 use crate::files::{read_profile, replace};
 use crate::ids::Vocabulary;
 use crate::keys::read_key;
-use crate::model_test::{ModelLine, Options, TestedLayer, check_testable};
+use crate::model_test::{FirstBad, ModelLine, Options, Reference, Source, TestedLayer, check_testable};
 use crate::passphrase::Passphrases;
+use crate::read::InputFormat;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Api, Exchange, FORMAT, Header, Registered, collector, prompts_sha256};
 
@@ -127,6 +128,8 @@ pub struct Inquiry {
     pub wanted: Option<Wanted>,
     /// The mark's tokenizer; counts tokens for the budget.
     pub tokenizer: Option<Tokenizer>,
+    /// Files of answers of unmarked models to the prompts, beside which the suspect is tested.
+    pub references: Vec<PathBuf>,
     /// The endpoint that is asked.
     pub endpoint: Endpoint,
     /// The suspect's API token.
@@ -191,7 +194,9 @@ impl Inquiry {
     /// If a setting lies outside its domain, the folder belongs to something else, or as [`run`].
     pub fn run(&self, stop: &AtomicBool, watch: &mut dyn FnMut(&Progress)) -> Result<Ended> {
         self.check()?;
-        let header = self.header()?;
+        let access = if self.request.logprobs.is_some() { Access::Logprobs } else { Access::Answers };
+        let references = self.references(access)?;
+        let header = self.header(&references)?;
         let client =
             Client::new(&self.endpoint, header.api, self.token.clone(), Duration::from_secs_f64(self.limits.timeout));
         if client.leaks_token(&serde_json::to_string(&header)?) {
@@ -205,15 +210,15 @@ impl Inquiry {
             concurrency: self.limits.concurrency,
             requests_per_minute: self.limits.requests_per_minute,
             budget: self.limits.budget,
-            futility: self.limits.futility && self.wanted.is_some(),
+            // Between looks the evidence stands still, which says nothing about what is to come.
+            futility: self.limits.futility && self.wanted.is_some() && references.is_empty(),
             tokenizer: self.tokenizer.as_ref(),
             stop,
         };
         let mut judge = self.wanted.as_ref().zip(self.tokenizer.as_ref()).map(|(wanted, tokenizer)| {
-            let access = if self.request.logprobs.is_some() { Access::Logprobs } else { Access::Answers };
             let options = Options { access, alpha: self.request.alpha, resample: RESAMPLING_KEYS };
             let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: Some(wanted.vocab_size) };
-            Judge::new(&wanted.tested, vocabulary, self.request.api, options)
+            Judge::new(&wanted.tested, vocabulary, self.request.api, options, references)
         });
         prepare_folder(&self.out)?;
         let look = |exchanges: &[Exchange]| match &mut judge {
@@ -253,7 +258,30 @@ impl Inquiry {
         Ok(())
     }
 
-    fn header(&self) -> Result<Header> {
+    fn references(&self, access: Access) -> Result<Vec<Reference>> {
+        let Some((wanted, tokenizer)) = self.wanted.as_ref().zip(self.tokenizer.as_ref()) else {
+            ensure!(self.references.is_empty(), "a reference is for a test, which needs a profile and a key");
+            return Ok(Vec::new());
+        };
+        let bad = FirstBad::default();
+        let complain = |error: &Error| bad.keep(error);
+        let vocabulary = Vocabulary { tokenizer: Some(tokenizer), size: Some(wanted.vocab_size) };
+        let source = Source { vocabulary, input_format: InputFormat::default(), complain: &complain };
+        let read = |path: &PathBuf| -> Result<Reference> {
+            let reference = Reference::read(path, access, &source)?;
+            ensure!(
+                reference.is_answers(),
+                "reference {} has probabilities along texts, and the suspect's are still to come; give its answers to the prompts",
+                path.display()
+            );
+            Ok(reference)
+        };
+        let references = self.references.iter().map(read).collect::<Result<_>>()?;
+        bad.check().context("references")?;
+        Ok(references)
+    }
+
+    fn header(&self, references: &[Reference]) -> Result<Header> {
         let request = &self.request;
         let header = Header {
             transcript: FORMAT.to_owned(),
@@ -276,6 +304,7 @@ impl Inquiry {
                 account_sha256: wanted.account_sha256.clone(),
                 path: wanted.path.clone(),
                 alpha: request.alpha,
+                references: references.iter().map(|reference| reference.sha256.clone()).collect(),
             }),
         };
         header.check()?;

@@ -87,6 +87,9 @@ pub struct Registered {
     pub path: String,
     /// Level of the verdict.
     pub alpha: f64,
+    /// SHA-256 of the files of the references, in their order; missing where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<String>,
 }
 
 /// One prompt with what came of it.
