@@ -48,6 +48,15 @@ impl Asked {
         Ok(sample)
     }
 
+    /// What `model` chooses while it reads the texts.
+    pub(crate) fn read(&self, layer: &LayerDetector, model: &Model) -> Result<ModelSample> {
+        let mut sample = ModelSample::of_probabilities(layer);
+        for ((prompt, text), choices) in self.prompts.iter().zip(&self.texts).zip(self.shown(model, usize::MAX)?) {
+            sample.add_reading(layer, &prompt[1..], text, &choices)?;
+        }
+        Ok(sample)
+    }
+
     /// What `model` would have chosen along the answers, decoded as the student was.
     pub(crate) fn expected(&self, layer: &LayerDetector, model: &Model, temperature: f64) -> Result<ModelSample> {
         self.expected_with(layer, model, temperature, |_, _| Ok(0.0))

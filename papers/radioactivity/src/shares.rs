@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use watermark_core::detect::LayerDetector;
-use watermark_core::model_test::ModelSample;
+use watermark_core::model_test::{ModelSample, log10_p_anytime};
 use watermark_core::scheme::{Greenlist, Scheme};
 use watermark_lab::answer::Answer;
 use watermark_lab::data::answered;
@@ -23,6 +23,8 @@ use crate::table::{Row, write};
 const SHARES: [f64; 7] = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01];
 /// Questions that a student is asked.
 const ASKED: usize = 1600;
+/// Served answers that it reads.
+const READ: usize = 400;
 /// Log-probabilities that an endpoint shows.
 const TOP: usize = 20;
 /// Temperatures at which answers are asked.
@@ -33,28 +35,33 @@ fn examples(share: f64) -> usize {
     if share >= 0.1 { 4000 } else { 10_000 }
 }
 
-/// Students of all shares and seeds. What `out` has of a share and a seed is not made again.
+/// Kinds of access, in the order of the table.
+const ACCESS: [&str; 5] = ["answers", "logprobs", "weights", "texts", "reading"];
+
+/// Students of all shares and seeds. What `out` has of a share, a seed and a kind of access is not made again.
 pub(crate) fn run(lab: &Lab, corpus: &Path, only: &[f64], seeds: &[u64], passes: f64, out: &str) -> Result<()> {
     let others = answered(corpus)?;
     let references = [("base", shipped::base()?), ("teacher", shipped::teacher()?)];
-    let done = if Path::new(out).exists() { Some(Table::read(out)?) } else { None };
-    let begins = |row: &[String], share: f64, seed: u64| row[0] == share.to_string() && row[1] == seed.to_string();
+    let mut table = if Path::new(out).exists() { Table::read(out)?.into_rows() } else { Vec::new() };
     let wanted = SHARES.into_iter().filter(|share| only.is_empty() || only.contains(share));
     let wanted = wanted.flat_map(|share| seeds.iter().map(move |&seed| (share, seed)));
-    let left: Vec<(f64, u64)> = wanted
-        .filter(|&(share, seed)| !done.iter().flat_map(|done| &done.rows).any(|row| begins(row, share, seed)))
-        .collect();
-    let mut table = done.map(Table::into_rows).unwrap_or_default();
-    for (share, seed) in left {
+    for (share, seed) in wanted {
+        let has = |access: &str| {
+            let known = [("share", share.to_string()), ("seed", seed.to_string()), ("access", access.to_owned())];
+            table.iter().any(|row: &Row| known.iter().all(|(name, value)| row.get(name) == Some(value.as_str())))
+        };
+        let missing: Vec<&str> = ACCESS.into_iter().filter(|access| !has(access)).collect();
+        if missing.is_empty() {
+            continue;
+        }
         let begun = Instant::now();
         let mark = Mark { scheme: Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), width: 1, key: 300 + seed };
         let data = mixed(lab, &mark, share, seed, &others)?;
         let student =
             lab.student(Start::Base, None, &data, &FineTuning { epochs: passes, ..FineTuning::with_seed(seed) })?;
+        let subject = Subject { lab, mark: &mark, student: &student, data: &data, references: &references, seed };
         eprintln!("share {share}, seed {seed}: trained after {:.0} s", begun.elapsed().as_secs_f64());
-        for Tested { access, temperature, weights, tokens, pairs, log10_p } in
-            test(lab, &mark, &student, &references, seed)?
-        {
+        for Tested { access, temperature, weights, tokens, pairs, log10_p } in subject.test(&missing)? {
             eprintln!("  {access}, T {temperature}, {weights}: {tokens} tokens, {pairs} pairs, log10 p {log10_p:.2}");
             table.push(Row::new(&[
                 ("share", share.to_string()),
@@ -85,39 +92,82 @@ struct Tested {
     log10_p: f64,
 }
 
-/// Every access, by counts and beside each reference and both.
-fn test(
-    lab: &Lab,
-    mark: &Mark,
-    student: &Student,
-    references: &[(&'static str, Model); 2],
+/// What a student is tested with.
+struct Subject<'a> {
+    lab: &'a Lab,
+    mark: &'a Mark,
+    student: &'a Student,
+    /// What it learned, marked answers first.
+    data: &'a Data,
+    references: &'a [(&'static str, Model); 2],
     seed: u64,
-) -> Result<Vec<Tested>> {
-    let layer = lab.layer(mark)?;
-    let mut found = Vec::new();
-    for temperature in TEMPERATURES {
-        let asked = Asked::new(lab, &lab.ask(student, 80_000 + seed, ASKED, temperature as f32)?)?;
-        let unmarked = lab.teacher(&Mark { key: 0, ..*mark }, false, 80_000 + seed, ASKED)?;
-        let mut beside = Vec::new();
-        for (name, model) in references {
-            beside.push((*name, asked.expected(&layer, model, temperature)?));
+}
+
+impl Subject<'_> {
+    /// Some kinds of access, by counts and beside each reference and both.
+    fn test(&self, kinds: &[&'static str]) -> Result<Vec<Tested>> {
+        let layer = self.lab.layer(self.mark)?;
+        let mut found = Vec::new();
+        let unmarked = || {
+            let mark = Mark { key: 0, ..*self.mark };
+            Asked::new(self.lab, &self.lab.teacher(&mark, false, 80_000 + self.seed, ASKED)?)
+        };
+        let asked = |temperature: f64| {
+            Asked::new(self.lab, &self.lab.ask(self.student, 80_000 + self.seed, ASKED, temperature as f32)?)
+        };
+        for &access in kinds {
+            match access {
+                "answers" => {
+                    for temperature in TEMPERATURES {
+                        let asked = asked(temperature)?;
+                        let mut beside = Vec::new();
+                        for (name, model) in self.references {
+                            beside.push((*name, asked.expected(&layer, model, temperature)?));
+                        }
+                        beside.push(("teacher's answers", unmarked()?.counts(&layer)?));
+                        let mut tests =
+                            Tests { layer: &layer, access, temperature, tokens: asked.tokens(), found: &mut found };
+                        tests.add(&asked.counts(&layer)?, beside)?;
+                    }
+                }
+                "reading" => self.reading(&layer, &mut found)?,
+                _ => {
+                    let (texts, keep) = match access {
+                        "texts" => (unmarked()?, usize::MAX),
+                        "logprobs" => (asked(0.8)?, TOP),
+                        _ => (asked(0.8)?, usize::MAX),
+                    };
+                    let shown = texts.shown(&self.student.model, keep)?;
+                    let mut beside = Vec::new();
+                    for (name, model) in self.references {
+                        beside.push((*name, texts.beside(&layer, model, &shown)?));
+                    }
+                    let tokens = texts.tokens();
+                    let mut tests = Tests { layer: &layer, access, temperature: 1.0, tokens, found: &mut found };
+                    tests.add(&texts.probabilities(&layer, &shown)?, beside)?;
+                }
+            }
         }
-        beside.push(("teacher's answers", Asked::new(lab, &unmarked)?.counts(&layer)?));
-        let mut tests =
-            Tests { layer: &layer, access: "answers", temperature, tokens: asked.tokens(), found: &mut found };
-        tests.add(&asked.counts(&layer)?, beside)?;
+        Ok(found)
     }
-    let asked = Asked::new(lab, &lab.ask(student, 80_000 + seed, ASKED, 0.8)?)?;
-    for (access, keep) in [("logprobs", TOP), ("weights", usize::MAX)] {
-        let shown = asked.shown(&student.model, keep)?;
-        let mut beside = Vec::new();
-        for (name, model) in references {
-            beside.push((*name, asked.beside(&layer, model, &shown)?));
+
+    /// What the student would choose in answers that it learned: the e-value decides, because the key had a part in those texts.
+    fn reading(&self, layer: &LayerDetector, found: &mut Vec<Tested>) -> Result<()> {
+        let learned = self.data.answers.iter().take_while(|answer| !answer.tokens.is_empty()).count();
+        let texts = Asked::new(self.lab, &self.data.slice(0, learned.min(READ)))?;
+        let student = texts.read(layer, &self.student.model)?;
+        let mut push = |weights: &str, n_scored: u64, ln_e: f64| {
+            let (tokens, log10_p, weights) = (texts.tokens(), log10_p_anytime(ln_e), weights.to_owned());
+            found.push(Tested { access: "reading", temperature: 1.0, weights, tokens, pairs: n_scored, log10_p });
+        };
+        let alone = student.test(layer)?;
+        push("sqrt", alone.n_scored, alone.ln_e);
+        for (name, model) in self.references {
+            let beside = student.clone().beside(&[texts.read(layer, model)?])?.test(layer)?;
+            push(name, beside.n_scored, beside.ln_e);
         }
-        let mut tests = Tests { layer: &layer, access, temperature: 1.0, tokens: asked.tokens(), found: &mut found };
-        tests.add(&asked.probabilities(&layer, &shown)?, beside)?;
+        Ok(())
     }
-    Ok(found)
 }
 
 /// The tests of one access.

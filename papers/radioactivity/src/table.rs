@@ -13,6 +13,12 @@ impl Row {
     pub fn new(cells: &[(&str, String)]) -> Self {
         Self(cells.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
     }
+
+    /// The cell of a column.
+    #[must_use]
+    pub fn get(&self, column: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == column).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Writes rows of the same columns; no cell holds a quote.

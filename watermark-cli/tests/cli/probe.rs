@@ -490,8 +490,13 @@ fn a_probe_beside_a_reference() {
     assert_eq!([&again["log10_p"], &again["verdict"]], [&test["log10_p"], &test["verdict"]]);
     // The reference is fixed with the first answer.
     folder.line(&line).fails_with(&["transcript.jsonl"]);
-    folder.line(&line.replace("--out run", "--out new --reference run/transcript.jsonl")).fails_with(&["another model"]);
+    folder
+        .line(&line.replace("--out run", "--out new --reference run/transcript.jsonl"))
+        .fails_with(&["another model"]);
     folder.line(&line.replace("--out run", "--out other --reference prompts.txt")).fails_with(&["prompts.txt"]);
-    let text = folder.line(&line.replace("--json --out run", "--out again --reference base/transcript.jsonl")).expect(0).stdout;
+    let text = folder
+        .line(&line.replace("--json --out run", "--out again --reference base/transcript.jsonl"))
+        .expect(0)
+        .stdout;
     assert!(text.contains("log10 p over all looks decides at -6.00."), "{text}");
 }

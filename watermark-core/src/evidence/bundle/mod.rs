@@ -137,6 +137,7 @@
 mod conclusion;
 mod condition;
 mod conditions;
+mod fault;
 mod measure;
 mod record;
 mod references;
@@ -144,12 +145,17 @@ mod registration;
 mod statement;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_beacons;
+#[cfg(test)]
+mod tests_beside;
 mod verify;
 
 pub use super::fields::{Decimal, Digest, Signed, Time};
 pub use conclusion::conclude;
 pub use condition::{Condition, ConditionName, Standing};
 pub use conditions::conditions;
+pub use fault::{Code, Fault};
 pub use measure::{Counted, Origin, count, measure, measure_references};
 pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
 pub use registration::{
@@ -161,7 +167,7 @@ pub use statement::{
     ReferenceEvidence, ReferencesEvidence, ResamplingEvidence, ResidualsEvidence, Rules, SampleEvidence,
     SignedClassEvidence, Statement, Subject, SubjectDigest, TimeStamps,
 };
-pub use verify::{Bundle, Checked, Code, Fault, close, layer_under, testable_layer, verify};
+pub use verify::{Bundle, Checked, close, layer_under, testable_layer, verify};
 
 /// Payload type of a bundle's envelope.
 pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";

@@ -1,6 +1,7 @@
+use super::fault::{Code, Fault, fault};
 use super::record::RecordsDigest;
 use super::statement::{ReferenceEvidence, ReferencesEvidence, SampleEvidence};
-use super::verify::{Bundle, Code, Fault, MAX_PAIRS, close, fault};
+use super::verify::{Bundle, MAX_CLASSES, MAX_PAIRS, close};
 use crate::detect::Weights;
 use crate::model_test::{Audit, Tails};
 
@@ -73,7 +74,7 @@ impl Bundle {
         residuals.mixture.len() != self.registration.references.len()
             || shares != PARTS
             || pairs >= MAX_PAIRS.into()
-            || residuals.classes.len() > super::verify::MAX_CLASSES
+            || residuals.classes.len() > MAX_CLASSES
             || !residuals.classes.iter().all(|class| class.score.0 <= most * u128::from(class.pairs))
     }
 }

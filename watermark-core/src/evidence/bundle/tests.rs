@@ -18,7 +18,7 @@ use crate::key::NodeKey;
 use crate::model_test::{Access, Collection};
 use crate::profile::Profile;
 
-const PROFILE: &str = r#"{"profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "tokenizer": {"sha256":
+pub(super) const PROFILE: &str = r#"{"profile": "watermark-profile/1", "name": "t", "path": "epoch/1", "tokenizer": {"sha256":
 "0000000000000000000000000000000000000000000000000000000000000000", "vocab_size": 100, "special_token_ids": [0]}, "layers":
 [{"name": "d", "scheme": "greenlist", "gamma": 0.5, "delta": 2.0, "width": 1, "prf": "chacha20-v1"}], "repeats": "unmarked"}"#;
 
@@ -49,12 +49,12 @@ fn records(salt: u32) -> Vec<EvidenceRecord> {
 }
 
 /// A small bundle with one control, one earlier analysis and a disclosed key, not signed yet.
-fn statement() -> Statement {
+pub(super) fn statement() -> Statement {
     statement_of(PROFILE, None, None)
 }
 
 /// The same for a key under a beacon, and for prompts that a beacon draws. All records' prompts are the pool.
-fn statement_of(
+pub(super) fn statement_of(
     profile_text: &str,
     beacon: Option<(BeaconRound, DrawnValue)>,
     draw: Option<(BeaconRound, DrawnValue)>,
@@ -63,7 +63,7 @@ fn statement_of(
 }
 
 /// The same beside references whose answers depend on these salts.
-fn statement_beside(
+pub(super) fn statement_beside(
     profile_text: &str,
     beacon: Option<(BeaconRound, DrawnValue)>,
     draw: Option<(BeaconRound, DrawnValue)>,
@@ -195,7 +195,7 @@ fn statement_beside(
     }
 }
 
-fn signed(payload: &[u8]) -> Vec<u8> {
+pub(super) fn signed(payload: &[u8]) -> Vec<u8> {
     dsse::sign(STATEMENT_TYPE, payload, &signing_key()).unwrap()
 }
 
@@ -443,102 +443,6 @@ fn codes() {
     let at = text.find("\"sig\":\"").unwrap() + 9;
     bundle[at] = if bundle[at] == b'A' { b'B' } else { b'A' };
     assert_eq!(verify(&bundle).faults[0].code, Code::Signature);
-}
-
-/// Each rule about references by its code.
-#[test]
-fn codes_beside_references() {
-    let beside = || statement_beside(PROFILE, None, None, &[9, 11]);
-    let code = |change: &dyn Fn(&mut Statement)| {
-        let mut statement = beside();
-        change(&mut statement);
-        verify(&signed(&statement.payload().unwrap())).faults.first().map(|fault| fault.code)
-    };
-    assert_eq!(code(&|_| ()), None);
-    let names: Vec<ConditionName> = beside().predicate.conditions.iter().map(|condition| condition.name).collect();
-    assert_eq!(names, ConditionName::ALL);
-    fn models(statement: &mut Statement) -> &mut Vec<ReferenceEvidence> {
-        &mut statement.predicate.references.as_mut().unwrap().models
-    }
-    fn residuals(statement: &mut Statement) -> &mut ResidualsEvidence {
-        statement.predicate.suspect.residuals.as_mut().unwrap()
-    }
-    assert_eq!(code(&|s| s.predicate.suspect.residuals = None), Some(Code::Registered));
-    assert_eq!(code(&|s| s.predicate.references = None), Some(Code::Subject));
-    assert_eq!(code(&|s| models(s)[0].model = "another".to_owned()), Some(Code::Registered));
-    assert_eq!(code(&|s| s.subject[3].digest.sha256 = Digest([1; 32])), Some(Code::Registered));
-    assert_eq!(code(&|s| s.predicate.suspect.stopped = true), Some(Code::Registered));
-    assert_eq!(code(&|s| models(s)[1].records = s.predicate.suspect.records), Some(Code::Subject));
-    assert_eq!(code(&|s| residuals(s).mixture[0] += 1), Some(Code::Tally));
-    assert_eq!(code(&|s| residuals(s).mixture = vec![16]), Some(Code::Tally));
-    assert_eq!(code(&|s| residuals(s).classes[0].weight -= 1), Some(Code::Tally));
-    assert_eq!(code(&|s| residuals(s).classes.reverse()), Some(Code::Tally));
-    assert_eq!(code(&|s| residuals(s).classes[0].pairs = 0), Some(Code::Schema));
-    assert_eq!(code(&|s| s.predicate.suspect.log10_p -= 1.0), Some(Code::Tail));
-    assert_eq!(code(&|s| models(s)[0].log10_p -= 1.0), Some(Code::Tail));
-    assert_eq!(code(&|s| models(s)[0].tokens = 3), Some(Code::Tally));
-    assert_eq!(code(&|s| s.predicate.references.as_mut().unwrap().agree = false), Some(Code::Verdict));
-
-    // Residual weights and references go together, in a test whose size is fixed.
-    let registered = |change: &dyn Fn(&mut Registration)| {
-        let envelope: Value = serde_json::from_slice(&beside().predicate.registration.bytes().unwrap()).unwrap();
-        let payload = Base64::decode_vec(envelope["payload"].as_str().unwrap()).unwrap();
-        let mut registration: Registration = serde_json::from_slice(&payload).unwrap();
-        change(&mut registration);
-        registration.payload().map_err(|error| error.kind())
-    };
-    assert!(registered(&|_| ()).is_ok());
-    let refused: [&dyn Fn(&mut Registration); 6] = [
-        &|r| r.weights = Weights::Sqrt,
-        &|r| r.references.clear(),
-        &|r| r.stopping = Stopping::EProcess,
-        &|r| r.references[1].model = "suspect".to_owned(),
-        &|r| r.references[1].sha256 = r.references[0].sha256,
-        &|r| {
-            let one = r.references[0].clone();
-            r.references =
-                (0..17).map(|at| RegisteredReference { model: at.to_string(), sha256: Digest([at; 32]) }).collect();
-            r.references[0] = one;
-        },
-    ];
-    for change in refused {
-        assert_eq!(registered(change), Err(ErrorKind::InvalidEvidence));
-    }
-}
-
-/// A beacon is named in the commitment, and the same value stands in profile and bundle.
-#[test]
-fn beacons() {
-    let lottery = |round| BeaconRound { round, source: "lottery".to_owned() };
-    let value = |byte: u8| DrawnValue { signature: None, value: Digest([byte; 32]) };
-    let under =
-        |byte: u8| PROFILE.replace("\"tokenizer\"", &format!("\"beacon\": \"{}\", \"tokenizer\"", Digest([byte; 32])));
-    let first =
-        |statement: &Statement| verify(&signed(&statement.payload().unwrap())).faults.first().map(|fault| fault.code);
-    let sound = statement_of(&under(7), Some((lottery(3), value(7))), Some((lottery(9), value(5))));
-    assert_eq!(first(&sound), None);
-    // The key depends on the value.
-    assert_ne!(sound.predicate.suspect.statistic, statement().predicate.suspect.statistic);
-
-    let of_key = |beacon| first(&statement_of(&under(7), Some(beacon), None));
-    assert_eq!(of_key((lottery(3), value(8))), Some(Code::Beacon));
-    assert_eq!(first(&statement_of(&under(7), None, None)), Some(Code::Beacon));
-    assert_eq!(first(&statement_of(PROFILE, Some((lottery(3), value(7))), None)), Some(Code::Beacon));
-    // The commitment named another round, or none.
-    for beacon in [Some(lottery(4)), None] {
-        let mut other = sound.clone();
-        other.predicate.key.leaf.beacon = beacon;
-        assert_eq!(first(&other), Some(Code::Proof));
-    }
-    // A value of quicknet is the SHA-256 of its signature.
-    let quicknet = |round| BeaconRound { round, source: QUICKNET.to_owned() };
-    let signature = |byte: u8| Some(crate::hex::encode(&[byte; 48]));
-    let drawn = Digest(Sha256::digest([7; 48]).into());
-    let profile = PROFILE.replace("\"tokenizer\"", &format!("\"beacon\": \"{drawn}\", \"tokenizer\""));
-    for (byte, code) in [(7, None), (8, Some(Code::Beacon))] {
-        let drawn = DrawnValue { signature: signature(byte), value: drawn };
-        assert_eq!(first(&statement_of(&profile, Some((quicknet(1 << 30), drawn)), None)), code);
-    }
 }
 
 /// A round that was known before what it was to follow contradicts the condition, and nothing can be concluded.
