@@ -140,7 +140,7 @@ class Case:
         if references:
             self.registration["references"] = [{"model": f"r{i}", "sha256": sha(raw)} for i, raw in enumerate(beside_files)]
             self.head["references"] = [sha(raw) for raw in beside_files]
-        self.records, samples = [], []
+        self.records, samples, self.mixture = [], [], None  # a control's mixture is the suspect's
         for at, (name, strength) in enumerate([("s", bias), ("c", 0)][:len(records or "sc")]):
             # The control's answers are a file, which says no times: one round, or one of every answer's own.
             round_ = lambda i: i * rounds // answers if name == "s" else i if extra else 0
@@ -162,7 +162,7 @@ class Case:
             "earlier": [{"registration_sha256": sha(b"earlier"), "evidence_sha256": None, "verdict": None}],
             "time_stamps": {"head": None, "registration": None}}
         if references:
-            self.predicate["references"] = {"agree": None, "models": self.measured_references}
+            self.predicate["references"] = self.measured_references
         self.statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "watermark-evidence/2", "predicate": self.predicate,
                           "subject": [{"digest": {"sha256": sha(raw)}, "name": f"{i}.jsonl"} for i, raw in enumerate(self.files)]}
         self.seal()
@@ -250,7 +250,9 @@ class Case:
     def low(self, classes, weights):
         """Chernoff's bound of sums as small as these, by Newton's search for the stationary point."""
         green, gamma = self.scheme == "greenlist", mp.mpf(self.gamma)
-        rows = [(mp.mpf(oracle.weight_sqrt(c)) / 65536 if weights == "sqrt" else mp.mpf(1), a, mp.mpf(b) if green else mp.mpf(b + a) / 2**32)
+        cut = lambda n: n >> max(0, n.bit_length() - 8) << max(0, n.bit_length() - 8)
+        weight = {"sqrt": oracle.weight_sqrt, "expected": lambda count: cut(math.isqrt(count << 16)), "none": lambda count: 65536}[weights]
+        rows = [(mp.mpf(weight(c)) / 65536, a, mp.mpf(b) if green else mp.mpf(b + a) / 2**32)
                 for c, (a, b) in classes.items()]
         if sum(w * b for w, _, b in rows) >= sum(w * a * (gamma if green else 1) for w, a, _ in rows):
             return mp.mpf(0)
@@ -275,10 +277,11 @@ class Case:
         def distance(parts):
             return sum((16 * 256 * counts[0].get(pair, 0) - sum(k * (one.get(pair, 0) // 256) for k, one in zip(parts, expected))) ** 2 for pair in every)
         mixtures = [[16]] if len(expected) == 1 else [[16 - k, k] for k in range(17)]
-        self.mixture = min(mixtures, key=distance)
+        self.mixture = min(mixtures, key=distance) if self.mixture is None else self.mixture
         mixed = {pair: sum(k * one.get(pair, 0) for k, one in zip(self.mixture, expected)) // 16 for pair in every}
         weights = {pair: oracle.weight_residual(65536 * counts[0].get(pair, 0), mixed[pair]) for pair in every}
-        return {pair: w for pair, w in weights.items() if w}, counts[1:]
+        cut = lambda n: n >> max(0, n.bit_length() - 8) << max(0, n.bit_length() - 8)
+        return {pair: w for pair, w in weights.items() if w}, {pair: cut(n) for pair, n in mixed.items() if n}
 
     def signed(self, weights, key):
         classes = {}
@@ -307,10 +310,11 @@ class Case:
                       "ln_e": float(oracle.ln_e_signed(signed, repr(self.gamma) if self.scheme == "greenlist" else None))}
             if name == "s":
                 self.suspect_weights = weights
-                own = [self.classes(count, self.key) for count in counts]
-                self.measured_references = [
-                    {"model": f"r{i}", "tokens": sum(len(row["tokens"]) for row in self.beside[i]), "classes": listed(classes), "log10_p": float(self.low(classes, "sqrt")),
-                     "records": self.digests([canonical(row) for row in self.beside[i]])} for i, classes in enumerate(own)]
+                expected = self.classes(counts, self.key)
+                models = [{"model": f"r{i}", "tokens": sum(len(row["tokens"]) for row in rows), "n_prompts": len({row["prompt"] for row in rows}),
+                           "n_empty": sum(not row["text"].strip() for row in rows), "records": self.digests([canonical(row) for row in rows])}
+                          for i, rows in enumerate(self.beside)]
+                self.measured_references = {"agree": None, "expected": listed(expected), "log10_p": float(self.low(expected, "expected")), "models": models}
         return totals | {
             "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra) and name == "s", "tokens": sum(len(row["tokens"]) for row in rows),
             "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,
@@ -344,9 +348,10 @@ class Case:
     def seal(self):
         """The same, and asks the fresh keys that go with those bytes."""
         fresh = oracle.fresh_keys(self.sign(), self.registration["resample"])
-        if self.beside: under = [self.signed_log10_p(self.signed(self.suspect_weights, key)) for key in fresh]
-        else: under = [self.logs(self.classes(self.suspect_pairs, key))[0] for key in fresh]
-        least = sum(float(log10_p) <= self.predicate["suspect"]["log10_p"] for log10_p in under)
+        total = lambda key: sum(w * s for w, _, s in self.signed(self.suspect_weights, key)) if self.beside else sum(
+            self.weight(c) * s for c, (_, s) in self.classes(self.suspect_pairs, key).items())
+        suspect = self.predicate["suspect"]
+        least = sum(total(key) >= int(suspect["statistic"]) or suspect["log10_p"] == 0 for key in fresh)
         self.predicate["resampling"]["at_least"] = least
 
     def conclude(self):
@@ -361,8 +366,7 @@ class Case:
                  "registered_before_data": drawn_at(draw) and any(first < drawn_at(draw) for first in started)}
         names = ["key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", *["references_bound"] * bool(self.beside),
                  "collection_witnessed", "registered_before_data", "earlier_analyses"]
-        lows = [r["log10_p"] for r in p["references"]["models"]] if self.beside else []
-        agree = not lows or min(lows) + math.log10(len(lows)) >= -3
+        agree = not self.beside or p["references"]["log10_p"] >= -3
         if self.beside:
             p["references"]["agree"] = agree
         fresh = p["resampling"]

@@ -11,8 +11,7 @@ SCORES = ".0025 .005 .01 .02 .05 .11".split()
 def weight(seen, expected):
     """(seen - expected) / (1 + expected / 32), cut to its eight leading bits."""
     size = (min(abs(seen - expected), 1 << 46) << 21) // (expected + (1 << 21))
-    low = max(0, size.bit_length() - 8)
-    size = size >> low << low
+    size = leading(size)
     return size if seen >= expected else -size
 
 
@@ -42,19 +41,27 @@ def shares(seen, all_expected):
         best = following
 
 
-def weights(pairs, references):
-    """The pairs that have a weight, and the shares of the references, from counts of both without what any prompts leave out."""
+def leading(count):
+    """A count of which the eight leading bits are kept, so that there are few classes."""
+    low = max(0, count.bit_length() - 8)
+    return count >> low << low
+
+
+def weights(pairs, references, mixture=None):
+    """The pairs that have a weight; what is expected of each pair, in few classes; and the shares of the references, or `mixture`. From counts of
+    both without what any prompts leave out."""
     seen, contexts = {pair: count << 16 for pair, count in pairs.items()}, defaultdict(int)
     for (*context, _), count in seen.items():
         contexts[tuple(context)] += count
     every = [expected(reference, contexts) for reference in references]
-    parts, sums = shares(seen, every), Counter()
+    parts, sums = mixture or shares(seen, every), Counter()
     for share, one in zip(parts, every):
         if share:
             for pair, count in one.items():
                 sums[pair] += share * count
-    found = {pair: weight(seen.get(pair, 0), sums.get(pair, 0) // PARTS) for pair in {**seen, **sums}}
-    return {pair: w for pair, w in found.items() if w}, parts
+    sums = {pair: count // PARTS for pair, count in sums.items()}
+    found = {pair: weight(seen.get(pair, 0), sums.get(pair, 0)) for pair in {**seen, **sums}}
+    return {pair: w for pair, w in found.items() if w}, {pair: leading(count) for pair, count in sums.items() if count}, parts
 
 
 def numbers(gamma, classes):

@@ -27,6 +27,8 @@ VERBATIM = 8  # tokens that an answer has had before in their order say that it 
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
 CONDITIONS = ("key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "references_bound",
               "collection_witnessed", "registered_before_data", "earlier_analyses")
+CODES = [f"E-{code}" for code in "ENVELOPE SIGNATURE SCHEMA REGISTRATION PROFILE HEAD PROOF BEACON OPENING REGISTERED PROMPTS TIME SUBJECT TALLY TAIL "
+         "VERDICT TIMESTAMP TRUST DATA RECORDS RECOMPUTED".split()]
 QUICKNET, GENESIS, PERIOD = "drand/quicknet", 1_692_803_367, 3  # seconds since 1970 of round 1, and between rounds
 class Refused(Exception): """What does not hold, in words. No text of a file is repeated in it: a stranger wrote that."""
 class Unsigned(Refused): """A signature that does not hold."""
@@ -256,7 +258,8 @@ def follow(logs, stated, fields):
 def low_tail(layer, weights, classes):
     """log10 of a bound of the probability that scores are as small as these: few ones are many zeros. Pairs of one weight count together."""
     if weights == "none" and classes: classes = [{"count": 1} | {f: sum(int(c[f]) for c in classes) for f in ("pairs", "score")}]
-    rows = [(math.isqrt(c["count"] << 32), c["pairs"], int(c["score"])) for c in classes]
+    root = lambda count: residuals.leading(math.isqrt(count << 16)) if weights == "expected" else math.isqrt(count << 32)
+    rows = [(root(c["count"]), c["pairs"], int(c["score"])) for c in classes]
     need(sum(n for _, n, _ in rows) < MAX_PAIRS and sum(score for *_, score in rows) < 2**80 and len(rows) <= MAX_CLASSES, "more than this verifier sums over")
     if not rows: return 0
     if layer.green: return chernoff([(w, n, max(0, n - score)) for w, n, score in rows], 1 - mp.mpf(layer.gamma))
@@ -363,13 +366,13 @@ class Verifier:
             shown = [s["records"]["sha256"] for s in samples + self.references if s["records"]["count"]]
             need(len({*shown}) == len(shown), "two models have the same records")
         with self.step("E-PROMPTS"): need(asked["root"] in (None, p["prompts"]["root"]), "the prompts are not the registered ones")
-        most = 1 if self.layer.green else self.layer.score(2**32 - 1)
+        most, rising = 1 if self.layer.green else self.layer.score(2**32 - 1), lambda classes: all(a["count"] < b["count"] for a, b in itertools.pairwise(classes))
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
                 old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], p["prompts"]["root"]), unhex(*s["prompts_proof"])
                 proven = grown(old, roots[0], asked["count"], proof) if old else [sha256(*proof), roots[1]]  # an empty tree begins all
                 need(proven == roots, "the consistency proof leads to other roots")
-            out, rising = s["left_out"], lambda classes: all(a["count"] < b["count"] for a, b in itertools.pairwise(classes))
+            out = s["left_out"]
             with self.step("E-TALLY", f"sample {i}: "):
                 counts, pairs = ([c[f] for c in s["classes"]] for f in ("count", "pairs"))
                 need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
@@ -380,6 +383,7 @@ class Verifier:
                 need(rising(out["answers"]) and sum(c["count"] * c["pairs"] for c in out["answers"]) <= s["n_excluded"] and
                      all(c["count"] == 1 and c["pairs"] < MAX_PAIRS for c in out["prompts"]), "the left-out pairs do not fit the counts")
                 beside = s.get("residuals", {"classes": [], "mixture": []})
+                need(beside["mixture"] == samples[0].get("residuals", beside)["mixture"], "a mixture is not the suspect's")
                 need(len(beside["mixture"]) == len(reg.get("references", [])) and sum(beside["mixture"]) == 16 * bool(beside["mixture"]) and
                      len(beside["classes"]) <= MAX_CLASSES and sum(c["pairs"] for c in beside["classes"]) < MAX_PAIRS, "no test has such residuals")
             # Counts that do not fit leave classes to look at, if they are in order and hold no more ones than pairs.
@@ -392,15 +396,16 @@ class Verifier:
                 need(rising(out["answers"]) and rising(out["prompts"]), "no test has such classes")
                 logs = [low_tail(self.layer, reg["weights"], out["answers"]), low_tail(self.layer, "none", out["prompts"])]
                 with self.step("E-TAIL", f"sample {i}: "): follow(logs, out, ["answers_log10_p", "prompts_log10_p"])
-        for i, r in enumerate(self.references):
-            with self.step("E-TALLY", f"reference {i}: "):
-                pairs, classes = sum(c["pairs"] for c in r["classes"]), r["classes"]
-                need(len(classes) <= MAX_CLASSES and all(int(c["score"]) <= c["pairs"] * most for c in classes) and pairs < MAX_PAIRS and
-                     sum(c["count"] * c["pairs"] for c in classes) <= r["tokens"], "the classes do not fit the tokens")
-            with self.step("E-TALLY", f"reference {i}: "):
-                need(all(a["count"] < b["count"] for a, b in itertools.pairwise(r["classes"])), "no test has such classes")
-                low = [low_tail(self.layer, reg["weights"], r["classes"])]
-                with self.step("E-TAIL", f"reference {i}: "): follow(low, r, ["log10_p"])
+        with self.step("E-TALLY", "references: "):
+            classes = p.get("references", {}).get("expected", [])
+            need(all(max(r["n_prompts"], r["n_empty"]) <= r["records"]["count"] for r in self.references), "more prompts or empty answers than answers")
+            need(len(classes) <= MAX_CLASSES and rising(classes) and sum(c["pairs"] for c in classes) < MAX_PAIRS and
+                 all(int(c["score"]) <= c["pairs"] * most for c in classes), "what they expect cannot be")
+            low = [low_tail(self.layer, "expected", classes)]
+            with self.step("E-TAIL", "references: "): self.references and follow(low, p["references"], ["log10_p"])
+        named, committed = {r["sha256"] for r in reg.get("references", [])}, {*head.get("references", [])}
+        if not named <= committed: self.unchecked.append(f"{len(named - committed)} of {len(named)} references were not committed to with the keys")
+        elif named and named < committed: self.unchecked.append(f"why {len(named)} of {len(committed)} committed references stand beside the suspect")
         with self.step("E-VERDICT"): self.check_verdict(p["resampling"], *samples)
     def numbers(self, s):
         """What the classes of a sample give: whole numbers, and the numbers that follow from them."""
@@ -440,7 +445,7 @@ class Verifier:
         fails = self.contradicted()
         self.conditions = {name: "fails" if fails.get(name) else "holds" if name == "key_bound" else "word" for name in CONDITIONS
                            if name != "references_bound" or self.references}
-        low = min([0, *(r["log10_p"] for r in self.references)]) + math.log10(max(1, len(self.references)))
+        low = p["references"]["log10_p"] if self.references else 0
         need(not self.references or p["references"]["agree"] == (low >= -3), "references.agree does not follow from the numbers")
         sound = suspect["n_scored"] and agree and clean and low >= -3 and kept and present and not any(fails.values())
         verdict = verdict if sound else "inconclusive"
@@ -470,13 +475,19 @@ class Verifier:
         given = []  # references last: which of their answers count follows from the prompts of the others
         for i, is_answers, raw in sorted(order, key=lambda one: one[0] >= len(self.samples)):
             with self.step("E-RECORDS", f"model {i}: "):
-                lines = self.lines_of(raw, texts, i, given) if is_answers else raw
-                if lines is not None: given.append((i, self.records(i, lines, texts, given)))
+                asked = next(({one["prompt"] for one in records} for j, records in given if j < len(self.samples)), None)  # all answer the same
+                lines = self.lines_of(raw, texts, i, asked) if is_answers else raw
+                if lines is not None: given.append((i, self.records(i, lines, texts, asked)))
         seen = {i for i, _ in given}
         references = [next((records for j, records in given if i == j), None) for i in range(len(self.samples), len(models))]
+        if None in references: self.unchecked.append("what lies beyond the references: not all of their answers were given, so nothing was counted again")
+        texts_of, done = lambda records: [(one["prompt"], one["text"]) for one in records if one["text"].strip(WHITE)], set()
         for i, records in given if None not in references else []:
-            with self.step("E-RECOMPUTED", f"model {i}: "):
-                if i < len(self.samples): self.recompute(i, records, references, 0 if i else resample)
+            if i >= len(self.samples) or i in done: continue  # another file of the same records gives the same
+            done.add(i); own = texts_of(records)
+            with self.step("E-RECORDS", f"model {i}: "):
+                need(all(2 * sum(map({*texts_of(one)}.__contains__, own)) <= len(own) for one in references), "most of its answers are those of a reference")
+                with self.step("E-RECOMPUTED", f"model {i}: "): self.recompute(i, records, references, 0 if i else resample)
         if not self.faults and texts and self.node and len(seen) == len(models): self.conditions["tokens_recomputed"] = "holds"
         if pool is not None and draw:
             with self.step("E-PROMPTS"):
@@ -485,9 +496,9 @@ class Verifier:
                 chosen = drawn(bytes.fromhex(self.p["prompts"]["beacon"]["value"]), prompts, self.registration["prompts"]["count"])
                 need(prompts_root(chosen) == self.p["prompts"]["root"], "the value draws other prompts from the pool")
         self.unchecked += [f"model {i}: its records were not given" for i in range(len(models)) if i not in seen] + [
-            "time stamps (`openssl ts -verify` can)", "who collected them, when and until when", "the size of smallest_effect", "other layers of the profile",
+            "time stamps (`openssl ts -verify` can)", "who collected them, when and until when", *["the size of smallest_effect"] * bool(self.p["smallest_effect"]), "other layers of the profile",
             "that special_token_ids are the tokenizer's special tokens"] + ["that the prompts are those drawn from the pool"] * bool(draw and pool is None)
-    def lines_of(self, raw, texts, i, given):
+    def lines_of(self, raw, texts, i, asked):
         """The records file of an answer file: JSON lines with `prompt` and `completion`. Others are left to `watermark verify`."""
         if not texts: return self.unchecked.append(f"model {i}: its answer file, without the tokenizer")
         rows, sample = [line for line in raw.split(b"\n") if line.strip()], self.samples[i] if i < len(self.samples) else None
@@ -500,21 +511,21 @@ class Verifier:
             need(not sample or [sample[f] for f in ("collection", "stopped")] == ["not independently witnessed", False],
                  "the file says nothing of who collected, or what ended it")
         if not sample:
-            if not given: return self.unchecked.append(f"model {i}: its answer file, without the suspect's prompts")
-            rows = [row for row in rows if row["prompt"] in {record["prompt"] for record in given[0][1]}]
+            if not asked: return self.unchecked.append(f"model {i}: its answer file, without the suspect's prompts")
+            rows = [row for row in rows if row["prompt"] in asked]
         place = (lambda at: at) if self.registration["stopping"] == "e_process" else lambda at: 0
         return b"".join(canonical(texts.record(row["prompt"], row["completion"], place(at))).encode() + b"\n" for at, row in enumerate(rows))
-    def records(self, i, raw, texts, given):
+    def records(self, i, raw, texts, asked):
         *lines, rest = raw.split(b"\n")
         records, s = [read_canonical(line, MAX_FILE, "record") for line in lines], (self.samples + self.references)[i]
         need([len(lines), tree_root([*map(leaf, lines)]).hex(), sha256(raw).hex(), rest] == [*(s["records"][f] for f in ("count", "root", "sha256")), b""],
              "count, root, sha256 or last line")
-        asked = [one["prompt"] for one in records]
-        if i < len(self.samples): need(prompts_root(asked) == s["prompts_root"], "prompts_root")
-        else: need(not given or {*asked} <= {one["prompt"] for one in given[0][1]}, "a reference answers other prompts than the test's")
+        prompts = [one["prompt"] for one in records]
+        if i < len(self.samples): need(prompts_root(prompts) == s["prompts_root"], "prompts_root")
+        else: need(not asked or {*prompts} <= asked, "a reference answers other prompts than the test's")
         rounds, n_empty = [record["round"] for record in records], sum(not record["text"].strip(WHITE) for record in records)
         of_file = [i if self.registration["stopping"] == "e_process" else 0 for i in range(len(records))]
-        need(rounds == (sorted(rounds) if s.get("collected") else of_file) and n_empty == s.get("n_empty", n_empty), "rounds, or n_empty")
+        need(rounds == (sorted(rounds) if s.get("collected") else of_file) and n_empty == s["n_empty"], "rounds, or n_empty")
         for record in records:
             edges = [0, *itertools.chain(*record["quoted"]), len(record["tokens"])]
             need(max([-1, *record["tokens"], *record["prompt_tokens"]]) < self.layer.vocab_size and edges == sorted(edges) and
@@ -525,7 +536,8 @@ class Verifier:
         s, known = self.samples[i], set().union(*map(self.layer.asked, references))
         pairs, left_out, asked, totals = self.layer.tally(records, known)
         beside = [self.layer.tally(one, {*asked})[0] for one in references]  # what any prompts leave out counts for nobody
-        weighted, mixture = residuals.weights(pairs, beside) if beside else (pairs, None)
+        shares = self.samples[0]["residuals"]["mixture"] if beside and i else None  # of a control: a mixture of its own could avoid a reference
+        weighted, expected, mixture = residuals.weights(pairs, beside, shares) if beside else (pairs, {}, None)
         plan, fresh, weights = self.layer.plan(weighted), self.p["resampling"], self.registration["weights"]
         shape = lambda classes: [(c["count"], c["pairs"]) for c in classes]
         counted = lambda pairs: sorted(Counter(pairs.values()).items())
@@ -534,8 +546,8 @@ class Verifier:
         if beside:
             found = [mixture, counted(weighted)]
             need(found == [s["residuals"]["mixture"], [(c["weight"], c["pairs"]) for c in s["residuals"]["classes"]]], "the residuals are others")
-            for r, one, own in zip(self.references, references, beside):
-                need(i or (sum(len(record["tokens"]) for record in one), counted(own)) == (r["tokens"], shape(r["classes"])), "a reference's counts are others")
+            answered = [(len({record["prompt"] for record in one}), sum(len(record["tokens"]) for record in one)) for one in references]
+            need(i or ([(r["n_prompts"], r["tokens"]) for r in self.references], shape(self.p["references"]["expected"])) == (answered, counted(expected)), "the references' counts are others")
         if not self.node: return self.unchecked.append("scores: the key is not disclosed")
         key = self.layer.prf_key(self.node)
         found = [self.layer.classes(part, key) for part in (pairs, left_out, asked)]
@@ -543,7 +555,7 @@ class Verifier:
         if beside:
             found = [{"weight": c.pop("count"), **c} for c in self.layer.classes(weighted, key)]
             need(found == s["residuals"]["classes"], "the scores of the residuals are others")
-            need(i or [self.layer.classes(own, key) for own in beside] == [r["classes"] for r in self.references], "a reference's scores are others")
+            need(i or self.layer.classes(expected, key) == self.p["references"]["expected"], "the scores of what the references expect are others")
         weight = {w: w for w in set(weighted.values())} if beside else {count: weight_of(count, weights) for count in set(pairs.values())}
         root = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256")
         hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), self.numbers(s)[1][0] == 0
@@ -579,6 +591,7 @@ def main(arguments=None):
         with v.step("E-TRUST"):
             trust = "trusted" if {*v.signers} <= {*map(str.lower, asked.trusted_key)} else "not_trusted"
             need(trust == "trusted", "a key that was not named signed bundle, registration or head")
+    v.faults.sort(key=lambda fault: CODES.index(fault["code"]))  # the first one is what verifiers agree on
     print(json.dumps(dict(integrity=integrity, trust=trust, result=result, faults=v.faults, not_checked=v.unchecked), indent=1))
     return 1 if v.faults else 0
 if __name__ == "__main__":

@@ -422,6 +422,7 @@ def probe_endpoint(
     out: _Path,
     *,
     mark: tuple[_Path, _Path] | None,
+    references: Sequence[_Path],
     layer: str | None,
     account: str | None,
     tokenizer: _Path | None,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling, Weights};
 use watermark_core::evidence::bundle::{
-    self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
+    self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, Beside, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
     NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
     STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Signed, Statement,
 };
@@ -161,13 +161,14 @@ impl BundleParts {
         let seed = Resampling::seed(&self.signed_registration(), &sample.records.root.0);
         let layer = self.layer(node);
         let references = self.references();
-        let counted = bundle::count(&layer, registration.weights, records, &references).unwrap();
-        if let Some(beside) = references.first() {
-            let found = bundle::measure_references(&layer, &counted, &[("reference", beside)]).unwrap();
+        let beside = Beside { references: &references, mixture: None };
+        let counted = bundle::count(&layer, registration.weights, records, &beside).unwrap();
+        if let Some(records) = references.first() {
+            let found = bundle::measure_references(&layer, &counted, &[("reference", records)]).unwrap();
             self.statement["predicate"]["references"] = json!(found);
         }
         let keys = if sample.n_scored == 0 { 0 } else { registration.resample };
-        let fresh = counted.resample(&layer, sample.log10_p, &seed, 0..keys).unwrap();
+        let fresh = counted.resample(&layer, &sample, &seed, 0..keys).unwrap();
         self.statement["predicate"]["resampling"] =
             json!({"seed": Digest(seed).to_string(), "keys": fresh.keys, "at_least": fresh.at_least});
     }
@@ -182,8 +183,9 @@ impl BundleParts {
     }
 
     fn sample(&self, records: &[EvidenceRecord], node: &NodeKey, model: &str) -> SampleEvidence {
-        let layer = self.layer(node);
-        let counted = bundle::count(&layer, self.registration().weights, records, &self.references()).unwrap();
+        let (layer, references) = (self.layer(node), self.references());
+        let beside = Beside { references: &references, mixture: None };
+        let counted = bundle::count(&layer, self.registration().weights, records, &beside).unwrap();
         let collection = Collection::NotWitnessed;
         let origin = Origin { model: model.to_owned(), collection, collected: None, stopped: false };
         bundle::measure(&layer, &counted, records, origin).unwrap()
@@ -265,8 +267,9 @@ impl BundleParts {
             sample.left_out.answers_log10_p = audit.answers_log10_p;
             sample.left_out.prompts_log10_p = audit.prompts_log10_p;
         }
-        for reference in predicate.references.iter_mut().flat_map(|references| &mut references.models) {
-            reference.log10_p = Tails::low_of_classes(scheme, &reference.score_classes(), Weights::Residual).ok()?;
+        if let Some(references) = &mut predicate.references {
+            references.log10_p =
+                Tails::low_of_classes(scheme, &references.expected_classes(), Weights::Expected).ok()?;
         }
         let registered = to_canonical(&predicate.registration).ok()?;
         predicate.resampling.seed = Digest(Resampling::seed(&registered, &predicate.suspect.records.root.0));

@@ -77,6 +77,9 @@ fn a_reference_stands_beside_the_suspect() {
         assert!(condition(&report).starts_with("word 1 of 2 committed references"), "{report}");
     }
     // Another choice among the reference's answers is not the registered one.
+    let twice = "--data suspect.jsonl --data e/suspect.records.jsonl --data base.jsonl --data clean.jsonl";
+    let report = folder.line(&format!("verify e/evidence.json --json {twice}")).expect(0).json().remove(0);
+    assert_eq!(report["recomputed"].as_array().unwrap().len(), 4, "{report}");
     let changed = folder.read("e/reference-1.records.jsonl").replacen("\"round\":0", "\"round\":1", 1);
     folder.write("changed.jsonl", changed);
     let report = folder.line("verify e/evidence.json --json --data changed.jsonl").expect(1).json().remove(0);
@@ -123,4 +126,20 @@ fn a_reference_that_was_made_with_the_key_shows() {
     assert!(report["cautions"].to_string().contains("nothing shows whether the references accuse anybody"), "{report}");
     folder.line("report e/evidence.json -o page.html").expect(0);
     assert!(folder.read("page.html").contains("A reference leans away from the key"));
+}
+
+/// A control that is a reference in another order could not disagree, and a suspect that is one shows nothing.
+#[test]
+fn a_reference_is_another_model() {
+    let folder = setup();
+    let mut lines: Vec<String> = folder.read("clean.jsonl").lines().map(|line| format!("{line}\n")).collect();
+    lines.reverse();
+    folder.write("again.jsonl", lines.concat());
+    commit(&folder, &["again.jsonl"]);
+    folder.line(&format!("{REGISTER} --reference base=again.jsonl --out r.json")).expect(0);
+    let evidence = format!("{EVIDENCE} --registration r.json --reference again.jsonl --out e");
+    folder.line(&format!("{evidence} --answers suspect.jsonl --controls clean.jsonl")).fails_with(&["another model"]);
+    let test = "test-model --profile p.json --key k.json --layer distillation --reference again.jsonl";
+    folder.line(&format!("{test} --answers suspect.jsonl --controls clean.jsonl")).fails_with(&["another model"]);
+    folder.line(&format!("{test} --answers clean.jsonl")).fails_with(&["another model"]);
 }

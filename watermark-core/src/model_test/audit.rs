@@ -34,9 +34,9 @@ pub struct Audit {
     pub answers_log10_p: f64,
     /// log10 of such a bound for the pairs of the prompts, each of weight 1.
     pub prompts_log10_p: f64,
-    /// log10 of such a bound for what the references chose, the smallest of them times their number; 0 without references. A reference that
-    /// leans away from the key would accuse anybody; one that leans towards it only hides what there is. It weighs what the references chose by
-    /// themselves, so a slight lean shows in controls beside the same reference before it shows here.
+    /// log10 of such a bound for what the references expect in the contexts to which the suspect came, weighted by the square root of how often;
+    /// 0 without references. References that lean away from the key would accuse anybody; ones that lean towards it only hide what there is. It
+    /// weighs what they expect by itself, so a slight lean shows in controls beside the same mixture before it shows here.
     pub references_log10_p: f64,
 }
 
@@ -58,12 +58,6 @@ impl LeftOut {
 }
 
 impl Audit {
-    /// `references_log10_p` from the bounds of all references: the smallest of several is one of as many tests.
-    pub(crate) fn of_references(log10_p: &[f64]) -> f64 {
-        let smallest = log10_p.iter().copied().fold(0.0, f64::min) + libm::log10(log10_p.len().max(1) as f64);
-        smallest.min(0.0)
-    }
-
     /// Whether nothing speaks for prompts that were chosen with the key.
     #[must_use]
     pub fn agrees(&self) -> bool {

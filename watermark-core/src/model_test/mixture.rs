@@ -5,28 +5,28 @@ use hashbrown::HashMap;
 use crate::detect::Pair;
 
 /// Shares are multiples of one in so many.
-const PARTS: u32 = 16;
+pub(super) const PARTS: u32 = 16;
 
 /// Counts of pairs in units of 2^-16.
 pub(super) type Counts = HashMap<Pair, u64>;
 
-/// The mixture of `expected` counts that is nearest to `seen` in the sum of squares, and the share of each in [`PARTS`]. Shares are never
-/// negative: a negative one would turn a reference that leans towards green pairs into one that leans away. Integer, so the same
-/// everywhere.
-pub(super) fn mixed(seen: &Counts, expected: &[Counts]) -> (Vec<u32>, Counts) {
-    let shares = shares(seen, expected);
+/// The mixture of `expected` counts with these shares.
+pub(super) fn mixed(expected: &[Counts], shares: &[u32]) -> Counts {
     let mut sums: HashMap<Pair, u128> = HashMap::new();
-    for (expected, &share) in expected.iter().zip(&shares).filter(|(_, share)| **share > 0) {
+    for (expected, &share) in expected.iter().zip(shares).filter(|(_, share)| **share > 0) {
         for (pair, &count) in expected {
             *sums.entry(*pair).or_default() += u128::from(count) * u128::from(share);
         }
     }
     let part = |sum: u128| u64::try_from(sum / u128::from(PARTS)).unwrap_or(u64::MAX);
-    (shares, sums.into_iter().map(|(pair, sum)| (pair, part(sum))).collect())
+    sums.into_iter().map(|(pair, sum)| (pair, part(sum))).collect()
 }
 
+/// The shares whose mixture of `expected` counts is near to `seen` in the sum of squares, in [`PARTS`]. They are never negative: a negative one
+/// would turn a reference that leans towards green pairs into one that leans away. Integer, so the same everywhere.
+///
 /// From the best single reference, one part at a time to where it helps most. The sum of squares is convex, so this ends near its minimum.
-fn shares(seen: &Counts, expected: &[Counts]) -> Vec<u32> {
+pub(super) fn shares(seen: &Counts, expected: &[Counts]) -> Vec<u32> {
     let n = expected.len();
     let product = |a: &Counts, b: &Counts| -> i128 {
         // Cut to 2^40 in units of 2^-8, so that no sum overflows.
@@ -70,13 +70,12 @@ mod tests {
         };
         let (a, b, c) = (counts(&[160, 0, 0, 40]), counts(&[0, 160, 0, 40]), counts(&[0, 0, 900, 0]));
         let all = [a, b, c];
-        let (shares, mixture) = mixed(&counts(&[40, 120, 0, 41]), &all);
-        assert_eq!(shares, [4, 12, 0]);
-        assert_eq!(mixture, counts(&[40, 120, 0, 40]));
-        assert_eq!(mixed(&counts(&[0, 1, 0, 0]), &all[2..]), (vec![16], counts(&[0, 0, 900, 0])));
+        let found = shares(&counts(&[40, 120, 0, 41]), &all);
+        assert_eq!(found, [4, 12, 0]);
+        assert_eq!(mixed(&all, &found), counts(&[40, 120, 0, 40]));
+        assert_eq!(shares(&counts(&[0, 1, 0, 0]), &all[2..]), [16]);
         // What leans the other way is not subtracted.
         let [a, ..] = all;
-        let (shares, _) = mixed(&counts(&[160, 0, 0, 40]), &[a, counts(&[80, 80, 0, 40])]);
-        assert_eq!(shares, [16, 0]);
+        assert_eq!(shares(&counts(&[160, 0, 0, 40]), &[a, counts(&[80, 80, 0, 40])]), [16, 0]);
     }
 }

@@ -273,11 +273,6 @@ impl ModelSample {
         self.prompts.merge(prompts)
     }
 
-    /// log10 of a rigorous upper bound of the probability of a statistic as small as this sample's.
-    pub(super) fn low_tail(&self, layer: &LayerDetector) -> Result<f64> {
-        layer.weighted_low_tail(&layer.scores(&self.tally)?, self.weights)
-    }
-
     /// The pairs that prompts keep from being scored, with what their scores would be.
     ///
     /// # Errors

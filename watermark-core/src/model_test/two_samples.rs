@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::mixture::{Counts, mixed};
+use super::mixture::{Counts, PARTS, mixed, shares};
 use super::residuals::{ResidualTails, law_of, log10_p};
-use super::{Audit, ModelFinding, ModelSample};
+use super::{Audit, ModelFinding, ModelSample, ScoreClass, Tails};
 use crate::detect::{LayerDetector, Pair, Weights};
-use crate::stats::{SignedClass, weight_residual};
+use crate::stats::{SignedClass, leading_bits, weight_residual};
 use crate::{Error, ErrorKind, Result};
 
 /// References that can stand beside a suspect.
@@ -20,9 +20,9 @@ pub const MAX_REFERENCES: usize = 16;
 /// models prefer. The evidence grows with every token, where that of counts ends with the number of distinct pairs.
 ///
 /// Null hypothesis: suspect and references are independent of the key. The weights follow from their texts alone, so bound and e-value hold
-/// for any reference that has seen neither key nor marked text. One that learned marked text errs on the safe side, because it expects what
-/// the mark prefers; one that was chosen to lean the other way would accuse anybody, which is why a reference is bound before the key is and
-/// tested itself ([`super::Audit`]).
+/// for any reference that has seen neither key nor marked text. One that learned marked text hides part of what there is, because it expects
+/// what the mark prefers; one that was chosen to lean the other way would accuse anybody, which is why a reference is bound before the key is and
+/// what it expects is tested itself ([`super::Audit`]).
 ///
 /// ```
 /// use watermark_core::detect::LayerDetector;
@@ -45,7 +45,8 @@ pub const MAX_REFERENCES: usize = 16;
 #[derive(Clone, Debug)]
 pub struct TwoSamples {
     suspect: ModelSample,
-    references: Vec<ModelSample>,
+    /// What the mixture expects in the suspect's contexts, in units of 2^-16, of which the eight leading bits are kept.
+    expected: Vec<(Pair, u64)>,
     /// Pairs in their order, with their weights, none of them 0.
     weights: Vec<(Pair, i64)>,
     mixture: Vec<u32>,
@@ -66,7 +67,25 @@ impl ModelSample {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`] for no reference, more than sixteen of them, or samples of two context rules.
-    pub fn beside(mut self, references: &[Self]) -> Result<TwoSamples> {
+    pub fn beside(self, references: &[Self]) -> Result<TwoSamples> {
+        self.beside_mixture(references, None)
+    }
+
+    /// This control beside the references of a suspect, in the mixture that fits the suspect ([`TwoSamples::mixture`]): with one of its own, a
+    /// reference that accuses would have no share, and the control could not show it.
+    ///
+    /// # Errors
+    /// As [`Self::beside`]; [`ErrorKind::InvalidParameter`] for shares that are not one of each reference, which sum to 16.
+    pub fn beside_as(self, references: &[Self], mixture: &[u32]) -> Result<TwoSamples> {
+        let sum = mixture.iter().map(|&share| u64::from(share)).sum::<u64>();
+        if mixture.len() != references.len() || sum != u64::from(PARTS) {
+            let message = "the shares of a mixture are one of each reference, and sum to 16";
+            return Err(Error::new(ErrorKind::InvalidParameter, message));
+        }
+        self.beside_mixture(references, Some(mixture))
+    }
+
+    fn beside_mixture(mut self, references: &[Self], mixture: Option<&[u32]>) -> Result<TwoSamples> {
         if references.is_empty() || references.len() > MAX_REFERENCES {
             let message =
                 format!("{} references; between 1 and {MAX_REFERENCES} can stand beside a suspect", references.len());
@@ -81,7 +100,8 @@ impl ModelSample {
         let seen = self.seen();
         let contexts = sums_by_context(&seen);
         let expected: Vec<Counts> = references.iter().map(|reference| reference.expected(&contexts)).collect();
-        let (mixture, expected) = mixed(&seen, &expected);
+        let mixture = mixture.map_or_else(|| shares(&seen, &expected), <[u32]>::to_vec);
+        let expected = mixed(&expected, &mixture);
         let absent = expected.keys().filter(|pair| !seen.contains_key(*pair)).map(|pair| (pair, 0));
         let mut weights: Vec<(Pair, i64)> = seen
             .iter()
@@ -91,7 +111,12 @@ impl ModelSample {
             .filter(|&(_, weight)| weight != 0)
             .collect();
         weights.sort_unstable();
-        Ok(TwoSamples { suspect: self, references, weights, mixture })
+        // Cut, so that there are few classes.
+        let expected =
+            expected.into_iter().map(|(pair, count)| (pair, leading_bits(count))).filter(|(_, count)| *count > 0);
+        let mut expected: Vec<(Pair, u64)> = expected.collect();
+        expected.sort_unstable();
+        Ok(TwoSamples { suspect: self, expected, weights, mixture })
     }
 
     /// How often each pair was chosen, in units of 2^-16.
@@ -139,9 +164,8 @@ impl TwoSamples {
         let ResidualTails { statistic, weight, log10_p, ln_e } =
             ResidualTails::of_classes(layer.scheme(), &self.classes(layer)?)?;
         let plain = self.suspect.test(layer)?;
-        let low = |reference: &ModelSample| reference.low_tail(layer);
-        let lows = self.references.iter().map(low).collect::<Result<Vec<f64>>>()?;
-        let audit = Audit { references_log10_p: Audit::of_references(&lows), ..plain.audit };
+        let expected = Tails::low_of_classes(layer.scheme(), &self.expected_classes(layer)?, Weights::Expected)?;
+        let audit = Audit { references_log10_p: expected, ..plain.audit };
         Ok(ModelFinding { n_scored: self.n_pairs(), statistic, weight, log10_p, ln_e, audit, ..plain })
     }
 
@@ -169,16 +193,34 @@ impl TwoSamples {
         Ok(log10_p(law_of(layer.scheme())?, &self.classes(layer)?))
     }
 
+    /// Sum of weight times score, which is what fresh keys of evidence are compared by.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn statistic(&self, layer: &LayerDetector) -> Result<i128> {
+        Ok(self.classes(layer)?.iter().map(|class| i128::from(class.weight) * class.score as i128).sum())
+    }
+
     /// The suspect's sample.
     #[must_use]
     pub fn suspect(&self) -> &ModelSample {
         &self.suspect
     }
 
-    /// The references' samples, without what prompts of any sample leave out.
-    #[must_use]
-    pub fn references(&self) -> &[ModelSample] {
-        &self.references
+    /// What the references expect in the suspect's contexts, by expected count in units of 2^-16, rising: what their audit weighs. What a
+    /// reference chose elsewhere has no part in the test, and could only hide a lean.
+    ///
+    /// # Errors
+    /// As [`Self::test`].
+    pub fn expected_classes(&self, layer: &LayerDetector) -> Result<Vec<ScoreClass>> {
+        law_of(layer.scheme())?;
+        let pairs: Vec<Pair> = self.expected.iter().map(|&(pair, _)| pair).collect();
+        let mut classes: BTreeMap<u64, (u64, u128)> = BTreeMap::new();
+        for (&(_, count), score) in self.expected.iter().zip(layer.pair_scores(&pairs)?) {
+            let class = classes.entry(count).or_default();
+            *class = (class.0 + 1, class.1 + u128::from(score));
+        }
+        Ok(classes.into_iter().map(|(count, (pairs, score))| ScoreClass { count, pairs, score }).collect())
     }
 
     /// Pairs with a weight.

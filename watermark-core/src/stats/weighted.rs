@@ -37,7 +37,7 @@ pub fn weight_expected(expected: u64) -> u64 {
 }
 
 /// A weight cut to its eight leading bits.
-pub(super) fn leading_bits(weight: u64) -> u64 {
+pub(crate) fn leading_bits(weight: u64) -> u64 {
     let low_bits = (u64::BITS - weight.leading_zeros()).saturating_sub(8);
     weight >> low_bits << low_bits
 }

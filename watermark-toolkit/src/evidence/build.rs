@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 use watermark_core::detect::{LayerDetector, Resampling};
 use watermark_core::evidence::beacon::DrawnValue;
 use watermark_core::evidence::bundle::{
-    self, Counted, Digest, Disclosed, Earlier, EvidenceRecord, Family, KeyEvidence, MAX_BUNDLE, MAX_REGISTRATION,
-    Predicate, PromptsEvidence, RegisteredPrompts, Registration, ResamplingEvidence, Rules, SampleEvidence, Statement,
-    Time, TimeStamps,
+    self, Beside, Counted, Digest, Disclosed, Earlier, EvidenceRecord, Family, KeyEvidence, MAX_BUNDLE,
+    MAX_REGISTRATION, Predicate, PromptsEvidence, RegisteredPrompts, Registration, ResamplingEvidence, Rules,
+    SampleEvidence, Statement, Time, TimeStamps,
 };
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyOpening};
 use watermark_core::evidence::dsse::Envelope;
@@ -19,7 +19,7 @@ use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
 use super::cautions::cautions;
-use super::sample::{Answers, names_apart};
+use super::sample::{Answers, is_reference, names_apart};
 use crate::detect::in_parts;
 use crate::signer::Signer;
 use crate::tokenizer::Tokenizer;
@@ -129,11 +129,19 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
     }
     let (tested, references) = samples.split_at(1 + case.controls.len());
     let beside: Vec<Vec<EvidenceRecord>> = references.iter().map(|answers| answers.records.clone()).collect();
-    let mut measured = Vec::new();
-    for answers in tested {
-        measured.push(measure(&detector, &registration, answers, &beside, &prompts)?);
+    if let Some(answers) = tested.iter().find(|answers| is_reference(&answers.records, &beside)) {
+        bail!(
+            "most answers of {:?} are also those of a reference, which has to be another model",
+            answers.origin.model
+        );
     }
-    let (suspect, counted) = measured.remove(0);
+    let of = |answers: &Answers, mixture: Option<&[u32]>| {
+        let beside = Beside { references: &beside, mixture };
+        measure(&detector, &registration, answers, &beside, &prompts)
+    };
+    let (suspect, counted) = of(&tested[0], None)?;
+    let mixture = suspect.residuals.as_ref().map(|residuals| residuals.mixture.as_slice());
+    let measured = tested[1..].iter().map(|answers| of(answers, mixture)).collect::<Result<Vec<_>>>()?;
     let named: Vec<(&str, &[EvidenceRecord])> =
         references.iter().map(|answers| (answers.origin.model.as_str(), answers.records.as_slice())).collect();
     let references = bundle::measure_references(&detector, &counted, &named)?;
@@ -234,7 +242,7 @@ fn measure(
     detector: &LayerDetector,
     registration: &Registration,
     answers: &Answers,
-    references: &[Vec<EvidenceRecord>],
+    beside: &Beside<'_>,
     prompts: &[String],
 ) -> Result<(SampleEvidence, Counted)> {
     let name = &answers.subject.name;
@@ -245,7 +253,7 @@ fn measure(
             "{name}: answer {at} is to another prompt than the registered one; every prompt is answered once, in order"
         );
     }
-    let counted = bundle::count(detector, registration.weights, &answers.records, references)?;
+    let counted = bundle::count(detector, registration.weights, &answers.records, beside)?;
     let mut evidence = bundle::measure(detector, &counted, &answers.records, answers.origin.clone())?;
     if answers.records.len() < prompts.len() {
         let leaves = prompts.iter().map(|prompt| prompt_leaf(prompt)).collect::<Result<Vec<_>, _>>()?;
@@ -265,7 +273,7 @@ pub(super) fn fresh_keys(
     progress: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<ResamplingEvidence> {
     let keys = if evidence.n_scored == 0 { 0 } else { registration.resample };
-    let part = |range| Ok(counted.resample(detector, evidence.log10_p, seed, range)?);
+    let part = |range| Ok(counted.resample(detector, evidence, seed, range)?);
     let fresh = in_parts(keys, part, progress)?;
     Ok(ResamplingEvidence { seed: Digest(*seed), keys: fresh.keys, at_least: fresh.at_least })
 }

@@ -49,13 +49,37 @@ pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<St
         });
     }
     for reference in bundle.references() {
-        let (n, count) = (reference.records.count, predicate.suspect.records.count);
-        if n < count / 2 {
+        let (n, n_prompts, asked) = (reference.records.count, reference.n_prompts, predicate.suspect.records.count);
+        if n_prompts < asked {
             cautions.push(format!(
-                "Reference {:?} has {n} answers to the {count} prompts; what it was not asked, it does not expect.",
+                "Reference {:?} answers {n_prompts} of the {asked} prompts; whoever left out the others may have chosen which.",
                 reference.model
             ));
         }
+        if n > n_prompts {
+            cautions.push(format!(
+                "Reference {:?} has {n} answers to {n_prompts} prompts; whoever repeated some may have chosen which.",
+                reference.model
+            ));
+        }
+        if reference.n_empty > 0 {
+            cautions
+                .push(format!("{} of {n} answers of reference {:?} have no text.", reference.n_empty, reference.model));
+        }
+        if reference.tokens < predicate.suspect.tokens / 2 {
+            cautions.push(format!(
+                "Reference {:?} has {} tokens, the suspect {}; what it did not write, it does not expect.",
+                reference.model, reference.tokens, predicate.suspect.tokens
+            ));
+        }
+    }
+    let committed = &bundle.head.references;
+    let uncommitted = registration.references.iter().filter(|reference| !committed.contains(&reference.sha256));
+    for reference in uncommitted {
+        cautions.push(format!(
+            "Reference {:?} was not committed to with the keys, so it may have been chosen with the key.",
+            reference.model
+        ));
     }
     for control in predicate.controls.iter().filter(|control| control.n_scored < predicate.suspect.n_scored / 10) {
         cautions.push(format!(

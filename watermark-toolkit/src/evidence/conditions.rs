@@ -122,7 +122,7 @@ fn found(bundle: &Bundle, seen: &Seen, name: ConditionName) -> (Standing, String
         }
         ConditionName::RegisteredBeforeData => registered_before_data(bundle, seen),
         ConditionName::EarlierAnalyses => word(
-            "That there were no analyses of this suspect, and no committed keys or pools to choose from, beside those named is the \
+            "That there were no analyses of this suspect, and no committed keys, pools or references to choose from, beside those named is the \
                  signer's word.",
         ),
     }
@@ -215,16 +215,20 @@ fn references_bound(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
             ),
         );
     }
-    // That it learned no marked text needs no word: such a reference hides what there is.
-    match key_not_ground(bundle, seen).0 {
-        Standing::Holds => (
+    // That it learned no marked text needs no word: such a reference hides part of what there is.
+    match (key_not_ground(bundle, seen).0, prompts_free_of_key(bundle, seen).0) {
+        (Standing::Holds, Standing::Holds) => (
             Standing::Holds,
             "The references are those that were committed to, all of them, before the key's beacon, so the key had no part in them.".to_owned(),
         ),
-        Standing::Fails => {
+        (Standing::Fails, _) => {
             (Standing::Fails, "The references were not committed to before the key's beacon.".to_owned())
         }
-        Standing::Word => word(
+        (Standing::Holds, _) => word(
+            "The files of the references are older than the key's beacon; that the prompts, which choose what of them counts, are free of the key is \
+             a word.",
+        ),
+        (Standing::Word, _) => word(
             "The files of the references were committed to with the keys; that nobody knew the key then is the signer's word.",
         ),
     }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use watermark_core::evidence::bundle::{
-    self, Bundle, Code, Counted, Digest, EvidenceRecord, Fault, LeftOut, Origin, RecordsDigest, ReferenceEvidence,
+    self, Beside, Bundle, Code, Counted, Digest, EvidenceRecord, Fault, LeftOut, Origin, RecordsDigest,
     ReferencesEvidence, SampleEvidence, Stopping, close,
 };
 
 use super::build::fresh_keys;
-use super::sample::Answers;
+use super::sample::{Answers, is_reference};
 use crate::files::read_bounded;
 use crate::ids::Vocabulary;
 use crate::model_test::item_of_text;
@@ -80,7 +80,8 @@ pub(super) fn recount(
     let mut given: Vec<Given> = Vec::new();
     for (at, is_answers, path) in wanted {
         let named = || format!("data {}", path.display());
-        let prompts = given.first().map(|first| first.records.iter().map(|record| record.prompt.clone()).collect());
+        let tested = given.iter().find(|given| given.at < samples);
+        let prompts = tested.map(|first| first.records.iter().map(|record| record.prompt.clone()).collect());
         let records = if is_answers {
             of_answers(bundle, at, path, tokenizer, prompts.as_ref(), found).with_context(named)?
         } else {
@@ -101,9 +102,24 @@ pub(super) fn recount(
         found.not_checked.push(what.to_owned());
         return Ok(recount);
     };
+    let mut recounted = HashSet::new();
     for Given { at, file, records } in &given {
         let Some(stated) = bundle.samples().nth(*at) else { continue };
+        if is_reference(records, &references) {
+            let what =
+                format!("{file}: most of its answers are also those of a reference, which has to be another model");
+            found.fail(Code::Records, what);
+            continue;
+        }
+        // Another file of the same records gives the same.
+        if recounted.contains(at) {
+            found.recomputed.push(file.clone());
+            continue;
+        }
         let counted = recompute(bundle, stated, records, &references, file, found, progress)?;
+        if counted.is_some() {
+            recounted.insert(*at);
+        }
         if *at == 0
             && found.suspect.is_none()
             && let Some(counted) = counted
@@ -245,7 +261,11 @@ fn recompute(
 ) -> Result<Option<Counted>> {
     let Some(detector) = bundle.detector()? else { return Ok(None) };
     let registration = &bundle.registration;
-    let counted = bundle::count(&detector, registration.weights, records, references)?;
+    let predicate = &bundle.statement.predicate;
+    let is_suspect = std::ptr::eq(stated, &raw const predicate.suspect);
+    let of_suspect = predicate.suspect.residuals.as_ref().map(|residuals| residuals.mixture.as_slice());
+    let beside = Beside { references, mixture: of_suspect.filter(|_| !is_suspect) };
+    let counted = bundle::count(&detector, registration.weights, records, &beside)?;
     let counts = bundle::measure(&detector, &counted, records, origin(stated))?;
     let numbers = |sample: &SampleEvidence| {
         let SampleEvidence { log10_p, log10_p_distinct, ln_e, left_out, .. } = sample;
@@ -270,8 +290,7 @@ fn recompute(
         found.fail(Code::Recomputed, format!("{file}: counts, classes or numbers are not what its records give"));
         return Ok(None);
     }
-    let predicate = &bundle.statement.predicate;
-    if std::ptr::eq(stated, &raw const predicate.suspect) {
+    if is_suspect {
         let fresh = fresh_keys(&bundle.seed(), &detector, registration, &counted, &counts, progress)?;
         if fresh != predicate.resampling {
             found.fail(Code::Recomputed, format!("{file}: another number of fresh keys does as well as the true one"));
@@ -290,11 +309,7 @@ fn references_are_stated(bundle: &Bundle, suspect: &Counted, records: &[Vec<Evid
     let models: Vec<(&str, &[EvidenceRecord])> =
         stated.models.iter().zip(records).map(|(one, records)| (one.model.as_str(), records.as_slice())).collect();
     let found = bundle::measure_references(&detector, suspect, &models)?;
-    let same = |(found, stated): (&ReferenceEvidence, &ReferenceEvidence)| {
-        close(found.log10_p, stated.log10_p)
-            && ReferenceEvidence { log10_p: stated.log10_p, ..found.clone() } == *stated
-    };
-    Ok(found.is_some_and(|ReferencesEvidence { agree, models }| {
-        agree == stated.agree && models.len() == stated.models.len() && models.iter().zip(&stated.models).all(same)
+    Ok(found.is_some_and(|found| {
+        close(found.log10_p, stated.log10_p) && ReferencesEvidence { log10_p: stated.log10_p, ..found } == *stated
     }))
 }

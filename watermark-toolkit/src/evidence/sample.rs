@@ -89,6 +89,15 @@ impl Answers {
     }
 }
 
+/// Whether most answers with text are also those of a reference, which is then no other model: a control beside itself shows nothing.
+pub(super) fn is_reference(records: &[EvidenceRecord], references: &[Vec<EvidenceRecord>]) -> bool {
+    let answers = || records.iter().filter(|record| !record.text.trim().is_empty());
+    references.iter().any(|reference| {
+        let own: HashSet<(&str, &str)> = reference.iter().map(|record| (&*record.prompt, &*record.text)).collect();
+        2 * answers().filter(|record| own.contains(&(&*record.prompt, &*record.text))).count() > answers().count()
+    })
+}
+
 /// Names for the files of one case: their own, with as many folders in front as tell them apart.
 ///
 /// # Errors

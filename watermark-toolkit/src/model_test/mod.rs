@@ -96,14 +96,21 @@ enum Counted {
 }
 
 impl Tested {
-    fn new(layer: &LayerDetector, access: Access, material: &Material, references: &[Reference]) -> Result<Self> {
+    /// `mixture` is the suspect's, for a control.
+    fn new(
+        layer: &LayerDetector,
+        access: Access,
+        material: &Material,
+        references: &[Reference],
+        mixture: Option<&[u32]>,
+    ) -> Result<Self> {
         if references.is_empty() {
             let sample = sample(layer, access, material)?;
             let finding = sample.test(layer)?;
             let numbers = finding.numbers(material.stopped);
             return Ok(Self { finding, numbers, sample: Counted::Alone(Box::new(sample)), looks: None });
         }
-        let beside = |rounds: &[Vec<Item>]| reference::beside(layer, access, rounds, references);
+        let beside = |rounds: &[Vec<Item>]| reference::beside(layer, access, rounds, references, mixture);
         if !material.stopped || access == Access::Reading {
             let samples = vec![beside(&material.rounds)?];
             let finding = samples[0].test(layer)?;
@@ -168,10 +175,8 @@ pub fn judge(
     reference::check(tested, options.access, suspect, controls, references)?;
     let (mut found, mut tests) = (Vec::new(), Vec::new());
     for TestedLayer { layer, reserved } in tested {
-        let of = |material| Tested::new(layer, options.access, material, references);
-        let shown = of(suspect)?;
+        let shown = Tested::new(layer, options.access, suspect, references, None)?;
         let resampling = shown.resample(layer, options.resample, &progress)?;
-        let controls = controls.iter().map(|control| Ok(of(control)?.numbers)).collect::<Result<_>>()?;
         let (pair_weights, mixture) = match &shown.sample {
             Counted::Alone(sample) => (Some(sample.pair_weights()), Vec::new()),
             // The same effect for all pairs would cancel out of residuals, which sum to about nothing.
@@ -179,6 +184,10 @@ pub fn judge(
                 (None, samples.last().map(|sample| sample.mixture().to_vec()).unwrap_or_default())
             }
         };
+        // In a mixture of its own, a control could keep away from a reference that accuses.
+        let beside = Some(mixture.as_slice()).filter(|mixture| !mixture.is_empty());
+        let control = |control| Ok(Tested::new(layer, options.access, control, references, beside)?.numbers);
+        let controls = controls.iter().map(control).collect::<Result<_>>()?;
         tests.push(ModelTest {
             scheme: layer.scheme(),
             access: options.access,

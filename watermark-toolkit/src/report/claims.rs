@@ -187,9 +187,12 @@ fn method(bundle: &Bundle) -> String {
             "The sample may have been stopped by its evidence, so ln_e decides, and log10_p is for comparison only"
         }
     };
-    format!(
-        "Over keys, the scores of distinct pairs are independent, whatever the text: {tail}. ln_e is the logarithm of an e-value, valid under any stopping. {by}."
-    )
+    let e_value = if bundle.references().is_empty() {
+        "ln_e is the logarithm of an e-value, valid under any stopping"
+    } else {
+        "ln_e is the logarithm of an e-value of this sample, which had to be complete, because what lies beyond the references changes with every answer"
+    };
+    format!("Over keys, the scores of distinct pairs are independent, whatever the text: {tail}. {e_value}. {by}.")
 }
 
 fn commands(bundle: &Bundle, source: &Source<'_>) -> Vec<Command> {

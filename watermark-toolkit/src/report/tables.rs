@@ -1,7 +1,7 @@
 use serde::Serialize;
 use watermark_core::detect::{Verdict, Weights};
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::{Bundle, ConditionName, SampleEvidence, Standing, Stopping};
+use watermark_core::evidence::bundle::{Bundle, ConditionName, ReferenceEvidence, SampleEvidence, Standing, Stopping};
 use watermark_core::hex;
 
 use super::Insight;
@@ -232,7 +232,10 @@ pub(super) fn decision(bundle: &Bundle) -> Table {
         ("exclusion_agrees", predicate.exclusion_agrees.to_string()),
         (
             "references.agree",
-            predicate.references.as_ref().map_or_else(|| "no references".to_owned(), |found| found.agree.to_string()),
+            predicate.references.as_ref().map_or_else(
+                || "no references".to_owned(),
+                |found| format!("{}: log10 p of leaning away from the key {:?}", found.agree, found.log10_p),
+            ),
         ),
         ("verdict", predicate.verdict.as_str().to_owned()),
     ];
@@ -276,8 +279,16 @@ pub(super) fn classes(bundle: &Bundle) -> Vec<Table> {
         let table = Table::new(&format!("Classes of {name}"), ["count", "pairs", "score"], rows).of_numbers();
         Table { narrow: true, ..table }
     };
+    let residual_table = |(name, sample): (String, &SampleEvidence)| {
+        let classes = &sample.residuals.as_ref()?.classes;
+        let rows =
+            classes.iter().map(|class| [class.weight.to_string(), grouped(class.pairs), class.score.0.to_string()]);
+        let caption = format!("Classes of {name} beyond the references, by weight in units of 1 / 65,536");
+        Some(Table { narrow: true, ..Table::new(&caption, ["weight", "pairs", "score"], rows).of_numbers() })
+    };
     // Each is as long as a page: those of many controls are in the bundle.
-    samples(bundle).take(9).map(class_table).collect()
+    let beyond = samples(bundle).take(9).filter_map(residual_table);
+    beyond.chain(samples(bundle).take(9).map(class_table)).collect()
 }
 
 /// The references beside the suspect; `None` for a test without any.
@@ -285,15 +296,11 @@ pub(super) fn references(bundle: &Bundle) -> Option<Table> {
     let predicate = &bundle.statement.predicate;
     let (references, residuals) = (predicate.references.as_ref()?, predicate.suspect.residuals.as_ref()?);
     let rows = references.models.iter().zip(&residuals.mixture).map(|(reference, share)| {
-        [
-            short(&reference.model),
-            grouped(reference.records.count),
-            grouped(reference.tokens),
-            format!("{share} of 16"),
-            format!("{:?}", reference.log10_p),
-        ]
+        let ReferenceEvidence { model, records, n_prompts, n_empty, tokens } = reference;
+        let [answers, prompts, empty, tokens] = [records.count, *n_prompts, *n_empty, *tokens].map(grouped);
+        [short(model), answers, prompts, empty, tokens, format!("{share} of 16")]
     });
-    let head = ["Reference", "Answers", "tokens", "Share of what is expected", "log10_p of leaning away from the key"];
+    let head = ["Reference", "Answers", "To prompts", "Without text", "tokens", "Share of what is expected"];
     Some(Table::new("Unmarked models beside the suspect", head, rows).of_numbers())
 }
 
@@ -345,6 +352,10 @@ pub(super) fn digests(bundle: &Bundle) -> Table {
     for (name, sample) in samples(bundle) {
         rows.push((format!("Root of the records of {name}"), sample.records.root.to_string()));
         rows.push((format!("Root of the prompts of {name}"), sample.prompts_root.to_string()));
+    }
+    for reference in bundle.references() {
+        let name = short(&reference.model);
+        rows.push((format!("Root of the records of {name} (reference)"), reference.records.root.to_string()));
     }
     Table::new("Digests", ["Of what", "SHA-256"], rows.into_iter().map(|(name, value)| [name, value]))
 }

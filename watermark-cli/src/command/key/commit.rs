@@ -97,8 +97,10 @@ impl Args {
         } else {
             let Commitment { root, tree_size, public_key, .. } = commitment;
             print(&format!(
-                "Committed to {tree_size} keys in {}.\nroot       {root}\npublic key {public_key}\nPublish head.json and leaves.json, have \
+                "Committed to {tree_size} keys, {} pools and {} references in {}.\nroot       {root}\npublic key {public_key}\nPublish head.json and leaves.json, have \
                  head.tsq answered by a time-stamping authority, and keep openings.json as secret as the key.",
+                self.pools.len(),
+                self.references.len(),
                 self.out.display()
             ))?;
         }

@@ -52,7 +52,7 @@ pub fn conclude(
     };
     let mut numbers = suspect.numbers();
     if let Some(references) = references {
-        numbers.audit.references_log10_p = ReferencesEvidence::log10_p(&references.models);
+        numbers.audit.references_log10_p = references.log10_p;
     }
     let counts = suspect.classes.iter().map(|class| (class.count, class.pairs));
     let test = ModelTest {

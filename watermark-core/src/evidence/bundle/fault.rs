@@ -1,7 +1,7 @@
 use std::fmt;
 
-/// Which step of `verify/FORMAT.md`, section 7, found a fault. The words are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Which step of `verify/FORMAT.md`, section 7, found a fault, in the order of the steps. The words are stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "one table for all languages")]
 pub enum Code {
     Envelope,

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::super::fields::{Decimal, Digest, Signed};
@@ -32,6 +33,15 @@ pub enum Counted {
     Beside(Box<TwoSamples>),
 }
 
+/// What stands beside the records of a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// The records of each reference.
+    pub references: &'a [Vec<EvidenceRecord>],
+    /// For a control, the shares of the references that fit the suspect.
+    pub mixture: Option<&'a [u32]>,
+}
+
 /// Counts records round by round, beside the records of references where the weights are residuals.
 ///
 /// # Errors
@@ -40,14 +50,18 @@ pub fn count(
     layer: &LayerDetector,
     weights: Weights,
     records: &[EvidenceRecord],
-    references: &[Vec<EvidenceRecord>],
+    beside: &Beside<'_>,
 ) -> Result<Counted> {
     let sample = count_one(layer, weights, records)?;
     if weights != Weights::Residual {
         return Ok(Counted::Alone(Box::new(sample)));
     }
-    let references = references.iter().map(|records| count_one(layer, weights, records)).collect::<Result<Vec<_>>>()?;
-    Ok(Counted::Beside(Box::new(sample.beside(&references)?)))
+    let references = beside.references.iter().map(|records| count_one(layer, weights, records));
+    let references = references.collect::<Result<Vec<_>>>()?;
+    Ok(Counted::Beside(Box::new(match beside.mixture {
+        Some(mixture) => sample.beside_as(&references, mixture)?,
+        None => sample.beside(&references)?,
+    })))
 }
 
 fn count_one(layer: &LayerDetector, weights: Weights, records: &[EvidenceRecord]) -> Result<ModelSample> {
@@ -79,7 +93,7 @@ impl Counted {
         }
     }
 
-    /// log10 p under the key of `layer`, which is what fresh keys are asked for.
+    /// log10 p under the key of `layer`.
     ///
     /// # Errors
     /// As [`LayerDetector::finding_with`] and [`TwoSamples::log10_p`].
@@ -90,19 +104,35 @@ impl Counted {
         }
     }
 
-    /// How the model's pairs do under fresh keys number `keys` of a seed: which of them reach `log10_p`, the true key's. Ranges are independent.
+    /// Sum of weight times score under the key of `layer`.
+    fn statistic(&self, layer: &LayerDetector) -> Result<i128> {
+        let overflow = |_| Error::new(ErrorKind::InvalidParameter, "the statistic is too large");
+        match self {
+            Self::Alone(sample) => {
+                i128::try_from(layer.finding_with(sample.tally(), sample.weights())?.statistic).map_err(overflow)
+            }
+            Self::Beside(beside) => beside.statistic(layer),
+        }
+    }
+
+    /// How the model's pairs do under fresh keys number `keys` of a seed, beside the true key, whose numbers `measured` has: a fresh key does as well if
+    /// its statistic is at least as large, and every key does where the true log10 p is 0. Whole numbers, because equal statistics can have bounds that
+    /// differ in their last bits. Ranges are independent.
     ///
     /// # Errors
     /// As [`Self::log10_p`].
     pub fn resample(
         &self,
         layer: &LayerDetector,
-        log10_p: f64,
+        measured: &SampleEvidence,
         seed: &[u8; 32],
         keys: Range<u32>,
     ) -> Result<Resampling> {
-        let fresh = fresh_keys_in(seed, keys).map(|key| self.log10_p(&layer.with_prf_key(&key)?));
-        Ok(Resampling::among(fresh.collect::<Result<Vec<f64>>>()?, log10_p))
+        let weak = measured.log10_p >= 0.0;
+        fresh_keys_in(seed, keys).try_fold(Resampling::default(), |sum, key| {
+            let as_well = weak || self.statistic(&layer.with_prf_key(&key)?)? >= measured.statistic.0;
+            Ok(sum.merge(Resampling { keys: 1, at_least: as_well.into() }))
+        })
     }
 }
 
@@ -159,30 +189,32 @@ pub fn measure(
     })
 }
 
-/// What a bundle says of the references beside the suspect: the red side of what each chose. `models`: name and records of each, in their order.
-/// `None` where the suspect was counted alone.
+/// What a bundle says of the references beside the suspect: whether what they expect of it leans away from the key. `models`: name and records of each, in their
+/// order. `None` where the suspect was counted alone.
 ///
 /// # Errors
-/// As [`ModelSample::classes`].
+/// As [`TwoSamples::test`].
 pub fn measure_references(
     layer: &LayerDetector,
     suspect: &Counted,
     models: &[(&str, &[EvidenceRecord])],
 ) -> Result<Option<ReferencesEvidence>> {
     let Counted::Beside(beside) = suspect else { return Ok(None) };
-    let one = |(sample, &(model, records)): (&ModelSample, &(&str, &[EvidenceRecord]))| {
-        let classes = sample.classes(layer)?;
+    let one = |&(model, records): &(&str, &[EvidenceRecord])| {
+        let prompts: HashSet<&str> = records.iter().map(|record| record.prompt.as_str()).collect();
         Ok(ReferenceEvidence {
             model: model.to_owned(),
             records: RecordsDigest::from_records(records)?,
+            n_prompts: prompts.len() as u64,
+            n_empty: n_empty(records),
             tokens: tokens(records),
-            log10_p: Tails::low_of_classes(layer.scheme(), &classes, Weights::Residual)?,
-            classes: evidence(classes),
         })
     };
-    let models = beside.references().iter().zip(models).map(one).collect::<Result<Vec<_>>>()?;
-    let agree = Audit { references_log10_p: ReferencesEvidence::log10_p(&models), ..Audit::default() };
-    Ok(Some(ReferencesEvidence { agree: agree.references_agree(), models }))
+    let models = models.iter().map(one).collect::<Result<Vec<_>>>()?;
+    let expected = beside.expected_classes(layer)?;
+    let log10_p = Tails::low_of_classes(layer.scheme(), &expected, Weights::Expected)?;
+    let agree = Audit { references_log10_p: log10_p, ..Audit::default() }.references_agree();
+    Ok(Some(ReferencesEvidence { agree, expected: evidence(expected), log10_p, models }))
 }
 
 fn evidence(classes: Vec<ScoreClass>) -> Vec<ClassEvidence> {

@@ -74,11 +74,11 @@
 //!     text: "Once upon a time".to_owned(),
 //!     tokens: (0..60).map(|i| i * i % 97).collect(),
 //! }];
-//! let sample = count(&layer, registration.weights, &records, &[])?;
+//! let sample = count(&layer, registration.weights, &records, &Beside::default())?;
 //! let (model, collection) = ("suspect".to_owned(), Collection::NotWitnessed);
 //! let suspect = measure(&layer, &sample, &records, Origin { model, collection, collected: None, stopped: false })?;
 //! let seed = Resampling::seed(&registered, &suspect.records.root.0);
-//! let fresh = sample.resample(&layer, suspect.log10_p, &seed, 0..registration.resample)?;
+//! let fresh = sample.resample(&layer, &suspect, &seed, 0..registration.resample)?;
 //! let resampling = ResamplingEvidence { seed: Digest(seed), keys: fresh.keys, at_least: fresh.at_least };
 //! let signed_at = Time::new("2026-11-04T00:00:00Z")?;
 //! let conditions = conditions(&registration, &tree, leaf, &[&suspect], &signed_at);
@@ -156,7 +156,7 @@ pub use conclusion::conclude;
 pub use condition::{Condition, ConditionName, Standing};
 pub use conditions::conditions;
 pub use fault::{Code, Fault};
-pub use measure::{Counted, Origin, count, measure, measure_references};
+pub use measure::{Beside, Counted, Origin, count, measure, measure_references};
 pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
 pub use registration::{
     MAX_REGISTRATION, REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredKey, RegisteredPrompts, RegisteredReference,

@@ -1,19 +1,12 @@
 use super::fault::{Code, Fault, fault};
 use super::record::RecordsDigest;
-use super::statement::{ReferenceEvidence, ReferencesEvidence, SampleEvidence};
+use super::statement::{ReferenceEvidence, SampleEvidence};
 use super::verify::{Bundle, MAX_CLASSES, MAX_PAIRS, close};
 use crate::detect::Weights;
-use crate::model_test::{Audit, Tails};
+use crate::model_test::Tails;
 
 /// Parts of which the shares of references are multiples.
 const PARTS: u64 = 16;
-
-impl ReferencesEvidence {
-    /// log10 p of the references' own tests together: the one of a suspect's audit.
-    pub(super) fn log10_p(models: &[ReferenceEvidence]) -> f64 {
-        Audit::of_references(&models.iter().map(|reference| reference.log10_p).collect::<Vec<f64>>())
-    }
-}
 
 impl Bundle {
     /// The references, in the registered order; none where the test has none.
@@ -49,19 +42,31 @@ impl Bundle {
         }
     }
 
-    /// Whether the counts and the number of one reference can be.
-    pub(super) fn check_reference(&self, reference: &ReferenceEvidence, faults: &mut Vec<Fault>) {
-        let named = |what: &str| format!("{:?}: {what}", reference.model);
-        let pairs = reference.classes.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
-        let chosen =
-            reference.classes.iter().map(|class| u128::from(class.pairs) * u128::from(class.count)).sum::<u128>();
-        if !self.possible(&reference.classes) || pairs >= MAX_PAIRS.into() || chosen > reference.tokens.into() {
-            faults.push(fault(Code::Tally, named("the classes do not fit the tokens")));
+    /// Whether what the references answered and expect can be.
+    pub(super) fn check_references(&self, faults: &mut Vec<Fault>) {
+        let Some(references) = &self.statement.predicate.references else { return };
+        for reference in &references.models {
+            let ReferenceEvidence { n_prompts, n_empty, records, .. } = reference;
+            if n_prompts > &records.count || n_empty > &records.count {
+                faults.push(fault(
+                    Code::Tally,
+                    format!("{:?}: more prompts or empty answers than answers", reference.model),
+                ));
+            }
         }
-        match Tails::low_of_classes(self.layer.scheme, &reference.score_classes(), Weights::Residual) {
-            Err(error) => faults.push(fault(Code::Tally, named(&error.to_string()))),
-            Ok(log10_p) if close(reference.log10_p, log10_p) => (),
-            Ok(_) => faults.push(fault(Code::Tail, named("log10_p does not follow from the classes"))),
+        let pairs = references.expected.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
+        if !self.possible(&references.expected) || pairs >= MAX_PAIRS.into() {
+            faults.push(fault(Code::Tally, "the classes of what the references expect cannot be"));
+        }
+        match Tails::low_of_classes(self.layer.scheme, &references.expected_classes(), Weights::Expected) {
+            Err(error) => faults.push(fault(Code::Tally, format!("what the references expect: {error}"))),
+            Ok(log10_p) if close(references.log10_p, log10_p) => (),
+            Ok(_) => {
+                faults.push(fault(
+                    Code::Tail,
+                    "the references' log10_p does not follow from the classes of what they expect",
+                ));
+            }
         }
     }
 
@@ -71,7 +76,10 @@ impl Bundle {
         let shares: u64 = residuals.mixture.iter().map(|&share| u64::from(share)).sum();
         let pairs = residuals.classes.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
         let most = u128::from(self.largest_score());
-        residuals.mixture.len() != self.registration.references.len()
+        // A mixture of its own could keep a control away from a reference that accuses.
+        let of_suspect = self.statement.predicate.suspect.residuals.as_ref().map(|residuals| &residuals.mixture);
+        Some(&residuals.mixture) != of_suspect
+            || residuals.mixture.len() != self.registration.references.len()
             || shares != PARTS
             || pairs >= MAX_PAIRS.into()
             || residuals.classes.len() > MAX_CLASSES

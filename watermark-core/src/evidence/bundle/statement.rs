@@ -194,26 +194,28 @@ impl ResidualsEvidence {
 #[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct ReferencesEvidence {
     pub agree: bool,
+    pub expected: Vec<ClassEvidence>,
+    pub log10_p: f64,
     pub models: Vec<ReferenceEvidence>,
 }
 
-/// What one reference chose, with the number of its own test.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What one reference answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct ReferenceEvidence {
     pub model: String,
     pub records: RecordsDigest,
+    pub n_prompts: u64,
+    pub n_empty: u64,
     pub tokens: u64,
-    pub classes: Vec<ClassEvidence>,
-    pub log10_p: f64,
 }
 
-impl ReferenceEvidence {
-    /// The score classes as numbers.
+impl ReferencesEvidence {
+    /// What is expected, as numbers.
     #[must_use]
-    pub fn score_classes(&self) -> Vec<ScoreClass> {
-        as_numbers(&self.classes)
+    pub fn expected_classes(&self) -> Vec<ScoreClass> {
+        as_numbers(&self.expected)
     }
 }
 

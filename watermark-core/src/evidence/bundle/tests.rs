@@ -126,16 +126,19 @@ pub(super) fn statement_beside(
     let signed = envelope(REGISTRATION_TYPE, &registration.payload().unwrap());
 
     let layer = layer_under(&profile, &testable_layer(&profile, "d").unwrap(), &node).unwrap();
-    let measured = |model: &str, salt| {
+    let measured = |model: &str, salt, mixture: Option<&[u32]>| {
         let collected = Some(Collected { first: time("2026-11-03T00:00:00Z"), last: time("2026-11-03T00:00:09Z") });
         let origin =
             Origin { model: model.to_owned(), collection: Collection::NotWitnessed, collected, stopped: false };
-        let sample = count(&layer, registration.weights, &records(salt), &answered).unwrap();
+        let beside = Beside { references: &answered, mixture };
+        let sample = count(&layer, registration.weights, &records(salt), &beside).unwrap();
         (measure(&layer, &sample, &records(salt), origin).unwrap(), sample)
     };
-    let ((suspect, counted), (control, _)) = (measured("suspect", 1), measured("control", 4));
+    let (suspect, counted) = measured("suspect", 1, None);
+    let mixture = suspect.residuals.as_ref().map(|residuals| residuals.mixture.clone());
+    let (control, _) = measured("control", 4, mixture.as_deref());
     let seed = crate::detect::Resampling::seed(&signed.bytes().unwrap(), &suspect.records.root.0);
-    let fresh = counted.resample(&layer, suspect.log10_p, &seed, 0..19).unwrap();
+    let fresh = counted.resample(&layer, &suspect, &seed, 0..19).unwrap();
     let named: Vec<(&str, &[EvidenceRecord])> =
         models.iter().zip(&answered).map(|(model, records)| (model.as_str(), records.as_slice())).collect();
     let beside = measure_references(&layer, &counted, &named).unwrap();
@@ -214,7 +217,7 @@ fn a_sound_bundle_has_no_fault() {
     let file = print_records(&records(1)).unwrap();
     let again = parse_records(&file, bundle.profile.tokenizer.vocab_size).unwrap();
     assert_eq!(again, records(1));
-    let sample = count(&layer, Weights::Sqrt, &again, &[]).unwrap();
+    let sample = count(&layer, Weights::Sqrt, &again, &Beside::default()).unwrap();
     let stated = &bundle.statement.predicate.suspect;
     let origin = Origin {
         model: stated.model.clone(),
@@ -299,10 +302,12 @@ fn the_signer_cannot_leave_anything_out() {
     }
 }
 
-/// Left-out pairs of prompts whose number is 0 with them and without: how many they are is the signer's word, without the data.
+/// Left-out pairs of prompts, and pairs that references expect, whose number is 0 with them and without: how many they are is the signer's word,
+/// without the data.
 fn leaves_its_number(payload: &Value, place: &str) -> bool {
-    place.split_once("/prompts/").is_some_and(|(left_out, _)| {
-        payload.pointer(left_out).is_some_and(|left_out| left_out["prompts_log10_p"] == json!(0))
+    [("/prompts/", "prompts_log10_p"), ("/expected/", "log10_p")].into_iter().any(|(part, number)| {
+        let parent = place.split_once(part).and_then(|(parent, _)| payload.pointer(parent));
+        parent.is_some_and(|parent| parent[number] == json!(0))
     })
 }
 
@@ -359,7 +364,7 @@ fn nothing_can_be_contradicted_in(statement: &Statement) {
         let word = ["signed_at", "software", "resampling/at_least", "time_stamps/head", "time_stamps/registration"];
         // What the mixture is, how much each reference wrote and which records it has need the data.
         let of_reference = field.contains("residuals/mixture/")
-            || field.starts_with("references/models/") && (field.contains("/records/") || field.ends_with("/tokens"));
+            || field.starts_with("references/models/") && !field.ends_with("/model") && !field.ends_with("/records");
         of_reference
             || place.starts_with("/subject") && !place.ends_with("digest")
             || word.contains(&field)

@@ -26,7 +26,7 @@ fn codes_beside_references() {
         statement.predicate.suspect.residuals.as_mut().unwrap()
     }
     assert_eq!(code(&|s| s.predicate.suspect.residuals = None), Some(Code::Registered));
-    assert_eq!(code(&|s| s.predicate.references = None), Some(Code::Subject));
+    assert_eq!(code(&|s| s.predicate.references = None), Some(Code::Registered));
     assert_eq!(code(&|s| models(s)[0].model = "another".to_owned()), Some(Code::Registered));
     assert_eq!(code(&|s| s.subject[3].digest.sha256 = Digest([1; 32])), Some(Code::Registered));
     assert_eq!(code(&|s| s.predicate.suspect.stopped = true), Some(Code::Registered));
@@ -37,8 +37,15 @@ fn codes_beside_references() {
     assert_eq!(code(&|s| residuals(s).classes.reverse()), Some(Code::Tally));
     assert_eq!(code(&|s| residuals(s).classes[0].pairs = 0), Some(Code::Schema));
     assert_eq!(code(&|s| s.predicate.suspect.log10_p -= 1.0), Some(Code::Tail));
-    assert_eq!(code(&|s| models(s)[0].log10_p -= 1.0), Some(Code::Tail));
-    assert_eq!(code(&|s| models(s)[0].tokens = 3), Some(Code::Tally));
+    assert_eq!(code(&|s| s.predicate.references.as_mut().unwrap().log10_p -= 1.0), Some(Code::Tail));
+    assert_eq!(code(&|s| s.predicate.references.as_mut().unwrap().expected[0].pairs = 0), Some(Code::Schema));
+    assert_eq!(code(&|s| models(s)[0].n_prompts = 4), Some(Code::Tally));
+    // A control's mixture is the suspect's.
+    let own_mixture = |s: &mut Statement| {
+        let mixture = &mut s.predicate.controls[0].residuals.as_mut().unwrap().mixture;
+        *mixture = if mixture[0] == 16 { vec![15, 1] } else { vec![16, 0] };
+    };
+    assert_eq!(code(&own_mixture), Some(Code::Tally));
     assert_eq!(code(&|s| s.predicate.references.as_mut().unwrap().agree = false), Some(Code::Verdict));
 
     // Residual weights and references go together, in a test whose size is fixed.
