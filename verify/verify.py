@@ -400,7 +400,7 @@ class Verifier:
             classes = p.get("references", {}).get("expected", [])
             need(all(max(r["n_prompts"], r["n_empty"]) <= r["records"]["count"] for r in self.references), "more prompts or empty answers than answers")
             need(len(classes) <= MAX_CLASSES and rising(classes) and sum(c["pairs"] for c in classes) < MAX_PAIRS and
-                 all(int(c["score"]) <= c["pairs"] * most for c in classes), "what they expect cannot be")
+                 all(residuals.leading(c["count"]) == c["count"] and int(c["score"]) <= c["pairs"] * most for c in classes), "what they expect cannot be")
             low = [low_tail(self.layer, "expected", classes)]
             with self.step("E-TAIL", "references: "): self.references and follow(low, p["references"], ["log10_p"])
         named, committed = {r["sha256"] for r in reg.get("references", [])}, {*head.get("references", [])}

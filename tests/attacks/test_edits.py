@@ -313,7 +313,7 @@ class Limits(unittest.TestCase):
         self.case.statement["subject"][1]["digest"]["sha256"] = sha(self.case.files[1])
         (_, ours), (_, theirs) = run(self.case.bundle(), self.case.files[1:], *options), rust(self.case.bundle(), self.case.files[1:], *options)
         self.assertEqual((codes(ours), codes(theirs)), (set(), {"E-RECORDS"}))
-        self.assertIn("sample 1: its answer file is of a form that is not read here", ours["not_checked"])
+        self.assertIn("model 1: its answer file is of a form that is not read here", ours["not_checked"])
 
 
 if __name__ == "__main__":

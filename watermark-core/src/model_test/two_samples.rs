@@ -322,7 +322,7 @@ mod tests {
     }
 
     /// 2,000 fresh keys on a suspect that leans towards another key: the bound's distribution never exceeds the uniform (one-sided
-    /// DKW at 1e-4: .048), nor that of 1 / e, and that of the mirror, the reference tested beside the suspect, neither.
+    /// DKW at 1e-4: .048), nor that of 1 / e or of the references' audit, and that of the mirror, the reference tested beside the suspect, neither.
     #[test]
     fn other_keys_find_nothing() {
         for (layer, unit) in layers() {
@@ -332,11 +332,12 @@ mod tests {
                 let samples = suspect.clone().beside(std::slice::from_ref(reference)).unwrap();
                 let tested = fresh_keys(b"others", 2000).map(|key| {
                     let finding = samples.test(&layer.with_prf_key(&key).unwrap()).unwrap();
-                    [libm::pow(10.0, finding.log10_p), libm::exp(-finding.ln_e).min(1.0)]
+                    let [p, audit] = [finding.log10_p, finding.audit.references_log10_p].map(|p| libm::pow(10.0, p));
+                    [p, libm::exp(-finding.ln_e).min(1.0), audit]
                 });
-                let tested: Vec<[f64; 2]> = tested.collect();
-                for which in [0, 1] {
-                    let mut p: Vec<f64> = tested.iter().map(|both| both[which]).collect();
+                let tested: Vec<[f64; 3]> = tested.collect();
+                for which in [0, 1, 2] {
+                    let mut p: Vec<f64> = tested.iter().map(|all| all[which]).collect();
                     p.sort_by(f64::total_cmp);
                     let excess = p.iter().zip(1..).map(|(p, at)| f64::from(at) / 2000.0 - p).fold(0.0, f64::max);
                     println!("{}, {which}: excess {excess:.4}, smallest {:.2e}", layer.scheme().name(), p[0]);
@@ -372,6 +373,48 @@ mod tests {
             assert!(found.audit.references_agree() && marked > -1.0, "{marked}");
             assert!(rigged.log10_p < -6.0 && !rigged.audit.references_agree(), "{rigged:?}");
         }
+    }
+
+    /// An accuser with the key writes the suspect's own red pairs into a reference, and as many green ones where the suspect never comes, so that
+    /// the whole is balanced, and hides it behind an honest one. By its small share the audit of what is expected hardly sees it; a control
+    /// beside the same mixture does.
+    #[test]
+    fn a_control_shows_a_lean_that_hides_in_a_mixture() {
+        let layer = green();
+        let plain = |seed| sample(&layer, &answers(&layer, 0.0, seed, 300));
+        let (suspect, control, honest) = (plain(9), plain(10), plain(11));
+        let is_green = |pair: Pair| layer.pair_scores(&[pair]).unwrap()[0] == 1;
+        let (mut rigged, mut red) = (Vec::new(), 0);
+        for (pair, count) in suspect.tally().pairs().filter(|(pair, _)| !is_green(**pair)) {
+            (0..count).for_each(|_| rigged.push(vec![pair.context(1)[0], pair.token()]));
+            red += count;
+        }
+        let elsewhere = (WORDS..).filter(|&context| is_green(Pair::new(&[context], 1)));
+        rigged.extend(elsewhere.take(red as usize).map(|context| vec![context, 1]));
+        let references = [sample(&layer, &rigged), honest];
+        let by_itself = references[0].test(&layer).unwrap();
+        let accused = suspect.beside(&references).unwrap();
+        let (mixture, accused) = (accused.mixture().to_vec(), accused.test(&layer).unwrap());
+        let [own, same] = [None, Some(mixture.as_slice())].map(|mixture| {
+            let control = control.clone();
+            let beside = mixture.map_or_else(
+                || control.clone().beside(&references),
+                |mixture| control.clone().beside_as(&references, mixture),
+            );
+            beside.unwrap().test(&layer).unwrap().log10_p
+        });
+        println!(
+            "log10 p of the accused {:.1}, of the audit {:.1}; control in the same mixture {same:.1}, in its own {own:.1}; {mixture:?}",
+            accused.log10_p, accused.audit.references_log10_p
+        );
+        assert!(by_itself.log10_p > -3.0 && accused.log10_p < -6.0, "{by_itself:?} {accused:?}");
+        assert!(same < -6.0 && same < own, "{same} {own}");
+        // By itself it has no place to hide.
+        let alone = plain(9).beside(&references[..1]).unwrap().test(&layer).unwrap();
+        assert!(!alone.audit.references_agree(), "{alone:?}");
+        assert!(
+            control.clone().beside_as(&references, &[16]).is_err() && control.beside_as(&references, &[9, 9]).is_err()
+        );
     }
 
     /// Two answers of 100,000 tokens that fall into loops, among 600: by counts and by residuals, at most a quarter of the digits is lost.

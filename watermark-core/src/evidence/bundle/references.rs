@@ -4,6 +4,7 @@ use super::statement::{ReferenceEvidence, SampleEvidence};
 use super::verify::{Bundle, MAX_CLASSES, MAX_PAIRS, close};
 use crate::detect::Weights;
 use crate::model_test::Tails;
+use crate::stats::leading_bits;
 
 /// Parts of which the shares of references are multiples.
 const PARTS: u64 = 16;
@@ -55,7 +56,8 @@ impl Bundle {
             }
         }
         let pairs = references.expected.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
-        if !self.possible(&references.expected) || pairs >= MAX_PAIRS.into() {
+        let is_cut = references.expected.iter().all(|class| leading_bits(class.count) == class.count);
+        if !self.possible(&references.expected) || pairs >= MAX_PAIRS.into() || !is_cut {
             faults.push(fault(Code::Tally, "the classes of what the references expect cannot be"));
         }
         match Tails::low_of_classes(self.layer.scheme, &references.expected_classes(), Weights::Expected) {
