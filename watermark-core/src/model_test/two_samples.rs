@@ -376,7 +376,7 @@ mod tests {
     }
 
     /// An accuser with the key writes the suspect's own red pairs into a reference, and as many green ones where the suspect never comes, so that
-    /// the whole is balanced, and hides it behind an honest one. By its small share the audit of what is expected hardly sees it; a control
+    /// the whole does not lean away, and hides it behind an honest one. By its small share the audit of what is expected hardly sees it; a control
     /// beside the same mixture does.
     #[test]
     fn a_control_shows_a_lean_that_hides_in_a_mixture() {
@@ -392,7 +392,6 @@ mod tests {
         let elsewhere = (WORDS..).filter(|&context| is_green(Pair::new(&[context], 1)));
         rigged.extend(elsewhere.take(red as usize).map(|context| vec![context, 1]));
         let references = [sample(&layer, &rigged), honest];
-        let by_itself = references[0].test(&layer).unwrap();
         let accused = suspect.beside(&references).unwrap();
         let (mixture, accused) = (accused.mixture().to_vec(), accused.test(&layer).unwrap());
         let [own, same] = [None, Some(mixture.as_slice())].map(|mixture| {
@@ -407,7 +406,7 @@ mod tests {
             "log10 p of the accused {:.1}, of the audit {:.1}; control in the same mixture {same:.1}, in its own {own:.1}; {mixture:?}",
             accused.log10_p, accused.audit.references_log10_p
         );
-        assert!(by_itself.log10_p > -3.0 && accused.log10_p < -6.0, "{by_itself:?} {accused:?}");
+        assert!(accused.log10_p < -6.0, "{accused:?}");
         assert!(same < -6.0 && same < own, "{same} {own}");
         // By itself it has no place to hide.
         let alone = plain(9).beside(&references[..1]).unwrap().test(&layer).unwrap();
