@@ -37,15 +37,7 @@ fn lines(size: u64) -> Vec<u8> {
 
 fn head(bytes: &[u8]) -> TreeHead {
     let leaves: Vec<_> = whole(bytes).map(leaf_hash).collect();
-    let signed_at = "2026-11-25T00:00:00Z".to_owned();
-    TreeHead {
-        tree: "answers".to_owned(),
-        size: leaves.len() as u64,
-        root: root(&leaves),
-        prompt_pools: vec![],
-        references: vec![],
-        signed_at,
-    }
+    TreeHead::of_answers(leaves.len() as u64, root(&leaves), "2026-11-25T00:00:00Z")
 }
 
 /// Lines that have an end, without it.

@@ -9,7 +9,7 @@ use watermark_core::detect::{LayerDetector, Resampling, Weights};
 use watermark_core::evidence::bundle::{
     self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, Beside, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
     NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
-    STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Signed, Statement,
+    STATEMENT_TYPE, STATEMENT_VERSION, SampleEvidence, Statement,
 };
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyCommitments};
@@ -256,12 +256,12 @@ impl BundleParts {
             (sample.log10_p, sample.log10_p_distinct, sample.ln_e) =
                 (tails.log10_p, tails.log10_p_distinct, tails.ln_e);
             sample.score = Decimal(tails.score);
-            sample.statistic = Signed(i128::try_from(tails.statistic).ok()?);
-            sample.weight = Signed(i128::try_from(tails.weight).ok()?);
+            sample.statistic = Decimal(i128::try_from(tails.statistic).ok()?);
+            sample.weight = Decimal(i128::try_from(tails.weight).ok()?);
             if let Some(residuals) = &sample.residuals {
                 let tails = ResidualTails::of_classes(scheme, &residuals.signed_classes()).ok()?;
                 (sample.log10_p, sample.ln_e) = (tails.log10_p, tails.ln_e);
-                (sample.statistic, sample.weight) = (Signed(tails.statistic), Signed(tails.weight));
+                (sample.statistic, sample.weight) = (Decimal(tails.statistic), Decimal(tails.weight));
             }
             let audit = sample.left_out.classes().audit(scheme, registration.weights).ok()?;
             sample.left_out.answers_log10_p = audit.answers_log10_p;

@@ -3,7 +3,7 @@
 use arbitrary::{Result, Unstructured};
 use watermark_core::evidence::TreeHead;
 use watermark_core::evidence::commitment::{KeyCommitments, KeyLeaves, KeyOpening};
-use watermark_core::evidence::ledger::{ANSWERS, AnswerProof, ConsistencyProof, Entry, LedgerKey};
+use watermark_core::evidence::ledger::{AnswerProof, ConsistencyProof, Entry, LedgerKey};
 use watermark_core::evidence::merkle::{
     Frontier, Hash, consistency_proof, inclusion_proof, leaf_hash, node_hash, root, verify_consistency,
     verify_inclusion,
@@ -46,15 +46,7 @@ fn leaves(size: u64) -> Vec<Hash> {
 }
 
 fn head(leaves: &[Hash]) -> TreeHead {
-    let (size, root) = (leaves.len() as u64, root(leaves));
-    TreeHead {
-        tree: ANSWERS.to_owned(),
-        size,
-        root,
-        prompt_pools: vec![],
-        references: vec![],
-        signed_at: TIME.to_owned(),
-    }
+    TreeHead::of_answers(leaves.len() as u64, root(leaves), TIME)
 }
 
 /// One file of each kind, and trees.

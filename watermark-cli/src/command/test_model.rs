@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use watermark_core::detect::{RESAMPLING_KEYS, Resampling, check_level};
-use watermark_core::model_test::{Access, DecidedBy};
+use watermark_core::model_test::{Access, DecidedBy, MIXTURE_PARTS};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
@@ -195,7 +195,9 @@ pub(crate) fn print_lines(lines: &[ModelLine], alpha: f64) -> Result<()> {
         // Which of several fits best differs from layer to layer.
         let shares: Vec<String> = lines
             .iter()
-            .filter_map(|line| Some(format!("{:.0} %", 100.0 * f64::from(line.references.get(at)?.share) / 16.0)))
+            .filter_map(|line| {
+                Some(format!("{:.0} %", 100.0 * f64::from(line.references.get(at)?.share) / f64::from(MIXTURE_PARTS)))
+            })
             .collect();
         print(&format!(
             "Reference {name}: {shows}, {} texts, {} of what is expected; sha256 {}.",

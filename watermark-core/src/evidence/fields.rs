@@ -15,13 +15,9 @@ use crate::{Error, Result, hex};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
-/// An unsigned integer of any size, decimal digits in a JSON string.
+/// An integer of at most 128 bits, decimal digits in a JSON string; unsigned, or signed as `Decimal<i128>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decimal(pub u128);
-
-/// A signed integer of at most 128 bits, decimal digits in a JSON string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signed(pub i128);
+pub struct Decimal<T = u128>(pub T);
 
 /// A time in UTC and seconds, as `2026-11-25T01:02:03Z`. Later times are greater.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,39 +48,22 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-impl Serialize for Decimal {
+impl<T: fmt::Display> Serialize for Decimal<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
 }
 
-impl<'de> Deserialize<'de> for Decimal {
+impl<'de, T: FromStr<Err = ParseIntError> + fmt::Display> Deserialize<'de> for Decimal<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        plain_integer(deserializer).map(Self)
+        let text = String::deserialize(deserializer)?;
+        let value: T = text.parse().map_err(D::Error::custom)?;
+        // `parse` takes a plus sign and leading zeros.
+        if value.to_string() != text {
+            return Err(D::Error::custom("not a plain decimal integer"));
+        }
+        Ok(Self(value))
     }
-}
-
-impl Serialize for Signed {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Signed {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        plain_integer(deserializer).map(Self)
-    }
-}
-
-/// An integer in the one way in which it is written: `parse` alone takes a plus sign and leading zeros.
-fn plain_integer<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err = ParseIntError> + ToString,
-{
-    let text = String::deserialize(deserializer)?;
-    let value: T = text.parse().map_err(D::Error::custom)?;
-    if value.to_string() == text { Ok(value) } else { Err(D::Error::custom("not a plain decimal integer")) }
 }
 
 /// A list that is missing where it would be empty: an empty one would be a second way to say the same.

@@ -21,6 +21,15 @@ use crate::{Error, ErrorKind, Result, hex};
 /// The kind of the tree of a ledger, as its heads name it.
 pub const ANSWERS: &str = "answers";
 
+impl TreeHead {
+    /// The head of a ledger, to sign; `signed_at` is RFC 3339 in UTC.
+    #[must_use]
+    pub fn of_answers(size: u64, root: Hash, signed_at: &str) -> Self {
+        let (tree, signed_at) = (ANSWERS.to_owned(), signed_at.to_owned());
+        Self { tree, size, root, prompt_pools: vec![], references: vec![], signed_at }
+    }
+}
+
 /// The longest line: four numbers and digests, and a path of 32 segments of 64 bytes.
 pub const MAX_ENTRY: usize = 4096;
 
@@ -352,14 +361,7 @@ mod tests {
     }
 
     fn head(leaves: &[Hash]) -> TreeHead {
-        TreeHead {
-            tree: ANSWERS.to_owned(),
-            size: leaves.len() as u64,
-            root: merkle::root(leaves),
-            prompt_pools: vec![],
-            references: vec![],
-            signed_at: String::new(),
-        }
+        TreeHead::of_answers(leaves.len() as u64, merkle::root(leaves), "")
     }
 
     #[test]

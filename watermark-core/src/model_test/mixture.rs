@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 
 use crate::detect::Pair;
 
-/// Shares are multiples of one in so many.
-pub(super) const PARTS: u32 = 16;
+/// Shares of references in a mixture are multiples of one in so many.
+pub const MIXTURE_PARTS: u32 = 16;
 
 /// Counts of pairs in units of 2^-16.
 pub(super) type Counts = HashMap<Pair, u64>;
@@ -18,11 +18,11 @@ pub(super) fn mixed(expected: &[Counts], shares: &[u32]) -> Counts {
             *sums.entry(*pair).or_default() += u128::from(count) * u128::from(share);
         }
     }
-    let part = |sum: u128| u64::try_from(sum / u128::from(PARTS)).unwrap_or(u64::MAX);
+    let part = |sum: u128| u64::try_from(sum / u128::from(MIXTURE_PARTS)).unwrap_or(u64::MAX);
     sums.into_iter().map(|(pair, sum)| (pair, part(sum))).collect()
 }
 
-/// The shares whose mixture of `expected` counts is near to `seen` in the sum of squares, in [`PARTS`]. They are never negative: a negative one
+/// The shares whose mixture of `expected` counts is near to `seen` in the sum of squares, in [`MIXTURE_PARTS`]. They are never negative: a negative one
 /// would turn a reference that leans towards green pairs into one that leans away. Integer, so the same everywhere.
 ///
 /// From the best single reference, one part at a time to where it helps most. The sum of squares is convex, so this ends near its minimum.
@@ -38,11 +38,11 @@ pub(super) fn shares(seen: &Counts, expected: &[Counts]) -> Vec<u32> {
     let cost = |shares: &[u32]| -> i128 {
         let term = |i: usize| {
             let mixed: i128 = (0..n).map(|j| i128::from(shares[j]) * gram[i][j]).sum();
-            i128::from(shares[i]) * (mixed - 2 * i128::from(PARTS) * fit[i])
+            i128::from(shares[i]) * (mixed - 2 * i128::from(MIXTURE_PARTS) * fit[i])
         };
         (0..n).map(term).sum()
     };
-    let single = |at: usize| -> Vec<u32> { (0..n).map(|i| if i == at { PARTS } else { 0 }).collect() };
+    let single = |at: usize| -> Vec<u32> { (0..n).map(|i| if i == at { MIXTURE_PARTS } else { 0 }).collect() };
     let mut best = (0..n).map(single).min_by_key(|shares| cost(shares)).unwrap_or_default();
     loop {
         let moves = (0..n).flat_map(|from| (0..n).map(move |to| (from, to))).filter(|&(from, to)| from != to);

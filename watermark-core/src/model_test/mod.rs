@@ -26,6 +26,7 @@ pub use conclusion::{
     log10_p_anytime,
 };
 pub use looks::{ln_e_of_looks, log10_p_of_looks, looks};
+pub use mixture::MIXTURE_PARTS;
 pub use residuals::ResidualTails;
 pub use sample::{ModelFinding, ModelSample, Round};
 pub use tails::{ScoreClass, Tails};

@@ -3,9 +3,6 @@ use crate::scheme::NullLaw;
 use crate::stats::{self, SignedClass};
 use crate::{Error, ErrorKind, Result};
 
-/// The largest weight that [`stats::weight_residual`] gives.
-const MAX_WEIGHT: u64 = 1 << 46;
-
 /// The numbers of a test beside references that follow from its classes: pairs that share a weight, which is negative where a suspect chose
 /// less often than was expected. No key is needed, because the classes hold the scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +29,7 @@ impl ResidualTails {
         if !classes.is_sorted_by(|a, b| a.weight < b.weight) {
             return refused("their weights do not rise");
         }
-        if classes.iter().any(|class| class.weight == 0 || class.weight.unsigned_abs() > MAX_WEIGHT) {
+        if classes.iter().any(|class| class.weight == 0 || class.weight.unsigned_abs() > stats::MAX_RESIDUAL) {
             return refused("a weight is 0, or larger than any");
         }
         let pairs = classes.iter().try_fold(0_u64, |sum, class| sum.checked_add(class.pairs));

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 
-use super::mixture::{Counts, PARTS, mixed, shares};
+use super::mixture::{Counts, MIXTURE_PARTS, mixed, shares};
 use super::residuals::{ResidualTails, law_of, log10_p};
 use super::{Audit, ModelFinding, ModelSample, ScoreClass, Tails};
 use crate::detect::{LayerDetector, Pair, Weights};
@@ -71,21 +71,17 @@ impl ModelSample {
         self.beside_mixture(references, None)
     }
 
-    /// This control beside the references of a suspect, in the mixture that fits the suspect ([`TwoSamples::mixture`]): with one of its own, a
-    /// reference that accuses would have no share, and the control could not show it.
+    /// As [`Self::beside`], with shares of the references that are given. A control stands beside the mixture that fits the suspect
+    /// ([`TwoSamples::mixture`]): in one of its own, a reference that accuses would have no share, and the control could not show it.
     ///
     /// # Errors
     /// As [`Self::beside`]; [`ErrorKind::InvalidParameter`] for shares that are not one of each reference, which sum to 16.
-    pub fn beside_as(self, references: &[Self], mixture: &[u32]) -> Result<TwoSamples> {
-        let sum = mixture.iter().map(|&share| u64::from(share)).sum::<u64>();
-        if mixture.len() != references.len() || sum != u64::from(PARTS) {
+    pub fn beside_mixture(mut self, references: &[Self], mixture: Option<&[u32]>) -> Result<TwoSamples> {
+        let sum = |shares: &[u32]| shares.iter().map(|&share| u64::from(share)).sum::<u64>();
+        if mixture.is_some_and(|shares| shares.len() != references.len() || sum(shares) != u64::from(MIXTURE_PARTS)) {
             let message = "the shares of a mixture are one of each reference, and sum to 16";
             return Err(Error::new(ErrorKind::InvalidParameter, message));
         }
-        self.beside_mixture(references, Some(mixture))
-    }
-
-    fn beside_mixture(mut self, references: &[Self], mixture: Option<&[u32]>) -> Result<TwoSamples> {
         if references.is_empty() || references.len() > MAX_REFERENCES {
             let message =
                 format!("{} references; between 1 and {MAX_REFERENCES} can stand beside a suspect", references.len());
@@ -174,15 +170,21 @@ impl TwoSamples {
     /// # Errors
     /// As [`Self::test`].
     pub fn classes(&self, layer: &LayerDetector) -> Result<Vec<SignedClass>> {
+        let classes = self.grouped(layer, &self.weights)?;
+        Ok(classes.into_iter().map(|(weight, (pairs, score))| SignedClass { weight, pairs, score }).collect())
+    }
+
+    /// Pairs and sums of scores of all pairs that share a value, rising.
+    fn grouped<T: Copy + Ord>(&self, layer: &LayerDetector, values: &[(Pair, T)]) -> Result<BTreeMap<T, (u64, u128)>> {
         law_of(layer.scheme())?;
         self.suspect.tally().rule().check(layer.rule())?;
-        let pairs: Vec<Pair> = self.weights.iter().map(|&(pair, _)| pair).collect();
-        let mut classes: BTreeMap<i64, (u64, u128)> = BTreeMap::new();
-        for (&(_, weight), score) in self.weights.iter().zip(layer.pair_scores(&pairs)?) {
-            let class = classes.entry(weight).or_default();
+        let pairs: Vec<Pair> = values.iter().map(|&(pair, _)| pair).collect();
+        let mut classes: BTreeMap<T, (u64, u128)> = BTreeMap::new();
+        for (&(_, value), score) in values.iter().zip(layer.pair_scores(&pairs)?) {
+            let class = classes.entry(value).or_default();
             *class = (class.0 + 1, class.1 + u128::from(score));
         }
-        Ok(classes.into_iter().map(|(weight, (pairs, score))| SignedClass { weight, pairs, score }).collect())
+        Ok(classes)
     }
 
     /// [`ModelFinding::log10_p`] alone, which is what fresh keys are asked for.
@@ -213,13 +215,7 @@ impl TwoSamples {
     /// # Errors
     /// As [`Self::test`].
     pub fn expected_classes(&self, layer: &LayerDetector) -> Result<Vec<ScoreClass>> {
-        law_of(layer.scheme())?;
-        let pairs: Vec<Pair> = self.expected.iter().map(|&(pair, _)| pair).collect();
-        let mut classes: BTreeMap<u64, (u64, u128)> = BTreeMap::new();
-        for (&(_, count), score) in self.expected.iter().zip(layer.pair_scores(&pairs)?) {
-            let class = classes.entry(count).or_default();
-            *class = (class.0 + 1, class.1 + u128::from(score));
-        }
+        let classes = self.grouped(layer, &self.expected)?;
         Ok(classes.into_iter().map(|(count, (pairs, score))| ScoreClass { count, pairs, score }).collect())
     }
 
@@ -394,14 +390,9 @@ mod tests {
         let references = [sample(&layer, &rigged), honest];
         let accused = suspect.beside(&references).unwrap();
         let (mixture, accused) = (accused.mixture().to_vec(), accused.test(&layer).unwrap());
-        let [own, same] = [None, Some(mixture.as_slice())].map(|mixture| {
-            let control = control.clone();
-            let beside = mixture.map_or_else(
-                || control.clone().beside(&references),
-                |mixture| control.clone().beside_as(&references, mixture),
-            );
-            beside.unwrap().test(&layer).unwrap().log10_p
-        });
+        let beside = |mixture: Option<&[u32]>| control.clone().beside_mixture(&references, mixture);
+        let [own, same] =
+            [None, Some(mixture.as_slice())].map(|mixture| beside(mixture).unwrap().test(&layer).unwrap().log10_p);
         println!(
             "log10 p of the accused {:.1}, of the audit {:.1}; control in the same mixture {same:.1}, in its own {own:.1}; {mixture:?}",
             accused.log10_p, accused.audit.references_log10_p
@@ -411,9 +402,7 @@ mod tests {
         // By itself it has no place to hide.
         let alone = plain(9).beside(&references[..1]).unwrap().test(&layer).unwrap();
         assert!(!alone.audit.references_agree(), "{alone:?}");
-        assert!(
-            control.clone().beside_as(&references, &[16]).is_err() && control.beside_as(&references, &[9, 9]).is_err()
-        );
+        assert!(beside(Some(&[16])).is_err() && beside(Some(&[9, 9])).is_err());
     }
 
     /// Two answers of 100,000 tokens that fall into loops, among 600: by counts and by residuals, at most a quarter of the digits is lost.

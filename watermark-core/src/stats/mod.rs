@@ -59,6 +59,7 @@ pub use multiple::{
     benjamini_yekutieli, clopper_pearson, e_bh, e_bh_among, holm, holm_with_level, ln_mean_e, log10_holm_level,
 };
 pub use saddlepoint::{log10_weighted_exponential_saddlepoint, log10_weighted_green_saddlepoint};
+pub(crate) use signed::MAX_RESIDUAL;
 pub use signed::{
     SignedClass, ln_e_signed_exponential, ln_e_signed_green, log10_signed_exponential_bound, log10_signed_green_bound,
     weight_residual,

@@ -88,6 +88,9 @@ fn exponential_signs(classes: &[SignedClass]) -> [Vec<ExponentialClass>; 2] {
     })
 }
 
+/// The largest size of [`weight_residual`].
+pub(crate) const MAX_RESIDUAL: u64 = 1 << 46;
+
 /// Weight of a pair that was seen `seen` times and expected `expected` times, both in units of `2^-16`: the difference, `n - e`, over
 /// `1 + e / 32`. In units of `2^-16`, cut to its eight leading bits so that there are few classes. Integer, so the same everywhere.
 ///
@@ -95,7 +98,7 @@ fn exponential_signs(classes: &[SignedClass]) -> [Vec<ExponentialClass>; 2] {
 /// variance of `n` is then `e (1 + tau^2 e)`. `tau^2 = 1/32` was chosen on students of its own (`papers/radioactivity`), where everything
 /// between .01 and .1 comes near the best.
 pub fn weight_residual(seen: u64, expected: u64) -> i64 {
-    let difference = u128::from(seen.abs_diff(expected)).min(1 << 46);
+    let difference = u128::from(seen.abs_diff(expected)).min(MAX_RESIDUAL.into());
     let size = leading_bits(((difference << 21) / (u128::from(expected) + (1 << 21))) as u64) as i64;
     if seen >= expected { size } else { -size }
 }

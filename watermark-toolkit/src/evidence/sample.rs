@@ -70,9 +70,7 @@ impl Answers {
         };
         Ok(Self { subject: Subject { digest: SubjectDigest { sha256 }, name: tail(path, 1)? }, records, origin })
     }
-}
 
-impl Answers {
     /// What a reference answered to the prompts of a test, in the order of its file: the rest counts for nothing, and so does when it came.
     ///
     /// # Errors

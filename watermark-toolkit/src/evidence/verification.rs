@@ -2,7 +2,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::PublicKey;
-use watermark_core::evidence::bundle::Signed;
+use watermark_core::evidence::bundle::Decimal;
 use watermark_core::hex;
 
 use super::conditions::{headline, verdict};
@@ -90,7 +90,7 @@ pub struct StatedResult<'a> {
     /// Answers without text.
     pub n_empty: u64,
     /// The statistic of the registered test.
-    pub statistic: Signed,
+    pub statistic: Decimal<i128>,
     /// log10 of a bound of its tail.
     pub log10_p: f64,
     /// Natural logarithm of the e-value.

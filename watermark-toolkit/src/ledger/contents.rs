@@ -59,14 +59,7 @@ impl Contents {
         // Read while a server writes, lines may not have reached the disk; a head must not be older than what it signs.
         File::open(folder.join(ENTRIES)).and_then(|file| file.sync_all())?;
         let (size, root) = (self.leaves.len() as u64, merkle::root(&self.leaves));
-        Ok(TreeHead {
-            tree: ANSWERS.to_owned(),
-            size,
-            root,
-            prompt_pools: vec![],
-            references: vec![],
-            signed_at: signed_at.to_owned(),
-        })
+        Ok(TreeHead::of_answers(size, root, signed_at))
     }
 
     /// One entry.

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail};
 use watermark_core::evidence::TreeHead;
-use watermark_core::evidence::ledger::{ANSWERS, Entry, LedgerKey};
+use watermark_core::evidence::ledger::{Entry, LedgerKey};
 use watermark_core::evidence::merkle::{Frontier, Hash};
 use watermark_core::hex;
 use watermark_core::key::KeyPath;
@@ -120,14 +120,7 @@ impl Ledger {
         let (reply, head) = sync_channel(1);
         self.send(Request::Head(reply))?;
         let (size, root) = answer(&head)?;
-        Ok(TreeHead {
-            tree: ANSWERS.to_owned(),
-            size,
-            root,
-            prompt_pools: vec![],
-            references: vec![],
-            signed_at: signed_at.to_owned(),
-        })
+        Ok(TreeHead::of_answers(size, root, signed_at))
     }
 
     fn send(&self, request: Request) -> Result<()> {

@@ -171,10 +171,7 @@ pub(super) fn beside(
     add_round(&mut suspect, layer, access, &items)?;
     let samples = references.iter().map(|reference| reference.sample(layer, access, &items));
     let samples = samples.collect::<Result<Vec<_>>>()?;
-    Ok(match mixture {
-        Some(mixture) => suspect.beside_as(&samples, mixture)?,
-        None => suspect.beside(&samples)?,
-    })
+    Ok(suspect.beside_mixture(&samples, mixture)?)
 }
 
 /// Refuses what cannot be compared.

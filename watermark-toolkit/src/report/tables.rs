@@ -3,6 +3,7 @@ use watermark_core::detect::{Verdict, Weights};
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::{Bundle, ConditionName, ReferenceEvidence, SampleEvidence, Standing, Stopping};
 use watermark_core::hex;
+use watermark_core::model_test::MIXTURE_PARTS;
 
 use super::Insight;
 use super::draw::short;
@@ -298,7 +299,7 @@ pub(super) fn references(bundle: &Bundle) -> Option<Table> {
     let rows = references.models.iter().zip(&residuals.mixture).map(|(reference, share)| {
         let ReferenceEvidence { model, records, n_prompts, n_empty, tokens } = reference;
         let [answers, prompts, empty, tokens] = [records.count, *n_prompts, *n_empty, *tokens].map(grouped);
-        [short(model), answers, prompts, empty, tokens, format!("{share} of 16")]
+        [short(model), answers, prompts, empty, tokens, format!("{share} of {MIXTURE_PARTS}")]
     });
     let head = ["Reference", "Answers", "To prompts", "Without text", "tokens", "Share of what is expected"];
     Some(Table::new("Unmarked models beside the suspect", head, rows).of_numbers())

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::super::fields::{Decimal, Digest, Signed};
+use super::super::fields::{Decimal, Digest};
 use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
 use super::statement::{
     ClassEvidence, Collected, LeftOut, ReferenceEvidence, ReferencesEvidence, ResidualsEvidence, SampleEvidence,
@@ -58,10 +58,7 @@ pub fn count(
     }
     let references = beside.references.iter().map(|records| count_one(layer, weights, records));
     let references = references.collect::<Result<Vec<_>>>()?;
-    Ok(Counted::Beside(Box::new(match beside.mixture {
-        Some(mixture) => sample.beside_as(&references, mixture)?,
-        None => sample.beside(&references)?,
-    })))
+    Ok(Counted::Beside(Box::new(sample.beside_mixture(&references, beside.mixture)?)))
 }
 
 fn count_one(layer: &LayerDetector, weights: Weights, records: &[EvidenceRecord]) -> Result<ModelSample> {
@@ -181,8 +178,8 @@ pub fn measure(
             prompts_log10_p: alone.audit.prompts_log10_p,
         },
         score: Decimal(alone.score),
-        statistic: Signed(tails.statistic),
-        weight: Signed(tails.weight),
+        statistic: Decimal(tails.statistic),
+        weight: Decimal(tails.weight),
         log10_p: tails.log10_p,
         log10_p_distinct: alone.log10_p_distinct,
         ln_e: tails.ln_e,

@@ -151,7 +151,7 @@ mod tests_beacons;
 mod tests_beside;
 mod verify;
 
-pub use super::fields::{Decimal, Digest, Signed, Time};
+pub use super::fields::{Decimal, Digest, Time};
 pub use conclusion::conclude;
 pub use condition::{Condition, ConditionName, Standing};
 pub use conditions::conditions;

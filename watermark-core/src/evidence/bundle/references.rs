@@ -3,11 +3,8 @@ use super::record::RecordsDigest;
 use super::statement::{ReferenceEvidence, SampleEvidence};
 use super::verify::{Bundle, MAX_CLASSES, MAX_PAIRS, close};
 use crate::detect::Weights;
-use crate::model_test::Tails;
+use crate::model_test::{MIXTURE_PARTS, Tails};
 use crate::stats::leading_bits;
-
-/// Parts of which the shares of references are multiples.
-const PARTS: u64 = 16;
 
 impl Bundle {
     /// The references, in the registered order; none where the test has none.
@@ -82,7 +79,7 @@ impl Bundle {
         let of_suspect = self.statement.predicate.suspect.residuals.as_ref().map(|residuals| &residuals.mixture);
         Some(&residuals.mixture) != of_suspect
             || residuals.mixture.len() != self.registration.references.len()
-            || shares != PARTS
+            || shares != u64::from(MIXTURE_PARTS)
             || pairs >= MAX_PAIRS.into()
             || residuals.classes.len() > MAX_CLASSES
             || !residuals.classes.iter().all(|class| class.score.0 <= most * u128::from(class.pairs))

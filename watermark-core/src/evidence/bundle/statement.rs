@@ -7,7 +7,7 @@ use super::super::beacon::DrawnValue;
 use super::super::canonical::to_canonical;
 use super::super::commitment::KeyLeaf;
 use super::super::dsse::Envelope;
-use super::super::fields::{Decimal, Digest, Signed, Time};
+use super::super::fields::{Decimal, Digest, Time};
 use super::condition::Condition;
 use super::record::RecordsDigest;
 use crate::Result;
@@ -142,8 +142,8 @@ pub struct SampleEvidence {
     pub residuals: Option<ResidualsEvidence>,
     pub left_out: LeftOut,
     pub score: Decimal,
-    pub statistic: Signed,
-    pub weight: Signed,
+    pub statistic: Decimal<i128>,
+    pub weight: Decimal<i128>,
     pub log10_p: f64,
     pub log10_p_distinct: f64,
     pub ln_e: f64,

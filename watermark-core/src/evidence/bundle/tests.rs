@@ -571,7 +571,7 @@ proptest! {
         }
         [suspect.tokens, suspect.n_scored, suspect.n_duplicate, suspect.n_excluded, suspect.n_short_context] = n.map(limit);
         suspect.score = Decimal(sums[0]);
-        [suspect.statistic, suspect.weight] = [sums[1], sums[2]].map(|sum| Signed(sum as i128));
+        [suspect.statistic, suspect.weight] = [sums[1], sums[2]].map(|sum| Decimal(sum as i128));
         [suspect.log10_p, suspect.log10_p_distinct, suspect.ln_e] = floats;
         [statement.predicate.resampling.keys, statement.predicate.resampling.at_least] = fresh.map(limit);
         if let Ok(payload) = statement.payload() {
