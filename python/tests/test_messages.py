@@ -15,6 +15,7 @@ STAYS = {
     "--partials": "stands in a whole command",
     "--passphrase-file": "python/src/error.rs cuts out the words that name it",
     "--per-account": "stands in a whole command",
+    "--reference": "evidence is put together at the terminal",
     "--pool": "evidence is put together at the terminal",
     "--shard": "scans on several machines are the terminal's",
     "--shard-size": "Python scans with shards of the usual size",
