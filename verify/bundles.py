@@ -281,7 +281,7 @@ class Case:
         mixed = {pair: sum(k * one.get(pair, 0) for k, one in zip(self.mixture, expected)) // 16 for pair in every}
         weights = {pair: oracle.weight_residual(65536 * counts[0].get(pair, 0), mixed[pair]) for pair in every}
         cut = lambda n: n >> max(0, n.bit_length() - 8) << max(0, n.bit_length() - 8)
-        return {pair: w for pair, w in weights.items() if w}, {pair: cut(n) for pair, n in mixed.items() if n}
+        return {pair: w for pair, w in weights.items() if w}, [{pair: cut(n) for pair, n in one.items() if n} for one in [mixed, *expected * (len(expected) > 1)]]
 
     def signed(self, weights, key):
         classes = {}
@@ -310,11 +310,13 @@ class Case:
                       "ln_e": float(oracle.ln_e_signed(signed, repr(self.gamma) if self.scheme == "greenlist" else None))}
             if name == "s":
                 self.suspect_weights = weights
-                expected = self.classes(counts, self.key)
+                expected = [self.classes(one, self.key) for one in counts]
+                lows = [float(self.low(one, "expected")) for one in expected]
                 models = [{"model": f"r{i}", "tokens": sum(len(row["tokens"]) for row in rows), "n_prompts": len({row["prompt"] for row in rows}),
                            "n_empty": sum(not row["text"].strip() for row in rows), "records": self.digests([canonical(row) for row in rows])}
                           for i, rows in enumerate(self.beside)]
-                self.measured_references = {"agree": None, "expected": listed(expected), "log10_p": float(self.low(expected, "expected")), "models": models}
+                self.measured_references = {"agree": None, "expected": [{"classes": listed(one), "log10_p": low} for one, low in zip(expected, lows)],
+                                            "log10_p": min(0.0, min(lows) + math.log10(len(lows))), "models": models}
         return totals | {
             "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra) and name == "s", "tokens": sum(len(row["tokens"]) for row in rows),
             "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,

@@ -48,8 +48,8 @@ def leading(count):
 
 
 def weights(pairs, references, mixture=None):
-    """The pairs that have a weight; what is expected of each pair, in few classes; and the shares of the references, or `mixture`. From counts of
-    both without what any prompts leave out."""
+    """The pairs that have a weight; what the mixture, and each of several references, expects of each pair, in few classes; and the shares of the
+    references, or `mixture`. From counts of both without what any prompts leave out."""
     seen, contexts = {pair: count << 16 for pair, count in pairs.items()}, defaultdict(int)
     for (*context, _), count in seen.items():
         contexts[tuple(context)] += count
@@ -61,7 +61,19 @@ def weights(pairs, references, mixture=None):
                 sums[pair] += share * count
     sums = {pair: count // PARTS for pair, count in sums.items()}
     found = {pair: weight(seen.get(pair, 0), sums.get(pair, 0)) for pair in {**seen, **sums}}
-    return {pair: w for pair, w in found.items() if w}, {pair: leading(count) for pair, count in sums.items() if count}, parts
+    several = [sums, *every] if len(every) > 1 else [sums]
+    return {pair: w for pair, w in found.items() if w}, [{pair: leading(count) for pair, count in one.items() if count} for one in several], parts
+
+
+def can_be(classes, most, below):
+    """Whether references can expect these classes, of scores up to `most`, and of fewer than `below` pairs."""
+    cut = all(leading(c["count"]) == c["count"] and int(c["score"]) <= c["pairs"] * most for c in classes)
+    return cut and sum(c["pairs"] for c in classes) < below
+
+
+def audit(lows):
+    """log10 of a bound for the smallest of several tests, any of which could have been it."""
+    return min(mp.mpf(0), min(lows, default=mp.mpf(0)) + mp.log10(len(lows) or 1))
 
 
 def numbers(gamma, classes):

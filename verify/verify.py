@@ -397,12 +397,12 @@ class Verifier:
                 logs = [low_tail(self.layer, reg["weights"], out["answers"]), low_tail(self.layer, "none", out["prompts"])]
                 with self.step("E-TAIL", f"sample {i}: "): follow(logs, out, ["answers_log10_p", "prompts_log10_p"])
         with self.step("E-TALLY", "references: "):
-            classes = p.get("references", {}).get("expected", [])
-            need(all(max(r["n_prompts"], r["n_empty"]) <= r["records"]["count"] for r in self.references), "more prompts or empty answers than answers")
-            need(len(classes) <= MAX_CLASSES and rising(classes) and sum(c["pairs"] for c in classes) < MAX_PAIRS and
-                 all(residuals.leading(c["count"]) == c["count"] and int(c["score"]) <= c["pairs"] * most for c in classes), "what they expect cannot be")
-            low = [low_tail(self.layer, "expected", classes)]
-            with self.step("E-TAIL", "references: "): self.references and follow(low, p["references"], ["log10_p"])
+            n, every = len(self.references), p.get("references", {}).get("expected", [])  # of the mixture, and of each of several references
+            need(len(every) == n + (n > 1) and all(max(r["n_prompts"], r["n_empty"]) <= r["records"]["count"] for r in self.references), "impossible counts")
+            for c in (one["classes"] for one in every): need(rising(c) and len(c) <= MAX_CLASSES and residuals.can_be(c, most, MAX_PAIRS), "they expect what cannot be")
+            lows = [low_tail(self.layer, "expected", one["classes"]) for one in every]
+            with self.step("E-TAIL", "references: "):
+                for low, one in zip([*lows, residuals.audit(lows)], [*every, *filter(None, [p.get("references")])]): follow([low], one, ["log10_p"])
         named, committed = {r["sha256"] for r in reg.get("references", [])}, {*head.get("references", [])}
         if not named <= committed: self.unchecked.append(f"{len(named - committed)} of {len(named)} references were not committed to with the keys")
         elif named and named < committed: self.unchecked.append(f"why {len(named)} of {len(committed)} committed references stand beside the suspect")
@@ -547,7 +547,7 @@ class Verifier:
             found = [mixture, counted(weighted)]
             need(found == [s["residuals"]["mixture"], [(c["weight"], c["pairs"]) for c in s["residuals"]["classes"]]], "the residuals are others")
             answered = [(len({record["prompt"] for record in one}), sum(len(record["tokens"]) for record in one)) for one in references]
-            need(i or ([(r["n_prompts"], r["tokens"]) for r in self.references], shape(self.p["references"]["expected"])) == (answered, counted(expected)), "the references' counts are others")
+            need(i or ([(r["n_prompts"], r["tokens"]) for r in self.references], [shape(one["classes"]) for one in self.p["references"]["expected"]]) == (answered, [*map(counted, expected)]), "the references' counts are others")
         if not self.node: return self.unchecked.append("scores: the key is not disclosed")
         key = self.layer.prf_key(self.node)
         found = [self.layer.classes(part, key) for part in (pairs, left_out, asked)]
@@ -555,7 +555,7 @@ class Verifier:
         if beside:
             found = [{"weight": c.pop("count"), **c} for c in self.layer.classes(weighted, key)]
             need(found == s["residuals"]["classes"], "the scores of the residuals are others")
-            need(i or self.layer.classes(expected, key) == self.p["references"]["expected"], "the scores of what the references expect are others")
+            need(i or [self.layer.classes(one, key) for one in expected] == [one["classes"] for one in self.p["references"]["expected"]], "the scores of what the references expect are others")
         weight = {w: w for w in set(weighted.values())} if beside else {count: weight_of(count, weights) for count in set(pairs.values())}
         root = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256")
         hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), self.numbers(s)[1][0] == 0

@@ -17,7 +17,7 @@ use watermark_core::evidence::prompts::Prompts;
 use watermark_core::evidence::{HEAD_TYPE, SigningKey, TreeHead, dsse, merkle};
 use watermark_core::hex;
 use watermark_core::key::NodeKey;
-use watermark_core::model_test::{Collection, ResidualTails, Tails};
+use watermark_core::model_test::{Audit, Collection, ResidualTails, Tails};
 use watermark_core::profile::Profile;
 use zeroize::Zeroizing;
 
@@ -268,8 +268,11 @@ impl BundleParts {
             sample.left_out.prompts_log10_p = audit.prompts_log10_p;
         }
         if let Some(references) = &mut predicate.references {
-            references.log10_p =
-                Tails::low_of_classes(scheme, &references.expected_classes(), Weights::Expected).ok()?;
+            for one in &mut references.expected {
+                one.log10_p = Tails::low_of_classes(scheme, &one.score_classes(), Weights::Expected).ok()?;
+            }
+            let log10_p: Vec<f64> = references.expected.iter().map(|one| one.log10_p).collect();
+            references.log10_p = Audit::default().beside(&log10_p).references_log10_p;
         }
         let registered = to_canonical(&predicate.registration).ok()?;
         predicate.resampling.seed = Digest(Resampling::seed(&registered, &predicate.suspect.records.root.0));

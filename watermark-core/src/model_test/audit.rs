@@ -35,8 +35,9 @@ pub struct Audit {
     /// log10 of such a bound for the pairs of the prompts, each of weight 1.
     pub prompts_log10_p: f64,
     /// log10 of such a bound for what the references expect in the contexts to which the suspect came, weighted by the square root of how often;
-    /// 0 without references. References that lean away from the key would accuse anybody; ones that lean towards it only hide what there is. It
-    /// weighs what they expect by itself, so a slight lean shows in controls beside the same mixture before it shows here.
+    /// 0 without references. Of several, the smallest one of their mixture and of each, times how many these are. References that lean away from the
+    /// key would accuse anybody; ones that lean towards it only hide what there is. It weighs what they expect by itself, so a slight lean shows
+    /// in controls beside the same mixture before it shows here.
     pub references_log10_p: f64,
 }
 
@@ -58,6 +59,14 @@ impl LeftOut {
 }
 
 impl Audit {
+    /// This audit with that of references: log10 of the bound of each thing that they expect ([`super::TwoSamples::expected_classes`]).
+    #[must_use]
+    pub fn beside(self, log10_p: &[f64]) -> Self {
+        let smallest = log10_p.iter().copied().fold(0.0, f64::min);
+        // Any of them could have been the smallest.
+        Self { references_log10_p: (smallest + libm::log10(log10_p.len().max(1) as f64)).min(0.0), ..self }
+    }
+
     /// Whether nothing speaks for prompts that were chosen with the key.
     #[must_use]
     pub fn agrees(&self) -> bool {

@@ -296,12 +296,24 @@ pub(super) fn classes(bundle: &Bundle) -> Vec<Table> {
 pub(super) fn references(bundle: &Bundle) -> Option<Table> {
     let predicate = &bundle.statement.predicate;
     let (references, residuals) = (predicate.references.as_ref()?, predicate.suspect.residuals.as_ref()?);
-    let rows = references.models.iter().zip(&residuals.mixture).map(|(reference, share)| {
+    // Of one reference the mixture's number is its own.
+    let (first, each) = references.expected.split_first()?;
+    let own = each.iter().chain(each.is_empty().then_some(first));
+    let rows = references.models.iter().zip(&residuals.mixture).zip(own).map(|((reference, share), own)| {
         let ReferenceEvidence { model, records, n_prompts, n_empty, tokens } = reference;
         let [answers, prompts, empty, tokens] = [records.count, *n_prompts, *n_empty, *tokens].map(grouped);
-        [short(model), answers, prompts, empty, tokens, format!("{share} of {MIXTURE_PARTS}")]
+        let share = format!("{share} of {MIXTURE_PARTS}");
+        [short(model), answers, prompts, empty, tokens, share, format!("{:.2}", own.log10_p)]
     });
-    let head = ["Reference", "Answers", "To prompts", "Without text", "tokens", "Share of what is expected"];
+    let head = [
+        "Reference",
+        "Answers",
+        "To prompts",
+        "Without text",
+        "tokens",
+        "Share of what is expected",
+        "log10 p of its lean",
+    ];
     Some(Table::new("Unmarked models beside the suspect", head, rows).of_numbers())
 }
 

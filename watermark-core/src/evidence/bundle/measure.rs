@@ -4,7 +4,8 @@ use std::ops::Range;
 use super::super::fields::{Decimal, Digest};
 use super::record::{EvidenceRecord, RecordsDigest, n_empty, prompts_root};
 use super::statement::{
-    ClassEvidence, Collected, LeftOut, ReferenceEvidence, ReferencesEvidence, ResidualsEvidence, SampleEvidence,
+    ClassEvidence, Collected, ExpectedEvidence, LeftOut, ReferenceEvidence, ReferencesEvidence, ResidualsEvidence,
+    SampleEvidence,
 };
 use crate::detect::{LayerDetector, Resampling, Weights};
 use crate::key::fresh_keys_in;
@@ -208,10 +209,19 @@ pub fn measure_references(
         })
     };
     let models = models.iter().map(one).collect::<Result<Vec<_>>>()?;
-    let expected = beside.expected_classes(layer)?;
-    let log10_p = Tails::low_of_classes(layer.scheme(), &expected, Weights::Expected)?;
-    let agree = Audit { references_log10_p: log10_p, ..Audit::default() }.references_agree();
-    Ok(Some(ReferencesEvidence { agree, expected: evidence(expected), log10_p, models }))
+    let expected = |classes: Vec<ScoreClass>| {
+        let log10_p = Tails::low_of_classes(layer.scheme(), &classes, Weights::Expected)?;
+        Ok(ExpectedEvidence { classes: evidence(classes), log10_p })
+    };
+    let expected = beside.expected_classes(layer)?.into_iter().map(expected).collect::<Result<Vec<_>>>()?;
+    let audit = audit(&expected);
+    let (agree, log10_p) = (audit.references_agree(), audit.references_log10_p);
+    Ok(Some(ReferencesEvidence { agree, expected, log10_p, models }))
+}
+
+/// The audit of references that expect this.
+pub(super) fn audit(expected: &[ExpectedEvidence]) -> Audit {
+    Audit::default().beside(&expected.iter().map(|one| one.log10_p).collect::<Vec<_>>())
 }
 
 fn evidence(classes: Vec<ScoreClass>) -> Vec<ClassEvidence> {

@@ -163,9 +163,9 @@ pub use registration::{
     Registration, Stopping,
 };
 pub use statement::{
-    ClassEvidence, Collected, Disclosed, Earlier, Family, KeyEvidence, LeftOut, Predicate, PromptsEvidence,
-    ReferenceEvidence, ReferencesEvidence, ResamplingEvidence, ResidualsEvidence, Rules, SampleEvidence,
-    SignedClassEvidence, Statement, Subject, SubjectDigest, TimeStamps,
+    ClassEvidence, Collected, Disclosed, Earlier, ExpectedEvidence, Family, KeyEvidence, LeftOut, Predicate,
+    PromptsEvidence, ReferenceEvidence, ReferencesEvidence, ResamplingEvidence, ResidualsEvidence, Rules,
+    SampleEvidence, SignedClassEvidence, Statement, Subject, SubjectDigest, TimeStamps,
 };
 pub use verify::{Bundle, Checked, close, layer_under, testable_layer, verify};
 

@@ -1,6 +1,7 @@
 use super::fault::{Code, Fault, fault};
+use super::measure::audit;
 use super::record::RecordsDigest;
-use super::statement::{ReferenceEvidence, SampleEvidence};
+use super::statement::{ExpectedEvidence, ReferenceEvidence, SampleEvidence};
 use super::verify::{Bundle, MAX_CLASSES, MAX_PAIRS, close};
 use crate::detect::Weights;
 use crate::model_test::{MIXTURE_PARTS, Tails};
@@ -52,19 +53,28 @@ impl Bundle {
                 ));
             }
         }
-        let pairs = references.expected.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
-        let is_cut = references.expected.iter().all(|class| leading_bits(class.count) == class.count);
-        if !self.possible(&references.expected) || pairs >= MAX_PAIRS.into() || !is_cut {
+        // The mixture, and each of several.
+        let n = references.models.len();
+        if references.expected.len() != if n > 1 { n + 1 } else { n } {
+            faults.push(fault(Code::Tally, "not the mixture, and each of several references, has what it expects"));
+        }
+        references.expected.iter().for_each(|one| self.check_expected(one, faults));
+        if !close(references.log10_p, audit(&references.expected).references_log10_p) {
+            faults.push(fault(Code::Tail, "the references' log10_p does not follow from those of what they expect"));
+        }
+    }
+
+    fn check_expected(&self, expected: &ExpectedEvidence, faults: &mut Vec<Fault>) {
+        let pairs = expected.classes.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
+        let is_cut = expected.classes.iter().all(|class| leading_bits(class.count) == class.count);
+        if !self.possible(&expected.classes) || pairs >= MAX_PAIRS.into() || !is_cut {
             faults.push(fault(Code::Tally, "the classes of what the references expect cannot be"));
         }
-        match Tails::low_of_classes(self.layer.scheme, &references.expected_classes(), Weights::Expected) {
+        match Tails::low_of_classes(self.layer.scheme, &expected.score_classes(), Weights::Expected) {
             Err(error) => faults.push(fault(Code::Tally, format!("what the references expect: {error}"))),
-            Ok(log10_p) if close(references.log10_p, log10_p) => (),
+            Ok(log10_p) if close(expected.log10_p, log10_p) => (),
             Ok(_) => {
-                faults.push(fault(
-                    Code::Tail,
-                    "the references' log10_p does not follow from the classes of what they expect",
-                ));
+                faults.push(fault(Code::Tail, "log10_p of what references expect does not follow from its classes"));
             }
         }
     }

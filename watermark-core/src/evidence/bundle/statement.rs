@@ -194,9 +194,18 @@ impl ResidualsEvidence {
 #[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct ReferencesEvidence {
     pub agree: bool,
-    pub expected: Vec<ClassEvidence>,
+    pub expected: Vec<ExpectedEvidence>,
     pub log10_p: f64,
     pub models: Vec<ReferenceEvidence>,
+}
+
+/// What the mixture, or one of several references, expects in the suspect's contexts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
+pub struct ExpectedEvidence {
+    pub classes: Vec<ClassEvidence>,
+    pub log10_p: f64,
 }
 
 /// What one reference answered.
@@ -211,11 +220,11 @@ pub struct ReferenceEvidence {
     pub tokens: u64,
 }
 
-impl ReferencesEvidence {
-    /// What is expected, as numbers.
+impl ExpectedEvidence {
+    /// The classes as numbers.
     #[must_use]
-    pub fn expected_classes(&self) -> Vec<ScoreClass> {
-        as_numbers(&self.expected)
+    pub fn score_classes(&self) -> Vec<ScoreClass> {
+        as_numbers(&self.classes)
     }
 }
 

@@ -38,7 +38,14 @@ fn codes_beside_references() {
     assert_eq!(code(&|s| residuals(s).classes[0].pairs = 0), Some(Code::Schema));
     assert_eq!(code(&|s| s.predicate.suspect.log10_p -= 1.0), Some(Code::Tail));
     assert_eq!(code(&|s| s.predicate.references.as_mut().unwrap().log10_p -= 1.0), Some(Code::Tail));
-    assert_eq!(code(&|s| s.predicate.references.as_mut().unwrap().expected[0].pairs = 0), Some(Code::Schema));
+    fn expected(statement: &mut Statement) -> &mut Vec<ExpectedEvidence> {
+        &mut statement.predicate.references.as_mut().unwrap().expected
+    }
+    assert_eq!(code(&|s| expected(s)[0].log10_p -= 1.0), Some(Code::Tail));
+    assert_eq!(code(&|s| expected(s)[2].log10_p = 0.25), Some(Code::Tail));
+    assert_eq!(code(&|s| expected(s)[0].classes[0].pairs = 0), Some(Code::Schema));
+    // The audit of a reference that leans cannot be left out.
+    assert_eq!(code(&|s| expected(s).truncate(1)), Some(Code::Tally));
     assert_eq!(code(&|s| models(s)[0].n_prompts = 4), Some(Code::Tally));
     // A control's mixture is the suspect's.
     let own_mixture = |s: &mut Statement| {

@@ -502,7 +502,11 @@ fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
                 .flat_map(|sample| &sample.residuals)
                 .flat_map(|residuals| &residuals.classes)
                 .all(|class| class.pairs > 0)
-                && predicate.references.iter().all(|references| filled(&references.expected)),
+                && predicate
+                    .references
+                    .iter()
+                    .flat_map(|references| &references.expected)
+                    .all(|one| filled(&one.classes)),
             "a class beside references is empty",
         ),
         (
