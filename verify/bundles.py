@@ -250,8 +250,7 @@ class Case:
     def low(self, classes, weights):
         """Chernoff's bound of sums as small as these, by Newton's search for the stationary point."""
         green, gamma = self.scheme == "greenlist", mp.mpf(self.gamma)
-        cut = lambda n: n >> max(0, n.bit_length() - 8) << max(0, n.bit_length() - 8)
-        weight = {"sqrt": oracle.weight_sqrt, "expected": lambda count: cut(math.isqrt(count << 16)), "none": lambda count: 65536}[weights]
+        weight = {"sqrt": oracle.weight_sqrt, "none": lambda count: 65536}[weights]
         rows = [(mp.mpf(weight(c)) / 65536, a, mp.mpf(b) if green else mp.mpf(b + a) / 2**32)
                 for c, (a, b) in classes.items()]
         if sum(w * b for w, _, b in rows) >= sum(w * a * (gamma if green else 1) for w, a, _ in rows):
@@ -280,8 +279,9 @@ class Case:
         self.mixture = min(mixtures, key=distance) if self.mixture is None else self.mixture
         mixed = {pair: sum(k * one.get(pair, 0) for k, one in zip(self.mixture, expected)) // 16 for pair in every}
         weights = {pair: oracle.weight_residual(65536 * counts[0].get(pair, 0), mixed[pair]) for pair in every}
-        cut = lambda n: n >> max(0, n.bit_length() - 8) << max(0, n.bit_length() - 8)
-        return {pair: w for pair, w in weights.items() if w}, [{pair: cut(n) for pair, n in one.items() if n} for one in [mixed, *expected * (len(expected) > 1)]]
+        told = [one for k, one in zip(self.mixture, expected) if k] if sum(k > 0 for k in self.mixture) > 1 else []
+        unseen = [{pair: oracle.weight_residual(0, n) for pair, n in one.items()} for one in [mixed, *told]]
+        return {pair: w for pair, w in weights.items() if w}, [{pair: w for pair, w in one.items() if w} for one in unseen]
 
     def signed(self, weights, key):
         classes = {}
@@ -305,18 +305,20 @@ class Case:
         if self.beside:
             weights, counts = self.residuals(rows)
             signed = self.signed(weights, self.key)
-            beside = {"residuals": {"classes": [{"weight": w, "pairs": n, "score": str(s)} for w, n, s in signed], "mixture": self.mixture},
+            weighed = lambda classes: [{"weight": w, "pairs": n, "score": str(s)} for w, n, s in classes]
+            beside = {"residuals": {"classes": weighed(signed), "mixture": self.mixture},
                       "statistic": str(sum(w * s for w, _, s in signed)), "weight": str(sum(w * n for w, n, _ in signed)), "log10_p": float(self.signed_log10_p(signed)),
                       "ln_e": float(oracle.ln_e_signed(signed, repr(self.gamma) if self.scheme == "greenlist" else None))}
             if name == "s":
                 self.suspect_weights = weights
-                expected = [self.classes(one, self.key) for one in counts]
-                lows = [float(self.low(one, "expected")) for one in expected]
+                expected = [self.signed(one, self.key) for one in counts]
+                first, *lows = [float(self.signed_log10_p(one)) for one in expected]
+                low = min(0.0, first, *[min(lows) + math.log10(len(lows))] if lows else [])
                 models = [{"model": f"r{i}", "tokens": sum(len(row["tokens"]) for row in rows), "n_prompts": len({row["prompt"] for row in rows}),
                            "n_empty": sum(not row["text"].strip() for row in rows), "records": self.digests([canonical(row) for row in rows])}
                           for i, rows in enumerate(self.beside)]
-                self.measured_references = {"agree": None, "expected": [{"classes": listed(one), "log10_p": low} for one, low in zip(expected, lows)],
-                                            "log10_p": min(0.0, min(lows) + math.log10(len(lows))), "models": models}
+                self.measured_references = {"agree": None, "log10_p": low, "models": models,
+                                            "expected": [{"classes": weighed(one), "log10_p": p} for one, p in zip(expected, [first, *lows])]}
         return totals | {
             "model": name, "n_empty": sum(not row["text"].strip() for row in rows), "collection": "not independently witnessed", "stopped": bool(extra) and name == "s", "tokens": sum(len(row["tokens"]) for row in rows),
             "collected": {"first": "2026-11-25T02:00:00Z", "last": "2026-11-25T02:30:00Z"} if name == "s" else None,

@@ -1,6 +1,7 @@
 """What a model wrote beyond what unmarked references expect of it: the part of verify.py for tests beside references (FORMAT.md, sections 4
 and 5). Counts and weights are whole numbers in units of 2^-16; pairs are tuples of ids, the last of which is the token."""
 from collections import Counter, defaultdict
+from itertools import pairwise
 import mpmath as mp
 
 PARTS, MAX_WEIGHT, CAP = 16, 1 << 46, 8
@@ -48,8 +49,8 @@ def leading(count):
 
 
 def weights(pairs, references, mixture=None):
-    """The pairs that have a weight; what the mixture, and each of several references, expects of each pair, in few classes; and the shares of the
-    references, or `mixture`. From counts of both without what any prompts leave out."""
+    """The pairs that have a weight; the weights that they would have if none had been seen, by what the mixture expects and by what each of several
+    references with a share does; and the shares of the references, or `mixture`. From counts of both without what any prompts leave out."""
     seen, contexts = {pair: count << 16 for pair, count in pairs.items()}, defaultdict(int)
     for (*context, _), count in seen.items():
         contexts[tuple(context)] += count
@@ -61,23 +62,24 @@ def weights(pairs, references, mixture=None):
                 sums[pair] += share * count
     sums = {pair: count // PARTS for pair, count in sums.items()}
     found = {pair: weight(seen.get(pair, 0), sums.get(pair, 0)) for pair in {**seen, **sums}}
-    several = [sums, *every] if len(every) > 1 else [sums]
-    return {pair: w for pair, w in found.items() if w}, [{pair: leading(count) for pair, count in one.items() if count} for one in several], parts
+    shared = [one for share, one in zip(parts, every) if share]
+    several = [{pair: weight(0, count) for pair, count in one.items()} for one in [sums, *shared[len(shared) == 1:]]]
+    return {pair: w for pair, w in found.items() if w}, [{pair: w for pair, w in one.items() if w} for one in several], parts
 
 
-def can_be(classes, most, below):
-    """Whether references can expect these classes, of scores up to `most`, and of fewer than `below` pairs."""
-    cut = all(leading(c["count"]) == c["count"] and int(c["score"]) <= c["pairs"] * most for c in classes)
-    return cut and sum(c["pairs"] for c in classes) < below
+def sound(classes):
+    """Whether weights rise, none of them 0 or larger than any, and scores have a sum that a test can have."""
+    rise = all(a["weight"] < b["weight"] for a, b in pairwise(classes))
+    return rise and all(0 < abs(c["weight"]) <= MAX_WEIGHT for c in classes) and sum(int(c["score"]) for c in classes) < 2**80
 
 
-def audit(lows):
-    """log10 of a bound for the smallest of several tests, any of which could have been it."""
-    return min(mp.mpf(0), min(lows, default=mp.mpf(0)) + mp.log10(len(lows) or 1))
+def audit(mixture, *each):
+    """log10 of a bound for what references expect: the mixture's, or the smallest of several, any of which could have been it."""
+    return min(mp.mpf(0), mixture, min(each, default=mp.mpf(0)) + mp.log10(len(each) or 1))
 
 
 def numbers(gamma, classes):
-    """[statistic, weight] and [log10_p, ln_e] of classes. Scores are exponential where gamma is None."""
+    """[statistic, weight] and [log10_p, ln_e] of sound classes. Scores are exponential where gamma is None."""
     rows = [(c["weight"], c["pairs"], int(c["score"])) for c in classes]
     sums = [sum(w * score for w, _, score in rows), sum(w * pairs for w, pairs, _ in rows)]
     return sums, [bound(gamma, rows), ln_e(gamma, rows)]

@@ -143,6 +143,7 @@ class Layer:
         size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
         self.first, self.end = block * size, (block + 1) * size
         need(not self.green or 0 < size < 2**32 and (not block or self.gamma * 2**32 == size and 2**32 % size == 0 and size >> 16 and self.end <= 2**32), "gamma or block")
+    def law(self): return mp.mpf(self.gamma) if self.green else None
     def prf_key(self, opened):
         if self.beacon: opened = child(child(opened, "beacon"), self.beacon)
         return expand(opened, b"watermark-key-v1\0prf\0" + (b"greenlist" if self.green else b"gumbel") + bytes([0, self.width]))
@@ -258,8 +259,7 @@ def follow(logs, stated, fields):
 def low_tail(layer, weights, classes):
     """log10 of a bound of the probability that scores are as small as these: few ones are many zeros. Pairs of one weight count together."""
     if weights == "none" and classes: classes = [{"count": 1} | {f: sum(int(c[f]) for c in classes) for f in ("pairs", "score")}]
-    root = lambda count: residuals.leading(math.isqrt(count << 16)) if weights == "expected" else math.isqrt(count << 32)
-    rows = [(root(c["count"]), c["pairs"], int(c["score"])) for c in classes]
+    rows = [(math.isqrt(c["count"] << 32), c["pairs"], int(c["score"])) for c in classes]
     need(sum(n for _, n, _ in rows) < MAX_PAIRS and sum(score for *_, score in rows) < 2**80 and len(rows) <= MAX_CLASSES, "more than this verifier sums over")
     if not rows: return 0
     if layer.green: return chernoff([(w, n, max(0, n - score)) for w, n, score in rows], 1 - mp.mpf(layer.gamma))
@@ -367,6 +367,7 @@ class Verifier:
             need(len({*shown}) == len(shown), "two models have the same records")
         with self.step("E-PROMPTS"): need(asked["root"] in (None, p["prompts"]["root"]), "the prompts are not the registered ones")
         most, rising = 1 if self.layer.green else self.layer.score(2**32 - 1), lambda classes: all(a["count"] < b["count"] for a, b in itertools.pairwise(classes))
+        fits_in = lambda classes: len(classes) <= MAX_CLASSES and sum(c["pairs"] for c in classes) < MAX_PAIRS and all(int(c["score"]) <= c["pairs"] * most for c in classes)
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
                 old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], p["prompts"]["root"]), unhex(*s["prompts_proof"])
@@ -378,14 +379,13 @@ class Verifier:
                 need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
                 need(rising(s["classes"]) and sum(pairs) == s["n_scored"] and
                      sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
-                every = [c for part in (s["classes"], out["answers"], out["prompts"], s.get("residuals", {}).get("classes", [])) for c in part]
-                need(all(int(c["score"]) <= c["pairs"] * most for c in every), "scores too large")
+                need(all(int(c["score"]) <= c["pairs"] * most for part in (s["classes"], out["answers"], out["prompts"]) for c in part), "scores too large")
                 need(rising(out["answers"]) and sum(c["count"] * c["pairs"] for c in out["answers"]) <= s["n_excluded"] and
                      all(c["count"] == 1 and c["pairs"] < MAX_PAIRS for c in out["prompts"]), "the left-out pairs do not fit the counts")
                 beside = s.get("residuals", {"classes": [], "mixture": []})
                 need(beside["mixture"] == samples[0].get("residuals", beside)["mixture"], "a mixture is not the suspect's")
                 need(len(beside["mixture"]) == len(reg.get("references", [])) and sum(beside["mixture"]) == 16 * bool(beside["mixture"]) and
-                     len(beside["classes"]) <= MAX_CLASSES and sum(c["pairs"] for c in beside["classes"]) < MAX_PAIRS, "no test has such residuals")
+                     fits_in(beside["classes"]), "no test has such residuals")
             # Counts that do not fit leave classes to look at, if they are in order and hold no more ones than pairs.
             with self.step("E-TALLY", f"sample {i}: "):
                 need(rising(s["classes"]) and (not self.layer.green or sum(int(c["score"]) for c in s["classes"]) <= sum(pairs)), "no test has such classes")
@@ -397,12 +397,12 @@ class Verifier:
                 logs = [low_tail(self.layer, reg["weights"], out["answers"]), low_tail(self.layer, "none", out["prompts"])]
                 with self.step("E-TAIL", f"sample {i}: "): follow(logs, out, ["answers_log10_p", "prompts_log10_p"])
         with self.step("E-TALLY", "references: "):
-            n, every = len(self.references), p.get("references", {}).get("expected", [])  # of the mixture, and of each of several references
-            need(len(every) == n + (n > 1) and all(max(r["n_prompts"], r["n_empty"]) <= r["records"]["count"] for r in self.references), "impossible counts")
-            for c in (one["classes"] for one in every): need(rising(c) and len(c) <= MAX_CLASSES and residuals.can_be(c, most, MAX_PAIRS), "they expect what cannot be")
-            lows = [low_tail(self.layer, "expected", one["classes"]) for one in every]
+            every, shared = p.get("references", {}).get("expected", []), sum(share > 0 for share in samples[0].get("residuals", {"mixture": []})["mixture"])
+            need(len(every) == shared * (shared > 1) + ("references" in p) and all(max(r["n_prompts"], r["n_empty"]) <= r["records"]["count"] for r in self.references), "impossible counts")
+            need(all(residuals.sound(one["classes"]) and fits_in(one["classes"]) and all(c["weight"] < 0 for c in one["classes"]) for one in every), "they expect what cannot be")
+            lows = [residuals.numbers(self.layer.law(), one["classes"])[1][0] for one in every]
             with self.step("E-TAIL", "references: "):
-                for low, one in zip([*lows, residuals.audit(lows)], [*every, *filter(None, [p.get("references")])]): follow([low], one, ["log10_p"])
+                for low, one in zip([*lows, residuals.audit(*lows or [0])], [*every, *filter(None, [p.get("references")])]): follow([low], one, ["log10_p"])
         named, committed = {r["sha256"] for r in reg.get("references", [])}, {*head.get("references", [])}
         if not named <= committed: self.unchecked.append(f"{len(named - committed)} of {len(named)} references were not committed to with the keys")
         elif named and named < committed: self.unchecked.append(f"why {len(named)} of {len(committed)} committed references stand beside the suspect")
@@ -412,9 +412,8 @@ class Verifier:
         sums, logs = numbers(self.layer, self.registration["weights"], s["classes"])
         if "residuals" not in s: return sums, logs
         classes = s["residuals"]["classes"]
-        need(all(a["weight"] < b["weight"] for a, b in itertools.pairwise(classes)) and all(0 < abs(c["weight"]) <= residuals.MAX_WEIGHT for c in classes) and
-             sum(int(c["score"]) for c in classes) < 2**80, "no test has such residuals")
-        beside, (log10_p, ln_e) = residuals.numbers(mp.mpf(self.layer.gamma) if self.layer.green else None, classes)
+        need(residuals.sound(classes), "no test has such residuals")
+        beside, (log10_p, ln_e) = residuals.numbers(self.layer.law(), classes)
         return [sums[0], *beside], [log10_p, logs[1], ln_e]
     def contradicted(self):
         """Conditions that times which the bundle itself states contradict: a value was known too early, or used before it was drawn."""
@@ -543,19 +542,20 @@ class Verifier:
         counted = lambda pairs: sorted(Counter(pairs.values()).items())
         stated = [shape(s["classes"]), shape(s["left_out"]["answers"]), shape(s["left_out"]["prompts"])]
         need((totals, stated) == ({f: s[f] for f in COUNTS}, [*map(counted, (pairs, left_out, asked))]), "counts or classes are others")
+        weighed = lambda classes: [(c["weight"], c["pairs"]) for c in classes]
         if beside:
             found = [mixture, counted(weighted)]
-            need(found == [s["residuals"]["mixture"], [(c["weight"], c["pairs"]) for c in s["residuals"]["classes"]]], "the residuals are others")
+            need(found == [s["residuals"]["mixture"], weighed(s["residuals"]["classes"])], "the residuals are others")
             answered = [(len({record["prompt"] for record in one}), sum(len(record["tokens"]) for record in one)) for one in references]
-            need(i or ([(r["n_prompts"], r["tokens"]) for r in self.references], [shape(one["classes"]) for one in self.p["references"]["expected"]]) == (answered, [*map(counted, expected)]), "the references' counts are others")
+            need(i or ([(r["n_prompts"], r["tokens"]) for r in self.references], [weighed(one["classes"]) for one in self.p["references"]["expected"]]) == (answered, [*map(counted, expected)]), "the references' counts are others")
         if not self.node: return self.unchecked.append("scores: the key is not disclosed")
         key = self.layer.prf_key(self.node)
         found = [self.layer.classes(part, key) for part in (pairs, left_out, asked)]
         need(found == [s["classes"], s["left_out"]["answers"], s["left_out"]["prompts"]], "the scores are others")
         if beside:
-            found = [{"weight": c.pop("count"), **c} for c in self.layer.classes(weighted, key)]
-            need(found == s["residuals"]["classes"], "the scores of the residuals are others")
-            need(i or [self.layer.classes(one, key) for one in expected] == [one["classes"] for one in self.p["references"]["expected"]], "the scores of what the references expect are others")
+            signed = lambda pairs: [{"weight": c.pop("count"), **c} for c in self.layer.classes(pairs, key)]
+            need(signed(weighted) == s["residuals"]["classes"], "the scores of the residuals are others")
+            need(i or [*map(signed, expected)] == [one["classes"] for one in self.p["references"]["expected"]], "the scores of what the references expect are others")
         weight = {w: w for w in set(weighted.values())} if beside else {count: weight_of(count, weights) for count in set(pairs.values())}
         root = hmac.digest(b"watermark-resample-v1", bytes.fromhex(fresh["seed"]), "sha256")
         hits, keys, weak = 0, min(fresh["keys"], max(0, resample)), self.numbers(s)[1][0] == 0

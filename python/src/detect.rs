@@ -7,10 +7,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use watermark_core::detect::{self, LayerDetector, RESAMPLING_KEYS, Resampling, Weights};
 use watermark_core::engine::{Engine, EngineKey, EngineOptions};
+use watermark_core::model_test::Access;
 use watermark_core::scheme::Scheme;
-use watermark_toolkit::detect::{Detection, Exclude, Options, report};
+use watermark_toolkit::beside::Beside;
+use watermark_toolkit::detect::{self as toolkit, Detection, Exclude, Options, report};
 use watermark_toolkit::ids::Vocabulary;
-use watermark_toolkit::read::Record;
+use watermark_toolkit::model_test::{FirstBad, Reference, Source};
+use watermark_toolkit::read::{InputFormat, Record};
 use watermark_toolkit::tokenizer::Tokenizer;
 use zeroize::Zeroizing;
 
@@ -104,23 +107,36 @@ impl Detector {
     /// (needs a tokenizer), or a dict: `tokens` with `prompt_tokens` and `id`, or the fields of a file (`messages`, `prompt` and
     /// `completion`, `text`, ...). Every distinct PRF input counts once over all records; pairs of a record's own prompt do
     /// not count (`exclude="run"`: of any prompt). A record that cannot be used raises `InputError` and says which one.
+    ///
+    /// `reference`, for text in which most tokens are certain: files of what an unmarked model says along the texts, as
+    /// `watermark_core.suspect` writes them, or of its answers to the same prompts. A pair then weighs what the text has it beyond what
+    /// they expect, and p is a bound; pairs of any prompt tested together do not count.
     #[pyo3(signature = (
-        records, *, alpha=1e-6, per_record=false, locate=false, weights="none", exclude="record", resample=999
+        records, *, reference=None, alpha=1e-6, per_record=false, locate=false, weights="none", exclude=None, resample=999
     ))]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
     fn detect(
         &self,
         py: Python<'_>,
         records: &Bound<'_, PyAny>,
+        reference: Option<&Bound<'_, PyAny>>,
         alpha: f64,
         per_record: bool,
         locate: bool,
         weights: &str,
-        exclude: &str,
+        exclude: Option<&str>,
         #[pyo3(from_py_with = whole)] resample: u32,
     ) -> PyResult<Report> {
-        let exclude = self::exclude(exclude)?;
+        if reference.is_some() && exclude.is_some() {
+            return Err(ParameterError::new_err(
+                "beside references pairs of any prompt are left out; leave exclude out",
+            ));
+        }
+        let exclude = self::exclude(exclude.unwrap_or("record"))?;
         let options = Options { per_record, locate, exclude, ..options(alpha, weights, resample)? };
+        if let Some(paths) = reference {
+            return self.0.beside(py, records, &given::several(paths)?, options).map(Report);
+        }
         let run = self.0.counted(py, records, options)?;
         stoppable(py, |watch| run.report(|_| watch.go_on())).map(Report)
     }
@@ -154,7 +170,7 @@ impl Detector {
         let mut run = self.0.run(options)?;
         let texts = records(record, 0)?;
         let last = texts.last().ok_or_else(|| InputError::new_err("the record has no text"))?;
-        self.0.add(py, &mut run, &texts)?;
+        self.0.add(py, &texts, |batch| run.add(batch))?;
         let report = stoppable(py, |watch| run.report(|_| watch.go_on()))?;
         let spans = report.spans.into_iter().filter(|line| Some(&line.record) == last.id.as_ref());
         Ok(Highlight::new(&last.body, spans.collect()))
@@ -225,8 +241,28 @@ impl Shared {
     /// A run that has seen all records.
     fn counted(&self, py: Python<'_>, records: &Bound<'_, PyAny>, options: Options) -> PyResult<Detection<'_>> {
         let mut run = self.run(options)?;
-        each_batch(records, |batch| self.add(py, &mut run, batch))?;
+        each_batch(records, |batch| self.add(py, batch, |batch| run.add(batch)))?;
         Ok(run)
+    }
+
+    /// What [`Detector::detect`] says beside references.
+    fn beside(
+        &self,
+        py: Python<'_>,
+        given: &Bound<'_, PyAny>,
+        paths: &[PathBuf],
+        options: Options,
+    ) -> PyResult<toolkit::Report> {
+        let bad = FirstBad::default();
+        let complain = |error: &anyhow::Error| bad.keep(error);
+        let input_format = if self.tokenizer.is_none() { InputFormat::Tokens } else { InputFormat::default() };
+        let source = Source { vocabulary: self.vocabulary(), input_format, complain: &complain };
+        let read = |path: &PathBuf| Reference::read(path, Access::Answers, &source);
+        let references = py.detach(|| paths.iter().map(read).collect::<anyhow::Result<Vec<_>>>()).map_err(raise)?;
+        bad.check().map_err(raise)?;
+        let mut run = Beside::new(&self.layers, self.vocabulary(), &references, options).map_err(raise)?;
+        each_batch(given, |batch| self.add(py, batch, |batch| Ok(run.add(batch))))?;
+        stoppable(py, |watch| run.report(|_| watch.go_on()))
     }
 
     /// Refuses counts that were made for other layers; under which key does not matter to them.
@@ -241,11 +277,16 @@ impl Shared {
         ))
     }
 
-    fn add(&self, py: Python<'_>, run: &mut Detection<'_>, batch: &[Record]) -> PyResult<()> {
+    fn add(
+        &self,
+        py: Python<'_>,
+        batch: &[Record],
+        add: impl FnOnce(&[Record]) -> anyhow::Result<Vec<anyhow::Result<()>>> + Send,
+    ) -> PyResult<()> {
         if self.tokenizer.is_none() {
             refuse_text(batch, "Detector")?;
         }
-        let results = detached(py, || run.add(batch))?.map_err(raise)?;
+        let results = detached(py, || add(batch))?.map_err(raise)?;
         let bad = batch.iter().zip(results).find_map(|(record, result)| Some((record, result.err()?)));
         bad.map_or(Ok(()), |(record, error)| {
             let at = record.location.line().saturating_sub(1);

@@ -56,13 +56,14 @@ impl Finding {
         self.0.n_short_context
     }
 
-    /// Green tokens, ones, or the score sum in units of 2^-32; with weights the weighted sum.
+    /// Green tokens, ones, or the score sum in units of 2^-32; with weights, and beside references, the weighted sum.
     #[getter]
-    fn statistic(&self) -> PyResult<u128> {
+    fn statistic(&self) -> PyResult<i128> {
         Ok(self.0.statistic.parse()?)
     }
 
-    /// log10 of P(statistic at least this large) if the records are independent of the key; with weights, of a bound on it.
+    /// log10 of P(statistic at least this large) if the records are independent of the key; with weights, and beside references, of a bound
+    /// on it.
     #[getter]
     fn log10_p(&self) -> f64 {
         self.0.log10_p
@@ -84,6 +85,18 @@ impl Finding {
     #[getter]
     fn e_value(&self) -> Option<f64> {
         self.0.ln_e.map(f64::exp)
+    }
+
+    /// log10 of a bound for what the references expect, which leans away from the key where it is small; None without references.
+    #[getter]
+    fn references_log10_p(&self) -> Option<f64> {
+        self.0.references_log10_p
+    }
+
+    /// Whether no reference leans away from the key; true without references.
+    #[getter]
+    fn references_agree(&self) -> bool {
+        self.0.references_agree
     }
 
     /// log10 of (1 + fresh keys that do as well) / (fresh keys + 1); None where that was not done.

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use watermark_core::model_test::Access;
-use watermark_toolkit::plan::{Question, SHARES, scale};
+use watermark_toolkit::plan::{Question, ReferenceKind, scale};
 
 use crate::error::ParameterError;
 use crate::finding::to_dict;
@@ -13,13 +13,14 @@ use crate::given;
 /// as `watermark plan --json` prints. Interpolates curves measured in the laboratory; nothing is extrapolated.
 #[pyfunction]
 #[pyo3(signature = (
-    *, access=None, share=None, profile=None, alpha=1e-6, family=1, tokens_per_answer=70.0, tokens_per_prompt=40.0,
+    *, access=None, reference=None, share=None, profile=None, alpha=1e-6, family=1, tokens_per_answer=70.0, tokens_per_prompt=40.0,
     price_prompt=None, price_completion=None, answers_per_minute=None
 ))]
 #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
 fn plan_needs<'py>(
     py: Python<'py>,
     access: Option<&Bound<'_, PyAny>>,
+    reference: Option<&str>,
     share: Option<Vec<f64>>,
     profile: Option<&Bound<'py, PyAny>>,
     alpha: f64,
@@ -30,14 +31,15 @@ fn plan_needs<'py>(
     price_completion: Option<f64>,
     answers_per_minute: Option<f64>,
 ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let question = question(access, reference, profile, alpha, family)?;
     let question = Question {
-        shares: share.unwrap_or_else(|| SHARES.to_vec()),
+        shares: share.unwrap_or(question.shares),
         tokens_per_answer,
         tokens_per_prompt,
         price_prompt,
         price_completion,
         answers_per_minute,
-        ..question(access, profile, alpha, family)?
+        ..question
     };
     let lines = py.detach(|| question.needs()).map_err(|error| ParameterError::new_err(format!("{error:#}")))?;
     lines.iter().map(|line| to_dict(py, line)).collect()
@@ -46,22 +48,24 @@ fn plan_needs<'py>(
 /// The smallest share of marked training answers that so many tokens show: one dict for each kind of access and sample, as
 /// `watermark plan --budget-tokens --json` prints.
 #[pyfunction]
-#[pyo3(signature = (tokens, *, access=None, profile=None, alpha=1e-6, family=1))]
+#[pyo3(signature = (tokens, *, access=None, reference=None, profile=None, alpha=1e-6, family=1))]
 fn plan_shows<'py>(
     py: Python<'py>,
     tokens: f64,
     access: Option<&Bound<'_, PyAny>>,
+    reference: Option<&str>,
     profile: Option<&Bound<'py, PyAny>>,
     alpha: f64,
     family: u32,
 ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    let question = question(access, profile, alpha, family)?;
+    let question = question(access, reference, profile, alpha, family)?;
     let lines = py.detach(|| question.shows(tokens)).map_err(|error| ParameterError::new_err(format!("{error:#}")))?;
     lines.iter().map(|line| to_dict(py, line)).collect()
 }
 
 fn question(
     access: Option<&Bound<'_, PyAny>>,
+    reference: Option<&str>,
     profile: Option<&Bound<'_, PyAny>>,
     alpha: f64,
     family: u32,
@@ -72,16 +76,23 @@ fn question(
             ParameterError::new_err(format!("access is {name:?}; known are {known}"))
         })
     };
+    let reference = reference.map(|name| {
+        ReferenceKind::ALL.into_iter().find(|reference| reference.as_str() == name).ok_or_else(|| {
+            let known = ReferenceKind::ALL.map(ReferenceKind::as_str).join(", ");
+            ParameterError::new_err(format!("reference is {name:?}; known are {known}"))
+        })
+    });
+    let measured = Question::beside(reference.transpose()?);
     let access = match access {
         Some(names) => given::several::<String>(names)?.iter().map(kind).collect::<PyResult<_>>()?,
-        None => Access::ALL.to_vec(),
+        None => measured.access.clone(),
     };
     let scale = match profile {
         Some(profile) => scale(&given::profile(profile)?.file.profile)
             .map_err(|error| ParameterError::new_err(format!("{error:#}")))?,
         None => 1.0,
     };
-    Ok(Question { access, scale, alpha, family, ..Question::default() })
+    Ok(Question { access, scale, alpha, family, ..measured })
 }
 
 /// Adds the functions to the module.

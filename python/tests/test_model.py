@@ -1,4 +1,4 @@
-"""A suspect model, tested from files of what it showed, alone and beside references."""
+"""A suspect model, tested from files of what it showed, alone and beside references; a text beside them."""
 
 import json
 import pathlib
@@ -58,6 +58,29 @@ class TestModel(unittest.TestCase):
         short = self.file("short.jsonl", self.marked[1:], either)
         with self.assertRaisesRegex(w.WatermarkError, "no probabilities along a text"):
             self.judge(answers=marked, reference=short)
+
+    def test_a_text_beside_what_a_model_expects(self):
+        def likely(token):
+            return [[token, -0.7], [(token + 1) % 255 + 1, -0.7]]
+
+        along = self.file("along.jsonl", self.marked + self.unmarked, likely)
+        detector = w.Detector(profile(GREEN), NODE)
+        records = [{"prompt_tokens": [1, 2, at + 3], "tokens": tokens} for at, tokens in enumerate(self.marked + self.unmarked)]
+        marked, unmarked = records[:20], records[20:]
+        found = detector.detect(marked, reference=along, per_record=True)
+        self.assertEqual((found.pooled[0].verdict, found.pooled[0].references_agree), ("detected", True))
+        self.assertEqual(len(found.per_record), 20)
+        self.assertGreater(found.pooled[0].references_log10_p, -3)
+        self.assertIsNone(detector.detect(marked).pooled[0].references_log10_p)
+        innocent = detector.detect(unmarked, reference=[along]).pooled[0]
+        self.assertEqual((innocent.verdict, innocent.smallest_effect), ("not_detected", None))
+        self.assertLess(innocent.statistic, found.pooled[0].statistic)
+        with self.assertRaisesRegex(w.WatermarkError, "leave locate"):
+            detector.detect(marked, reference=along, locate=True)
+        with self.assertRaisesRegex(w.WatermarkError, "no probabilities along this text"):
+            detector.detect([{"tokens": [5, 6, 7]}], reference=along)
+        with self.assertRaisesRegex(w.WatermarkError, "leave exclude out"):
+            detector.detect(marked, reference=along, exclude="record")
 
     def test_mistakes(self):
         marked = self.file("marked.jsonl", self.marked)

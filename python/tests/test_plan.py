@@ -29,6 +29,14 @@ class Plan(unittest.TestCase):
         stronger = plan.needs(access=["answers"], share=[1.0], profile=profile({**GUMBEL, "width": 1}))
         self.assertLess(stronger[0]["tokens_80"], plain[0]["tokens_80"])
 
+    def test_beside_references(self):
+        (line,) = plan.needs(access="answers", share=[0.2], reference="teacher")
+        self.assertEqual((line["reference"], line["sample"]), ("teacher", "fixed"))
+        self.assertIsNone(plan.needs()[0]["reference"])
+        self.assertLessEqual(plan.shows(20_000, access="answers", reference="base")[0]["share_80"], 0.5)
+        with self.assertRaisesRegex(w.WatermarkError, "known are base, teacher, answers"):
+            plan.needs(reference="x")
+
     def test_shows(self):
         few, many = (plan.shows(tokens, access=["logprobs"])[0]["share_80"] for tokens in (300, 3000))
         self.assertGreater(few, many)

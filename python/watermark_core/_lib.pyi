@@ -219,11 +219,12 @@ class Detector:
         self,
         records: Iterable[_Record],
         *,
+        reference: _Path | Sequence[_Path] | None = None,
         alpha: float = 1e-6,
         per_record: bool = False,
         locate: bool = False,
         weights: _Weights = "none",
-        exclude: Literal["record", "run"] = "record",
+        exclude: Literal["record", "run"] | None = None,
         resample: int = 999,
     ) -> Report: ...
     def highlight(self, record: _Record, *, alpha: float = 1e-6, resample: int = 999) -> Highlight: ...
@@ -281,6 +282,10 @@ class Finding:
     def ln_e(self) -> float | None: ...
     @property
     def e_value(self) -> float | None: ...
+    @property
+    def references_log10_p(self) -> float | None: ...
+    @property
+    def references_agree(self) -> bool: ...
     @property
     def log10_p_resampled(self) -> float | None: ...
     @property
@@ -390,10 +395,12 @@ class Verified:
 # Planning
 
 _Access = Literal["answers", "logprobs", "weights", "reading"]
+_Beside = Literal["base", "teacher", "answers"]
 
 def plan_needs(
     *,
     access: _Access | Sequence[_Access] | None = None,
+    reference: _Beside | None = None,
     share: Sequence[float] | None = None,
     profile: _Profile | None = None,
     alpha: float = 1e-6,
@@ -408,6 +415,7 @@ def plan_shows(
     tokens: float,
     *,
     access: _Access | Sequence[_Access] | None = None,
+    reference: _Beside | None = None,
     profile: _Profile | None = None,
     alpha: float = 1e-6,
     family: int = 1,

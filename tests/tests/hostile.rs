@@ -244,7 +244,7 @@ proptest! {
     #[test]
     fn any_family(tests in prop::collection::vec((scheme(), 0u64..3, number(), 0u64..=999), 0..12), alpha in number()) {
         let test = |(scheme, n_scored, log10_p, at_least)| {
-            Test { scheme, n_scored, log10_p, weights: Weights::None, resampling: Resampling { keys: 999, at_least } }
+            Test { scheme, n_scored, log10_p, weights: Weights::None, references_agree: true, resampling: Resampling { keys: 999, at_least } }
         };
         let tests: Vec<Test> = tests.into_iter().map(test).collect();
         prop_assert_eq!(conclude(&tests, alpha).len(), tests.len());

@@ -1,12 +1,13 @@
 //! The shared vectors (made by `vectors/oracle.py`) through the public API.
 #![allow(clippy::unwrap_used, clippy::float_cmp, reason = "tests")]
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use watermark_core::detect::{LayerDetector, Weights};
 use watermark_core::evidence::canonical::to_canonical;
 use watermark_core::evidence::commitment::KeyLeaf;
 use watermark_core::evidence::merkle::{self, Frontier};
 use watermark_core::key::{NodeKey, PrfKey, fresh_keys};
+use watermark_core::paired::{Draw, RequestSecret, Signs};
 use watermark_core::prf::ChaCha20V1;
 use watermark_core::scheme::{Blocks, Greenlist, Gumbel, Mcmark, Scheme, Tournament};
 use watermark_tests::{close, ids, text, vectors};
@@ -222,4 +223,57 @@ fn merkle_keys() {
         hashes.push(leaf.hash().unwrap());
     }
     assert_eq!(merkle::root(&hashes).to_vec(), hex(&vector["root"]));
+}
+
+/// Request secrets, leaves and keys, words, coins and candidates of both draws, and the tails of signs.
+#[test]
+fn paired() {
+    let vector = vectors("paired.json");
+    let bytes32 = |value: &Value| -> [u8; 32] { hex(value).try_into().unwrap() };
+    let number = |value: &Value| u32::try_from(value.as_u64().unwrap()).unwrap();
+    let mut positions = 0;
+    for epoch in vector["epochs"].as_array().unwrap() {
+        let node = NodeKey::root(&hex(&epoch["master"])).descend(&text(&epoch["path"]).parse().unwrap()).unwrap();
+        let layer = node.prf_key("paired", 0).unwrap();
+        let beacon = Some(bytes32(&epoch["beacon"])).filter(|beacon| *beacon != [0; 32]);
+        let requests = epoch["requests"].as_array().unwrap();
+        let ledger = text(&requests[0]["id"]).rsplit_once('/').unwrap().0;
+        let mut tree = Frontier::default();
+        for i in 0..epoch["planned"].as_u64().unwrap() {
+            tree.append(merkle::leaf_hash(&RequestSecret::new(&layer, &format!("{ledger}/{i}")).leaf()));
+        }
+        assert_eq!(tree.root(), bytes32(&epoch["root"]));
+        for request in requests {
+            let secret = RequestSecret::new(&layer, text(&request["id"]));
+            assert_eq!((secret.bytes(), secret.leaf()), (&bytes32(&request["secret"]), bytes32(&request["leaf"])));
+            let key = RequestSecret::from_bytes(bytes32(&request["secret"]).into()).key(beacon.as_ref());
+            assert_eq!(key.answer_coin() as u64, request["answer_coin"].as_u64().unwrap());
+            let seeds = [Draw::First, Draw::Second].map(|draw| json!(key.answer_seed(draw)));
+            assert_eq!(json!(seeds), request["answer_seeds"]);
+            for row in request["positions"].as_array().unwrap() {
+                let at = number(&row["position"]);
+                let law: Vec<(u32, f64)> = serde_json::from_value(row["ln_p"].clone()).unwrap();
+                let (ids, logits): (Vec<u32>, Vec<f32>) = law.iter().map(|&(id, ln_p)| (id, ln_p as f32)).unzip();
+                let words = [Draw::First, Draw::Second]
+                    .map(|draw| ids.iter().map(|&id| key.word(at, draw, id).unwrap()).collect::<Vec<_>>());
+                assert_eq!(json!(words), row["words"]);
+                assert_eq!(key.coin(at) as u64, row["coin"].as_u64().unwrap());
+                let found = key.candidates(at, &ids, &logits).unwrap();
+                assert_eq!((found.served, found.withheld), (number(&row["served"]), number(&row["withheld"])));
+                positions += 1;
+            }
+        }
+    }
+    assert_eq!(positions, 45);
+    for row in vector["tails"].as_array().unwrap() {
+        let weights: Vec<i64> = serde_json::from_value(row["weights"].clone()).unwrap();
+        let signs: Vec<i64> = serde_json::from_value(row["signs"].clone()).unwrap();
+        let mut tally = Signs::default();
+        weights.iter().zip(&signs).for_each(|(weight, sign)| tally.add(weight * sign));
+        let found = tally.test();
+        assert_eq!((found.n, found.wins), (weights.len() as u64, row["wins"].as_u64().unwrap()));
+        let expected = |name: &str| text(&row[name]).parse::<f64>().unwrap();
+        assert!(close(found.log10_p_wins, expected("log10_p_sign")), "{row}");
+        assert!(close(found.log10_p, expected("log10_p_weighted")), "{row}");
+    }
 }

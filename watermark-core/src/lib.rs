@@ -11,6 +11,7 @@
 //!    the null law says how the score is distributed over keys when the text is independent of the key.
 //!    [`engine`] says the same of the formats of other engines and libraries.
 //! 4. [`mark::Marker`] and [`mark::Session`] put the layers into token sampling.
+//!    [`paired`] has requests, candidates and coins of draws of which one is served and one withheld.
 //! 5. `detect` (feature `detect`) counts distinct PRF inputs and gives exact tails; `model_test` asks the same of
 //!    a suspect model's answers.
 //!
@@ -41,6 +42,7 @@ pub mod key;
 pub mod mark;
 #[cfg(feature = "detect")]
 pub mod model_test;
+pub mod paired;
 pub mod prf;
 pub mod profile;
 pub mod scheme;

@@ -13,7 +13,7 @@
 //! - [`tokenizer::Tokenizer`] turns text into ids as the profile's tokenizer does, and [`ids::Vocabulary`] is the one
 //!   way from a record to the ids that are counted.
 //! - [`files::ProfileFile`] is a profile with the digest of its file, which results and evidence name.
-//! - [`detect::Detection`] tests records; [`scan::scan`] tests corpora of any size under many keys ([`scan::Profiles`],
+//! - [`detect::Detection`] tests records, [`beside::Beside`] tests them beside references; [`scan::scan`] tests corpora of any size under many keys ([`scan::Profiles`],
 //!   [`scan::Keys`]).
 //! - [`model_test::Material`] is what a suspect model showed, from files or from the transcript of a
 //!   [`probe::inquiry::Inquiry`].
@@ -25,7 +25,7 @@
 //! |---|---|
 //! | read corpora, answers and prompts | [`read`], [`tokenizer`], [`ids`] |
 //! | read and write key files, profiles and passphrases | [`keys`], [`files`], [`passphrase`] |
-//! | test texts, and corpora of any size | [`detect`], [`scan`] |
+//! | test texts, and corpora of any size | [`detect`], [`beside`], [`scan`] |
 //! | test a suspect model from files of its answers | [`model_test`] |
 //! | ask a suspect model over its endpoint | [`probe`], [`transcript`] |
 //! | choose parameters and sample sizes beforehand | [`calibrate`], [`plan`] |
@@ -39,6 +39,7 @@
 //! Zstandard everywhere; `http` is [`probe`]; `report` is [`report`]. Without a feature its module is absent, and an input
 //! that would need it is refused with a message that names it.
 
+pub mod beside;
 pub mod calibrate;
 pub mod detect;
 pub mod evidence;

@@ -39,6 +39,11 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
     Files { folder, tokenizer, tokenizer_path, tokenizer_sha256: hex::encode(&Sha256::digest(json)) }
 });
 
+/// The tokenizer of these files.
+pub(crate) fn tokenizer() -> &'static Tokenizer {
+    &FILES.tokenizer
+}
+
 /// A byte for a token, and some pairs.
 fn tokenizer_json() -> String {
     let own = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod ledger;
 pub mod profiles;
 pub mod proofs;
+pub mod reference;
 pub mod report;
 pub mod timestamp;
 
@@ -36,7 +37,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "keys", run: keys::run, seeds: keys::seeds },
     Target { name: "profiles", run: profiles::run, seeds: profiles::seeds },
     Target { name: "envelopes", run: envelopes::run, seeds: envelopes::seeds },
@@ -45,5 +46,6 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "report", run: report::run, seeds: report::seeds },
     Target { name: "ledger", run: ledger::run, seeds: ledger::seeds },
     Target { name: "data", run: data::run, seeds: data::seeds },
+    Target { name: "reference", run: reference::run, seeds: reference::seeds },
     Target { name: "timestamp", run: timestamp::run, seeds: timestamp::seeds },
 ];

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use watermark_core::detect::{LayerDetector, Resampling, Weights};
+use watermark_core::detect::{LayerDetector, Resampling};
 use watermark_core::evidence::bundle::{
     self, ALTERNATIVE_HYPOTHESIS, ALTERNATIVES, Beside, DOES_NOT_SHOW, Decimal, Digest, EvidenceRecord, Family, KIND,
     NULL_HYPOTHESIS, Origin, PREDICATE_TYPE, REGISTRATION_TYPE, REGISTRATION_VERSION, Registration, Rules,
@@ -269,7 +269,7 @@ impl BundleParts {
         }
         if let Some(references) = &mut predicate.references {
             for one in &mut references.expected {
-                one.log10_p = Tails::low_of_classes(scheme, &one.score_classes(), Weights::Expected).ok()?;
+                one.log10_p = ResidualTails::of_classes(scheme, &one.signed_classes()).ok()?.log10_p;
             }
             let log10_p: Vec<f64> = references.expected.iter().map(|one| one.log10_p).collect();
             references.log10_p = Audit::default().beside(&log10_p).references_log10_p;

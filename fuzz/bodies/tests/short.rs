@@ -82,6 +82,11 @@ fn data() {
 }
 
 #[test]
+fn reference() {
+    short("reference", 1000);
+}
+
+#[test]
 fn timestamp() {
     if std::process::Command::new("openssl").arg("version").output().is_err() {
         eprintln!("skipped: time stamps (no openssl)");

@@ -1,7 +1,7 @@
 //! Teachers' answers and students, kept in a folder so that no figure makes them twice.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,12 @@ impl Lab {
     pub fn new(cache: PathBuf) -> Result<Self> {
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
         Ok(Self { tokenizer: Tokenizer::embedded()?, cache })
+    }
+
+    /// Where it keeps what it makes.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.cache
     }
 
     /// The profile of one layer.

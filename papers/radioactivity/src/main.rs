@@ -6,10 +6,13 @@ mod access;
 mod adfp;
 mod beside;
 mod curves;
+mod curves_beside;
 mod factors;
 mod null;
+mod null_beside;
 mod plot;
 mod sampling_plot;
+mod served;
 mod shares;
 mod tokens;
 
@@ -103,6 +106,26 @@ enum Command {
         #[arg(long, default_value_t = 3.0)]
         passes: f64,
     },
+    /// Evidence beside references over tokens, of the students of `shares`, for `watermark plan --reference`
+    CurvesBeside {
+        /// The corpora of text that the teacher did not write
+        #[arg(long, default_value = "../shared/corpus")]
+        corpus: PathBuf,
+        /// Make only these shares; what is there of others counts too
+        #[arg(long)]
+        share: Vec<f64>,
+        /// Seeds of keys and training
+        #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+        seeds: Vec<u64>,
+        /// Passes over the data
+        #[arg(long, default_value_t = 3.0)]
+        passes: f64,
+        /// The CSV file for medians at shares that the curves are not made from, planned and measured
+        #[arg(long, default_value = "held_out.csv")]
+        check: String,
+    },
+    /// Served answers one by one: how many are found, alone and beside what a model expects
+    Served,
     /// Sham keys on a student, honest keys on controls: p must not exceed uniform
     Null,
     /// Evidence over tokens by share and kind of access, for `watermark plan`
@@ -131,7 +154,16 @@ fn main() -> Result<()> {
         Command::Shares { corpus, share, seeds, passes } => {
             shares::run(&lab, &corpus, &share, &seeds, passes, &cli.out)
         }
-        Command::Null => null::run(&lab, &cli.out),
+        Command::CurvesBeside { corpus, share, seeds, passes, check } => {
+            curves_beside::run(&lab, &corpus, &share, &seeds, passes, &check, &cli.out)
+        }
+        Command::Served => served::run(&lab, &cli.out),
+        Command::Null => {
+            let (mut null, distilled) = (null::Null::open(&cli.out)?, null::Distilled::new(&lab)?);
+            null::run(&lab, &mut null, &distilled)?;
+            null_beside::run(&lab, &mut null, &distilled)?;
+            null.check()
+        }
         Command::Curves { keys, access } => curves::run(&lab, keys, &access, &cli.out),
     }
 }

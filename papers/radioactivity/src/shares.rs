@@ -20,19 +20,43 @@ use crate::lab::{Data, Lab, Mark, Start, Student};
 use crate::plot::Table;
 use crate::table::{Row, write};
 
-const SHARES: [f64; 7] = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01];
+pub(crate) const SHARES: [f64; 7] = [1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01];
 /// Questions that a student is asked.
-const ASKED: usize = 1600;
+pub(crate) const ASKED: usize = 1600;
 /// Served answers that it reads.
 const READ: usize = 400;
 /// Log-probabilities that an endpoint shows.
-const TOP: usize = 20;
+pub(crate) const TOP: usize = 20;
 /// Temperatures at which answers are asked.
 const TEMPERATURES: [f64; 2] = [0.5, 0.8];
 
 /// Examples that a student of this share learns: a share of a few per cent is one of more.
 fn examples(share: f64) -> usize {
     if share >= 0.1 { 4000 } else { 10_000 }
+}
+
+/// A student of so many passes over the examples of this share, with its mark and what it learned, marked answers first.
+pub(crate) fn student(
+    lab: &Lab,
+    share: f64,
+    seed: u64,
+    passes: f64,
+    others: &[(String, String)],
+) -> Result<(Student, Mark, Data)> {
+    let mark = Mark { scheme: Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), width: 1, key: 300 + seed };
+    let data = mixed(lab, &mark, share, seed, others)?;
+    let tuning = FineTuning { epochs: passes, ..FineTuning::with_seed(seed) };
+    Ok((lab.student(Start::Base, None, &data, &tuning)?, mark, data))
+}
+
+/// Seed of the questions that the students of a seed are asked.
+pub(crate) fn questions(seed: u64) -> u64 {
+    80_000 + seed
+}
+
+/// The unmarked teacher's answers to them.
+pub(crate) fn unmarked(lab: &Lab, mark: &Mark, seed: u64) -> Result<Asked> {
+    Asked::new(lab, &lab.teacher(&Mark { key: 0, ..*mark }, false, questions(seed), ASKED)?)
 }
 
 /// Kinds of access, in the order of the table.
@@ -55,10 +79,7 @@ pub(crate) fn run(lab: &Lab, corpus: &Path, only: &[f64], seeds: &[u64], passes:
             continue;
         }
         let begun = Instant::now();
-        let mark = Mark { scheme: Scheme::Greenlist(Greenlist::new(0.5, 2.0)?), width: 1, key: 300 + seed };
-        let data = mixed(lab, &mark, share, seed, &others)?;
-        let student =
-            lab.student(Start::Base, None, &data, &FineTuning { epochs: passes, ..FineTuning::with_seed(seed) })?;
+        let (student, mark, data) = student(lab, share, seed, passes, &others)?;
         let subject = Subject { lab, mark: &mark, student: &student, data: &data, references: &references, seed };
         eprintln!("share {share}, seed {seed}: trained after {:.0} s", begun.elapsed().as_secs_f64());
         for Tested { access, temperature, weights, tokens, pairs, log10_p } in subject.test(&missing)? {
@@ -108,12 +129,9 @@ impl Subject<'_> {
     fn test(&self, kinds: &[&'static str]) -> Result<Vec<Tested>> {
         let layer = self.lab.layer(self.mark)?;
         let mut found = Vec::new();
-        let unmarked = || {
-            let mark = Mark { key: 0, ..*self.mark };
-            Asked::new(self.lab, &self.lab.teacher(&mark, false, 80_000 + self.seed, ASKED)?)
-        };
+        let unmarked = || unmarked(self.lab, self.mark, self.seed);
         let asked = |temperature: f64| {
-            Asked::new(self.lab, &self.lab.ask(self.student, 80_000 + self.seed, ASKED, temperature as f32)?)
+            Asked::new(self.lab, &self.lab.ask(self.student, questions(self.seed), ASKED, temperature as f32)?)
         };
         for &access in kinds {
             match access {

@@ -62,7 +62,7 @@ pub(crate) fn run(lab: &Lab, share: f64, keys: u64, sets: u64, asked: usize, onl
                 let shown = Shown::new(lab, *access, &student, data)?;
                 if *access == Access::Closed {
                     let finding = shown.sample(&layer, shown.tokens(), usize::MAX)?.test(&layer)?;
-                    let curves = Curves::measured(model_test::Access::Answers, Sample::Fixed)?;
+                    let curves = Curves::measured(model_test::Access::Answers, Sample::Fixed, None)?;
                     if let Some(dose) = curves.dose(shown.tokens() as f64, -finding.log10_p) {
                         let covered = (dose.low..=dose.high).contains(&share);
                         eprintln!("dose {:.2} ({:.2} to {:.2}), covered: {covered}", dose.share, dose.low, dose.high);

@@ -4,16 +4,21 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use watermark_core::detect::{Detector, RESAMPLING_KEYS, Resampling, Verdict, Weights, check_level};
+use watermark_core::model_test::Access;
+use watermark_toolkit::beside::Beside;
 use watermark_toolkit::detect::{Detection, Exclude, LayerLine, Options, Report, SpanLine};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
+use watermark_toolkit::model_test::{Reference, Source};
 use watermark_toolkit::read::{self, InputFormat, Limits, Record};
 use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::layer::LayerArgs;
 use super::passphrase::PassphraseArgs;
-use super::{advance, claim, complain, measured, one_of, print, print_json, progress, say, shown, table};
+use super::{
+    advance, claim, complain, measured, one_of, print, print_json, print_references, progress, say, shown, table,
+};
 
 /// Test texts or token ids for marks
 ///
@@ -28,12 +33,20 @@ Examples:
   watermark detect --profile P --key K --tokenizer tokenizer.json --per-record --json suspect.txt
   watermark detect --profile P --key K --locate report.txt          # which stretches are marked
   watermark detect --scheme gumbel --context-width 4 --prf-key-hex @key.hex --input-format tokens ids.jsonl
+  watermark detect --profile P --key K --reference along.jsonl --per-record answers.jsonl   # text of low entropy
   watermark detect --engine vllm --engine-key @vllm.key --context-width 4 --tokenizer tokenizer.json answers.jsonl
   watermark detect --engine hf-kgw-lefthash --engine-key 15485863 --vocab-size 50257 --compare-peer --tokenizer T a.txt
 
 Records: plain text (one record), or JSONL, a JSON array or Parquet with `messages` and other conversations (every assistant
 text by itself), `prompt`/`completion`, `question`/`answer`, `instruction`/`output`, `problem`/`solution` or `text`; with
 --input-format tokens {\"id\": …, \"tokens\": […], \"prompt_tokens\": […]} or `input_ids`. Text may be in gzip or zstd.
+
+References, for text in which most tokens are certain: probabilities of an unmarked model along the texts, decoded as they were served,
+in lines {\"prompt_tokens\": […], \"tokens\": […], \"choices\": [[[id, ln p], …], …]} or {\"prompt\", \"text\", \"positions\"} that
+`python -m watermark_core.suspect --texts answers.jsonl --temperature T` writes; or its answers to the same prompts. A pair weighs what the text has
+of it beyond what they expect, so pairs that were expected and did not come count too, and p is a bound for such weights, which follow from text and
+references alone. Every text stands after its own prompt alone (single turns) and needs its line along it; pairs of any prompt tested
+together do not count. Whoever made a reference must not have known the key, and nothing here can show it. Choose this test or the plain one before you look.
 
 Exit codes: 0 = some layer is detected over the whole input, 1 = none, 2 = an error or too many bad records.")]
 pub(crate) struct Args {
@@ -61,6 +74,9 @@ pub(crate) struct Args {
     /// Which stretches of each record are marked: overlapping windows, family-wise over all of them
     #[arg(long)]
     locate: bool,
+    /// What an unmarked model says along the texts, or its answers to the same prompts; weighs pairs by what it does not expect (repeatable)
+    #[arg(long = "reference", value_name = "FILE", conflicts_with_all = ["locate", "weights", "exclude", "engine"])]
+    references: Vec<PathBuf>,
     /// How much a repeated pair counts: once, or by the square root of its count (a rigorous bound instead of the exact tail)
     #[arg(long, value_parser = one_of(Weights::COUNTED, Weights::as_str), default_value = "none")]
     weights: Weights,
@@ -139,13 +155,27 @@ impl Args {
             compare_peer: self.compare_peer && self.layer.is_engine(),
         };
         let vocabulary = Vocabulary { tokenizer: tokenizer.as_ref(), size: vocab_size };
-        let mut run = Detection::new(&layers, vocabulary, options);
-        run.check()?;
-        let (bad, unread) = self.read_all(&mut run)?;
-        let bar = progress("Scoring under fresh keys", run.fresh_keys());
-        let report = run.report(advance(&bar));
-        bar.finish_and_clear();
-        let report = report?;
+        // A reference is JSONL, whatever the input is; its answers are taken in ids where the input's are.
+        let input_format = if ids_given { InputFormat::Tokens } else { InputFormat::default() };
+        let source = Source { vocabulary, input_format, complain: &complain };
+        let read = |path: &PathBuf| Reference::read(path, Access::Answers, &source);
+        let references = self.references.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let (report, bad, unread) = if references.is_empty() {
+            let mut run = Detection::new(&layers, vocabulary, options);
+            run.check()?;
+            let (bad, unread) = self.read_all(&mut |batch| run.add(batch))?;
+            let bar = progress("Scoring under fresh keys", run.fresh_keys());
+            let report = run.report(advance(&bar));
+            bar.finish_and_clear();
+            (report?, bad, unread)
+        } else {
+            let mut run = Beside::new(&layers, vocabulary, &references, options)?;
+            let (bad, unread) = self.read_all(&mut |batch| Ok(run.add(batch)))?;
+            let bar = progress("Scoring under fresh keys", run.fresh_keys());
+            let report = run.report(advance(&bar));
+            bar.finish_and_clear();
+            (report?, bad + references.iter().map(|reference| reference.bad).sum::<u64>(), unread)
+        };
         if self.json {
             for line in report.pooled.iter().chain(&report.per_record) {
                 print_json(line)?;
@@ -171,7 +201,7 @@ impl Args {
     }
 
     /// Reads every input; returns how many records could not be used and how many inputs not be read to their end.
-    fn read_all(&self, run: &mut Detection<'_>) -> Result<(u64, u64)> {
+    fn read_all(&self, add: &mut Add<'_>) -> Result<(u64, u64)> {
         let bar = progress("Reading records", 0);
         let (mut bad, mut unread, mut batch) = (0, 0, Vec::with_capacity(BATCH));
         for path in &self.inputs {
@@ -196,12 +226,12 @@ impl Args {
                     }
                 }
                 if batch.len() == BATCH {
-                    bad += bar.suspend(|| flush(run, &mut batch))?;
+                    bad += bar.suspend(|| flush(add, &mut batch))?;
                     bar.inc(BATCH as u64);
                 }
             }
         }
-        bad += flush(run, &mut batch)?;
+        bad += flush(add, &mut batch)?;
         bar.finish_and_clear();
         Ok((bad, unread))
     }
@@ -237,7 +267,7 @@ impl Args {
                     peer.n, peer.statistic, peer.rule
                 ))?;
             }
-            if line.verdict == Verdict::Inconclusive && line.n_scored > 0 {
+            if line.verdict == Verdict::Inconclusive && line.n_scored > 0 && line.references_agree {
                 print(&format!(
                     "{name}: fresh keys do as well far more often than p says, so p is not to be trusted."
                 ))?;
@@ -246,8 +276,21 @@ impl Args {
         if self.locate {
             print_spans(&report.spans)?;
         }
+        let lean = report.pooled.iter().chain(&report.per_record).filter(|line| !line.references_agree).count();
+        if lean > 0 {
+            print(&format!(
+                "In {lean} tests a reference leans away from the key, as one that was chosen with the key would, so they prove nothing."
+            ))?;
+        }
+        let chance = if self.references.is_empty() { "chance" } else { "bound on the chance" };
+        if !self.references.is_empty() {
+            print_references(&report.pooled.iter().map(|line| line.references.as_slice()).collect::<Vec<_>>())?;
+            print(
+                "There are no controls here: what is found rests on whoever made the reference, who must not have known the key.",
+            )?;
+        }
         print(&format!(
-            "\nVerdicts at family-wise level {:e} (Holm). p: chance of a score at least this high if the text is \
+            "\nVerdicts at family-wise level {:e} (Holm). p: {chance} of a score at least this high if the text is \
              independent of the key.\nA detection says that the text depends on the key. It does not say who copied it, \
              how, or why.\nThe input was taken as given: its collection is not independently witnessed.",
             self.alpha
@@ -255,9 +298,12 @@ impl Args {
     }
 }
 
-fn flush(run: &mut Detection<'_>, batch: &mut Vec<Record>) -> Result<u64> {
+/// Takes a batch of records; says of each whether it could be used.
+type Add<'a> = dyn FnMut(&[Record]) -> Result<Vec<Result<()>>> + 'a;
+
+fn flush(add: &mut Add<'_>, batch: &mut Vec<Record>) -> Result<u64> {
     let mut bad = 0;
-    for (record, result) in batch.iter().zip(run.add(batch)?) {
+    for (record, result) in batch.iter().zip(add(batch)?) {
         if let Err(error) = result {
             bad += 1;
             complain(&error.context(record.location.to_string()));

@@ -36,6 +36,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use watermark_core::detect::EffectUnit;
+use watermark_core::model_test::MIXTURE_PARTS;
+use watermark_toolkit::detect::ReferenceLine;
 pub(crate) use watermark_toolkit::visible::shown;
 
 /// The claim does not hold.
@@ -49,6 +51,24 @@ pub(crate) fn claim(holds: bool) -> ExitCode {
 /// Prints an error and its causes on stderr.
 pub(crate) fn complain(error: &Error) {
     say(&format!("error: {error:#}"));
+}
+
+/// What stood beside a sample, a line for each reference; `of_layers` says it of each layer.
+pub(crate) fn print_references(of_layers: &[&[ReferenceLine]]) -> Result<()> {
+    for (at, reference) in of_layers.first().copied().unwrap_or_default().iter().enumerate() {
+        let ReferenceLine { name, sha256, shows, texts, covered_tokens, tested_tokens, .. } = reference;
+        // Which of several fits best differs from layer to layer.
+        let share = |lines: &&[ReferenceLine]| Some(f64::from(lines.get(at)?.share) / f64::from(MIXTURE_PARTS));
+        let shares: Vec<String> =
+            of_layers.iter().filter_map(share).map(|share| format!("{:.0} %", 100.0 * share)).collect();
+        let covered = 100.0 * *covered_tokens as f64 / (*tested_tokens).max(1) as f64;
+        print(&format!(
+            "Reference {}: {shows}, {texts} texts, {} of what is expected, beside {covered:.0} % of the tokens; sha256 {sha256}.",
+            shown(name),
+            shares.join(" / "),
+        ))?;
+    }
+    Ok(())
 }
 
 /// One line on stderr.

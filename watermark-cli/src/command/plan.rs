@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use watermark_core::model_test::Access;
 use watermark_toolkit::files::{read_profile, write_new};
-use watermark_toolkit::plan::{Question, SHARES, Sample, Tokens, power_svg, scale};
+use watermark_toolkit::plan::{Question, ReferenceKind, Sample, Tokens, power_svg, scale};
 
 use super::{one_of, print, print_json, table};
 
@@ -19,16 +19,25 @@ Examples:
   watermark plan                                                # every kind of access, shares from 1 to 0.1
   watermark plan --access answers --share 0.1 --tokens-per-answer 300 --price-completion 15
   watermark plan --access logprobs --budget-tokens 20000        # the smallest share that it can show
+  watermark plan --reference teacher                            # the same beside our own model without marks
   watermark plan --profile chat.profile.json --plot power.svg
 
 Access: answers; logprobs (answers with the 20 most likely tokens); weights (answers with whole distributions); reading
 (the most likely token while the suspect reads answers that you served). Samples: fixed (the size is registered) and
 anytime (`watermark probe`, stopped by its e-process; reading). Reading was measured while contexts that an earlier text had shown
-still counted: it needs more than its curves say, and what it can show is bounded by the number of contexts.")]
+still counted: it needs more than its curves say, and what it can show is bounded by the number of contexts.
+
+Beside a reference (`test-model --reference`): base, a model like the one that the suspect was trained from; teacher, our own model
+without marks; answers, the unmarked answers of ours to the same prompts, which is what evidence compares with. These students learned the
+share of marked answers among 4,000 texts, or 10,000 from a share of .05 down, most of which others had written; without a reference all of
+1,200 came from one teacher. weights are then read off along unmarked answers of ours.")]
 pub(crate) struct Args {
     /// What the suspect shows (repeatable); default: every kind
     #[arg(long, value_parser = one_of(Access::ALL, Access::as_str))]
     access: Vec<Access>,
+    /// What stands beside the suspect; default: nothing, a test by counts
+    #[arg(long, value_parser = one_of(ReferenceKind::ALL, ReferenceKind::as_str), value_name = "KIND")]
+    reference: Option<ReferenceKind>,
     /// Share of marked answers among the suspect's training answers (repeatable)
     #[arg(long, value_name = "SHARE")]
     share: Vec<f64>,
@@ -73,9 +82,11 @@ impl Args {
             None => 1.0,
             Some(path) => scale(&read_profile(path)?.profile)?,
         };
+        let measured = Question::beside(self.reference);
         let question = Question {
-            access: if self.access.is_empty() { Access::ALL.to_vec() } else { self.access.clone() },
-            shares: if self.share.is_empty() { SHARES.to_vec() } else { self.share.clone() },
+            access: if self.access.is_empty() { measured.access } else { self.access.clone() },
+            reference: self.reference,
+            shares: if self.share.is_empty() { measured.shares } else { self.share.clone() },
             scale,
             alpha: self.alpha,
             family: self.family,
@@ -101,7 +112,10 @@ impl Args {
         let share = question.shares.iter().take(if self.access.len() == 1 { usize::MAX } else { 1 });
         let lines: Vec<_> = named
             .flat_map(|(access, _, curves)| {
-                let line = move |&share| (format!("{}, share {share}", access.as_str()), curves, share, question.scale);
+                let beside =
+                    self.reference.map_or_else(String::new, |reference| format!(" beside {}", reference.as_str()));
+                let name = move |share| format!("{}{beside}, share {share}", access.as_str());
+                let line = move |&share| (name(share), curves, share, question.scale);
                 share.clone().map(line)
             })
             .collect();
@@ -133,10 +147,20 @@ impl Args {
             return Ok(());
         }
         print(table(&rows, 2).trim_end())?;
-        print(
-            "\nTokens of the suspect's answers (reading: of your served answers) until p, or 1/e, is below the level; prompts, cost \
+        let beside = self.reference.map_or("", |reference| match reference {
+            ReferenceKind::Base => " beside a model like the one it was trained from",
+            ReferenceKind::Teacher => " beside our own model without marks",
+            ReferenceKind::Answers => " beside unmarked answers of ours",
+        });
+        let others = if self.reference.is_some() {
+            "weights: of your own unmarked answers, along which they are read off"
+        } else {
+            "reading: of your served answers"
+        };
+        print(&format!(
+            "\nTokens of the suspect's answers ({others}){beside} until p, or 1/e, is below the level; prompts, cost \
              and minutes\nfor 80 % power. From the laboratory's students; `>` is the end of what was measured.",
-        )
+        ))
     }
 
     fn print_shows(&self, question: &Question, tokens: f64) -> Result<()> {

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use watermark_core::detect::{RESAMPLING_KEYS, Resampling, check_level};
-use watermark_core::model_test::{Access, DecidedBy, MIXTURE_PARTS};
+use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::ids::Vocabulary;
 use watermark_toolkit::keys::read_key;
@@ -12,7 +12,7 @@ use watermark_toolkit::read::InputFormat;
 use watermark_toolkit::tokenizer::Tokenizer;
 
 use super::passphrase::PassphraseArgs;
-use super::{advance, claim, complain, measured, print, print_json, progress, say, shown, table};
+use super::{advance, claim, complain, measured, print, print_json, print_references, progress, say, shown, table};
 
 /// Test a suspect model: was it trained on marked answers?
 ///
@@ -190,22 +190,7 @@ pub(crate) fn print_lines(lines: &[ModelLine], alpha: f64) -> Result<()> {
             "{name}: a reference leans away from the key, as one that was chosen with the key would, so the test proves nothing."
         ))?;
     }
-    for (at, reference) in first.references.iter().enumerate() {
-        let (name, shows) = (shown(&reference.name), reference.shows);
-        // Which of several fits best differs from layer to layer.
-        let shares: Vec<String> = lines
-            .iter()
-            .filter_map(|line| {
-                Some(format!("{:.0} %", 100.0 * f64::from(line.references.get(at)?.share) / f64::from(MIXTURE_PARTS)))
-            })
-            .collect();
-        print(&format!(
-            "Reference {name}: {shows}, {} texts, {} of what is expected; sha256 {}.",
-            reference.texts,
-            shares.join(" / "),
-            reference.sha256
-        ))?;
-    }
+    print_references(&lines.iter().map(|line| line.references.as_slice()).collect::<Vec<_>>())?;
     for (line, looks) in lines.iter().filter_map(|line| Some((line, line.looks?))) {
         let name = line.layer.as_deref().unwrap_or(line.scheme);
         let rounds = looks

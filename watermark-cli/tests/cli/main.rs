@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod detect;
+mod detect_beside;
 mod engines;
 mod evidence;
 mod evidence_beside;

@@ -34,9 +34,32 @@ fn tokens_power_and_budgets() {
     assert!(median_with("--profile mcmark.json") > median_with(""));
     folder.line("profile new --distillation tournament --provenance none --out tournament.json").expect(0);
     folder.line("plan --profile tournament.json").fails_with(&["was not measured"]);
+    folder.line("plan --profile mcmark.json --reference base").fails_with(&["beside references only the green list"]);
     folder.line("plan --share 0.001").fails_with(&["outside what was measured"]);
     folder.line("plan --alpha 0").fails_with(&["alpha is 0; it must be between 0 and 1"]);
     folder.line("plan --access answers --plot power.svg").expect(0);
     assert!(folder.read("power.svg").contains("share 0.5"));
     folder.line("plan --access answers --plot power.svg").fails_with(&["not overwritten"]);
+}
+
+/// Beside a reference a test shows small shares in fewer tokens: in fewest beside the model that wrote the marked answers.
+#[test]
+fn beside_references() {
+    let folder = Folder::new();
+    let plan = |more: &str| folder.line(&format!("plan --json {more}")).expect(0).json();
+    let median = |line: &serde_json::Value| line["tokens_median"].as_u64().unwrap_or(u64::MAX);
+    let of = |reference: &str| plan(&format!("--access answers --share 0.2 --reference {reference}")).remove(0);
+    let [base, teacher, answers] = ["base", "teacher", "answers"].map(of);
+    assert_eq!([&teacher["reference"], &teacher["sample"]], ["teacher", "fixed"]);
+    assert!(median(&teacher) < median(&base) && median(&base) < u64::MAX, "{teacher} {base}");
+    assert!(median(&answers) < u64::MAX, "{answers}");
+    assert!(plan("--access answers --share 0.2")[0]["reference"].is_null());
+    let kinds: std::collections::BTreeSet<String> =
+        plan("--reference teacher").iter().map(|line| line["access"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["answers", "logprobs", "weights"]);
+    let shows = plan("--reference base --access answers --budget-tokens 20000").remove(0);
+    assert!(shows["share_80"].as_f64().unwrap() <= 0.5, "{shows}");
+    let table = folder.line("plan --reference teacher").expect(0);
+    assert!(table.stdout.contains("beside our own model without marks"), "{table:?}");
+    folder.line("plan --reference teacher --access reading").fails_with(&["was not measured"]);
 }

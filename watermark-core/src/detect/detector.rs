@@ -53,6 +53,7 @@ use crate::{Error, ErrorKind, Result};
 ///             n_scored: finding.n_scored,
 ///             log10_p: finding.log10_p,
 ///             weights: Weights::None,
+///             references_agree: true,
 ///             resampling: Resampling::default(),
 ///         });
 ///     }

@@ -149,7 +149,7 @@ impl Marker {
                 }
             }
         }
-        let draws = ChaCha20V1::new(&draw_key(options.seed), 0)?;
+        let draws = ChaCha20V1::without_context(&draw_key(options.seed));
         let vocab_size = usize::try_from(self.vocab_size())
             .map_err(|_| Error::new(ErrorKind::InvalidProfile, "vocab_size exceeds the address space"))?;
         let policy = shared.profile.sampling.filter(|_| options.marked).unwrap_or_default();

@@ -34,10 +34,11 @@ pub struct Audit {
     pub answers_log10_p: f64,
     /// log10 of such a bound for the pairs of the prompts, each of weight 1.
     pub prompts_log10_p: f64,
-    /// log10 of such a bound for what the references expect in the contexts to which the suspect came, weighted by the square root of how often;
-    /// 0 without references. Of several, the smallest one of their mixture and of each, times how many these are. References that lean away from the
-    /// key would accuse anybody; ones that lean towards it only hide what there is. It weighs what they expect by itself, so a slight lean shows
-    /// in controls beside the same mixture before it shows here.
+    /// log10 of such a bound for what the references expect in the contexts to which the suspect came, with the weights of the test for a suspect
+    /// that chose none of it; 0 without references. It is that of their mixture, or, where it is smaller, the smallest one of those that have a
+    /// share, times how many these are. References that lean away from the key would accuse anybody; ones that lean towards it only hide what there
+    /// is. What they expect varies more by itself than what a suspect does beyond it, so a lean of a few tenths of a nat can accuse and pass here:
+    /// controls show it where they share the suspect's contexts, and only a reference that is fixed before the key cannot have one.
     pub references_log10_p: f64,
 }
 
@@ -59,12 +60,14 @@ impl LeftOut {
 }
 
 impl Audit {
-    /// This audit with that of references: log10 of the bound of each thing that they expect ([`super::TwoSamples::expected_classes`]).
+    /// This audit with that of references: log10 of the bound of each thing that they expect, the mixture's first
+    /// ([`super::TwoSamples::expected_classes`]).
     #[must_use]
     pub fn beside(self, log10_p: &[f64]) -> Self {
-        let smallest = log10_p.iter().copied().fold(0.0, f64::min);
-        // Any of them could have been the smallest.
-        Self { references_log10_p: (smallest + libm::log10(log10_p.len().max(1) as f64)).min(0.0), ..self }
+        let (mixture, each) = log10_p.split_first().map_or((0.0, &[][..]), |(mixture, each)| (*mixture, each));
+        // Any of them could have been the smallest. The mixture alone makes the test, so more references must not lower its level.
+        let smallest = each.iter().copied().fold(0.0, f64::min) + libm::log10(each.len().max(1) as f64);
+        Self { references_log10_p: mixture.min(smallest).min(0.0), ..self }
     }
 
     /// Whether nothing speaks for prompts that were chosen with the key.

@@ -4,9 +4,9 @@ use hashbrown::HashMap;
 
 use super::mixture::{Counts, MIXTURE_PARTS, mixed, shares};
 use super::residuals::{ResidualTails, law_of, log10_p};
-use super::{ModelFinding, ModelSample, ScoreClass, Tails};
+use super::{ModelFinding, ModelSample};
 use crate::detect::{LayerDetector, Pair, Weights};
-use crate::stats::{SignedClass, leading_bits, weight_residual};
+use crate::stats::{SignedClass, weight_residual};
 use crate::{Error, ErrorKind, Result};
 
 /// References that can stand beside a suspect.
@@ -45,9 +45,9 @@ pub const MAX_REFERENCES: usize = 16;
 #[derive(Clone, Debug)]
 pub struct TwoSamples {
     suspect: ModelSample,
-    /// What the mixture expects in the suspect's contexts, in units of 2^-16, of which the eight leading bits are kept; then, of several
-    /// references, what each does.
-    expected: Vec<Vec<(Pair, u64)>>,
+    /// What the mixture expects in the suspect's contexts, with the weights that pairs would have if the suspect had chosen none of them; then,
+    /// where several references have a share, the same of each of these.
+    expected: Vec<Vec<(Pair, i64)>>,
     /// Pairs in their order, with their weights, none of them 0.
     weights: Vec<(Pair, i64)>,
     mixture: Vec<u32>,
@@ -108,8 +108,9 @@ impl ModelSample {
             .filter(|&(_, weight)| weight != 0)
             .collect();
         weights.sort_unstable();
-        let several = if each.len() > 1 { each } else { Vec::new() };
-        let expected = std::iter::once(expected).chain(several).map(cut).collect();
+        let shared = each.iter().zip(&mixture).filter(|&(_, share)| *share > 0).map(|(one, _)| one);
+        let several = if shared.clone().count() > 1 { shared.collect() } else { Vec::new() };
+        let expected = std::iter::once(&expected).chain(several).map(unseen).collect();
         Ok(TwoSamples { suspect: self, expected, weights, mixture })
     }
 
@@ -138,12 +139,12 @@ impl ModelSample {
     }
 }
 
-/// Counts with their eight leading bits, so that there are few classes.
-fn cut(expected: Counts) -> Vec<(Pair, u64)> {
-    let counts = expected.into_iter().map(|(pair, count)| (pair, leading_bits(count))).filter(|(_, count)| *count > 0);
-    let mut counts: Vec<(Pair, u64)> = counts.collect();
-    counts.sort_unstable();
-    counts
+/// The weights of pairs that were expected and never seen.
+fn unseen(expected: &Counts) -> Vec<(Pair, i64)> {
+    let weights = expected.iter().map(|(pair, &count)| (*pair, weight_residual(0, count)));
+    let mut weights: Vec<(Pair, i64)> = weights.filter(|(_, weight)| *weight != 0).collect();
+    weights.sort_unstable();
+    weights
 }
 
 fn sums_by_context(seen: &Counts) -> Counts {
@@ -163,12 +164,12 @@ impl TwoSamples {
     /// [`ErrorKind::InvalidParameter`] for an engine's mark, a scheme whose pair is neither one bit nor one exponential score, or another
     /// context rule.
     pub fn test(&self, layer: &LayerDetector) -> Result<ModelFinding> {
+        let law = law_of(layer.scheme())?;
+        let plain = self.suspect.test(layer)?;
+        let expected: Vec<f64> = self.expected_classes(layer)?.iter().map(|classes| log10_p(law, classes)).collect();
+        let audit = plain.audit.beside(&expected);
         let ResidualTails { statistic, weight, log10_p, ln_e } =
             ResidualTails::of_classes(layer.scheme(), &self.classes(layer)?)?;
-        let plain = self.suspect.test(layer)?;
-        let expected = self.expected_classes(layer)?;
-        let low = |classes: &Vec<ScoreClass>| Tails::low_of_classes(layer.scheme(), classes, Weights::Expected);
-        let audit = plain.audit.beside(&expected.iter().map(low).collect::<Result<Vec<_>>>()?);
         Ok(ModelFinding { n_scored: self.n_pairs(), statistic, weight, log10_p, ln_e, audit, ..plain })
     }
 
@@ -177,21 +178,20 @@ impl TwoSamples {
     /// # Errors
     /// As [`Self::test`].
     pub fn classes(&self, layer: &LayerDetector) -> Result<Vec<SignedClass>> {
-        let classes = self.grouped(layer, &self.weights)?;
-        Ok(classes.into_iter().map(|(weight, (pairs, score))| SignedClass { weight, pairs, score }).collect())
+        self.signed(layer, &self.weights)
     }
 
-    /// Pairs and sums of scores of all pairs that share a value, rising.
-    fn grouped<T: Copy + Ord>(&self, layer: &LayerDetector, values: &[(Pair, T)]) -> Result<BTreeMap<T, (u64, u128)>> {
+    /// Weighted pairs with their scores, by weight, rising.
+    fn signed(&self, layer: &LayerDetector, weights: &[(Pair, i64)]) -> Result<Vec<SignedClass>> {
         law_of(layer.scheme())?;
         self.suspect.tally().rule().check(layer.rule())?;
-        let pairs: Vec<Pair> = values.iter().map(|&(pair, _)| pair).collect();
-        let mut classes: BTreeMap<T, (u64, u128)> = BTreeMap::new();
-        for (&(_, value), score) in values.iter().zip(layer.pair_scores(&pairs)?) {
-            let class = classes.entry(value).or_default();
+        let pairs: Vec<Pair> = weights.iter().map(|&(pair, _)| pair).collect();
+        let mut classes: BTreeMap<i64, (u64, u128)> = BTreeMap::new();
+        for (&(_, weight), score) in weights.iter().zip(layer.pair_scores(&pairs)?) {
+            let class = classes.entry(weight).or_default();
             *class = (class.0 + 1, class.1 + u128::from(score));
         }
-        Ok(classes)
+        Ok(classes.into_iter().map(|(weight, (pairs, score))| SignedClass { weight, pairs, score }).collect())
     }
 
     /// [`ModelFinding::log10_p`] alone, which is what fresh keys are asked for.
@@ -216,16 +216,15 @@ impl TwoSamples {
         &self.suspect
     }
 
-    /// What the mixture expects in the suspect's contexts, by expected count in units of 2^-16, rising: what the references' audit weighs. Of
-    /// several references also what each expects, because a lean of one with a small share accuses as well and hides in the mixture. What a
-    /// reference chose elsewhere has no part in the test, and could only hide a lean.
+    /// What the mixture expects in the suspect's contexts, by the weight that a pair would have if the suspect had chosen none of them, rising:
+    /// what the references' audit tests. Where several references have a share, also what each of these expects, because a lean of one with a
+    /// small share accuses as well and hides in the mixture. These are the weights of the test itself, so nothing balances a lean that does not
+    /// balance it there too; and what a reference chose where the suspect never came has no part in either.
     ///
     /// # Errors
     /// As [`Self::test`].
-    pub fn expected_classes(&self, layer: &LayerDetector) -> Result<Vec<Vec<ScoreClass>>> {
-        let class = |(count, (pairs, score))| ScoreClass { count, pairs, score };
-        let classes = |expected| Ok(self.grouped(layer, expected)?.into_iter().map(class).collect());
-        self.expected.iter().map(|expected| classes(expected)).collect()
+    pub fn expected_classes(&self, layer: &LayerDetector) -> Result<Vec<Vec<SignedClass>>> {
+        self.expected.iter().map(|expected| self.signed(layer, expected)).collect()
     }
 
     /// Pairs with a weight.
@@ -412,6 +411,61 @@ mod tests {
         let alone = plain(9).beside(&references[..1]).unwrap().test(&layer).unwrap();
         assert!(!alone.audit.references_agree(), "{alone:?}");
         assert!(beside(Some(&[16])).is_err() && beside(Some(&[9, 9])).is_err());
+    }
+
+    /// The same reference with dust: as many green tokens as balance the red ones where each counts as much, or by a root, at hardly any mass.
+    /// The audit has the weights of the test, so it sees the lean.
+    #[test]
+    fn dust_does_not_hide_a_lean() {
+        let layer = green();
+        let texts = answers(&layer, 0.0, 9, 120);
+        let suspect = sample(&layer, &texts);
+        let is_green = |context: u32, token: u32| layer.pair_scores(&[Pair::new(&[context], token)]).unwrap()[0] == 1;
+        // At every position the token that came, if it is red, a little likelier than it was, and 100 green ones of 2^-16.
+        let along = |lean: bool| -> ModelSample {
+            let row = |context: u32, token: u32| {
+                let mut row = vec![(token, if lean && !is_green(context, token) { 0.9 } else { 0.6 })];
+                let dust = (WORDS..4 * WORDS).filter(|&other| is_green(context, other)).take(100);
+                row.extend(dust.map(|other| (other, 2f64.powi(-16))));
+                Choice::from_log_probabilities(row.into_iter().map(|(token, p)| (token, libm::log(p))))
+            };
+            let choices: Vec<Vec<Vec<Choice>>> = texts
+                .iter()
+                .map(|text| {
+                    let before = std::iter::once(&0).chain(text);
+                    before.zip(text).map(|(&context, &token)| row(context, token)).collect()
+                })
+                .collect();
+            let mut sample = ModelSample::of_probabilities(&layer);
+            let round = Round {
+                prompts: vec![],
+                answers: texts.iter().map(Vec::as_slice).collect(),
+                choices: choices.iter().map(Vec::as_slice).collect(),
+            };
+            sample.add_round(&layer, &round).unwrap();
+            sample
+        };
+        let [honest, rigged] =
+            [false, true].map(|lean| suspect.clone().beside(&[along(lean)]).unwrap().test(&layer).unwrap());
+        println!(
+            "log10 p {:.1} and {:.1} with a lean, of the audit {:.1} and {:.1}",
+            honest.log10_p, rigged.log10_p, honest.audit.references_log10_p, rigged.audit.references_log10_p
+        );
+        assert!(rigged.log10_p < -6.0 && !rigged.audit.references_agree(), "{rigged:?}");
+        assert!(honest.log10_p > -3.0 && honest.audit.references_agree(), "{honest:?}");
+    }
+
+    /// Copies of a reference have no share, and do not lower the level of the audit.
+    #[test]
+    fn copies_buy_nothing() {
+        let layer = green();
+        let (suspect, reference) =
+            (sample(&layer, &answers(&layer, 0.0, 9, 60)), sample(&layer, &answers(&layer, -0.4, 11, 60)));
+        let audit = |n: usize| {
+            let found = suspect.clone().beside(&vec![reference.clone(); n]).unwrap().test(&layer).unwrap();
+            found.audit.references_log10_p
+        };
+        assert!(audit(1) < -1.0 && (audit(1) - audit(16)).abs() < 1e-12, "{} {}", audit(1), audit(16));
     }
 
     /// Two answers of 100,000 tokens that fall into loops, among 600: by counts and by residuals, at most a quarter of the digits is lost.

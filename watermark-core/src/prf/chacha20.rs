@@ -60,11 +60,17 @@ impl ChaCha20V1 {
                 format!("context width {width} is above {MAX_CONTEXT_WIDTH}"),
             ));
         }
+        let context_key = (width > NONCE_TOKENS).then(|| key.context_key());
+        Ok(Self { context_key, width, ..Self::without_context(key) })
+    }
+
+    /// The PRF under `key` for contexts of no tokens.
+    pub(crate) fn without_context(key: &PrfKey) -> Self {
         let mut words = Zeroizing::new([0; 8]);
         for (word, bytes) in words.iter_mut().zip(key.bytes().as_chunks::<4>().0) {
             *word = u32::from_le_bytes(*bytes);
         }
-        Ok(Self { key: words, context_key: (width > NONCE_TOKENS).then(|| key.context_key()), width, stream: 0 })
+        Self { key: words, context_key: None, width: 0, stream: 0 }
     }
 
     /// A second, independent word for every (context, token) under the same key: those at counter

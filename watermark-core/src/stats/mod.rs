@@ -65,7 +65,6 @@ pub use signed::{
     weight_residual,
 };
 pub use tournament::log10_weighted_tournament_sf;
-pub(crate) use weighted::leading_bits;
 pub use weighted::{WeightClass, log10_weighted_green_bound, weight_expected, weight_sqrt};
 pub(crate) use weighted_evidence::exponential_weight;
 pub use weighted_evidence::{ln_e_weighted_exponential, ln_e_weighted_green};

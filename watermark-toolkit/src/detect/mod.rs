@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
 use watermark_core::detect::{Finding, LayerDetector, PairSet, PeerTally, Resampling, Tally, Weights};
 
-use line::{LayerFinding, lines};
-pub use line::{LayerLine, Peer, Report};
+pub(crate) use line::{LayerFinding, lines};
+pub use line::{LayerLine, Peer, ReferenceLine, Report};
 use resample::seed_of;
 pub(crate) use resample::{fresh_log10_p, in_parts};
 pub use resample::{resample, resample_beside};
@@ -203,8 +203,8 @@ impl<'a> Detection<'a> {
                     Some(tally) => self.resample(layer, tally, finding.log10_p, &progress)?,
                     None => Resampling::default(),
                 };
-                let (record, finding) = (Some(id.clone()), finding.clone());
-                per_record.push(LayerFinding { record, layer, finding, resampling, peer: None });
+                let found = LayerFinding::new(layer, finding.clone(), resampling);
+                per_record.push(LayerFinding { record: Some(id.clone()), ..found });
             }
         }
         let Options { alpha, weights, .. } = self.options;
@@ -290,18 +290,19 @@ fn tested<'a>(
     let test = |(layer, tally): (&'a LayerDetector, &Tally)| {
         let finding = layer.finding_with(tally, options.weights)?;
         let resampling = resample(layer, tally, options.weights, finding.log10_p, options.resample, progress)?;
-        Ok(LayerFinding { record: None, layer, finding, resampling, peer: None })
+        Ok(LayerFinding::new(layer, finding, resampling))
     };
     layers.iter().zip(tallies).map(test).collect()
 }
 
-fn pooled_lines(tested: Vec<LayerFinding<'_>>, weights: Weights, alpha: f64) -> (Vec<LayerLine>, bool) {
+/// The lines of the input as a whole, and whether anything is detected in it.
+pub(crate) fn pooled_lines(tested: Vec<LayerFinding<'_>>, weights: Weights, alpha: f64) -> (Vec<LayerLine>, bool) {
     let family = format!("1 key x {}, the input as a whole", plural(tested.len(), "layer"));
     lines(tested, weights, alpha, &family)
 }
 
 /// A number with its noun.
-fn plural(n: usize, noun: &str) -> String {
+pub(crate) fn plural(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 

@@ -4,6 +4,8 @@ use watermark_core::evidence::bundle::Bundle;
 use crate::timestamp;
 use crate::tokenizer::Tokenizer;
 
+/// Contexts of more tokens than this are seldom those of another model.
+const SHARED_WIDTH: usize = 2;
 /// From this level on a test is passed too often by chance: a reader is cautioned at it, and none above it is registered.
 pub const LAX_ALPHA: f64 = 1e-3;
 
@@ -47,6 +49,12 @@ pub(super) fn cautions(bundle: &Bundle, tokenizer: Option<&Tokenizer>) -> Vec<St
         } else {
             "No unrelated model was asked the same, so nothing shows whether the references accuse anybody.".to_owned()
         });
+    }
+    if !registration.references.is_empty() && bundle.layer.width > SHARED_WIDTH {
+        cautions.push(format!(
+            "With contexts of {} tokens controls share few of them with the suspect, so they hardly show a reference that accuses.",
+            bundle.layer.width
+        ));
     }
     for reference in bundle.references() {
         let (n, n_prompts, asked) = (reference.records.count, reference.n_prompts, predicate.suspect.records.count);

@@ -4,7 +4,8 @@ use watermark_core::model_test::{
     Access, Collection, DecidedBy, ModelConclusion, ModelFinding, ModelNumbers, ModelTest,
 };
 
-use super::{Material, ReferenceLine};
+use super::Material;
+use crate::detect::ReferenceLine;
 use crate::plan::{self, Curves, Dose, Sample};
 
 /// One layer's test of a suspect model.
@@ -191,5 +192,5 @@ fn dose(layer: &LayerDetector, access: Access, suspect: &Material, log10_p: f64)
     if !measured || suspect.rounds.len() != 1 {
         return None;
     }
-    Curves::measured(access, Sample::Fixed).ok()?.dose(suspect.tokens() as f64, -log10_p)
+    Curves::measured(access, Sample::Fixed, None).ok()?.dose(suspect.tokens() as f64, -log10_p)
 }

@@ -23,7 +23,8 @@ use line::SuspectFinding;
 pub use line::{Control, Looks, ModelLine};
 pub use material::Material;
 pub use read::{FirstBad, Source};
-pub use reference::{Reference, ReferenceLine};
+pub use reference::Reference;
+pub(crate) use reference::{beside, check as check_references};
 pub use transcript::items;
 
 use crate::detect::{resample, resample_beside};
@@ -110,18 +111,21 @@ impl Tested {
             let numbers = finding.numbers(material.stopped);
             return Ok(Self { finding, numbers, sample: Counted::Alone(Box::new(sample)), looks: None });
         }
-        let beside = |rounds: &[Vec<Item>]| reference::beside(layer, access, rounds, references, mixture);
+        let compared = |rounds: &[Vec<Item>]| {
+            let items: Vec<&Item> = rounds.iter().flatten().collect();
+            beside(layer, access, &items, references, mixture)
+        };
         if !material.stopped || access == Access::Reading {
-            let samples = vec![beside(&material.rounds)?];
+            let samples = vec![compared(&material.rounds)?];
             let finding = samples[0].test(layer)?;
             let numbers = finding.numbers(material.stopped);
             return Ok(Self { finding, numbers, sample: Counted::Beside { samples, looks: false }, looks: None });
         }
         let rounds = looks(material.rounds.len() as u64);
         let taken = rounds.iter().filter_map(|&look| material.rounds.get(..usize::try_from(look).ok()?));
-        let mut samples = taken.map(beside).collect::<Result<Vec<_>>>()?;
+        let mut samples = taken.map(compared).collect::<Result<Vec<_>>>()?;
         if samples.is_empty() {
-            samples.push(beside(&[])?);
+            samples.push(compared(&[])?);
         }
         let findings = samples.iter().map(|sample| sample.test(layer)).collect::<Result<Vec<_>, _>>()?;
         let [log10_p, ln_e] = [|finding: &ModelFinding| finding.log10_p, |finding: &ModelFinding| finding.ln_e]
@@ -172,7 +176,7 @@ pub fn judge(
     options: &Options,
     progress: impl Fn(u64) -> Result<()> + Sync,
 ) -> Result<(Vec<ModelLine>, bool)> {
-    reference::check(tested, options.access, suspect, controls, references)?;
+    check_references(tested.iter().map(|tested| &tested.layer), options.access, suspect, controls, references)?;
     let (mut found, mut tests) = (Vec::new(), Vec::new());
     for TestedLayer { layer, reserved } in tested {
         let shown = Tested::new(layer, options.access, suspect, references, None)?;
@@ -196,7 +200,8 @@ pub fn judge(
             controls,
             resampling,
         });
-        let references = references.iter().zip(mixture).map(|(reference, share)| reference.line(share)).collect();
+        let line = |(reference, share): (&Reference, u32)| reference.line(share, suspect.rounds.iter().flatten());
+        let references = references.iter().zip(mixture).map(line).collect();
         found.push(SuspectFinding {
             layer,
             reserved: *reserved,

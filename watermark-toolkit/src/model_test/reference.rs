@@ -2,7 +2,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
 use watermark_core::detect::{Choice, LayerDetector};
 use watermark_core::hex;
 use watermark_core::model_test::{ModelSample, Round, TwoSamples};
@@ -10,7 +9,8 @@ use watermark_core::model_test::{ModelSample, Round, TwoSamples};
 use super::item::Item;
 use super::material::Material;
 use super::read::Source;
-use super::{Access, TestedLayer, add_round};
+use super::{Access, add_round};
+use crate::detect::ReferenceLine;
 use crate::files::file_sha256;
 use crate::read::{Holds, Limits, holds_choices};
 use crate::transcript::is_transcript;
@@ -34,21 +34,6 @@ enum Shows {
     Answers(Vec<Item>),
     /// Its choices at each token of a text.
     Along(HashMap<TextIds, Vec<Vec<Choice>>>),
-}
-
-/// A reference's part in a test.
-#[derive(Clone, Debug, Serialize)]
-pub struct ReferenceLine {
-    /// Where it was read.
-    pub name: String,
-    /// Digest of the file's bytes, which is what binds a reference before the key.
-    pub sha256: String,
-    /// `answers` of its own, or `probabilities` along the texts.
-    pub shows: &'static str,
-    /// Its texts. Answers to prompts that the suspect was not asked count for nothing.
-    pub texts: u64,
-    /// Its share in the mixture that fits the suspect best, in sixteenths.
-    pub share: u32,
 }
 
 impl Reference {
@@ -102,12 +87,43 @@ impl Reference {
         matches!(self.shows, Shows::Answers(_))
     }
 
-    pub(super) fn line(&self, share: u32) -> ReferenceLine {
+    /// Its part in a test of these texts.
+    pub(crate) fn line<'a>(&self, share: u32, tested: impl Iterator<Item = &'a Item>) -> ReferenceLine {
         let (shows, texts) = match &self.shows {
             Shows::Answers(items) => ("answers", items.len()),
             Shows::Along(along) => ("probabilities", along.len()),
         };
-        ReferenceLine { name: self.name.clone(), sha256: self.sha256.clone(), shows, texts: texts as u64, share }
+        let answered: HashSet<&[u32]> = match &self.shows {
+            Shows::Answers(items) => items.iter().map(|item| item.prompt.as_slice()).collect(),
+            Shows::Along(_) => HashSet::new(),
+        };
+        let covered = |item: &Item| match &self.shows {
+            Shows::Answers(_) if answered.contains(item.prompt.as_slice()) => item.tokens.len(),
+            Shows::Answers(_) => 0,
+            Shows::Along(along) => {
+                let rows = along.get(&(item.prompt.clone(), item.tokens.clone()));
+                rows.map_or(0, |rows| rows.iter().filter(|row| !row.is_empty()).count())
+            }
+        };
+        let (covered_tokens, tested_tokens) = tested.fold((0, 0), |(covered_tokens, tested_tokens), item| {
+            (covered_tokens + covered(item) as u64, tested_tokens + item.tokens.len() as u64)
+        });
+        let (name, sha256) = (self.name.clone(), self.sha256.clone());
+        ReferenceLine { name, sha256, shows, texts: texts as u64, covered_tokens, tested_tokens, share }
+    }
+
+    /// Refuses a text along which it has no probabilities.
+    pub(crate) fn check_covers(&self, item: &Item) -> Result<()> {
+        let Shows::Along(along) = &self.shows else { return Ok(()) };
+        let known = item.tokens.is_empty() || along.contains_key(&(item.prompt.clone(), item.tokens.clone()));
+        ensure!(
+            known,
+            "{} has no probabilities along this text of {} tokens after this prompt; run it along the same ids (a text that is cut into tokens \
+             again may have others)",
+            self.name,
+            item.tokens.len()
+        );
+        Ok(())
     }
 
     /// What the reference shows beside these texts.
@@ -125,6 +141,9 @@ impl Reference {
             Shows::Along(along) => along,
         };
         let row = |item: &Item| -> Result<Vec<Vec<Choice>>> {
+            if item.tokens.is_empty() {
+                return Ok(Vec::new());
+            }
             let key = (item.prompt.clone(), item.tokens.clone());
             let rows = along.get(&key).with_context(|| {
                 format!(
@@ -159,24 +178,23 @@ impl Reference {
 
 /// Counts what a model showed beside references. Its rounds are one, because weights follow from all that was seen; texts that it read are each
 /// one, because each shows what may not count later.
-pub(super) fn beside(
+pub(crate) fn beside(
     layer: &LayerDetector,
     access: Access,
-    rounds: &[Vec<Item>],
+    items: &[&Item],
     references: &[Reference],
     mixture: Option<&[u32]>,
 ) -> Result<TwoSamples> {
-    let items: Vec<&Item> = rounds.iter().flatten().collect();
     let mut suspect = access.sample(layer);
-    add_round(&mut suspect, layer, access, &items)?;
-    let samples = references.iter().map(|reference| reference.sample(layer, access, &items));
+    add_round(&mut suspect, layer, access, items)?;
+    let samples = references.iter().map(|reference| reference.sample(layer, access, items));
     let samples = samples.collect::<Result<Vec<_>>>()?;
     Ok(suspect.beside_mixture(&samples, mixture)?)
 }
 
 /// Refuses what cannot be compared.
-pub(super) fn check(
-    tested: &[TestedLayer],
+pub(crate) fn check<'a>(
+    layers: impl IntoIterator<Item = &'a LayerDetector>,
     access: Access,
     suspect: &Material,
     controls: &[Material],
@@ -185,7 +203,7 @@ pub(super) fn check(
     if references.is_empty() {
         return Ok(());
     }
-    if let Some(TestedLayer { layer, .. }) = tested.iter().find(|tested| tested.layer.scheme().own().is_none()) {
+    if let Some(layer) = layers.into_iter().find(|layer| layer.scheme().own().is_none()) {
         let name = layer.name().unwrap_or_default();
         bail!(
             "layer {name:?} is a mark of {}, which has no test beside a reference; test the other layers by name",

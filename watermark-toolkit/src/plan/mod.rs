@@ -16,10 +16,49 @@ use watermark_core::profile::{AnyScheme, Profile};
 use watermark_core::scheme::{Greenlist, Scheme};
 
 pub use plot::power_svg;
-pub use question::{Need, Question, SHARES, Shows};
+pub use question::{Need, Question, SHARES, SHARES_BESIDE, Shows};
 
-/// Curves of the laboratory's green list (gamma .5, delta 2, width 1), with the command that made them.
+/// Curves of the laboratory's green list (gamma .5, delta 2, width 1), all of whose training answers came from one teacher, by counts.
 const CURVES: &str = include_str!("curves.csv");
+/// Curves beside references, of students that learned marked answers among text of others.
+const CURVES_BESIDE: &str = include_str!("curves_beside.csv");
+
+/// What stands beside the suspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReferenceKind {
+    /// A model like the one that the suspect was trained from.
+    Base,
+    /// The provider's own model, without marks.
+    Teacher,
+    /// Its unmarked answers to the same prompts: what evidence compares with.
+    Answers,
+}
+
+impl ReferenceKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Base, Self::Teacher, Self::Answers];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Teacher => "teacher",
+            Self::Answers => "answers",
+        }
+    }
+
+    /// Whether it was measured beside this kind of access: a model along the same texts, answers beside answers.
+    #[must_use]
+    pub fn stands_beside(self, access: Access) -> bool {
+        match access {
+            Access::Answers => true,
+            Access::Logprobs | Access::Weights => self != Self::Answers,
+            Access::Reading => false,
+        }
+    }
+}
 
 /// Whether the sample size is registered, or the e-process watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,15 +114,23 @@ pub enum Tokens {
 }
 
 impl Curves {
-    /// The measured curves of a kind of access.
+    /// The measured curves of a kind of access, by counts or beside a reference.
     ///
     /// # Errors
-    /// Never with the shipped file.
-    pub fn measured(access: Access, sample: Sample) -> Result<Self> {
-        Self::parse(CURVES, access, sample)
+    /// For what was not measured: the e-process beside a reference, and where [`ReferenceKind::stands_beside`] says no.
+    pub fn measured(access: Access, sample: Sample, reference: Option<ReferenceKind>) -> Result<Self> {
+        let measured = reference.is_none_or(|reference| sample == Sample::Fixed && reference.stands_beside(access));
+        if !measured {
+            bail!("{} beside a reference of this kind was not measured", access.as_str());
+        }
+        Self::parse(if reference.is_some() { CURVES_BESIDE } else { CURVES }, access, sample, reference)
     }
 
-    fn parse(csv: &str, access: Access, sample: Sample) -> Result<Self> {
+    /// Curves from such a file.
+    ///
+    /// # Errors
+    /// If a column is missing, a cell is no number, or there are fewer than two curves of two points.
+    pub fn parse(csv: &str, access: Access, sample: Sample, reference: Option<ReferenceKind>) -> Result<Self> {
         let mut lines = csv.lines();
         let columns: Vec<&str> = lines.next().context("curves: no header")?.split(',').collect();
         let column = |name: &str| {
@@ -94,11 +141,14 @@ impl Curves {
             Sample::Anytime => ("digits_anytime", "digits_anytime_sd"),
         };
         let places = [column("share")?, column("tokens")?, column(mean)?, column(sd)?];
-        let access_column = column("access")?;
+        let mut wanted = vec![(column("access")?, access.as_str())];
+        if let Some(reference) = reference {
+            wanted.push((column("reference")?, reference.as_str()));
+        }
         let mut curves: Vec<Curve> = Vec::new();
         for line in lines {
             let cells: Vec<&str> = line.split(',').collect();
-            if cells.get(access_column) != Some(&access.as_str()) {
+            if wanted.iter().any(|(place, value)| cells.get(*place) != Some(value)) {
                 continue;
             }
             let mut numbers = [0.0; 4];
@@ -277,7 +327,7 @@ mod tests {
 
     #[test]
     fn interpolates_and_does_not_extrapolate() {
-        let curves = Curves::parse(CSV, Access::Answers, Sample::Fixed).unwrap();
+        let curves = Curves::parse(CSV, Access::Answers, Sample::Fixed, None).unwrap();
         let near = |got: Option<(f64, f64)>, mean: f64| assert!((got.unwrap().0 - mean).abs() < 1e-9, "{got:?}");
         near(curves.digits(1.0, 100.0), 4.0);
         near(curves.digits(1.0, 316.227_766_016_837_94), 12.649_110_640_673_518);
@@ -293,7 +343,7 @@ mod tests {
 
     #[test]
     fn doses() {
-        let curves = Curves::parse(CSV, Access::Answers, Sample::Fixed).unwrap();
+        let curves = Curves::parse(CSV, Access::Answers, Sample::Fixed, None).unwrap();
         let dose = curves.dose(1000.0, 20.0).unwrap();
         assert!((dose.share - 0.5).abs() < 0.01 && dose.low > 0.4 && dose.high < 0.6, "{dose:?}");
         assert!(curves.dose(1000.0, 9.0).unwrap().low < 1e-9 && curves.dose(2000.0, 9.0).is_none());
@@ -310,8 +360,17 @@ mod tests {
     fn the_shipped_curves_can_be_read() {
         for access in Access::ALL {
             for sample in [Sample::Fixed, Sample::Anytime] {
-                let curves = Curves::measured(access, sample).unwrap();
+                let curves = Curves::measured(access, sample, None).unwrap();
                 assert!(matches!(curves.tokens(1.0, 6.0, 0.5, 1.0), Tokens::Need(_)), "{access:?} {sample:?}");
+            }
+            for reference in ReferenceKind::ALL {
+                let curves = Curves::measured(access, Sample::Fixed, Some(reference));
+                let need = curves.ok().map(|curves| curves.tokens(0.2, 6.0, 0.5, 1.0));
+                assert_eq!(
+                    matches!(need, Some(Tokens::Need(_))),
+                    reference.stands_beside(access),
+                    "{access:?} {reference:?}"
+                );
             }
         }
     }

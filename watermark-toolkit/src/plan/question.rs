@@ -3,16 +3,20 @@ use serde::Serialize;
 use watermark_core::detect::check_level;
 use watermark_core::model_test::Access;
 
-use super::{Curves, Sample, Tokens};
+use super::{Curves, ReferenceKind, Sample, Tokens};
 
 /// Shares of marked training answers that a plan shows unless others are asked for.
 pub const SHARES: [f64; 6] = [1.0, 0.75, 0.5, 0.35, 0.2, 0.1];
+/// The same beside a reference, which shows smaller ones.
+pub const SHARES_BESIDE: [f64; 3] = [0.5, 0.2, 0.1];
 
 /// What is planned.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// What the suspect shows.
     pub access: Vec<Access>,
+    /// What stands beside the suspect; nothing for a test by counts.
+    pub reference: Option<ReferenceKind>,
     /// Shares of marked answers among the suspect's training answers.
     pub shares: Vec<f64>,
     /// How the digits of the layer compare with those of the curves ([`super::scale`]).
@@ -37,6 +41,7 @@ impl Default for Question {
     fn default() -> Self {
         Self {
             access: Access::ALL.to_vec(),
+            reference: None,
             shares: SHARES.to_vec(),
             scale: 1.0,
             alpha: 1e-6,
@@ -55,6 +60,8 @@ impl Default for Question {
 pub struct Need {
     /// What the suspect shows.
     pub access: Access,
+    /// What stands beside it.
+    pub reference: Option<ReferenceKind>,
     /// Fixed or anytime.
     pub sample: Sample,
     /// Share of marked answers among its training answers.
@@ -80,6 +87,8 @@ pub struct Need {
 pub struct Shows {
     /// What the suspect shows.
     pub access: Access,
+    /// What stands beside it.
+    pub reference: Option<ReferenceKind>,
     /// Fixed or anytime.
     pub sample: Sample,
     /// The number of tokens.
@@ -93,6 +102,14 @@ pub struct Shows {
 }
 
 impl Question {
+    /// By counts, or beside a reference, with the kinds of access and the shares that this was measured for.
+    #[must_use]
+    pub fn beside(reference: Option<ReferenceKind>) -> Self {
+        let Some(one) = reference else { return Self::default() };
+        let access = Access::ALL.into_iter().filter(|&access| one.stands_beside(access)).collect();
+        Self { reference, access, shares: SHARES_BESIDE.to_vec(), ..Self::default() }
+    }
+
     /// Digits of evidence that a verdict takes.
     #[must_use]
     pub fn digits(&self) -> f64 {
@@ -116,14 +133,19 @@ impl Question {
         if numbers.into_iter().flatten().any(|value| !is_positive(value)) {
             bail!("numbers of tokens and answers must be positive and below 1e12");
         }
+        if self.reference.is_some() && self.scale.to_bits() != 1f64.to_bits() {
+            bail!("beside references only the green list of gamma .5, delta 2, width 1 was measured");
+        }
         let mut curves = Vec::new();
         for &access in &self.access {
             for sample in [Sample::Fixed, Sample::Anytime] {
-                // Reading is decided by its e-value, since its sample depends on the key.
-                if access == Access::Reading && sample == Sample::Fixed {
+                // Reading is decided by its e-value, since its sample depends on the key; what lies beyond references has no e-process.
+                if (access == Access::Reading && sample == Sample::Fixed)
+                    || (self.reference.is_some() && sample == Sample::Anytime)
+                {
                     continue;
                 }
-                curves.push((access, sample, Curves::measured(access, sample)?));
+                curves.push((access, sample, Curves::measured(access, sample, self.reference)?));
             }
         }
         let measured = curves.iter().map(|(_, _, curves)| curves.shares());
@@ -157,6 +179,7 @@ impl Question {
                 )]
                 lines.push(Need {
                     access,
+                    reference: self.reference,
                     sample,
                     share,
                     alpha: self.alpha,
@@ -184,7 +207,7 @@ impl Question {
         let line = |(access, sample, curves): (Access, Sample, Curves)| {
             let share = |power| curves.smallest_share(tokens, need, power, self.scale);
             let (share_80, share_95) = (share(0.8), share(0.95));
-            Shows { access, sample, tokens, alpha: self.alpha, share_80, share_95 }
+            Shows { access, reference: self.reference, sample, tokens, alpha: self.alpha, share_80, share_95 }
         };
         Ok(self.curves()?.into_iter().map(line).collect())
     }

@@ -296,14 +296,15 @@ pub(super) fn classes(bundle: &Bundle) -> Vec<Table> {
 pub(super) fn references(bundle: &Bundle) -> Option<Table> {
     let predicate = &bundle.statement.predicate;
     let (references, residuals) = (predicate.references.as_ref()?, predicate.suspect.residuals.as_ref()?);
-    // Of one reference the mixture's number is its own.
+    // Where one reference has all the share, the mixture's number is its own.
     let (first, each) = references.expected.split_first()?;
-    let own = each.iter().chain(each.is_empty().then_some(first));
-    let rows = references.models.iter().zip(&residuals.mixture).zip(own).map(|((reference, share), own)| {
+    let mut own = each.iter().chain(each.is_empty().then_some(first));
+    let rows = references.models.iter().zip(&residuals.mixture).map(|(reference, share)| {
         let ReferenceEvidence { model, records, n_prompts, n_empty, tokens } = reference;
         let [answers, prompts, empty, tokens] = [records.count, *n_prompts, *n_empty, *tokens].map(grouped);
-        let share = format!("{share} of {MIXTURE_PARTS}");
-        [short(model), answers, prompts, empty, tokens, share, format!("{:.2}", own.log10_p)]
+        let own = if *share > 0 { own.next() } else { None };
+        let lean = own.map_or_else(|| "-".to_owned(), |own| format!("{:.2}", own.log10_p));
+        [short(model), answers, prompts, empty, tokens, format!("{share} of {MIXTURE_PARTS}"), lean]
     });
     let head = [
         "Reference",

@@ -195,6 +195,7 @@ pub(super) fn findings(profiles: &Profiles, keys: &Keys, layers: &[LayerResult],
             n_scored: sums.n,
             log10_p,
             weights: Weights::None,
+            references_agree: true,
             resampling,
         });
         lines.push(FindingLine {

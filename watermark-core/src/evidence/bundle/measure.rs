@@ -9,7 +9,8 @@ use super::statement::{
 };
 use crate::detect::{LayerDetector, Resampling, Weights};
 use crate::key::fresh_keys_in;
-use crate::model_test::{Audit, Collection, ModelSample, ResidualTails, Round, ScoreClass, Tails, TwoSamples};
+use crate::model_test::{Audit, Collection, ModelSample, ResidualTails, Round, ScoreClass, TwoSamples};
+use crate::stats::SignedClass;
 use crate::{Error, ErrorKind, Result};
 
 /// Where a sample comes from, as its data say.
@@ -209,9 +210,9 @@ pub fn measure_references(
         })
     };
     let models = models.iter().map(one).collect::<Result<Vec<_>>>()?;
-    let expected = |classes: Vec<ScoreClass>| {
-        let log10_p = Tails::low_of_classes(layer.scheme(), &classes, Weights::Expected)?;
-        Ok(ExpectedEvidence { classes: evidence(classes), log10_p })
+    let expected = |classes: Vec<SignedClass>| {
+        let log10_p = ResidualTails::of_classes(layer.scheme(), &classes)?.log10_p;
+        Ok(ExpectedEvidence { classes: classes.into_iter().map(Into::into).collect(), log10_p })
     };
     let expected = beside.expected_classes(layer)?.into_iter().map(expected).collect::<Result<Vec<_>>>()?;
     let audit = audit(&expected);

@@ -1,11 +1,9 @@
 use super::fault::{Code, Fault, fault};
 use super::measure::audit;
 use super::record::RecordsDigest;
-use super::statement::{ExpectedEvidence, ReferenceEvidence, SampleEvidence};
+use super::statement::{ExpectedEvidence, ReferenceEvidence, SampleEvidence, SignedClassEvidence};
 use super::verify::{Bundle, MAX_CLASSES, MAX_PAIRS, close};
-use crate::detect::Weights;
-use crate::model_test::{MIXTURE_PARTS, Tails};
-use crate::stats::leading_bits;
+use crate::model_test::{MIXTURE_PARTS, ResidualTails};
 
 impl Bundle {
     /// The references, in the registered order; none where the test has none.
@@ -53,10 +51,14 @@ impl Bundle {
                 ));
             }
         }
-        // The mixture, and each of several.
-        let n = references.models.len();
-        if references.expected.len() != if n > 1 { n + 1 } else { n } {
-            faults.push(fault(Code::Tally, "not the mixture, and each of several references, has what it expects"));
+        // The mixture, and each of several with a share.
+        let shares = self.statement.predicate.suspect.residuals.iter().flat_map(|residuals| &residuals.mixture);
+        let shared = shares.filter(|share| **share > 0).count();
+        if references.expected.len() != 1 + if shared > 1 { shared } else { 0 } {
+            faults.push(fault(
+                Code::Tally,
+                "not the mixture, and each of several references with a share, has what it expects",
+            ));
         }
         references.expected.iter().for_each(|one| self.check_expected(one, faults));
         if !close(references.log10_p, audit(&references.expected).references_log10_p) {
@@ -65,14 +67,12 @@ impl Bundle {
     }
 
     fn check_expected(&self, expected: &ExpectedEvidence, faults: &mut Vec<Fault>) {
-        let pairs = expected.classes.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
-        let is_cut = expected.classes.iter().all(|class| leading_bits(class.count) == class.count);
-        if !self.possible(&expected.classes) || pairs >= MAX_PAIRS.into() || !is_cut {
+        if self.impossible(&expected.classes) || expected.classes.iter().any(|class| class.weight > 0) {
             faults.push(fault(Code::Tally, "the classes of what the references expect cannot be"));
         }
-        match Tails::low_of_classes(self.layer.scheme, &expected.score_classes(), Weights::Expected) {
+        match ResidualTails::of_classes(self.layer.scheme, &expected.signed_classes()) {
             Err(error) => faults.push(fault(Code::Tally, format!("what the references expect: {error}"))),
-            Ok(log10_p) if close(expected.log10_p, log10_p) => (),
+            Ok(tails) if close(expected.log10_p, tails.log10_p) => (),
             Ok(_) => {
                 faults.push(fault(Code::Tail, "log10_p of what references expect does not follow from its classes"));
             }
@@ -83,15 +83,20 @@ impl Bundle {
     pub(super) fn impossible_residuals(&self, sample: &SampleEvidence) -> bool {
         let Some(residuals) = &sample.residuals else { return false };
         let shares: u64 = residuals.mixture.iter().map(|&share| u64::from(share)).sum();
-        let pairs = residuals.classes.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
-        let most = u128::from(self.largest_score());
         // A mixture of its own could keep a control away from a reference that accuses.
         let of_suspect = self.statement.predicate.suspect.residuals.as_ref().map(|residuals| &residuals.mixture);
         Some(&residuals.mixture) != of_suspect
             || residuals.mixture.len() != self.registration.references.len()
             || shares != u64::from(MIXTURE_PARTS)
-            || pairs >= MAX_PAIRS.into()
-            || residuals.classes.len() > MAX_CLASSES
-            || !residuals.classes.iter().all(|class| class.score.0 <= most * u128::from(class.pairs))
+            || self.impossible(&residuals.classes)
+    }
+
+    /// Whether classes by weight have more classes, pairs or scores than any test.
+    fn impossible(&self, classes: &[SignedClassEvidence]) -> bool {
+        let pairs = classes.iter().map(|class| u128::from(class.pairs)).sum::<u128>();
+        let most = u128::from(self.largest_score());
+        pairs >= MAX_PAIRS.into()
+            || classes.len() > MAX_CLASSES
+            || !classes.iter().all(|class| class.score.0 <= most * u128::from(class.pairs))
     }
 }

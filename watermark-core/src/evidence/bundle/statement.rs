@@ -179,12 +179,7 @@ impl ResidualsEvidence {
     /// The classes as numbers.
     #[must_use]
     pub fn signed_classes(&self) -> Vec<SignedClass> {
-        let class = |class: &SignedClassEvidence| SignedClass {
-            weight: class.weight,
-            pairs: class.pairs,
-            score: class.score.0,
-        };
-        self.classes.iter().map(class).collect()
+        signed(&self.classes)
     }
 }
 
@@ -199,12 +194,12 @@ pub struct ReferencesEvidence {
     pub models: Vec<ReferenceEvidence>,
 }
 
-/// What the mixture, or one of several references, expects in the suspect's contexts.
+/// What the mixture, or one of several references with a share, expects in the suspect's contexts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "one table for all languages: verify/FORMAT.md, section 3")]
 pub struct ExpectedEvidence {
-    pub classes: Vec<ClassEvidence>,
+    pub classes: Vec<SignedClassEvidence>,
     pub log10_p: f64,
 }
 
@@ -223,8 +218,8 @@ pub struct ReferenceEvidence {
 impl ExpectedEvidence {
     /// The classes as numbers.
     #[must_use]
-    pub fn score_classes(&self) -> Vec<ScoreClass> {
-        as_numbers(&self.classes)
+    pub fn signed_classes(&self) -> Vec<SignedClass> {
+        signed(&self.classes)
     }
 }
 
@@ -242,6 +237,12 @@ impl LeftOut {
     pub fn classes(&self) -> model_test::LeftOut {
         model_test::LeftOut { answers: as_numbers(&self.answers), prompts: as_numbers(&self.prompts) }
     }
+}
+
+fn signed(classes: &[SignedClassEvidence]) -> Vec<SignedClass> {
+    let class =
+        |class: &SignedClassEvidence| SignedClass { weight: class.weight, pairs: class.pairs, score: class.score.0 };
+    classes.iter().map(class).collect()
 }
 
 fn as_numbers(classes: &[ClassEvidence]) -> Vec<ScoreClass> {
