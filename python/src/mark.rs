@@ -29,13 +29,15 @@ impl Marker {
     /// Starts a sequence with no generated tokens. `seed` decides every draw that no key decides; the same seed for two
     /// sequences repeats those draws. `account` chooses the key of layers with a key per account (`"per": "account"`), and is refused
     /// where there is none: all accounts would be marked alike. Temperature 0 is greedy decoding, which carries no mark unless the
-    /// profile's sampling policy sees to it; what the policy raises is in `Session.raised`.
-    #[pyo3(signature = (*, seed, account=None, marked=true, temperature=1.0, top_k=None, top_p=None, min_p=None))]
+    /// profile's sampling policy sees to it; what the policy raises is in `Session.raised`. `request` is the request's number in the ledger,
+    /// which paired draws follow from: needed by a profile with such a layer, refused by others, and never the same for two answers.
+    #[pyo3(signature = (*, seed, account=None, request=None, marked=true, temperature=1.0, top_k=None, top_p=None, min_p=None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of a Python call")]
     fn session(
         &self,
         #[pyo3(from_py_with = whole)] seed: u64,
         account: Option<String>,
+        request: Option<String>,
         marked: bool,
         temperature: f32,
         #[pyo3(from_py_with = whole)] top_k: Option<usize>,
@@ -44,7 +46,7 @@ impl Marker {
     ) -> PyResult<Session> {
         let sampling = Sampling { temperature, top_k, top_p, min_p };
         self.0
-            .session(&SessionOptions { account, marked, seed, sampling })
+            .session(&SessionOptions { account, marked, seed, sampling, request })
             .map(|session| Session(Mutex::new(session)))
             .map_err(raise_core)
     }
@@ -197,6 +199,13 @@ impl Session {
     #[getter]
     fn generated(&self) -> PyResult<Vec<u32>> {
         Ok(self.held()?.generated().to_vec())
+    }
+
+    /// What paired draws withheld at each of these tokens: the candidate that the coin did not serve; None where another token than the drawn
+    /// one was accepted. Empty without paired draws.
+    #[getter]
+    fn withheld(&self) -> PyResult<Vec<Option<u32>>> {
+        Ok(self.held()?.withheld().to_vec())
     }
 
     /// Whether the position last sampled or processed carries a mark, and if not, why: `marked`, `off`, `greedy`, `certain`,

@@ -253,6 +253,28 @@ class Marking(unittest.TestCase):
         with self.assertRaises(w.InputError):
             session.sample(row)
 
+    def test_paired_draws(self):
+        pairs = {"name": "pairs", "scheme": "paired", "width": 0, "prf": "chacha20-v1"}
+        marker = w.Marker(profile(GREEN, pairs), NODE)
+        given = rows(5, 101)
+        session, again = (marker.session(seed=seed, request="ledger/test/1") for seed in (1, 2))
+        for _ in range(100):
+            token = session.sample(given[len(session.generated)])
+            session.accept(token)
+            again.accept(again.sample(given[len(again.generated)]))
+        # Every draw follows from the request, whatever the seed; the coin gave one of two candidates.
+        self.assertEqual((session.generated, session.withheld), (again.generated, again.withheld))
+        self.assertGreater(sum(a != b for a, b in zip(session.generated, session.withheld)), 30)
+        session.accept((session.sample(given[len(session.generated)]) + 1) % 255 + 1)
+        self.assertIsNone(session.withheld[-1])
+        other = marker.session(seed=1, request="ledger/test/2")
+        other.accept(other.sample(given[0]))
+        self.assertEqual(len(other.withheld), 1)
+        with self.assertRaisesRegex(w.WatermarkError, "name the request"):
+            marker.session(seed=1)
+        with self.assertRaisesRegex(w.WatermarkError, "no paired draws"):
+            w.Marker(profile(GREEN), NODE).session(seed=1, request="1")
+
     def test_accounts(self):
         marker = w.Marker(profile({**GREEN, "per": "account"}), NODE)
         with self.assertRaises(w.InputError) as raised:

@@ -135,6 +135,7 @@ class Marker:
         *,
         seed: int,
         account: str | None = None,
+        request: str | None = None,
         marked: bool = True,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -169,6 +170,8 @@ class Session:
     def reserve(self, tokens: int) -> None: ...
     @property
     def generated(self) -> list[int]: ...
+    @property
+    def withheld(self) -> list[int | None]: ...
     @property
     def mark_state(self) -> Literal["marked", "off", "greedy", "certain", "no_context", "repeated"]: ...
     @property

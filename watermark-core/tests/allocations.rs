@@ -55,7 +55,7 @@ fn steps_allocate_nothing() {
         let marker = marker(&schemes);
         for sampling in samplings {
             for marked in [true, false] {
-                let options = SessionOptions { marked, sampling, seed: 3, account: None };
+                let options = SessionOptions { marked, sampling, seed: 3, account: None, request: None };
                 let mut session = marker.session(&options).unwrap();
                 session.reserve(STEPS + 4);
                 (1..9).for_each(|token| session.accept(token).unwrap());

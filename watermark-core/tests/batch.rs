@@ -24,7 +24,8 @@ fn marker() -> Marker {
 fn sessions(marker: &Marker) -> Vec<Session> {
     let session = |i: usize| {
         let sampling = Sampling { top_k: (i % 2 == 1).then_some(20), temperature: 0.8, ..Sampling::default() };
-        let options = SessionOptions { marked: !i.is_multiple_of(3), seed: i as u64, sampling, account: None };
+        let options =
+            SessionOptions { marked: !i.is_multiple_of(3), seed: i as u64, sampling, account: None, request: None };
         let mut session = marker.session(&options).unwrap();
         (0..i as u32).for_each(|token| session.accept(1 + token).unwrap());
         session

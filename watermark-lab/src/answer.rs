@@ -65,6 +65,7 @@ pub fn answer(
             marked: how.marked,
             seed: how.seed.wrapping_add(i),
             sampling: how.sampling,
+            request: None,
         };
         marker.session(&options)
     });

@@ -22,6 +22,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
             seeds.push(format!("{{\"scheme\": \"{}\"{fields}}}", spec.name));
         }
     }
+    let tokenizer = TokenizerInfo { sha256: [0; 32], vocab_size: 64, special_token_ids: vec![] };
+    let pairs = Profile { name: "p".to_owned(), tokenizer, paired: Some("pairs".to_owned()), ..Profile::default() };
+    seeds.push(pairs.print());
     seeds.into_iter().map(String::into_bytes).collect()
 }
 

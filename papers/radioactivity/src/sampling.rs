@@ -231,7 +231,7 @@ fn separated(
         let first = seed(&what)?;
         let open = |i: u64| {
             let seed = first.wrapping_add(i);
-            marker.session(&SessionOptions { marked: true, seed, sampling, account: None })
+            marker.session(&SessionOptions { marked: true, seed, sampling, account: None, request: None })
         };
         let mut sessions = (0..questions.len() as u64).map(open).collect::<std::result::Result<Vec<Session>, _>>()?;
         let pick = |session: &mut Session, [row]: [&[f32]; 1]| {

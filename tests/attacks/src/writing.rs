@@ -42,7 +42,7 @@ pub(crate) fn write(
     let marker = Marker::new(lab.profile(&mark)?, &Lab::key(&mark))?;
     let drafts = (0..questions.len()).map(|index| {
         let seed = seed << 32 | index as u64;
-        let options = SessionOptions { account: None, marked: false, seed, sampling: SAMPLING };
+        let options = SessionOptions { account: None, request: None, marked: false, seed, sampling: SAMPLING };
         Ok(Draft { session: marker.session(&options)?, index })
     });
     let mut drafts = drafts.collect::<Result<Vec<_>>>()?;

@@ -67,7 +67,8 @@ impl Writer {
         let most = self.model.config().context_len;
         ensure!(prompt.len() < most, "the prompt has {} tokens; the model takes {}", prompt.len(), most - 1);
         let own_key = self.marker.profile().has_account_layer();
-        let options = SessionOptions { account: own_key.then(|| account.clone()), marked, seed, sampling };
+        let options =
+            SessionOptions { account: own_key.then(|| account.clone()), marked, seed, sampling, request: None };
         Ok(Begun { account, prompt, max_tokens, session: self.marker.session(&options)? })
     }
 

@@ -113,8 +113,13 @@ impl Args {
             account: self.account,
             seed: self.seed,
         };
-        let options =
-            SessionOptions { account: how.account.clone(), marked: how.marked, seed: how.seed, sampling: how.sampling };
+        let options = SessionOptions {
+            account: how.account.clone(),
+            marked: how.marked,
+            seed: how.seed,
+            sampling: how.sampling,
+            request: None,
+        };
         let raised = marker.session(&options)?.raised();
         if self.out.exists() {
             bail!("{} exists and is not overwritten; choose another name", self.out.display());

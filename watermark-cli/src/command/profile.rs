@@ -187,7 +187,8 @@ impl New {
         }
         let beacon = if self.beacon { Beacon::Awaited } else { Beacon::None };
         let sampling = self.sampling.policy(&layers);
-        let profile = Profile { name: self.name, path: self.path, beacon, tokenizer: info, layers, sampling };
+        let profile =
+            Profile { name: self.name, path: self.path, beacon, tokenizer: info, layers, paired: None, sampling };
         profile.validate()?;
         write_new(&self.out, profile.print().as_bytes())?;
         print(&format!("Wrote {}. It holds no secret; commit to its key before use.", self.out.display()))?;

@@ -73,7 +73,7 @@ impl WmSessionOptions {
             min_p: (self.min_p != 0.0).then_some(self.min_p),
         };
         let account = optional_string(self.account, "options: account")?.map(str::to_owned);
-        Ok(SessionOptions { account, marked: self.marked == 1, seed: self.seed, sampling })
+        Ok(SessionOptions { account, marked: self.marked == 1, seed: self.seed, sampling, request: None })
     }
 }
 

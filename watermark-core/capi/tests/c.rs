@@ -117,7 +117,7 @@ fn generate(
     sampling: Sampling,
     choose: impl Fn(&mut Session, Vec<f32>, u32) -> u32,
 ) -> Vec<u32> {
-    let options = SessionOptions { marked, seed: 7, sampling, account: None };
+    let options = SessionOptions { marked, seed: 7, sampling, account: None, request: None };
     let mut session = Marker::new(profile, &key()).unwrap().session(&options).unwrap();
     for step in 0..STEPS {
         let token = choose(&mut session, model(step), step);

@@ -78,6 +78,10 @@ impl Detector {
     pub fn new(profile: &Profile, key: &NodeKey, account: Option<&str>) -> Result<Self> {
         profile.validate()?;
         profile.check_account(account)?;
+        if profile.layers.is_empty() {
+            let message = "the profile has paired draws only, which no text shows";
+            return Err(Error::new(ErrorKind::InvalidProfile, message));
+        }
         let mut special = profile.tokenizer.special_token_ids.clone();
         special.sort_unstable();
         let special: Arc<[u32]> = special.into();

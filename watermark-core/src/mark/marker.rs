@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
 use super::choosing::Choosing;
+use super::pairs::Paired;
 use super::policy::Admitted;
 use super::{Sampling, Session};
 use crate::engine::EngineKey;
 use crate::key::{NodeKey, PrfKey};
+use crate::paired::RequestSecret;
 use crate::prf::ChaCha20V1;
 use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
@@ -63,6 +65,8 @@ struct Shared {
     /// One entry per layer: the layer under its key, derived once. `None` for a layer with a key per account, whose key
     /// a session derives.
     keyed: Vec<Option<Keyed>>,
+    /// Below which requests have their secrets, with the beacon.
+    paired: Option<(PrfKey, Option<[u8; 32]>)>,
 }
 
 /// A layer under its key.
@@ -96,6 +100,9 @@ pub struct SessionOptions {
     pub marked: bool,
     /// Seed of every draw that no key decides. The same seed for two sequences repeats those draws.
     pub seed: u64,
+    /// The request's number in the ledger, which the draws of a marked session with a layer of paired draws follow from
+    /// ([`crate::paired`]): one that no other answer has, so that nobody can try some until the coins fit.
+    pub request: Option<String>,
     /// Temperature and truncation. A marked session raises what is below the floors of the profile's policy ([`Session::raised`]).
     pub sampling: Sampling,
 }
@@ -121,14 +128,18 @@ impl Marker {
             .collect::<Result<_>>()?;
         let mut special = profile.tokenizer.special_token_ids.clone();
         special.sort_unstable();
-        Ok(Self(Arc::new(Shared { special: special.into(), profile, key, keyed })))
+        let paired = match profile.paired_key(&key)? {
+            Some(layer) => Some((layer, profile.drawn_beacon()?)),
+            None => None,
+        };
+        Ok(Self(Arc::new(Shared { special: special.into(), profile, key, keyed, paired })))
     }
 
     /// Starts a sequence with no generated tokens.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidParameter`] for sampling parameters and an account that no layer has a key for,
-    /// [`ErrorKind::MissingInput`] for a missing account.
+    /// [`ErrorKind::InvalidParameter`] for sampling parameters, an account that no layer has a key for, and a request without paired draws;
+    /// [`ErrorKind::MissingInput`] for a missing account or request.
     pub fn session(&self, options: &SessionOptions) -> Result<Session> {
         options.sampling.validate()?;
         let shared = &self.0;
@@ -149,12 +160,29 @@ impl Marker {
                 }
             }
         }
+        let request = match (&shared.paired, options.request.as_deref()) {
+            (None, Some(_)) => {
+                let message = "a request is named, but the profile has no paired draws; leave it out";
+                return Err(Error::new(ErrorKind::InvalidParameter, message));
+            }
+            (Some(_), Some("")) => return Err(Error::new(ErrorKind::InvalidParameter, "the request is empty")),
+            (Some(_), None) if options.marked => {
+                let message = "the profile has paired draws; name the request by its number in the ledger";
+                return Err(Error::new(ErrorKind::MissingInput, message));
+            }
+            (Some((layer, beacon)), Some(id)) if options.marked => {
+                Some(RequestSecret::new(layer, id).key(beacon.as_ref()))
+            }
+            _ => None,
+        };
         let draws = ChaCha20V1::without_context(&draw_key(options.seed));
         let vocab_size = usize::try_from(self.vocab_size())
             .map_err(|_| Error::new(ErrorKind::InvalidProfile, "vocab_size exceeds the address space"))?;
         let policy = shared.profile.sampling.filter(|_| options.marked).unwrap_or_default();
         let admitted = Admitted::new(options.sampling, &policy);
-        Ok(Session::new(reweighting, choosing, draws, admitted, vocab_size, Arc::clone(&shared.special)))
+        let mut session = Session::new(reweighting, choosing, draws, admitted, vocab_size, Arc::clone(&shared.special));
+        session.paired = request.map(Paired::new);
+        Ok(session)
     }
 
     /// Length of a row of logits, as the profile states it.

@@ -6,6 +6,7 @@ mod choosing;
 mod drafts;
 mod logit;
 mod marker;
+mod pairs;
 mod policy;
 mod proxy;
 mod reserve;

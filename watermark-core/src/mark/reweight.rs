@@ -65,7 +65,7 @@ impl Session {
 
     /// Why no layer can change the truncated distribution; `None` if one can.
     fn fixed(&self, support: &Support) -> Option<MarkState> {
-        if self.reweighting.is_empty() && self.choosing.is_none() {
+        if self.reweighting.is_empty() && self.choosing.is_none() && self.paired.is_none() {
             return Some(MarkState::Off);
         }
         if self.admitted.sampling.is_greedy() {

@@ -4,10 +4,12 @@ use hashbrown::HashMap;
 
 use super::choosing::{Choosing, ContextKey};
 use super::drafts::Drafts;
+use super::pairs::Paired;
 use super::policy::Admitted;
 use super::proxy::Proxy;
 use super::scratch::Scratch;
 use super::{Logit, Raised};
+use crate::paired::{Candidates, Draw};
 use crate::prf::{ChaCha20V1, Context};
 use crate::scheme::{Gumbel, Scheme};
 use crate::{Error, ErrorKind, Result};
@@ -109,6 +111,7 @@ pub struct Session {
     pub(super) state: MarkState,
     pub(super) proxy: Proxy,
     pub(super) drafts: Drafts,
+    pub(super) paired: Option<Paired>,
 }
 
 impl Session {
@@ -133,6 +136,7 @@ impl Session {
             state: MarkState::Off,
             proxy: Proxy::default(),
             drafts: Drafts::default(),
+            paired: None,
         }
     }
 
@@ -140,6 +144,14 @@ impl Session {
     #[must_use]
     pub fn generated(&self) -> &[u32] {
         &self.generated
+    }
+
+    /// What paired draws withheld at each position of [`Self::generated`]: the candidate that the coin did not serve, which may be the same
+    /// token. `None` where the accepted token is another than the drawn one, so that the position shows nothing. Empty in a session without
+    /// paired draws.
+    #[must_use]
+    pub fn withheld(&self) -> &[Option<u32>] {
+        self.paired.as_ref().map_or(&[], Paired::withheld)
     }
 
     /// Whether the position last sampled or processed carries a mark, and if not, why.
@@ -244,6 +256,8 @@ impl Session {
     pub fn rollback(&mut self, n: usize) {
         self.proxy.clear();
         let n = n.min(self.generated.len());
+        let left = self.generated.len() - n;
+        self.paired.iter_mut().for_each(|paired| paired.truncate(left));
         self.drafts.truncate(self.drafts.len().saturating_sub(n));
         for _ in 0..n {
             self.generated.pop();
@@ -259,10 +273,10 @@ impl Session {
     }
 
     /// An independent copy at this point. Draws that no key decides repeat in the copy as long as both have the same
-    /// number of tokens.
+    /// number of tokens. A request has one answer, so a copy has no paired draws: another answer takes a session and a request of its own.
     #[must_use]
     pub fn fork(&self) -> Self {
-        self.clone()
+        Self { paired: None, ..self.clone() }
     }
 
     /// Back to no generated tokens; clears a sticky error.
@@ -271,6 +285,7 @@ impl Session {
         self.used.clear();
         self.proxy.clear();
         self.drafts.truncate(0);
+        self.paired.iter_mut().for_each(|paired| paired.truncate(0));
         self.error = None;
         self.state = MarkState::Off;
     }
@@ -313,6 +328,7 @@ impl Session {
             *self.used.entry(key).or_insert(0) += 1;
         }
         self.generated.push(token);
+        self.paired.iter_mut().for_each(|paired| paired.push(token));
         self.proxy.clear();
         Ok(())
     }
@@ -330,6 +346,15 @@ impl Session {
     /// Draws from the distribution in `scratch`.
     pub(super) fn choose(&mut self, scratch: &mut Scratch) -> Result<u32> {
         let key = self.marked_context(scratch);
+        if let Some(coin) = self.coin() {
+            let served = self.draw(key.as_ref(), coin == Draw::Second, scratch)?;
+            let withheld = self.draw(key.as_ref(), coin == Draw::First, scratch)?;
+            self.paired.iter_mut().for_each(|paired| paired.draw(Candidates { served, withheld }));
+            if scratch.support.ids.len() > 1 && self.state != MarkState::Certain {
+                self.state = MarkState::Marked;
+            }
+            return Ok(served);
+        }
         let second = key.is_some() && self.choosing.as_ref().is_some_and(|layer| layer.uses_b(self.public_words()[0]));
         self.draw(key.as_ref(), second, scratch)
     }
@@ -364,12 +389,22 @@ impl Session {
             layer.words(key, second, &support.ids, words)?;
             layer.choose(&support.logits, &words.words)
         } else {
-            // An ordinary draw is Gumbel-max too, with public words.
-            let draws = if second { &self.draws.key_b() } else { &self.draws };
+            // An ordinary draw is Gumbel-max too, with public words, or with the request's.
+            let draws = match &self.paired {
+                Some(paired) => paired.key.draws(if second { Draw::Second } else { Draw::First }),
+                None if second => &self.draws.key_b(),
+                None => &self.draws,
+            };
             words.fill(draws, self.position(), &support.ids)?;
             Gumbel::choose(&support.logits, &words.words)
         };
         chosen.map(|at| support.ids[at]).ok_or_else(|| Error::new(ErrorKind::InvalidLogits, "no token can be drawn"))
+    }
+
+    /// Which of two draws is served at the next position, in a session with paired draws.
+    pub(super) fn coin(&self) -> Option<Draw> {
+        let paired = self.paired.as_ref()?;
+        Some(paired.key.coin(u32::try_from(self.generated.len()).unwrap_or(u32::MAX)))
     }
 
     /// Public uniform words that belong to the next position.

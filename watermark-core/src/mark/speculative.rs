@@ -1,6 +1,7 @@
 use super::drafts::Drafts;
 use super::scratch::Scratch;
 use super::{Logit, Session};
+use crate::paired::Draw;
 use crate::scheme::{TWO_32, logarithms, softmax};
 use crate::{Error, ErrorKind, Result};
 
@@ -29,7 +30,9 @@ impl Session {
                 session.distribution(logits, scratch)?;
                 let key = session.marked_context(scratch);
                 if !session.rejects() {
-                    return session.draw(key.as_ref(), false, scratch);
+                    // With paired draws the served side, as the target will draw it.
+                    let second = session.coin() == Some(Draw::Second);
+                    return session.draw(key.as_ref(), second, scratch);
                 }
                 let probabilities = &mut scratch.buffers.probabilities;
                 softmax(&scratch.support.logits, probabilities);
@@ -132,8 +135,8 @@ impl Session {
         self.draw(key.as_ref(), true, scratch)
     }
 
-    /// Whether drafts are accepted by a coin.
+    /// Whether drafts are accepted by a coin. With paired draws they are where they are the candidate that is served.
     fn rejects(&self) -> bool {
-        self.choosing.as_ref().is_some_and(super::choosing::Choosing::has_two_keys)
+        self.paired.is_none() && self.choosing.as_ref().is_some_and(super::choosing::Choosing::has_two_keys)
     }
 }

@@ -108,7 +108,7 @@ impl RequestKey {
     /// # Errors
     /// [`ErrorKind::TokenOutOfRange`] for an id of 2^24 or more.
     pub fn word(&self, position: u32, draw: Draw, token: u32) -> Result<u32> {
-        self.of(draw).word(at(position), token)
+        self.draws(draw).word(at(position), token)
     }
 
     /// Which draw is served at a position.
@@ -131,7 +131,7 @@ impl RequestKey {
         let served = self.coin(position);
         let mut words = Vec::new();
         let mut chosen = |draw| {
-            self.of(draw).words(ids.iter().map(|&id| (at(position), id)), &mut words)?;
+            self.draws(draw).words(ids.iter().map(|&id| (at(position), id)), &mut words)?;
             Gumbel::choose(logits, &words)
                 .map(|at| ids[at])
                 .ok_or_else(|| Error::new(ErrorKind::InvalidLogits, "no token can be drawn"))
@@ -152,7 +152,8 @@ impl RequestKey {
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
-    fn of(&self, draw: Draw) -> &ChaCha20V1 {
+    /// The words of a draw; the nonce of a position is its number.
+    pub(crate) fn draws(&self, draw: Draw) -> &ChaCha20V1 {
         &self.draws[draw as usize]
     }
 }

@@ -40,6 +40,12 @@ impl AnyScheme {
         self.own().is_some_and(|scheme| scheme.needs_proxy())
     }
 
+    /// Whether the layer draws under two keys, of which a fair coin chooses: with paired draws, each key draws a candidate.
+    #[must_use]
+    pub fn draws_pairs(&self) -> bool {
+        matches!(self, Self::Own(Scheme::GumbelDualKey(scheme)) if scheme.is_fair())
+    }
+
     /// The law of a pair's score over keys.
     #[must_use]
     pub fn null_law(&self) -> NullLaw {

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::given::given;
-use super::{AnyScheme, Beacon, Layer, Profile, SamplingPolicy, TokenizerInfo};
+use super::{AnyScheme, Beacon, Layer, PAIRED, Profile, SamplingPolicy, TokenizerInfo};
 use crate::engine::{Engine, EngineOptions};
 use crate::scheme::json::{place, read};
 use crate::scheme::{Parameters, Scheme};
@@ -104,6 +104,9 @@ impl Profile {
             ));
         }
         let file: ProfileJson = serde_json::from_str(json).map_err(|error| invalid(place("profile", &error)))?;
+        let mut layers = file.layers;
+        let last = layers.pop_if(|layer| layer.scheme.as_deref() == Some(PAIRED));
+        let paired = last.map(LayerJson::paired).transpose().map_err(invalid)?;
         let mut sha256 = [0; 32];
         hex::decode_any_case(file.tokenizer.sha256.as_bytes(), &mut sha256)
             .ok_or_else(|| invalid("tokenizer.sha256 is not 64 hexadecimal digits".to_owned()))?;
@@ -125,7 +128,8 @@ impl Profile {
                 vocab_size: file.tokenizer.vocab_size,
                 special_token_ids: file.tokenizer.special_token_ids,
             },
-            layers: file.layers.into_iter().map(Layer::try_from).collect::<Result<_>>()?,
+            layers: layers.into_iter().map(Layer::try_from).collect::<Result<_>>()?,
+            paired,
             sampling: file.sampling,
         };
         profile.validate()?;
@@ -150,7 +154,12 @@ impl Profile {
                 vocab_size: self.tokenizer.vocab_size,
                 special_token_ids: self.tokenizer.special_token_ids.clone(),
             },
-            layers: self.layers.iter().map(LayerJson::from).collect(),
+            layers: self
+                .layers
+                .iter()
+                .map(LayerJson::from)
+                .chain(self.paired.iter().map(|name| LayerJson::of_pairs(name)))
+                .collect(),
             repeats: Repeats::Unmarked,
             sampling: self.sampling,
         };
@@ -176,7 +185,26 @@ impl TryFrom<LayerJson> for Layer {
 }
 
 impl LayerJson {
+    /// The name of a layer of paired draws, which has nothing to choose.
+    fn paired(self) -> std::result::Result<String, String> {
+        let Self { name, engine, algorithm, parameters, width, context_width, prf, per, .. } = self;
+        let plain = width == Some(0) && prf.as_deref() == Some(PRF) && parameters.stated().next().is_none();
+        let other = engine.is_some() || algorithm.is_some() || context_width.is_some() || per.is_some();
+        if !plain || other {
+            return Err(format!("layer {name:?}: paired has \"width\": 0 and \"prf\": {PRF:?} and nothing else"));
+        }
+        Ok(name)
+    }
+
+    fn of_pairs(name: &str) -> Self {
+        let (scheme, prf) = (Some(PAIRED.to_owned()), Some(PRF.to_owned()));
+        Self { name: name.to_owned(), scheme, width: Some(0), prf, ..Self::default() }
+    }
+
     fn own(&self, name: &str) -> std::result::Result<(AnyScheme, usize), String> {
+        if name == PAIRED {
+            return Err("paired draws are the last layer of a profile, once".to_owned());
+        }
         let prf = self.prf.as_deref().unwrap_or("");
         if prf != PRF {
             return Err(format!("unknown prf {prf:?}; this program knows {PRF:?}"));
@@ -267,6 +295,34 @@ mod tests {
             let profile = Profile::parse(&with).unwrap();
             assert_eq!(profile.beacon, beacon);
             assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
+        }
+    }
+
+    #[test]
+    fn a_layer_of_paired_draws() {
+        let gumbel = "{\"name\": \"provenance\", \"scheme\": \"gumbel\", \"width\": 4, \"prf\": \"chacha20-v1\", \"per\": \"account\"}";
+        let dual = "{\"name\": \"provenance\", \"scheme\": \"gumbel_dual_key\", \"alpha\": 0.5, \"width\": 4, \"prf\": \"chacha20-v1\"}";
+        let pairs = "{\"name\": \"pairs\", \"scheme\": \"paired\", \"width\": 0, \"prf\": \"chacha20-v1\"}";
+        let with = |layers: &str| GOOD.replace(gumbel, layers);
+        let profile = Profile::parse(&with(&format!("{dual}, {pairs}"))).unwrap();
+        assert_eq!((profile.paired.as_deref(), profile.layers.len()), (Some("pairs"), 2));
+        assert_eq!(Profile::parse(&profile.print()).unwrap(), profile);
+        assert_eq!(profile.committed_paths().unwrap()[2].as_str(), "epoch/2026-11/layer/pairs");
+        for (layers, says) in [
+            (
+                format!("{gumbel}, {pairs}"),
+                "beside paired draws the layer that draws must be gumbel_dual_key with alpha 0.5",
+            ),
+            (format!("{}, {pairs}", dual.replace("0.5", "0.25")), "with alpha 0.5"),
+            (format!("{pairs}, {dual}"), "the last layer of a profile, once"),
+            (format!("{pairs}, {}", pairs.replace("\"pairs\"", "\"more\"")), "once"),
+            (pairs.replace("\"pairs\"", "\"distillation\""), "two layers"),
+            (pairs.replace(": 0", ": 1"), "paired has"),
+            (pairs.replace("\"width\"", "\"per\": \"account\", \"width\""), "paired has"),
+            (pairs.replace("\"width\"", "\"gamma\": 0.5, \"width\""), "paired has"),
+        ] {
+            let error = Profile::parse(&with(&layers)).unwrap_err();
+            assert!(error.to_string().contains(says), "{layers}: {error}");
         }
     }
 

@@ -13,6 +13,9 @@ pub use sampling_policy::{Boost, SamplingPolicy};
 use crate::key::{KeyPath, NodeKey, PrfKey};
 use crate::{Error, ErrorKind, MAX_CONTEXT_WIDTH, MAX_TOKEN_ID, Result, hex};
 
+/// What a profile calls the scheme of paired draws.
+pub(crate) const PAIRED: &str = "paired";
+
 /// Profiles with more layers are refused; each costs a PRF pass per token.
 const MAX_LAYERS: usize = 16;
 
@@ -30,6 +33,9 @@ pub struct Profile {
     pub tokenizer: TokenizerInfo,
     /// Reweighting layers in order, then at most one choosing layer.
     pub layers: Vec<Layer>,
+    /// Name of the layer of paired draws ([`crate::paired`]), where there is one: of two candidates a coin serves one. It is the last
+    /// of the profile's layers, and no text or data set shows it.
+    pub paired: Option<String>,
     /// What clients' temperature and truncation are held to.
     pub sampling: Option<SamplingPolicy>,
 }
@@ -96,17 +102,20 @@ impl Profile {
         if let Some(id) = tokenizer.special_token_ids.iter().find(|&&id| id >= tokenizer.vocab_size) {
             return invalid(format!("special token id {id} is not below vocab_size {}", tokenizer.vocab_size));
         }
-        if self.layers.is_empty() || self.layers.len() > MAX_LAYERS {
-            return invalid(format!("{} layers; a profile has 1 to {MAX_LAYERS}", self.layers.len()));
+        let names: Vec<&String> = self.layers.iter().map(|layer| &layer.name).chain(&self.paired).collect();
+        if names.is_empty() || names.len() > MAX_LAYERS {
+            return invalid(format!("{} layers; a profile has 1 to {MAX_LAYERS}", names.len()));
         }
-        for (i, layer) in self.layers.iter().enumerate() {
-            let name = &layer.name;
+        for (i, name) in names.iter().enumerate() {
             if name.contains('/') || self.layer_path(name).is_err() || name.is_empty() {
                 return invalid(format!("layer {i}: the name must be 1 to 64 characters of [a-z0-9._-]"));
             }
-            if self.layers[..i].iter().any(|other| other.name == *name) {
+            if names[..i].contains(name) {
                 return invalid(format!("two layers are named {name:?}"));
             }
+        }
+        for (i, layer) in self.layers.iter().enumerate() {
+            let name = &layer.name;
             if layer.width > MAX_CONTEXT_WIDTH {
                 return invalid(format!("layer {name:?}: width {} is above {MAX_CONTEXT_WIDTH}", layer.width));
             }
@@ -120,6 +129,13 @@ impl Profile {
             }
             if layer.scheme.chooses() && i + 1 < self.layers.len() {
                 return invalid(format!("layer {name:?} chooses the token, so it must be the last layer"));
+            }
+            if self.paired.is_some() && layer.scheme.chooses() && !layer.scheme.draws_pairs() {
+                return invalid(format!(
+                    "layer {name:?}: {} draws one token; beside paired draws the layer that draws must be gumbel_dual_key with alpha 0.5, whose \
+                     keys draw a candidate each",
+                    layer.scheme.name()
+                ));
             }
         }
         self.check_sampling().or_else(invalid)
@@ -188,7 +204,33 @@ impl Profile {
     /// [`ErrorKind::InvalidPath`] if a name is no segment of a path.
     pub fn committed_paths(&self) -> Result<Vec<KeyPath>> {
         let accounts = self.has_account_layer().then(|| self.accounts_path());
-        self.layers.iter().map(|layer| self.layer_path(&layer.name)).chain(accounts).collect()
+        let names = self.layers.iter().map(|layer| &layer.name).chain(&self.paired);
+        names.map(|name| self.layer_path(name)).chain(accounts).collect()
+    }
+
+    /// The PRF key of the layer of paired draws, below which requests have their secrets; `None` without one. From any key at or above the
+    /// layer's node. The beacon enters below each request's secret.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutsideSubtree`].
+    pub fn paired_key(&self, key: &NodeKey) -> Result<Option<PrfKey>> {
+        let Some(name) = &self.paired else { return Ok(None) };
+        key.descend(&self.layer_path(name)?)?.prf_key(PAIRED, 0).map(Some)
+    }
+
+    /// The drawn value that keys lie below, if they do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingInput`] while it is not drawn.
+    pub fn drawn_beacon(&self) -> Result<Option<[u8; 32]>> {
+        match self.beacon {
+            Beacon::None => Ok(None),
+            Beacon::Awaited => {
+                let message = "the profile awaits a beacon; put the drawn value in with `watermark profile beacon`";
+                Err(Error::new(ErrorKind::MissingInput, message))
+            }
+            Beacon::Drawn(value) => Ok(Some(value)),
+        }
     }
 
     fn accounts_path(&self) -> Result<KeyPath> {
@@ -206,13 +248,8 @@ impl Profile {
     /// not drawn.
     pub fn prf_key(&self, layer: &Layer, key: &NodeKey, account: Option<&str>) -> Result<PrfKey> {
         let mut path = self.layer_path(&layer.name)?;
-        match self.beacon {
-            Beacon::None => (),
-            Beacon::Awaited => {
-                let message = "the profile awaits a beacon; put the drawn value in with `watermark profile beacon`";
-                return Err(Error::new(ErrorKind::MissingInput, message));
-            }
-            Beacon::Drawn(value) => path = path.join("beacon")?.join(&hex::encode(&value))?,
+        if let Some(value) = self.drawn_beacon()? {
+            path = path.join("beacon")?.join(&hex::encode(&value))?;
         }
         if layer.per_account {
             let account = account.ok_or_else(|| {

@@ -32,6 +32,11 @@ impl GumbelDualKey {
         self.alpha
     }
 
+    /// Whether both keys have the same share.
+    pub(crate) fn is_fair(&self) -> bool {
+        self.share_b == 1 << 31
+    }
+
     /// Marking half: whether a uniform word hands the position to key B.
     pub(crate) fn uses_b(&self, coin: u32) -> bool {
         coin < self.share_b

@@ -3,6 +3,7 @@
 mod limits;
 mod model;
 mod naive;
+mod paired;
 mod policy;
 mod speculation;
 

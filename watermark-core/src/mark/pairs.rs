@@ -1,0 +1,36 @@
+use crate::paired::{Candidates, RequestKey};
+
+/// The paired draws of a session.
+#[derive(Clone)]
+pub(super) struct Paired {
+    pub(super) key: RequestKey,
+    /// What was drawn for the next position.
+    drawn: Option<Candidates>,
+    /// What was withheld at each position of the sequence; `None` where the token is another than the one that was drawn.
+    withheld: Vec<Option<u32>>,
+}
+
+impl Paired {
+    pub(super) fn new(key: RequestKey) -> Self {
+        Self { key, drawn: None, withheld: Vec::new() }
+    }
+
+    pub(super) fn draw(&mut self, candidates: Candidates) {
+        self.drawn = Some(candidates);
+    }
+
+    pub(super) fn push(&mut self, token: u32) {
+        let drawn = self.drawn.take().filter(|drawn| drawn.served == token);
+        self.withheld.push(drawn.map(|drawn| drawn.withheld));
+    }
+
+    /// Keeps the first `n` positions.
+    pub(super) fn truncate(&mut self, n: usize) {
+        self.withheld.truncate(n);
+        self.drawn = None;
+    }
+
+    pub(super) fn withheld(&self) -> &[Option<u32>] {
+        &self.withheld
+    }
+}
