@@ -5,15 +5,19 @@
 //! The question is about *requests*: neither the share of marked data nor the number of accounts dilutes it.
 //!
 //! [`RequestSecret`] belongs to one request of a ledger and can be opened alone, because the leaves of all planned requests are committed to
-//! beforehand. [`RequestKey`] has the words of both draws and the coins. `Signs` (feature `detect`) tests differences of scores, served minus
-//! withheld. Formats: `chacha20-v1` and HMAC-SHA256, so that any library recomputes them.
+//! beforehand. [`RequestKey`] has the words of both draws and the coins. With feature `detect`, `Signs` tests differences of scores, served minus
+//! withheld, and `ServedLaw` what was served against the law that it was drawn from. Formats: `chacha20-v1` and HMAC-SHA256, so that any library recomputes them.
 //!
 //! Null hypothesis: the suspect is independent of the coins. It takes prompts, their order and both candidates that do not depend on them.
 
 mod request;
 #[cfg(feature = "detect")]
+mod served_law;
+#[cfg(feature = "detect")]
 mod signs;
 
 pub use request::{Candidates, Draw, RequestKey, RequestSecret};
+#[cfg(feature = "detect")]
+pub use served_law::{Seen, ServedLaw};
 #[cfg(feature = "detect")]
 pub use signs::{SignFinding, Signs};
