@@ -50,6 +50,7 @@ pub(crate) fn run(
     let others = answered(corpus)?;
     let mut runs: Vec<(f64, Run)> = Vec::new();
     for share in SHARES.into_iter().chain(HELD_OUT) {
+        let mut of_share = Vec::new();
         for &seed in seeds {
             // Whatever the numbers follow from is in the name.
             let made = format!("{share} {seed} {passes} {SIZES:?} {STARTS} {ASKED} {OPEN} {TEMPERATURE} {TOP}");
@@ -63,7 +64,11 @@ pub(crate) fn run(
                 write(path, &measured(lab, share, seed, passes, &others)?)?;
                 eprintln!("share {share}, seed {seed}: {:.0} s", begun.elapsed().as_secs_f64());
             }
-            runs.extend(read(path)?.into_iter().map(|run| (share, Run { seed, ..run })));
+            of_share.push(read(path)?.into_iter().map(move |run| (share, Run { seed, ..run })));
+        }
+        // A share of which a student is missing has no part yet.
+        if of_share.len() == seeds.len() {
+            runs.extend(of_share.into_iter().flatten());
         }
     }
     let curves = pooled(&runs)?;

@@ -17,7 +17,8 @@ pub const MAX_REFERENCES: usize = 16;
 /// A pair's weight is its residual, observed minus expected count, shrunk where much was expected ([`weight_residual`]), so pairs that were
 /// expected and did not come count too, with a negative weight. Where a model leans by `e^(eps b)` towards green pairs, the residuals are what
 /// its log-likelihood ratio weighs pairs with, to first order in eps (Neyman and Pearson 1933); weights that only count see most of what all
-/// models prefer. The evidence grows with every token, where that of counts ends with the number of distinct pairs.
+/// models prefer. The evidence goes on growing where that of counts
+/// ends with the number of distinct pairs, until what a suspect prefers for other reasons outweighs what further text shows.
 ///
 /// Null hypothesis: suspect and references are independent of the key. The weights follow from their texts alone, so bound and e-value hold
 /// for any reference that has seen neither key nor marked text. One that learned marked text hides part of what there is, because it expects

@@ -243,11 +243,15 @@ impl Curves {
         Some(Dose { share: nearest.0, low, high: last.map_or(nearest.0, |point| point.0) })
     }
 
-    /// The smallest share that `tokens` show with the given power; `None` if not even the largest measured one.
+    /// The smallest share that `tokens` show with the given power; `None` if not even the largest measured one. More tokens than were measured
+    /// at a share show at least what the largest sample did.
     #[must_use]
     pub fn smallest_share(&self, tokens: f64, need: f64, power: f64, scale: f64) -> Option<f64> {
         let (low, high) = self.shares();
-        let shows = |share: f64| self.power(share, tokens, need, scale).is_some_and(|reached| reached >= power);
+        let shows = |share: f64| {
+            let measured = tokens.min(self.largest(share));
+            self.power(share, measured, need, scale).is_some_and(|reached| reached >= power)
+        };
         let steps = 400;
         (0..=steps).map(|i| low * (high / low).powf(f64::from(i) / f64::from(steps))).find(|&share| shows(share))
     }
@@ -339,6 +343,7 @@ mod tests {
         assert!((149..=153).contains(&median), "{median}"); // 100 (6/4)^1
         let share = curves.smallest_share(1000.0, 10.0, 0.5, 1.0).unwrap();
         assert!((share - 0.25).abs() < 0.01, "{share}");
+        assert_eq!(curves.smallest_share(1e6, 10.0, 0.5, 1.0), Some(share));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Curves, ReferenceKind, Sample, Tokens};
 /// Shares of marked training answers that a plan shows unless others are asked for.
 pub const SHARES: [f64; 6] = [1.0, 0.75, 0.5, 0.35, 0.2, 0.1];
 /// The same beside a reference, which shows smaller ones.
-pub const SHARES_BESIDE: [f64; 3] = [0.5, 0.2, 0.1];
+pub const SHARES_BESIDE: [f64; 2] = [0.5, 0.2];
 
 /// What is planned.
 #[derive(Clone, Debug)]
@@ -132,6 +132,11 @@ impl Question {
         let numbers = [Some(self.tokens_per_answer), Some(self.tokens_per_prompt), self.answers_per_minute];
         if numbers.into_iter().flatten().any(|value| !is_positive(value)) {
             bail!("numbers of tokens and answers must be positive and below 1e12");
+        }
+        if let Some(reference) = self.reference
+            && let Some(access) = self.access.iter().find(|access| !reference.stands_beside(**access))
+        {
+            bail!("{} beside {} was not measured", access.as_str(), reference.as_str());
         }
         if self.reference.is_some() && self.scale.to_bits() != 1f64.to_bits() {
             bail!("beside references only the green list of gamma .5, delta 2, width 1 was measured");
