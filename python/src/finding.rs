@@ -87,6 +87,18 @@ impl Finding {
         self.0.ln_e.map(f64::exp)
     }
 
+    /// How a pair was weighted: `none`, `sqrt`, or `residual` beside references.
+    #[getter]
+    fn weights(&self) -> &'static str {
+        self.0.weights
+    }
+
+    /// What stood beside all records together, a dict for each reference: name, sha256, shows, texts, covered_tokens, tested_tokens, share.
+    #[getter]
+    fn references<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.0.references.iter().map(|reference| to_dict(py, reference)).collect()
+    }
+
     /// log10 of a bound for what the references expect, which leans away from the key where it is small; None without references.
     #[getter]
     fn references_log10_p(&self) -> Option<f64> {

@@ -60,7 +60,8 @@ class Detection(unittest.TestCase):
         line = report[0].to_dict()
         self.assertEqual(
             list(line),
-            "record layer scheme n_scored n_duplicate n_excluded n_short_context statistic log10_p ln_e log10_p_resampled verdict "
+            "record layer scheme n_scored n_duplicate n_excluded n_short_context weights statistic log10_p ln_e "
+            "references references_log10_p references_agree log10_p_resampled verdict "
             "family family_size smallest_effect peer".split(),
         )
         self.assertEqual(int(line["statistic"]), report[0].statistic)

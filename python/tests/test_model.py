@@ -71,7 +71,10 @@ class TestModel(unittest.TestCase):
         self.assertEqual((found.pooled[0].verdict, found.pooled[0].references_agree), ("detected", True))
         self.assertEqual(len(found.per_record), 20)
         self.assertGreater(found.pooled[0].references_log10_p, -3)
-        self.assertIsNone(detector.detect(marked).pooled[0].references_log10_p)
+        (beside,) = found.pooled[0].references
+        self.assertEqual((beside["shows"], beside["covered_tokens"], beside["share"]), ("probabilities", 20 * 60, 16))
+        alone = detector.detect(marked).pooled[0]
+        self.assertEqual((alone.weights, alone.references, alone.references_log10_p), ("none", [], None))
         innocent = detector.detect(unmarked, reference=[along]).pooled[0]
         self.assertEqual((innocent.verdict, innocent.smallest_effect), ("not_detected", None))
         self.assertLess(innocent.statistic, found.pooled[0].statistic)
