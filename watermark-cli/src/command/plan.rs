@@ -29,8 +29,7 @@ still counted: it needs more than its curves say, and what it can show is bounde
 
 Beside a reference (`test-model --reference`): base, a model like the one that the suspect was trained from; teacher, our own model
 without marks; answers, the unmarked answers of ours to the same prompts, which is what evidence compares with. These students learned the
-share of marked answers among 4,000 texts, or 10,000 from a share of .05 down, most of which others had written; without a reference all of
-1,200 came from one teacher. weights are then read off along unmarked answers of ours.")]
+share of marked answers among 4,000 texts, the rest of which others had written; without a reference all of 1,200 came from one teacher. weights are then read off along unmarked answers of ours.")]
 pub(crate) struct Args {
     /// What the suspect shows (repeatable); default: every kind
     #[arg(long, value_parser = one_of(Access::ALL, Access::as_str))]
