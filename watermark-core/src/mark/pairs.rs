@@ -15,6 +15,11 @@ impl Paired {
         Self { key, drawn: None, withheld: Vec::new() }
     }
 
+    /// Forgets what was drawn: a new step decides anew, and one that leaves the draw to its caller has drawn nothing.
+    pub(super) fn begin(&mut self) {
+        self.drawn = None;
+    }
+
     pub(super) fn draw(&mut self, candidates: Candidates) {
         self.drawn = Some(candidates);
     }
@@ -27,7 +32,7 @@ impl Paired {
     /// Keeps the first `n` positions.
     pub(super) fn truncate(&mut self, n: usize) {
         self.withheld.truncate(n);
-        self.drawn = None;
+        self.begin();
     }
 
     pub(super) fn withheld(&self) -> &[Option<u32>] {

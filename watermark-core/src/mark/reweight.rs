@@ -1,4 +1,5 @@
 use super::choosing::usable_context;
+use super::pairs::Paired;
 use super::sampling::Support;
 use super::scratch::Scratch;
 use super::{MarkState, Session};
@@ -13,6 +14,7 @@ impl Session {
     /// Applies temperature, truncation and the reweighting layers to the distribution in `scratch`, in the order of the policy.
     pub(super) fn reweight(&mut self, scratch: &mut Scratch) -> Result<()> {
         self.state = MarkState::Off;
+        self.paired.iter_mut().for_each(Paired::begin);
         scratch.support.check_not_empty()?;
         if self.admitted.boost == Boost::BeforeTemperature && !self.reweighting.is_empty() {
             self.state = MarkState::Certain;

@@ -127,6 +127,11 @@ fn drafts_and_rollback_change_nothing() {
         let drawn = plain.sample(&row(120)).unwrap();
         plain.accept((drawn + 1) % VOCAB).unwrap();
         assert_eq!(plain.withheld()[120], None);
+        // Nor does one that the engine drew after `process`, even where it is the one that was drawn before.
+        let drawn = plain.sample(&row(121)).unwrap();
+        plain.process(&mut row(121)).unwrap();
+        plain.accept(drawn).unwrap();
+        assert_eq!(plain.withheld()[121], None);
         plain.reset();
         assert!(plain.withheld().is_empty());
     }
