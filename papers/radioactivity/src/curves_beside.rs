@@ -18,7 +18,7 @@ use crate::beside::{Asked, Part};
 use crate::curves::moments;
 use crate::lab::Lab;
 use crate::plot::Table;
-use crate::shares::{ASKED, SHARES, TOP, questions, student, unmarked};
+use crate::shares::{ASKED, SHARES, Students, TOP, questions, student, unmarked};
 use crate::table::{Row, write};
 
 /// Shares that the curves are not made from.
@@ -38,21 +38,14 @@ const ENOUGH: f64 = 20.0;
 
 /// Makes what is missing of these shares (all, if none is named) and seeds, pools all that is there, and compares the plan with the held-out
 /// shares in `check`.
-pub(crate) fn run(
-    lab: &Lab,
-    corpus: &Path,
-    only: &[f64],
-    seeds: &[u64],
-    passes: f64,
-    check: &str,
-    out: &str,
-) -> Result<()> {
+pub(crate) fn run(lab: &Lab, students: &Students, check: &str, out: &str) -> Result<()> {
+    let Students { corpus, share: only, seeds, passes } = students;
     let others = answered(corpus)?;
     let mut runs: Vec<(f64, Run)> = Vec::new();
     for share in SHARES.into_iter().chain(HELD_OUT) {
         let mut of_share = Vec::new();
         for &seed in seeds {
-            // Whatever the numbers follow from is in the name.
+            // All that a number follows from is in the name.
             let made = format!("{share} {seed} {passes} {SIZES:?} {STARTS} {ASKED} {OPEN} {TEMPERATURE} {TOP}");
             let path = lab.folder().join(format!("{}.csv", hex::encode(&Sha256::digest(made)[..12])));
             let path = path.to_str().context("a cache folder whose name is no text")?;
@@ -61,10 +54,10 @@ pub(crate) fn run(
                     continue;
                 }
                 let begun = Instant::now();
-                write(path, &measured(lab, share, seed, passes, &others)?)?;
+                write(path, &measured(lab, share, seed, *passes, &others)?)?;
                 eprintln!("share {share}, seed {seed}: {:.0} s", begun.elapsed().as_secs_f64());
             }
-            of_share.push(read(path)?.into_iter().map(move |run| (share, Run { seed, ..run })));
+            of_share.push(read(path, seed)?.into_iter().map(move |run| (share, run)));
         }
         // A share of which a student is missing has no part yet.
         if of_share.len() == seeds.len() {
@@ -85,14 +78,14 @@ struct Run {
     digits: Vec<(usize, f64)>,
 }
 
-fn read(path: &str) -> Result<Vec<Run>> {
+fn read(path: &str, seed: u64) -> Result<Vec<Run>> {
     let mut runs: BTreeMap<(String, String, String), Vec<(usize, f64)>> = BTreeMap::new();
     for row in Table::read(path)?.into_rows() {
         let cell = |name: &str| row.get(name).with_context(|| format!("{path}: no {name}"));
         let name = (cell("access")?.to_owned(), cell("reference")?.to_owned(), cell("start")?.to_owned());
         runs.entry(name).or_default().push((cell("tokens")?.parse()?, cell("digits")?.parse()?));
     }
-    Ok(runs.into_iter().map(|((access, reference, _), digits)| Run { seed: 0, access, reference, digits }).collect())
+    Ok(runs.into_iter().map(|((access, reference, _), digits)| Run { seed, access, reference, digits }).collect())
 }
 
 fn measured(lab: &Lab, share: f64, seed: u64, passes: f64, others: &[(String, String)]) -> Result<Vec<Row>> {

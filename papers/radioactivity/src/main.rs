@@ -20,6 +20,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use shares::Students;
 use watermark_radioactivity::lab::{self, Lab};
 use watermark_radioactivity::{sampling, table};
 
@@ -93,33 +94,13 @@ enum Command {
     },
     /// Students of a few marked answers among text of others: every access, by counts and beside references
     Shares {
-        /// The corpora of text that the teacher did not write
-        #[arg(long, default_value = "../shared/corpus")]
-        corpus: PathBuf,
-        /// Only these shares of marked answers
-        #[arg(long)]
-        share: Vec<f64>,
-        /// Seeds of keys and training
-        #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
-        seeds: Vec<u64>,
-        /// Passes over the data
-        #[arg(long, default_value_t = 3.0)]
-        passes: f64,
+        #[command(flatten)]
+        students: Students,
     },
     /// Evidence beside references over tokens, of the students of `shares`, for `watermark plan --reference`
     CurvesBeside {
-        /// The corpora of text that the teacher did not write
-        #[arg(long, default_value = "../shared/corpus")]
-        corpus: PathBuf,
-        /// Make only these shares; what is there of others counts too
-        #[arg(long)]
-        share: Vec<f64>,
-        /// Seeds of keys and training
-        #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
-        seeds: Vec<u64>,
-        /// Passes over the data
-        #[arg(long, default_value_t = 3.0)]
-        passes: f64,
+        #[command(flatten)]
+        students: Students,
         /// The CSV file for medians at shares that the curves are not made from, planned and measured
         #[arg(long, default_value = "held_out.csv")]
         check: String,
@@ -151,12 +132,8 @@ fn main() -> Result<()> {
         Command::Sampling { keys, answers } => sampling::run(&lab, keys, answers, &cli.out),
         Command::Styles { keys, answers } => sampling::styles(&lab, keys, answers, &cli.out),
         Command::Plot { table } => picture(&table, &cli.out),
-        Command::Shares { corpus, share, seeds, passes } => {
-            shares::run(&lab, &corpus, &share, &seeds, passes, &cli.out)
-        }
-        Command::CurvesBeside { corpus, share, seeds, passes, check } => {
-            curves_beside::run(&lab, &corpus, &share, &seeds, passes, &check, &cli.out)
-        }
+        Command::Shares { students } => shares::run(&lab, &students, &cli.out),
+        Command::CurvesBeside { students, check } => curves_beside::run(&lab, &students, &check, &cli.out),
         Command::Served => served::run(&lab, &cli.out),
         Command::Null => {
             let (mut null, distilled) = (null::Null::open(&cli.out)?, null::Distilled::new(&lab)?);

@@ -1,6 +1,6 @@
 //! Students that learned a few marked answers among text that the teacher did not write.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -62,8 +62,26 @@ pub(crate) fn unmarked(lab: &Lab, mark: &Mark, seed: u64) -> Result<Asked> {
 /// Kinds of access, in the order of the table.
 const ACCESS: [&str; 5] = ["answers", "logprobs", "weights", "texts", "reading"];
 
+/// Which students are made, or taken from the cache.
+#[derive(clap::Args)]
+pub(crate) struct Students {
+    /// The corpora of text that the teacher did not write
+    #[arg(long, default_value = "../shared/corpus")]
+    pub(crate) corpus: PathBuf,
+    /// Make only these shares of marked answers
+    #[arg(long)]
+    pub(crate) share: Vec<f64>,
+    /// Seeds of keys and training
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    pub(crate) seeds: Vec<u64>,
+    /// Passes over the data
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) passes: f64,
+}
+
 /// Students of all shares and seeds. What `out` has of a share, a seed and a kind of access is not made again.
-pub(crate) fn run(lab: &Lab, corpus: &Path, only: &[f64], seeds: &[u64], passes: f64, out: &str) -> Result<()> {
+pub(crate) fn run(lab: &Lab, students: &Students, out: &str) -> Result<()> {
+    let Students { corpus, share: only, seeds, passes } = students;
     let others = answered(corpus)?;
     let references = [("base", shipped::base()?), ("teacher", shipped::teacher()?)];
     let mut table = if Path::new(out).exists() { Table::read(out)?.into_rows() } else { Vec::new() };
@@ -79,7 +97,7 @@ pub(crate) fn run(lab: &Lab, corpus: &Path, only: &[f64], seeds: &[u64], passes:
             continue;
         }
         let begun = Instant::now();
-        let (student, mark, data) = student(lab, share, seed, passes, &others)?;
+        let (student, mark, data) = student(lab, share, seed, *passes, &others)?;
         let subject = Subject { lab, mark: &mark, student: &student, data: &data, references: &references, seed };
         eprintln!("share {share}, seed {seed}: trained after {:.0} s", begun.elapsed().as_secs_f64());
         for Tested { access, temperature, weights, tokens, pairs, log10_p } in subject.test(&missing)? {

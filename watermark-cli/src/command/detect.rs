@@ -164,17 +164,12 @@ impl Args {
             let mut run = Detection::new(&layers, vocabulary, options);
             run.check()?;
             let (bad, unread) = self.read_all(&mut |batch| run.add(batch))?;
-            let bar = progress("Scoring under fresh keys", run.fresh_keys());
-            let report = run.report(advance(&bar));
-            bar.finish_and_clear();
-            (report?, bad, unread)
+            (scored(run.fresh_keys(), |progress| run.report(progress))?, bad, unread)
         } else {
             let mut run = Beside::new(&layers, vocabulary, &references, options)?;
             let (bad, unread) = self.read_all(&mut |batch| Ok(run.add(batch)))?;
-            let bar = progress("Scoring under fresh keys", run.fresh_keys());
-            let report = run.report(advance(&bar));
-            bar.finish_and_clear();
-            (report?, bad + references.iter().map(|reference| reference.bad).sum::<u64>(), unread)
+            let report = scored(run.fresh_keys(), |progress| run.report(progress))?;
+            (report, bad + references.iter().map(|reference| reference.bad).sum::<u64>(), unread)
         };
         if self.json {
             for line in report.pooled.iter().chain(&report.per_record) {
@@ -296,6 +291,14 @@ impl Args {
             self.alpha
         ))
     }
+}
+
+/// What `report` makes while a bar shows how many of the fresh keys are done.
+fn scored(keys: u64, report: impl FnOnce(&(dyn Fn(u64) -> Result<()> + Sync)) -> Result<Report>) -> Result<Report> {
+    let bar = progress("Scoring under fresh keys", keys);
+    let report = report(&advance(&bar));
+    bar.finish_and_clear();
+    report
 }
 
 /// Takes a batch of records; says of each whether it could be used.

@@ -500,13 +500,10 @@ fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
         (
             samples()
                 .flat_map(|sample| &sample.residuals)
-                .flat_map(|residuals| &residuals.classes)
-                .all(|class| class.pairs > 0)
-                && predicate
-                    .references
-                    .iter()
-                    .flat_map(|references| &references.expected)
-                    .all(|one| one.classes.iter().all(|class| class.pairs > 0)),
+                .map(|residuals| &residuals.classes)
+                .chain(predicate.references.iter().flat_map(|beside| &beside.expected).map(|one| &one.classes))
+                .flatten()
+                .all(|class| class.pairs > 0),
             "a class beside references is empty",
         ),
         (
