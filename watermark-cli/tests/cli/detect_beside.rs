@@ -4,17 +4,18 @@ use watermark_lab::shipped;
 
 use crate::support::Folder;
 
-/// Natural logarithms of the teacher's probabilities along an answer, the 40 most likely tokens at each position.
+/// Natural logarithms of the teacher's probabilities along an answer, decoded as `mark` does: temperature .8, the 50 most likely tokens.
 fn along(record: &Value) -> Value {
     let ids = |field: &str| -> Vec<u32> { serde_json::from_value(record[field].clone()).unwrap() };
     let (prompt, tokens) = (ids("prompt_tokens"), ids("tokens"));
     let all = [&prompt[..], &tokens[..tokens.len() - 1]].concat();
     let logits: Vec<Vec<f32>> = shipped::teacher().unwrap().forward(&all, 1).unwrap().to_vec2().unwrap();
     let row = |logits: &Vec<f32>| -> Value {
-        let mut row: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
+        let mut row: Vec<(usize, f32)> = logits.iter().map(|logit| logit / 0.8).enumerate().collect();
         row.sort_by(|a, b| b.1.total_cmp(&a.1));
+        row.truncate(50);
         let ln_total = row.iter().map(|(_, logit)| (logit - row[0].1).exp()).sum::<f32>().ln() + row[0].1;
-        row.iter().take(40).map(|(id, logit)| json!([id, logit - ln_total])).collect()
+        row.iter().map(|(id, logit)| json!([id, logit - ln_total])).collect()
     };
     let choices: Vec<Value> = logits[prompt.len() - 1..].iter().map(row).collect();
     json!({"prompt_tokens": prompt, "tokens": tokens, "choices": choices})
@@ -25,9 +26,10 @@ fn along(record: &Value) -> Value {
 fn more_answers_are_found_beside_what_a_model_expects() {
     let folder = Folder::new();
     folder.line("profile new --out p.json --provenance none").expect(0);
-    folder.line("keygen --out k.json").expect(0);
-    folder.write("prompts.txt", word_problems(83, 60).join("\n"));
-    let mark = "mark --profile p.json --key k.json --prompts prompts.txt --max-tokens 80 --seed 7";
+    // A fixed key: how many are found differs from key to key.
+    folder.fixed_key("k.json");
+    folder.write("prompts.txt", word_problems(83, 160).join("\n"));
+    let mark = "mark --profile p.json --key k.json --prompts prompts.txt --max-tokens 50 --seed 7";
     folder.line(&format!("{mark} --out marked.jsonl")).expect(0);
     folder.line(&format!("{mark} --out clean.jsonl --unmarked")).expect(0);
     let records: Vec<Value> = ["marked.jsonl", "clean.jsonl"]
@@ -46,7 +48,7 @@ fn more_answers_are_found_beside_what_a_model_expects() {
         lines[1..].iter().filter(|line| line["log10_p"].as_f64().unwrap() <= -digits).count()
     };
     let (plain, beside) = (found("marked.jsonl", "", 0), found("marked.jsonl", "--reference along.jsonl", 0));
-    assert_eq!((plain.len(), beside.len()), (61, 61));
+    assert_eq!((plain.len(), beside.len()), (161, 161));
     let [plain_found, beside_found] = [&plain, &beside].map(|lines| [below(lines, 3.0), below(lines, 6.0)]);
     assert!(
         beside_found[0] >= plain_found[0] && beside_found[1] >= plain_found[1] + 5,
@@ -69,7 +71,7 @@ fn more_answers_are_found_beside_what_a_model_expects() {
         "detect --profile p.json --key k.json --input-format tokens --resample 0 --reference along.jsonl marked.jsonl",
     );
     for part in
-        ["Reference along.jsonl: probabilities, 120 texts", "beside 100 % of the tokens", "There are no controls here"]
+        ["Reference along.jsonl: probabilities, 320 texts", "beside 100 % of the tokens", "There are no controls here"]
     {
         assert!(table.stdout.contains(part), "{part}: {table:?}");
     }

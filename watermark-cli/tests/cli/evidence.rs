@@ -14,9 +14,7 @@ pub(crate) fn setup() -> Folder {
     let folder = Folder::new();
     folder.line("profile new --out p.json").expect(0);
     // A fixed key: under one of a hundred keys an innocent control has p below 0.01.
-    let key = json!({"key": "watermark-key/1", "path": "", "node": "2a".repeat(32)});
-    folder.write("k.json", key.to_string());
-    std::fs::set_permissions(folder.path("k.json"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    folder.fixed_key("k.json");
     folder.line("key signing --out s.json").expect(0);
     folder.line("key commit --key k.json --profile p.json --signing-key s.json --out commitment").expect(0);
     let open = "key open --openings commitment/openings.json --key k.json --profile p.json";

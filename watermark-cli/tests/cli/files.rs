@@ -41,8 +41,7 @@ fn key_files_that_cannot_be_used() {
         ("3.json", text.replace("\"path\"", "\"paths\""), "not a key file"),
         ("4.json", "\u{0}".repeat(5000), "longer than"),
     ] {
-        folder.write(name, bad);
-        std::fs::set_permissions(folder.path(name), PermissionsExt::from_mode(0o600)).unwrap();
+        folder.secret(name, bad);
         folder.line(&format!("profile check p.json --key {name}")).fails_with(&[name, says]);
     }
     folder.line("keygen --out c.json --path Epoch").fails_with(&["Epoch"]);

@@ -14,12 +14,6 @@ use crate::support::{Folder, ProcessOutput};
 const PASSPHRASE: &str = "a passphrase for tests only";
 
 impl Folder {
-    /// A file that only its owner may read.
-    fn secret(&self, name: &str, content: impl AsRef<[u8]>) {
-        self.write(name, content);
-        std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o600)).unwrap();
-    }
-
     /// What is in the file `name` under `"node"` or `"seed"`.
     fn hidden(&self, name: &str) -> Vec<u8> {
         let file: Value = serde_json::from_str(&self.read(name)).unwrap();

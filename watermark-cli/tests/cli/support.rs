@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::leaks;
 
@@ -32,6 +32,17 @@ impl Folder {
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         std::fs::write(self.path(name), content).unwrap();
         self.path(name)
+    }
+
+    /// A file that only its owner may read.
+    pub(crate) fn secret(&self, name: &str, content: impl AsRef<[u8]>) {
+        self.write(name, content);
+        std::fs::set_permissions(self.path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    /// A key file with the same master key in every run, for what not every key shows as well.
+    pub(crate) fn fixed_key(&self, name: &str) {
+        self.secret(name, json!({"key": "watermark-key/1", "path": "", "node": "2a".repeat(32)}).to_string());
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
