@@ -34,6 +34,9 @@ struct llama_sampler;
 struct llama_sampler_i;
 
 
+// What stands in the place of a token where there is none.
+#define WM_NO_TOKEN UINT32_MAX
+
 // What a call came to. Everything but WM_STATUS_OK leaves a message for people: `wm_last_error`.
 typedef enum WmStatus {
     // Done.
@@ -137,6 +140,9 @@ typedef struct WmSessionOptions {
     float temperature;
     // 1 marks; 0 samples without any mark and without the profile's sampling policy.
     uint32_t marked;
+    // The request's number in the ledger, NUL-terminated, for example "ledger/2026-11/17"; a marked session of a profile with paired
+    // draws needs one that no other answer has, and others refuse it. NULL for none.
+    const char *request;
 } WmSessionOptions;
 
 // What the profile's sampling policy raised in a session's options.
@@ -242,6 +248,9 @@ uint32_t wm_marker_chooses(const struct WmMarker *marker);
 // 1 if a layer has a key per account, so that a marked session needs one. 0 for NULL.
 uint32_t wm_marker_has_account_layer(const struct WmMarker *marker);
 
+// 1 if the profile has paired draws, so that a marked session needs the request's number. 0 for NULL.
+uint32_t wm_marker_has_paired_draws(const struct WmMarker *marker);
+
 // 1 if answers at temperature 0 are marked, because the profile's sampling policy raises it or boosts before it: then open a
 // session for greedy requests too. 0 for NULL.
 uint32_t wm_marker_marks_greedy(const struct WmMarker *marker);
@@ -249,7 +258,7 @@ uint32_t wm_marker_marks_greedy(const struct WmMarker *marker);
 // Ends a marker; NULL is allowed. Its sessions go on.
 void wm_marker_free(struct WmMarker *marker);
 
-// Marked, seed 0, no account, temperature 1, no truncation. Set `options->struct_size` to sizeof(WmSessionOptions) first.
+// Marked, seed 0, no account, no request, temperature 1, no truncation. Set `options->struct_size` to sizeof(WmSessionOptions) first.
 enum WmStatus wm_session_options_default(struct WmSessionOptions *options);
 
 // Starts a sequence with no generated tokens; `options` NULL is the default.
@@ -309,6 +318,14 @@ enum WmStatus wm_session_verify(struct WmSession *session,
 // `tokens` NULL with capacity 0 asks for the number alone.
 enum WmStatus wm_session_generated(const struct WmSession *session, uint32_t *tokens, size_t capacity, size_t *n);
 
+// What paired draws withheld at each position of `wm_session_generated`: the candidate that the coin did not serve, which may be the same
+// token; WM_NO_TOKEN where another token was accepted than the one that was drawn. As `wm_session_generated`; none in a session without
+// paired draws. It belongs to the provider and not to the client.
+enum WmStatus wm_session_withheld(const struct WmSession *session,
+                                  uint32_t *tokens,
+                                  size_t capacity,
+                                  size_t *n);
+
 // Whether the position last sampled or processed carries a mark.
 enum WmStatus wm_session_mark_state(const struct WmSession *session, enum WmMarkState *state);
 
@@ -324,7 +341,7 @@ const char *wm_session_error(const struct WmSession *session);
 enum WmStatus wm_session_reserve(struct WmSession *session, size_t tokens);
 
 // An independent copy at this point. Draws that no key decides repeat in the copy as long as both have the same number of
-// tokens.
+// tokens. A request has one answer, so a copy has no paired draws.
 enum WmStatus wm_session_fork(const struct WmSession *session,
                               struct WmSession **out);
 
@@ -421,7 +438,7 @@ enum WmStatus wm_scheme_score(const struct WmScheme *scheme,
 // The functions of the sampler, for `llama_sampler_init`.
 struct llama_sampler_i *wm_llama_iface(void);
 
-// The state of a sampler: a copy of `session`, which stays yours. `init` is `llama_sampler_init` itself; clones of the sampler
+// The state of a sampler: a copy of `session`, which stays yours and has no paired draws. `init` is `llama_sampler_init` itself; clones of the sampler
 // are made with it.
 //
 // `llama_sampler_chain_add(chain, llama_sampler_init(wm_llama_iface(), ctx))`

@@ -132,7 +132,8 @@ const LARGEST: usize = 4096;
 unsafe fn size_of_struct<T: Versioned>(pointer: *const T) -> Result<usize> {
     check(pointer, T::NAME)?;
     let size = *pointer.cast::<usize>();
-    if !(T::FIRST..=LARGEST).contains(&size) {
+    // A size of any version is a multiple of the alignment; another one would cut a field in two.
+    if !(T::FIRST..=LARGEST).contains(&size) || !size.is_multiple_of(align_of::<T>()) {
         return Err(Failure::argument(format!(
             "{}: struct_size is {size}; set it to sizeof, which is {}",
             T::NAME,

@@ -84,7 +84,7 @@ pub extern "C" fn wm_llama_iface() -> *mut LlamaSamplerI {
     (&raw const IFACE).cast_mut()
 }
 
-/// The state of a sampler: a copy of `session`, which stays yours. `init` is `llama_sampler_init` itself; clones of the sampler
+/// The state of a sampler: a copy of `session`, which stays yours and has no paired draws. `init` is `llama_sampler_init` itself; clones of the sampler
 /// are made with it.
 ///
 /// `llama_sampler_chain_add(chain, llama_sampler_init(wm_llama_iface(), ctx))`
@@ -106,7 +106,14 @@ pub unsafe extern "C" fn wm_llama_ctx_new(
 ) -> WmStatus {
     create(out.cast::<*mut LlamaCtx>(), || {
         let init = init.ok_or_else(|| Failure::argument("init is NULL; it is llama_sampler_init"))?;
-        Ok(LlamaCtx::new(shared(session, "session")?.clone(), init))
+        let session = shared(session, "session")?;
+        if session.inner.has_paired_draws() {
+            return Err(Failure::argument(
+                "the session has paired draws, and a sampler of llama.cpp is copied without a word, so that one request would have several \
+                 answers; draw with wm_session_sample_among",
+            ));
+        }
+        Ok(LlamaCtx::new(session.fork(), init))
     })
 }
 
@@ -184,7 +191,7 @@ unsafe extern "C" fn clone(sampler: *const LlamaSampler) -> *mut LlamaSampler {
     let mut copy = std::ptr::null_mut();
     guard(|| {
         let LlamaCtx { session, init, .. } = ctx_of(sampler)?;
-        let state = Box::into_raw(Box::new(LlamaCtx::new(session.clone(), *init)));
+        let state = Box::into_raw(Box::new(LlamaCtx::new(session.fork(), *init)));
         copy = init(wm_llama_iface(), state.cast());
         if copy.is_null() {
             drop(Box::from_raw(state));
@@ -206,7 +213,7 @@ unsafe extern "C" fn free(sampler: *mut LlamaSampler) {
 
 unsafe extern "C" fn copy_state(from: *const LlamaSampler, to: *mut LlamaSampler) {
     guard(|| {
-        let session = ctx_of(from)?.session.clone();
+        let session = ctx_of(from)?.session.fork();
         ctx(to)?.session = session;
         Ok(())
     });

@@ -47,6 +47,12 @@ pub unsafe extern "C" fn wm_marker_has_account_layer(marker: *const WmMarker) ->
     told(marker, |marker| marker.has_account_layer().into())
 }
 
+/// 1 if the profile has paired draws, so that a marked session needs the request's number. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_marker_has_paired_draws(marker: *const WmMarker) -> u32 {
+    told(marker, |marker| marker.has_paired_draws().into())
+}
+
 /// 1 if answers at temperature 0 are marked, because the profile's sampling policy raises it or boosts before it: then open a
 /// session for greedy requests too. 0 for NULL.
 #[unsafe(no_mangle)]

@@ -13,7 +13,6 @@ use crate::status::{Failure, Result, WmStatus, guard};
 /// One sequence being sampled. One thread at a time.
 ///
 /// An error other than WM_STATUS_INVALID_ARGUMENT is sticky: every call returns it again until `wm_session_reset`.
-#[derive(Clone)]
 pub struct WmSession {
     pub(crate) inner: Session,
     /// The sticky error, as what callers see of it.
@@ -41,6 +40,9 @@ pub struct WmSessionOptions {
     pub temperature: f32,
     /// 1 marks; 0 samples without any mark and without the profile's sampling policy.
     pub marked: u32,
+    /// The request's number in the ledger, NUL-terminated, for example "ledger/2026-11/17"; a marked session of a profile with paired
+    /// draws needs one that no other answer has, and others refuse it. NULL for none.
+    pub request: *const c_char,
 }
 
 // SAFETY: pointers, integers and floats only.
@@ -59,6 +61,7 @@ impl WmSessionOptions {
         min_p: 0.0,
         temperature: 1.0,
         marked: 1,
+        request: std::ptr::null(),
     };
 
     unsafe fn to_core(self) -> Result<SessionOptions> {
@@ -73,7 +76,8 @@ impl WmSessionOptions {
             min_p: (self.min_p != 0.0).then_some(self.min_p),
         };
         let account = optional_string(self.account, "options: account")?.map(str::to_owned);
-        Ok(SessionOptions { account, marked: self.marked == 1, seed: self.seed, sampling, request: None })
+        let request = optional_string(self.request, "options: request")?.map(str::to_owned);
+        Ok(SessionOptions { account, marked: self.marked == 1, seed: self.seed, sampling, request })
     }
 }
 
@@ -121,7 +125,7 @@ pub enum WmMarkState {
     Other = 6,
 }
 
-/// Marked, seed 0, no account, temperature 1, no truncation. Set `options->struct_size` to sizeof(WmSessionOptions) first.
+/// Marked, seed 0, no account, no request, temperature 1, no truncation. Set `options->struct_size` to sizeof(WmSessionOptions) first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_session_options_default(options: *mut WmSessionOptions) -> WmStatus {
     guard(|| write(options, &WmSessionOptions::DEFAULT))
@@ -263,18 +267,45 @@ pub unsafe extern "C" fn wm_session_generated(
     capacity: usize,
     n: *mut usize,
 ) -> WmStatus {
+    guard(|| hand_out(shared(session, "session")?.inner.generated().iter().copied(), tokens, capacity, n))
+}
+
+/// What stands in the place of a token where there is none.
+pub const WM_NO_TOKEN: u32 = u32::MAX;
+
+/// What paired draws withheld at each position of `wm_session_generated`: the candidate that the coin did not serve, which may be the same
+/// token; WM_NO_TOKEN where another token was accepted than the one that was drawn. As `wm_session_generated`; none in a session without
+/// paired draws. It belongs to the provider and not to the client.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn wm_session_withheld(
+    session: *const WmSession,
+    tokens: *mut u32,
+    capacity: usize,
+    n: *mut usize,
+) -> WmStatus {
     guard(|| {
-        let generated = shared(session, "session")?.inner.generated();
-        *exclusive(n, "n")? = generated.len();
-        if tokens.is_null() && capacity == 0 {
-            return Ok(());
-        }
-        if generated.len() > capacity {
-            return Err(Failure::argument(format!("{} tokens do not fit into {capacity}", generated.len())));
-        }
-        slice_mut(tokens, generated.len(), "tokens")?.copy_from_slice(generated);
-        Ok(())
+        let withheld = shared(session, "session")?.inner.withheld();
+        hand_out(withheld.iter().map(|token| token.unwrap_or(WM_NO_TOKEN)), tokens, capacity, n)
     })
+}
+
+/// Writes how many tokens there are, and the tokens if they fit.
+unsafe fn hand_out(
+    found: impl ExactSizeIterator<Item = u32>,
+    tokens: *mut u32,
+    capacity: usize,
+    n: *mut usize,
+) -> Result<()> {
+    *exclusive(n, "n")? = found.len();
+    if tokens.is_null() && capacity == 0 {
+        return Ok(());
+    }
+    if found.len() > capacity {
+        return Err(Failure::argument(format!("{} tokens do not fit into {capacity}", found.len())));
+    }
+    let tokens = slice_mut(tokens, found.len(), "tokens")?;
+    tokens.iter_mut().zip(found).for_each(|(place, token)| *place = token);
+    Ok(())
 }
 
 /// Whether the position last sampled or processed carries a mark.
@@ -341,10 +372,10 @@ pub unsafe extern "C" fn wm_session_reserve(session: *mut WmSession, tokens: usi
 }
 
 /// An independent copy at this point. Draws that no key decides repeat in the copy as long as both have the same number of
-/// tokens.
+/// tokens. A request has one answer, so a copy has no paired draws.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_session_fork(session: *const WmSession, out: *mut *mut WmSession) -> WmStatus {
-    create(out, || Ok(shared(session, "session")?.clone()))
+    create(out, || Ok(shared(session, "session")?.fork()))
 }
 
 /// Back to no generated tokens; clears a sticky error.
@@ -363,6 +394,11 @@ pub unsafe extern "C" fn wm_session_free(session: *mut WmSession) {
 }
 
 impl WmSession {
+    /// A copy that goes its own way.
+    pub(crate) fn fork(&self) -> Self {
+        Self { inner: self.inner.fork(), failure: self.failure.clone() }
+    }
+
     /// One call of the core: what goes wrong in it sticks, a panic too.
     pub(crate) fn run(&mut self, call: impl FnOnce(&mut Session) -> watermark_core::Result<()>) -> Result<()> {
         if let Some(failure) = &self.failure {

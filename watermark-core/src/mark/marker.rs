@@ -203,6 +203,12 @@ impl Marker {
         self.0.profile.has_account_layer()
     }
 
+    /// Whether the profile has paired draws: a session that is marked then needs the request's number.
+    #[must_use]
+    pub fn has_paired_draws(&self) -> bool {
+        self.0.paired.is_some()
+    }
+
     /// As [`Profile::marks_greedy`].
     #[must_use]
     pub fn marks_greedy(&self) -> bool {

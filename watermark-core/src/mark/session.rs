@@ -154,6 +154,12 @@ impl Session {
         self.paired.as_ref().map_or(&[], Paired::withheld)
     }
 
+    /// Whether the session draws two candidates and withholds one.
+    #[must_use]
+    pub fn has_paired_draws(&self) -> bool {
+        self.paired.is_some()
+    }
+
     /// Whether the position last sampled or processed carries a mark, and if not, why.
     #[must_use]
     pub fn mark_state(&self) -> MarkState {

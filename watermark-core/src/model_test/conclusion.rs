@@ -192,7 +192,7 @@ fn weigh(test: &ModelTest) -> ModelConclusion {
 
 /// Whether the controls agree: none of `m` controls, unrelated models under the same procedure, may have p below
 /// `0.01 / m`. If one has, the procedure is not calibrated and nothing can be said.
-fn controls_agree(log10_p: &[f64]) -> bool {
+pub(super) fn controls_agree(log10_p: &[f64]) -> bool {
     let limit = -2.0 - libm::log10(log10_p.len().max(1) as f64);
     log10_p.iter().all(|&p| p >= limit)
 }

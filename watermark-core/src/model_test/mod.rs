@@ -14,6 +14,7 @@ mod effect;
 mod habits;
 mod looks;
 mod mixture;
+mod paired;
 mod residuals;
 mod sample;
 mod tails;
@@ -27,6 +28,7 @@ pub use conclusion::{
 };
 pub use looks::{ln_e_of_looks, log10_p_of_looks, looks};
 pub use mixture::MIXTURE_PARTS;
+pub use paired::{PairedConclusion, PairedSample, PairedTest, conclude_pairs};
 pub use residuals::ResidualTails;
 pub use sample::{ModelFinding, ModelSample, Round};
 pub use tails::{ScoreClass, Tails};

@@ -20,4 +20,4 @@ pub use request::{Candidates, Draw, RequestKey, RequestSecret};
 #[cfg(feature = "detect")]
 pub use served_law::{Seen, ServedLaw};
 #[cfg(feature = "detect")]
-pub use signs::{SignFinding, Signs};
+pub use signs::{MAX_DIFFERENCE, SignFinding, Signs};

@@ -16,6 +16,9 @@ const LABEL_BEACON: &[u8] = b"beacon\0";
 const LABEL_COIN: &[u8] = b"coin\0";
 const LABEL_ANSWER: &[u8] = b"answer\0";
 
+/// Leads of noise closer than this are the same: drawing rounds in the sixteenth digit of a logit.
+const SAME_LEAD: f64 = 1e-9;
+
 /// The secret of one request: what is opened to show its draws and no others.
 ///
 /// Zeroized on drop, redacted in `Debug`.
@@ -139,6 +142,29 @@ impl RequestKey {
         Ok(Candidates { served: chosen(served)?, withheld: chosen(served.other())? })
     }
 
+    /// Two candidates of a position in the order that the coin gave them, from the key alone and without the law that they were drawn from.
+    /// One that was chosen over the other in draw 0, and the other over it in draw 1, has the larger lead of noise in draw 0: the law adds
+    /// the same to both leads. So whoever opens a request cannot say of a served token that it was withheld. `None` for one token twice, and
+    /// for leads that are the same but for rounding: neither depends on the coin.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenOutOfRange`].
+    pub fn order(&self, position: u32, candidates: [u32; 2]) -> Result<Option<Candidates>> {
+        let [a, b] = candidates;
+        let lead = |draw| -> Result<f64> {
+            let noise = |token| Ok(Gumbel::noise_of(self.word(position, draw, token)?));
+            Ok(noise(a)? - noise(b)?)
+        };
+        let more = lead(Draw::First)? - lead(Draw::Second)?;
+        if a == b || more.abs() < SAME_LEAD {
+            return Ok(None);
+        }
+        let [first, second] = if more > 0.0 { [a, b] } else { [b, a] };
+        let served_first = self.coin(position) == Draw::First;
+        let (served, withheld) = if served_first { (first, second) } else { (second, first) };
+        Ok(Some(Candidates { served, withheld }))
+    }
+
     /// Which of two whole answers is served.
     #[must_use]
     pub fn answer_coin(&self) -> Draw {
@@ -236,6 +262,29 @@ mod tests {
         assert!((f64::from(heads) - 10_000.0).abs() < 354.0, "{heads}");
         // Two draws from the law are equal with probability .25 + .09 + .04.
         assert!((f64::from(same) / f64::from(n) - 0.38).abs() < 0.018, "{same}");
+    }
+
+    /// The key gives served and withheld back, whatever the law was and in whatever order the two are named.
+    #[test]
+    fn candidates_are_in_order_without_their_law() {
+        let ids: Vec<u32> = (0..50).collect();
+        let mut both = 0;
+        for (i, key) in keys(400).enumerate() {
+            // A law of another shape for each request; some are nearly certain.
+            let logits: Vec<f32> =
+                ids.iter().map(|&id| ((id as usize * 7 + i * 13) % 41) as f32 / (1 + i % 9) as f32).collect();
+            for position in 0..5 {
+                let drawn = key.candidates(position, &ids, &logits).unwrap();
+                let named = [drawn.withheld, drawn.served];
+                let found = key.order(position, named).unwrap();
+                assert_eq!(found, key.order(position, [named[1], named[0]]).unwrap());
+                assert_eq!(found, (drawn.served != drawn.withheld).then_some(drawn));
+                both += u32::from(found.is_some());
+            }
+        }
+        assert!(both > 500, "{both}");
+        let key = keys(1).next().unwrap();
+        assert_eq!(key.order(0, [1, 1 << 24]).unwrap_err().kind(), ErrorKind::TokenOutOfRange);
     }
 
     #[test]

@@ -2,6 +2,10 @@ use std::collections::BTreeMap;
 
 use crate::stats::{WeightClass, ln_e_weighted_green, log10_binomial_sf, log10_weighted_green_bound};
 
+/// Larger preferences count as this one, 4 nats in units of 2^-16: no single pair can decide much, and a pair that was left out has a
+/// worst case. Chosen on a student of its own (`papers/paired-draws`).
+pub const MAX_DIFFERENCE: u64 = 4 << 16;
+
 /// Differences of scores, served minus withheld, by their size. Mergeable: any split and order gives the same state.
 ///
 /// Null hypothesis: given their sizes, the signs are fair coins. A size may follow from anything but the coin of its own pair: positions of
@@ -12,6 +16,7 @@ pub struct Signs {
     /// Size -> pairs of that size, and how many of them the served side won.
     classes: BTreeMap<u64, (u64, u64)>,
     ties: u64,
+    unscored: u64,
 }
 
 /// What the signs say.
@@ -23,6 +28,8 @@ pub struct SignFinding {
     pub wins: u64,
     /// Pairs without one, which count for neither side.
     pub ties: u64,
+    /// Pairs among `n` that have no scores and count as lost.
+    pub unscored: u64,
     /// log10 P(at least so many wins), exact: every pair counts as much.
     pub log10_p_wins: f64,
     /// log10 of an upper bound of P(sum of differences at least this large), given their sizes: `min over theta of
@@ -40,8 +47,25 @@ impl Signs {
             self.ties = self.ties.saturating_add(1);
             return;
         }
-        let class = self.classes.entry(difference.unsigned_abs()).or_default();
-        *class = (class.0.saturating_add(1), class.1.saturating_add(u64::from(difference > 0)));
+        self.count(difference.unsigned_abs(), difference > 0);
+    }
+
+    /// As [`Self::add`] for what a model thinks of both candidates: a difference of more than [`MAX_DIFFERENCE`] counts as that.
+    pub fn add_preference(&mut self, difference: i64) {
+        let most = MAX_DIFFERENCE.cast_signed();
+        self.add(difference.clamp(-most, most));
+    }
+
+    /// Adds a pair that belongs to the list and has no scores. It counts as lost by [`MAX_DIFFERENCE`], so that nothing is gained by leaving
+    /// out what the suspect would have said.
+    pub fn add_unscored(&mut self) {
+        self.unscored = self.unscored.saturating_add(1);
+        self.count(MAX_DIFFERENCE, false);
+    }
+
+    fn count(&mut self, size: u64, won: bool) {
+        let class = self.classes.entry(size).or_default();
+        *class = (class.0.saturating_add(1), class.1.saturating_add(u64::from(won)));
     }
 
     /// Joins disjoint sets of pairs.
@@ -51,6 +75,7 @@ impl Signs {
             *class = (class.0.saturating_add(*pairs), class.1.saturating_add(*wins));
         }
         self.ties = self.ties.saturating_add(other.ties);
+        self.unscored = self.unscored.saturating_add(other.unscored);
     }
 
     /// Tests the signs. A win is a pair of weight |difference| whose coin fell on the served side; its bound is that of green pairs with
@@ -66,6 +91,7 @@ impl Signs {
             n,
             wins,
             ties: self.ties,
+            unscored: self.unscored,
             log10_p_wins: log10_binomial_sf(wins, n, 0.5),
             log10_p: log10_weighted_green_bound(&classes, 0.5),
             ln_e: ln_e_weighted_green(&classes, 0.5),
@@ -80,6 +106,13 @@ mod tests {
     fn signs(differences: impl IntoIterator<Item = i64>) -> Signs {
         differences.into_iter().fold(Signs::default(), |mut signs, difference| {
             signs.add(difference);
+            signs
+        })
+    }
+
+    fn preferences(differences: impl IntoIterator<Item = i64>) -> Signs {
+        differences.into_iter().fold(Signs::default(), |mut signs, difference| {
+            signs.add_preference(difference);
             signs
         })
     }
@@ -109,6 +142,20 @@ mod tests {
             mean += chance * libm::exp(found.ln_e);
         }
         assert!((mean - 1.0).abs() < 1e-9, "{mean}");
+    }
+
+    /// Pairs that were left out cost at least what they would have cost with scores, whatever these were.
+    #[test]
+    fn leaving_pairs_out_gains_nothing() {
+        let scored = [3 << 16, -1 << 16, 5000, -i64::MAX, 1 << 20, -40];
+        for at in 0..scored.len() {
+            let mut without =
+                preferences(scored.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, difference)| *difference));
+            without.add_unscored();
+            let (found, whole) = (without.test(), preferences(scored).test());
+            assert!(found.ln_e <= whole.ln_e + 1e-12, "{at}: {found:?} {whole:?}");
+            assert_eq!((found.unscored, found.n), (1, 6));
+        }
     }
 
     #[test]

@@ -12,7 +12,12 @@ impl Gumbel {
     /// Marking half: index of the chosen entry. Shapes: `logits` and `words` [n], aligned; the lower index wins a tie.
     /// `logits` are unnormalised log-probabilities (finite or -inf); `None` if none is finite.
     pub(crate) fn choose(logits: &[f32], words: &[u32]) -> Option<usize> {
-        choose_by(logits, words, |word| Self::noise((f64::from(word) + 0.5) / TWO_32))
+        choose_by(logits, words, Self::noise_of)
+    }
+
+    /// The Gumbel variable of a word.
+    pub(crate) fn noise_of(word: u32) -> f64 {
+        Self::noise((f64::from(word) + 0.5) / TWO_32)
     }
 
     /// As [`Self::choose`] with another way from words to uniform numbers: `uniform` lies within 2^-24 of

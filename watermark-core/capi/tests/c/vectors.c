@@ -10,10 +10,10 @@
 static FILE *file;
 
 static const char *word(void) {
-    static char text[16][256];
+    static char text[16][512];
     static int at;
     at = (at + 1) % 16;
-    CHECK(fscanf(file, "%255s", text[at]) == 1);
+    CHECK(fscanf(file, "%511s", text[at]) == 1);
     return text[at];
 }
 
@@ -222,11 +222,59 @@ static void detect(void) {
     wm_tally_free(tally);
 }
 
+/* paired MASTER PROFILE REQUEST POSITIONS {N IDS... LN_P... SERVED WITHHELD} */
+static void paired(void) {
+    uint8_t master[32];
+    WmKey *key;
+    WmMarker *marker;
+    WmSession *session, *fork;
+    WmSessionOptions options;
+    hex(master, 32);
+    OK(wm_key_from_master(master, 32, &key));
+    const char *profile = word();
+    OK(wm_marker_new(profile, strlen(profile), key, &marker));
+    CHECK(wm_marker_has_paired_draws(marker) == 1);
+    options.struct_size = sizeof options;
+    OK(wm_session_options_default(&options));
+    CHECK(wm_session_new(marker, &options, &session) == WM_STATUS_MISSING_INPUT);
+    options.request = word();
+    OK(wm_session_new(marker, &options, &session));
+    size_t positions = number(), n;
+    uint32_t served[16], withheld[16], got[16];
+    CHECK(positions <= 16);
+    for (size_t at = 0; at < positions; at++) {
+        size_t candidates = number();
+        uint32_t *ids = numbers(candidates), token;
+        float *logits = (float *)malloc(candidates * sizeof *logits);
+        for (size_t i = 0; i < candidates; i++) logits[i] = (float)real();
+        served[at] = (uint32_t)number();
+        withheld[at] = (uint32_t)number();
+        OK(wm_session_sample_among(session, ids, logits, candidates, &token));
+        CHECK(token == served[at]);
+        OK(wm_session_accept(session, token));
+        free(ids), free(logits);
+    }
+    OK(wm_session_withheld(session, got, 16, &n));
+    CHECK(n == positions && memcmp(got, withheld, n * sizeof *got) == 0);
+    /* a token that was not drawn withholds nothing, and a copy has no part in the request */
+    OK(wm_session_accept(session, 5));
+    OK(wm_session_withheld(session, got, 16, &n));
+    CHECK(n == positions + 1 && got[positions] == WM_NO_TOKEN);
+    OK(wm_session_fork(session, &fork));
+    OK(wm_session_withheld(fork, NULL, 0, &n));
+    CHECK(n == 0);
+    wm_session_free(fork);
+    wm_session_free(session);
+    wm_marker_free(marker);
+    wm_key_free(key);
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } kinds[] = {{"derive", derive}, {"prf", prf_words}, {"decision", decision}, {"score", score}, {"detect", detect}};
+    } kinds[] = {{"derive", derive}, {"prf", prf_words}, {"decision", decision}, {"score", score}, {"detect", detect},
+                 {"paired", paired}};
     int cases = 0;
     char kind[64];
     CHECK(argc == 2);

@@ -21,6 +21,8 @@ using Key = std::unique_ptr<WmKey, Free<wm_key_free>>;
 using Prf = std::unique_ptr<WmPrf, Free<wm_prf_free>>;
 using Detector = std::unique_ptr<WmDetector, Free<wm_detector_free>>;
 using Scheme = std::unique_ptr<WmScheme, Free<wm_scheme_free>>;
+using Marker = std::unique_ptr<WmMarker, Free<wm_marker_free>>;
+using Session = std::unique_ptr<WmSession, Free<wm_session_free>>;
 using Tally = std::unique_ptr<WmTally, Free<wm_tally_free>>;
 using Ids = std::vector<std::uint32_t>;
 using Bytes = std::vector<std::uint8_t>;
@@ -166,6 +168,35 @@ void detect() {
     check(ln_e == "-" ? std::isfinite(finding.ln_e) : close(finding.ln_e, std::stod(ln_e)), "ln_e");
 }
 
+void paired() {
+    const auto master = hex();
+    const auto key = make<Key>(wm_key_from_master, master.data(), master.size());
+    const auto profile = next<std::string>();
+    const auto marker = make<Marker>(wm_marker_new, profile.c_str(), profile.size(), key.get());
+    const auto request = next<std::string>();
+    WmSessionOptions options;
+    options.struct_size = sizeof options;
+    check(wm_session_options_default(&options) == WM_STATUS_OK, "options");
+    options.request = request.c_str();
+    const auto session = make<Session>(wm_session_new, marker.get(), &options);
+    Ids expected;
+    for (auto positions = next(); positions > 0; positions--) {
+        const std::size_t n = next();
+        const auto ids = numbers(n);
+        std::vector<float> logits(n);
+        for (auto &logit : logits) logit = float(next<double>());
+        std::uint32_t token = 0;
+        check(wm_session_sample_among(session.get(), ids.data(), logits.data(), n, &token) == WM_STATUS_OK, "sample");
+        check(token == next(), "served");
+        check(wm_session_accept(session.get(), token) == WM_STATUS_OK, "accept");
+        expected.push_back(next<std::uint32_t>());
+    }
+    Ids withheld(expected.size());
+    std::size_t n = 0;
+    check(wm_session_withheld(session.get(), withheld.data(), withheld.size(), &n) == WM_STATUS_OK, "withheld");
+    check(n == expected.size() && withheld == expected, "withheld tokens");
+}
+
 }  // namespace
 
 int main(int argc, char **argv) try {
@@ -178,6 +209,7 @@ int main(int argc, char **argv) try {
         else if (kind == "decision") decision();
         else if (kind == "score") score();
         else if (kind == "detect") detect();
+        else if (kind == "paired") paired();
         else check(false, "unknown kind " + kind);
     }
     std::cout << "vectors: " << cases << " cases\n";

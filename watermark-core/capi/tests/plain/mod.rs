@@ -17,6 +17,9 @@ pub(super) fn cases() -> (String, usize) {
     scores(&mut lines);
     rows(&vectors("detect.json"), |row| lines.push(detect(row)));
     rows(&vectors("weighted.json"), |row| lines.push(weighted(row)));
+    rows(&vectors("paired.json")["epochs"], |epoch| {
+        rows(&epoch["requests"], |request| lines.push(paired(epoch, request)));
+    });
     (lines.join("\n") + "\n", lines.len())
 }
 
@@ -111,6 +114,39 @@ fn detect(row: &Value) -> String {
         plain(&row["n"]),
         halves(&plain(&row[statistic])),
         plain(&row["log10_p"]),
+    )
+}
+
+/// The first positions of a request's answer, as far as they follow each other.
+fn paired(epoch: &Value, request: &Value) -> String {
+    let path = plain(&epoch["path"]);
+    let (node, layer) = path.split_once("/layer/").unwrap();
+    let beacon = match plain(&epoch["beacon"]) {
+        none if none == "0".repeat(64) => String::new(),
+        value => format!(",\"beacon\":\"{value}\""),
+    };
+    let profile = format!(
+        "{{\"profile\":\"watermark-profile/1\",\"name\":\"p\",\"path\":\"{node}\"{beacon},\"tokenizer\":{{\"sha256\":\"{}\",\
+         \"vocab_size\":131072,\"special_token_ids\":[]}},\"layers\":[{{\"name\":\"{layer}\",\"scheme\":\"paired\",\"width\":0,\
+         \"prf\":\"chacha20-v1\"}}],\"repeats\":\"unmarked\"}}",
+        "0".repeat(64)
+    );
+    let positions = request["positions"].as_array().unwrap().iter().enumerate();
+    let positions = positions.take_while(|(at, position)| position["position"].as_u64() == Some(*at as u64));
+    let positions: Vec<String> = positions
+        .map(|(_, position)| {
+            let law = position["ln_p"].as_array().unwrap();
+            let column = |at: usize| law.iter().map(|pair| plain(&pair[at])).collect::<Vec<_>>().join(" ");
+            let [served, withheld] = ["served", "withheld"].map(|field| plain(&position[field]));
+            format!("{} {} {} {served} {withheld}", law.len(), column(0), column(1))
+        })
+        .collect();
+    format!(
+        "paired {} {profile} {} {} {}",
+        plain(&epoch["master"]),
+        plain(&request["id"]),
+        positions.len(),
+        positions.join(" ")
     )
 }
 
