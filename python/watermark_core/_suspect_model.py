@@ -7,8 +7,8 @@ import importlib.metadata
 import importlib.util
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._lib import InputError, ParameterError
 from ._suspect_texts import Encoded, FastVocabulary, Row
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import tokenizers
     import torch
 
+T = TypeVar("T")
 #: ln 2^-16: what `watermark test-model` can still tell from nothing.
 FLOOR = -16 * math.log(2)
 #: Decimals of a log-probability that are kept.
@@ -52,20 +53,29 @@ class LocalModel:
 
     def predict(self, batch: Sequence[Encoded]) -> list[list[Row]]:
         """For each token of each text what the model could say there; nothing where it has read nothing, or has read its fill."""
+        return self._read(batch, [[[] for _ in encoded.at] for encoded in batch], lambda at, logits, read: self._rows(logits, batch[at], read))
+
+    def candidates(
+        self, batch: Sequence[Encoded], wanted: Sequence[Mapping[int, tuple[int, int]]]
+    ) -> list[dict[int, tuple[float, float]]]:
+        """Of each input the log-probabilities of two tokens in the place of that at an index, as far as the model reads."""
+        return self._read(batch, [{} for _ in batch], lambda at, logits, read: self._two(logits, wanted[at], read))
+
+    def _read(self, batch: Sequence[Encoded], nothing: list[T], each: Callable[[int, torch.Tensor, int], T]) -> list[T]:
         import torch
 
         # The last token of an input is predicted, and not read.
         read = [encoded.ids[: min(len(encoded.ids) - 1, self._longest)] for encoded in batch]
         width = max((len(ids) for ids in read), default=0)
         if width == 0:
-            return [[[] for _ in encoded.at] for encoded in batch]
+            return nothing
         # Padding stands on the right, so each input has the positions 0, 1, ... and sees nothing of it.
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in read], device=self._model.device)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in read], device=self._model.device)
         try:
             with torch.inference_mode():
                 logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-                return [self._rows(row, encoded, len(taken)) for row, encoded, taken in zip(logits, batch, read, strict=True)]
+                return [each(at, row, len(taken)) for at, (row, taken) in enumerate(zip(logits, read, strict=True))]
         except RuntimeError as error:
             # On a processor there is no error of its own for this.
             if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
@@ -74,6 +84,20 @@ class LocalModel:
                 f"out of memory with {len(batch)} inputs of up to {width} tokens; take a smaller --batch-size, or --max-length if it is 1 "
                 "already (what was written stays, and a restart goes on from there)"
             ) from None
+
+    def _two(self, logits: torch.Tensor, wanted: Mapping[int, tuple[int, int]], read: int) -> dict[int, tuple[float, float]]:
+        import torch
+
+        # Logits at i are about the token at i + 1.
+        places = [at for at in wanted if 0 < at <= read]
+        if not places:
+            return {}
+        ln_p = torch.log_softmax(logits[torch.tensor(places, device=logits.device) - 1].double() / self._temperature, dim=-1)
+        tokens = torch.tensor([wanted[at] for at in places], device=logits.device)
+        found = ln_p.gather(1, tokens).cpu()
+        if not found.isfinite().all():
+            raise InputError("the model's logits are no numbers (NaN or infinite); try --dtype float32, and whether its files are whole")
+        return {at: (first, second) for at, (first, second) in zip(places, found.tolist(), strict=True)}
 
     def _rows(self, logits: torch.Tensor, encoded: Encoded, read: int) -> list[Row]:
         rows: list[Row] = [[] for _ in encoded.at]

@@ -72,7 +72,18 @@ def read_texts(path: str | PathLike[str]) -> list[Text]:
     Raises:
         InputError: A line cannot be used; the message says which one.
     """
-    texts = []
+    texts = [_text(record, place, number) for record, place, number in records(path)]
+    if not texts:
+        raise InputError(f"{path}: no texts; it must hold lines of " + '{"prompt": ..., "text": ...}')
+    return texts
+
+
+def records(path: str | PathLike[str]) -> Iterator[tuple[object, str, int]]:
+    """The JSON of each line with its place and number; blank lines are skipped.
+
+    Raises:
+        InputError: A line is too long or no JSON.
+    """
     with open(path, "rb") as file:
         number = 0
         while line := file.readline(MAX_LINE + 1):
@@ -81,10 +92,7 @@ def read_texts(path: str | PathLike[str]) -> list[Text]:
             if len(line) > MAX_LINE:
                 raise InputError(f"{place}: longer than {MAX_LINE} bytes; split the text")
             if line.strip():
-                texts.append(_parse(line, place, number))
-    if not texts:
-        raise InputError(f"{path}: no texts; it must hold lines of " + '{"prompt": ..., "text": ...}')
-    return texts
+                yield _parse(line, place, number), place, number
 
 
 def take_texts(records: Iterable[Mapping[str, Any]]) -> list[Text]:
@@ -92,37 +100,37 @@ def take_texts(records: Iterable[Mapping[str, Any]]) -> list[Text]:
     return [_text(record, f"texts[{at}]", at) for at, record in enumerate(records)]
 
 
-def _parse(line: bytes, place: str, number: int) -> Text:
+def _parse(line: bytes, place: str, number: int) -> object:
     try:
-        record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        return json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{place}: not UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
         column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise InputError(f"{place}: not JSON{column}") from None
-    return _text(record, place, number)
 
 
 def _text(record: object, place: str, number: int) -> Text:
     if not isinstance(record, Mapping):
         raise InputError(f"{place}: not an object with the fields prompt and text, or prompt_tokens and tokens")
-    text = _string(record, "text", place)
+    text = string_of(record, "text", place)
     if text is None:
-        text = _string(record, "completion", place)
-    tokens = _ids(record, "tokens", place)
+        text = string_of(record, "completion", place)
+    tokens = ids_of(record, "tokens", place)
     if text is None and tokens is None:
         raise InputError(f'{place}: no field "text" or "tokens"')
     return Text(
         number,
-        _string(record, "id", place),
-        _string(record, "prompt", place) or "",
+        string_of(record, "id", place),
+        string_of(record, "prompt", place) or "",
         text,
-        _ids(record, "prompt_tokens", place) or (),
+        ids_of(record, "prompt_tokens", place) or (),
         tokens,
     )
 
 
-def _string(record: Mapping[str, Any], name: str, place: str) -> str | None:
+def string_of(record: Mapping[str, Any], name: str, place: str) -> str | None:
+    """A field that is a string, or is not there."""
     value = record.get(name)
     if value is None:
         return None
@@ -135,7 +143,8 @@ def _string(record: Mapping[str, Any], name: str, place: str) -> str | None:
     return value
 
 
-def _ids(record: Mapping[str, Any], name: str, place: str) -> tuple[int, ...] | None:
+def ids_of(record: Mapping[str, Any], name: str, place: str) -> tuple[int, ...] | None:
+    """A field that is a list of token ids, or is not there."""
     value = record.get(name)
     if value is None:
         return None

@@ -40,9 +40,10 @@ from . import _suspect_endpoint
 from ._lib import InputError, ParameterError, WatermarkError, __version__
 from ._suspect_files import Output, Progress, sha256
 from ._suspect_model import LocalModel, load, load_tokenizer, read_tokenizer, versions, vocabulary_of
+from ._suspect_pairs import Request, line_of_pairs, read_requests
 from ._suspect_texts import Encoded, FastVocabulary, Row, Text, Vocabulary, line_of_ids, line_of_pieces, read_texts, take_texts
 
-__all__ = ["Options", "score", "write"]
+__all__ = ["Options", "score", "write", "write_pairs"]
 
 FORMAT = "watermark-suspect/1"
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -166,6 +167,10 @@ class _Run:
         self.changed += encoded.changed
         self.without_context += encoded.begin == 0 and bool(encoded.at)
         return encoded
+
+    def encode_request(self, request: Request) -> Encoded:
+        """A served answer as the model reads it."""
+        return self._encode(Text(request.line, request.id, request.prompt, None, request.prompt_tokens, request.tokens))
 
     def _pieces(self, text: Text) -> Encoded:
         if text.text is None:
@@ -308,6 +313,70 @@ def write(
     return done
 
 
+def write_pairs(
+    served: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    quiet: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Runs a model along answers that were served with paired draws and writes what it thinks of both candidates of each position: what
+    `watermark pairs test` reads. It needs no key and does not say which of the two was served. Resumed as `write`.
+
+    Args:
+        served: JSONL file as `watermark mark --ledger` writes it, in the order of the ledger.
+        model: A folder, a GGUF file, or a name at Hugging Face, whose tokenizer is the mark's own (`tokenizer`, `same_tokenizer`).
+        out: The file to write; OUT.about.json says what it depends on.
+        quiet: Say nothing on stderr.
+        options: Fields of `Options`.
+
+    Returns:
+        What OUT.about.json holds.
+
+    Raises:
+        WatermarkError: As `write`; also for an endpoint, and for a model with another tokenizer.
+        ImportError: What runs the model is not installed.
+    """
+    chosen = Options(**options)
+    if chosen.endpoint is not None:
+        raise ParameterError("candidates that are not among an endpoint's likeliest tokens have no score there; give the weights themselves")
+    requests = read_requests(served)
+    progress = Progress(sum(request.size for request in requests), pathlib.Path(out).name, silent=quiet)
+    progress.say(f"{len(requests)} requests; loading the model")
+    run, about = _open(model, chosen)
+    if not run.as_ids:
+        raise ParameterError("the model's tokenizer must be the mark's own: give --tokenizer, or --same-tokenizer if it is")
+    bound = {**about, "format": "pairs", "served_sha256": sha256(served), "requests": len(requests)}
+    output = Output(out, bound)
+    if (found := output.finished()) is not None:
+        progress.say(f"{out} is complete; nothing to do")
+        return found
+    output.open()
+    positions = 0
+    try:
+        if output.lines > len(requests):
+            raise InputError(f"{out}.part has {output.lines} lines for {len(requests)} requests; move it away to begin anew")
+        progress.skip(sum(request.size for request in requests[: output.lines]))
+        scorer = cast(LocalModel, run.scorer)
+        for begin in range(output.lines, len(requests), chosen.batch_size):
+            batch = requests[begin : begin + chosen.batch_size]
+            encoded = [run.encode_request(request) for request in batch]
+            wanted = [
+                {ready.begin + at: (first, second) for at, first, second in request.pairs()}
+                for request, ready in zip(batch, encoded, strict=True)
+            ]
+            found_ln_p = scorer.candidates(encoded, wanted)
+            positions += sum(map(len, found_ln_p))
+            output.add(line_of_pairs(*one) for one in zip(batch, encoded, found_ln_p, strict=True))
+            progress.advance(sum(request.size for request in batch), f"request {begin + len(batch)} of {len(requests)}")
+    finally:
+        output.close()
+    done = output.finish({"tokens": run.tokens, "tokens_left_out": run.tokens_left_out})
+    progress.say(f"{out}: {positions} positions of {len(requests)} requests")
+    return done
+
+
 def _open(model: str | os.PathLike[str] | tuple[Any, Any], options: Options) -> tuple[_Run, dict[str, Any]]:
     """What runs, and what decides its lines."""
     own = options.model_tokenizer or (options.tokenizer if options.same_tokenizer else None)
@@ -375,6 +444,8 @@ examples:
   python -m watermark_core.suspect --endpoint http://127.0.0.1:8000/v1 --model suspect --model-tokenizer suspect-7b ...
   python -m watermark_core.suspect --endpoint http://127.0.0.1:8080 --api llama.cpp ...
   watermark test-model --profile P --key K --logprobs suspect.jsonl
+  python -m watermark_core.suspect --model suspect-7b --tokenizer tokenizer.json --pairs served.jsonl --out suspect.scores.jsonl
+  watermark pairs test --profile P --key K --scores suspect.scores.jsonl --reference base.scores.jsonl served.jsonl
 
 texts, one JSON object a line; ids only where the model's tokenizer is the mark's own:
   {"prompt": ..., "text": ...}      {"prompt_tokens": [...], "tokens": [...]}      "id" is handed on
@@ -403,7 +474,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", metavar="MODEL", help="folder of weights, .gguf file or name at Hugging Face; with --endpoint the name there")
-    add("--texts", metavar="FILE", required=True, help="texts with their prompts, JSONL")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--texts", metavar="FILE", help="texts with their prompts, JSONL")
+    what.add_argument("--pairs", metavar="FILE", help="answers served with paired draws, JSONL: score both candidates of each position")
     add("--out", metavar="FILE", required=True, help="file to write")
     add("--tokenizer", metavar="FILE", help="the mark's tokenizer.json: ids are written if the model has the same")
     add("--same-tokenizer", action="store_true", help="the model's tokenizer is the mark's own: write ids")
@@ -427,9 +500,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = vars(parser.parse_args(arguments))
     if given["model"] is None and not (given["endpoint"] and given["api"] == "llama.cpp"):
         parser.error("--model is missing: a folder of weights, a .gguf file, or the name at --endpoint")
-    texts, model, out = given.pop("texts"), given.pop("model"), given.pop("out")
+    texts, served, model, out = given.pop("texts"), given.pop("pairs"), given.pop("model"), given.pop("out")
     try:
-        write(texts, model or "", out, **given)
+        if served is None:
+            write(texts, model or "", out, **given)
+        else:
+            write_pairs(served, model or "", out, **given)
     except (WatermarkError, ImportError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -54,6 +54,7 @@ enum Command {
     Merge(command::scan::merge::Args),
     #[command(visible_alias = "distill")]
     TestModel(command::test_model::Args),
+    Pairs(command::pairs::Args),
     Prompts(command::prompts::Args),
     Register(command::register::Args),
     Evidence(command::evidence::Args),
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "scan")]
         Command::Merge(args) => args.run(&passphrases),
         Command::TestModel(args) => args.run(&passphrases),
+        Command::Pairs(args) => args.run(&passphrases),
         Command::Prompts(args) => args.run(),
         Command::Register(args) => args.run(&passphrases),
         Command::Evidence(args) => args.run(&passphrases),

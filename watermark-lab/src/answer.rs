@@ -6,6 +6,7 @@ use crate::{prompts, shipped};
 use anyhow::{Context, Result};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
 
+use watermark_toolkit::read::RequestId;
 use watermark_toolkit::tokenizer::Tokenizer;
 
 /// How a batch of prompts is answered.
@@ -21,10 +22,29 @@ pub struct Answering {
     pub account: Option<String>,
     /// Sequence i draws under seed + i.
     pub seed: u64,
+    /// Question i is request `number + i` of a ledger, for paired draws.
+    pub requests: Option<Requests>,
+}
+
+/// Numbers of a ledger, allotted to questions in their order.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    /// The ledger's name, for example `ledger/2026-11`.
+    pub ledger: String,
+    /// The first question's number.
+    pub first: u64,
+}
+
+impl Requests {
+    /// The request of question i.
+    #[must_use]
+    pub fn id(&self, i: u64) -> RequestId {
+        RequestId::new(&self.ledger, self.first.saturating_add(i))
+    }
 }
 
 /// One answered prompt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// Token ids of the prompt text given to the model, without the end-of-text token before it.
     pub prompt_tokens: Vec<u32>,
@@ -32,6 +52,8 @@ pub struct Answer {
     pub tokens: Vec<u32>,
     /// Their text.
     pub text: String,
+    /// [tokens] with paired draws, else empty: the other candidate of each position.
+    pub withheld: Vec<Option<u32>>,
 }
 
 /// Sequences generated side by side.
@@ -65,7 +87,7 @@ pub fn answer(
             marked: how.marked,
             seed: how.seed.wrapping_add(i),
             sampling: how.sampling,
-            request: None,
+            request: how.requests.as_ref().map(|requests| requests.id(i).to_string()),
         };
         marker.session(&options)
     });
@@ -77,18 +99,23 @@ pub fn answer(
     };
     let longest = how.max_new_tokens;
     let needs_proxy = marker.profile().layers.iter().any(|layer| layer.scheme.needs_proxy());
-    if how.marked && needs_proxy {
+    let mut answers = if how.marked && needs_proxy {
         // The clean base stands for the student that a distiller would train.
         let proxy = shipped::base()?;
         let pick = |session: &mut Session, [row, proxy]: [&[f32]; 2]| {
             session.set_proxy(&softmax(proxy))?;
             pick(session, row)
         };
-        answer_by([model, &proxy], tokenizer, questions, &mut sessions, longest, pick, progress)
+        answer_by([model, &proxy], tokenizer, questions, &mut sessions, longest, pick, progress)?
     } else {
         let pick = |session: &mut Session, [row]: [&[f32]; 1]| pick(session, row);
-        answer_by([model], tokenizer, questions, &mut sessions, longest, pick, progress)
+        answer_by([model], tokenizer, questions, &mut sessions, longest, pick, progress)?
+    };
+    for (answer, session) in answers.iter_mut().zip(&sessions) {
+        // The session has the end of the text too.
+        answer.withheld = session.withheld().iter().take(answer.tokens.len()).copied().collect();
     }
+    Ok(answers)
 }
 
 /// As [`answer`], with `pick` in place of sessions: it gets the state of a question's answer, one of `states`, and a row of logits
@@ -111,7 +138,7 @@ pub fn answer_by<const N: usize, S: Send>(
     let answers = prompt_ids.into_iter().zip(generated).map(|(mut prompt_tokens, tokens)| {
         prompt_tokens.remove(0);
         let text = tokenizer.decode(&tokens)?;
-        Ok(Answer { prompt_tokens, tokens, text })
+        Ok(Answer { prompt_tokens, tokens, text, ..Answer::default() })
     });
     answers.collect()
 }

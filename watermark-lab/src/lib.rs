@@ -30,5 +30,6 @@ pub mod model;
 mod ops;
 pub mod prompts;
 mod rotary;
+pub mod score;
 pub mod shipped;
 pub mod train;

@@ -27,6 +27,7 @@
 //! | read and write key files, profiles and passphrases | [`keys`], [`files`], [`passphrase`] |
 //! | test texts, and corpora of any size | [`detect`], [`beside`], [`scan`] |
 //! | test a suspect model from files of its answers | [`model_test`] |
+//! | test a suspect model on served answers with paired draws | [`pairs`] |
 //! | ask a suspect model over its endpoint | [`probe`], [`transcript`] |
 //! | choose parameters and sample sizes beforehand | [`calibrate`], [`plan`] |
 //! | sign, time-stamp, write and check evidence | [`evidence`], [`signer`], [`timestamp`] |
@@ -48,6 +49,7 @@ pub mod ids;
 pub mod keys;
 pub mod ledger;
 pub mod model_test;
+pub mod pairs;
 pub mod passphrase;
 pub mod plan;
 #[cfg(feature = "http")]

@@ -147,7 +147,7 @@ fn noisy(lab: &Lab, data: &Data, share: f64, seed: u64) -> Result<Data> {
         };
         let tokens: Vec<u32> = answer.tokens.iter().map(|&token| replace(token)).collect();
         let text = lab.tokenizer.decode(&tokens)?;
-        Ok(Answer { prompt_tokens: answer.prompt_tokens.clone(), tokens, text })
+        Ok(Answer { prompt_tokens: answer.prompt_tokens.clone(), tokens, text, ..Answer::default() })
     });
     Ok(Data { questions: data.questions.clone(), answers: answers.collect::<Result<_>>()? })
 }

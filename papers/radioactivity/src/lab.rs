@@ -75,6 +75,8 @@ struct CachedAnswer {
     prompt_tokens: Vec<u32>,
     tokens: Vec<u32>,
     text: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    withheld: Vec<Option<u32>>,
 }
 
 /// Makes answers and students, or takes them from its folder.
@@ -171,6 +173,7 @@ impl Lab {
                 account: None,
                 // Draws that no key decides differ between any two runs.
                 seed: u64::from_le_bytes(Sha256::digest(what)[..8].try_into()?),
+                requests: None,
             };
             answer(model, &self.tokenizer, &marker, questions, &how, &mut |_| ())
         })
@@ -189,14 +192,16 @@ impl Lab {
         let path = self.cache.join(format!("{}.jsonl", hex::encode(&Sha256::digest(what)[..12])));
         if let Ok(text) = fs::read_to_string(&path) {
             let kept = text.lines().map(serde_json::from_str::<CachedAnswer>).collect::<Result<Vec<_>, _>>()?;
-            let answers =
-                kept.into_iter().map(|k| Answer { prompt_tokens: k.prompt_tokens, tokens: k.tokens, text: k.text });
+            let answers = kept.into_iter().map(|kept| {
+                let CachedAnswer { prompt_tokens, tokens, text, withheld } = kept;
+                Answer { prompt_tokens, tokens, text, withheld }
+            });
             return Ok(Data { questions, answers: answers.collect() });
         }
         let answers = make(&questions)?;
         let mut lines = Vec::new();
-        for Answer { prompt_tokens, tokens, text } in answers.iter().cloned() {
-            serde_json::to_writer(&mut lines, &CachedAnswer { prompt_tokens, tokens, text })?;
+        for Answer { prompt_tokens, tokens, text, withheld } in answers.iter().cloned() {
+            serde_json::to_writer(&mut lines, &CachedAnswer { prompt_tokens, tokens, text, withheld })?;
             lines.push(b'\n');
         }
         self.keep(&path, &lines)?;

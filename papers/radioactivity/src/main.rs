@@ -10,6 +10,7 @@ mod curves_beside;
 mod factors;
 mod null;
 mod null_beside;
+mod pairs;
 mod plot;
 mod sampling_plot;
 mod served;
@@ -105,6 +106,19 @@ enum Command {
         #[arg(long, default_value = "held_out.csv")]
         check: String,
     },
+    /// Paired draws: what students of a few served answers prefer, also after clean training
+    Pairs {
+        #[command(flatten)]
+        students: Students,
+    },
+    /// Paired draws: which of 64 accounts are named, of which 4 were harvested
+    Accounts {
+        #[command(flatten)]
+        students: Students,
+        /// How often the coins of the other accounts are drawn again
+        #[arg(long, default_value_t = 200)]
+        repetitions: u32,
+    },
     /// Served answers one by one: how many are found, alone and beside what a model expects
     Served,
     /// Sham keys on a student, honest keys on controls: p must not exceed uniform
@@ -134,6 +148,8 @@ fn main() -> Result<()> {
         Command::Plot { table } => picture(&table, &cli.out),
         Command::Shares { students } => shares::run(&lab, &students, &cli.out),
         Command::CurvesBeside { students, check } => curves_beside::run(&lab, &students, &check, &cli.out),
+        Command::Pairs { students } => pairs::run(&lab, &students, &cli.out),
+        Command::Accounts { students, repetitions } => pairs::accounts(&lab, &students, repetitions, &cli.out),
         Command::Served => served::run(&lab, &cli.out),
         Command::Null => {
             let (mut null, distilled) = (null::Null::open(&cli.out)?, null::Distilled::new(&lab)?);

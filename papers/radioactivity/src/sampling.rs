@@ -101,6 +101,7 @@ pub fn cell(lab: &Lab, setting: Setting, sampling: Sampling, key: u64, n: usize)
             marked: setting != Setting::Unmarked,
             account: None,
             seed: seed(&what)?,
+            requests: None,
         };
         answer(&shipped::teacher()?, &lab.tokenizer, &marker, questions, &how, &mut |_| ())
     })?;

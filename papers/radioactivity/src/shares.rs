@@ -241,17 +241,30 @@ impl Tests<'_> {
 fn mixed(lab: &Lab, mark: &Mark, share: f64, seed: u64, others: &[(String, String)]) -> Result<Data> {
     let n = examples(share);
     let marked = (share * n as f64).round() as usize;
-    ensure!(others.len() >= n - marked, "{} texts of others for {} examples", others.len(), n - marked);
-    let mut data = lab.teacher(mark, true, 500 + seed, marked)?;
+    among(others, lab.teacher(mark, true, 500 + seed, marked)?, n, seed)
+}
+
+/// Answers of a teacher, then answers of others that `seed` draws, `n` in all.
+pub(crate) fn among(others: &[(String, String)], mut data: Data, n: usize, seed: u64) -> Result<Data> {
+    let more = others_after(others, 0, n - data.questions.len(), seed)?;
+    data.questions.extend(more.questions);
+    data.answers.extend(more.answers);
+    Ok(data)
+}
+
+/// `n` answers of others in the order that `seed` draws, after `skipped`.
+pub(crate) fn others_after(others: &[(String, String)], skipped: usize, n: usize, seed: u64) -> Result<Data> {
+    ensure!(others.len() >= skipped + n, "{} texts of others where {} are needed", others.len(), skipped + n);
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let mut order: Vec<usize> = (0..others.len()).collect();
     for i in (1..order.len()).rev() {
         order.swap(i, (rng.next_u64() % (i as u64 + 1)) as usize);
     }
-    for &i in order.iter().take(n - marked) {
+    let mut data = Data::default();
+    for &i in &order[skipped..skipped + n] {
         let (question, answer) = others[i].clone();
         data.questions.push(question);
-        data.answers.push(Answer { prompt_tokens: Vec::new(), tokens: Vec::new(), text: answer });
+        data.answers.push(Answer { text: answer, ..Answer::default() });
     }
     Ok(data)
 }

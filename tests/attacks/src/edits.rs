@@ -56,7 +56,7 @@ fn edited(lab: &Lab, data: &Data, edit: Edit, rate: f64, seed: u64) -> Result<Ve
             }
         }
         let text = lab.tokenizer.decode(&tokens)?;
-        Ok(Answer { prompt_tokens: answer.prompt_tokens.clone(), tokens, text })
+        Ok(Answer { prompt_tokens: answer.prompt_tokens.clone(), tokens, text, ..Answer::default() })
     });
     answers.collect()
 }

@@ -68,6 +68,18 @@ fn print_table(result: &DemoResult) -> Result<()> {
         rows.push(cells("student of the marked answers", &key, lowest));
     }
     print(table(&rows, 2).trim_end())?;
+    let mut rows = vec![
+        ["paired draws", "requests", "positions", "served preferred", "log10 e", "verdict"].map(str::to_owned).to_vec(),
+    ];
+    rows.extend(result.pairs().iter().map(|line| {
+        let who = line.account.as_ref().map_or("all requests".to_owned(), |account| format!("account {account:?}"));
+        let share = 100.0 * line.n_served_preferred as f64 / line.n_scored.max(1) as f64;
+        let log10_e = line.ln_e / std::f64::consts::LN_10;
+        let verdict = line.verdict.as_str().to_owned();
+        let [requests, positions] = [line.requests, line.n_scored].map(|n| n.to_string());
+        vec![who, requests, positions, format!("{share:.1} %"), format!("{log10_e:.1}"), verdict]
+    }));
+    print(&format!("\n{}", table(&rows, 1).trim_end()))?;
     let says = if result.holds() {
         "The student's answers depend on the provider's key; the control's do not, and no other key finds anything."
     } else {
@@ -78,6 +90,8 @@ fn print_table(result: &DemoResult) -> Result<()> {
          pairs: distinct (previous token, token) pairs in the answers, without those that occur in a prompt. Half are\n\
          green by chance. log10 p: chance of green repetitions this strong if the answers are independent of the key, a\n\
          rigorous bound; detected at log10 p <= {:.0}. ln e: evidence that stays valid under optional stopping.\n\
+         Paired draws: at each position a keyed coin served one of two candidates; the student prefers what it learned to what\n\
+         was withheld, beyond the clean base. That names the account whose answers it learned, and the other one not.\n\
          A detection does not show direct use of the provider's API, nor intent: marked text may have come another way.",
         ALPHA.log10()
     ))

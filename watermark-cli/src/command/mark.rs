@@ -1,10 +1,10 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use watermark_core::mark::{Change, Marker, Raised, Sampling, SessionOptions};
-use watermark_lab::answer::{Answering, answer};
+use watermark_lab::answer::{Answering, Requests, answer};
 use watermark_lab::model::Model;
 use watermark_lab::prompts::prompt_text;
 use watermark_lab::shipped;
@@ -19,7 +19,8 @@ use super::{print, progress};
 /// Answer prompts with the embedded model, marked under a profile
 ///
 /// Writes JSONL with `prompt` (as the model was given it: "Question: …", a line break, "Answer:"), `completion`, `prompt_tokens` and `tokens`, so that `detect` can read the file both as
-/// text and with --input-format tokens. The model is a small one for experiments: it shows marking, not answering. A temperature or a
+/// text and with --input-format tokens. Under a profile with paired draws also `request`, `account` and `withheld`, for `watermark pairs`:
+/// what must stay with the provider. The model is a small one for experiments: it shows marking, not answering. A temperature or a
 /// top-p below the floors of the profile's sampling policy is raised, which the command says.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -62,23 +63,41 @@ pub(crate) struct Args {
     /// Seed of the draws that no key decides
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The account that asks, for layers with a key per account
+    /// The account that asks, for layers with a key per account and for paired draws
     #[arg(long, value_name = "ID")]
     account: Option<String>,
     /// Sample without any mark, for comparison
     #[arg(long)]
     unmarked: bool,
+    /// For paired draws: the ledger that the prompts are requests of, for example ledger/2026-11
+    #[arg(long, value_name = "NAME")]
+    ledger: Option<String>,
+    /// The first prompt's number in the ledger
+    #[arg(long, default_value_t = 0, value_name = "N", requires = "ledger")]
+    first_request: u64,
 }
 
 /// Larger model files are refused.
 const MAX_MODEL: u64 = 256 << 20;
 
+/// A model in the laboratory's format.
+pub(super) fn read_model(path: &Path) -> Result<Model> {
+    let named = || format!("model {}", path.display());
+    Model::from_safetensors(&read_bounded(path, MAX_MODEL).with_context(named)?).with_context(named)
+}
+
 #[derive(Serialize)]
 struct AnswerLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
     prompt: &'a str,
     completion: &'a str,
     prompt_tokens: &'a [u32],
     tokens: &'a [u32],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    withheld: &'a [Option<u32>],
 }
 
 impl Args {
@@ -93,13 +112,9 @@ impl Args {
         }
         let key = read_key(&self.key, passphrases)?;
         let prompts = read_prompts(&self.prompts)?;
-        let model = match &self.model {
-            None => shipped::teacher()?,
-            Some(path) => {
-                let bytes = read_bounded(path, MAX_MODEL).with_context(|| format!("model {}", path.display()))?;
-                Model::from_safetensors(&bytes).with_context(|| format!("model {}", path.display()))?
-            }
-        };
+        let model = self.model.as_deref().map_or_else(shipped::teacher, read_model)?;
+        // Without a layer that has a key for it, an account is only written down beside its requests.
+        let keyed = profile.has_account_layer() || profile.paired.is_none();
         let marker = Marker::new(profile, &key)?;
         let how = Answering {
             max_new_tokens: self.max_tokens,
@@ -110,15 +125,17 @@ impl Args {
                 min_p: self.min_p,
             },
             marked: !self.unmarked,
-            account: self.account,
+            account: self.account.clone().filter(|_| keyed),
             seed: self.seed,
+            requests: self.ledger.map(|ledger| Requests { ledger, first: self.first_request }),
         };
+        let request = |i: u64| how.requests.as_ref().map(|requests| requests.id(i).to_string());
         let options = SessionOptions {
             account: how.account.clone(),
             marked: how.marked,
             seed: how.seed,
             sampling: how.sampling,
-            request: None,
+            request: request(0),
         };
         let raised = marker.session(&options)?.raised();
         if self.out.exists() {
@@ -128,13 +145,16 @@ impl Args {
         let answers = answer(&model, &tokenizer, &marker, &prompts, &how, &mut |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         let (mut lines, mut tokens) = (Vec::new(), 0);
-        for (prompt, answer) in prompts.iter().map(|prompt| prompt_text(prompt)).zip(&answers) {
+        for ((i, prompt), answer) in (0..).zip(prompts.iter().map(|prompt| prompt_text(prompt))).zip(&answers) {
             tokens += answer.tokens.len();
             let line = AnswerLine {
+                request: request(i),
+                account: self.account.as_deref().filter(|_| !self.unmarked),
                 prompt: &prompt,
                 completion: &answer.text,
                 prompt_tokens: &answer.prompt_tokens,
                 tokens: &answer.tokens,
+                withheld: &answer.withheld,
             };
             serde_json::to_writer(&mut lines, &line)?;
             lines.push(b'\n');

@@ -11,6 +11,7 @@ pub(crate) mod layer;
 pub(crate) mod ledger;
 #[cfg(feature = "lab")]
 pub(crate) mod mark;
+pub(crate) mod pairs;
 pub(crate) mod parameters;
 pub(crate) mod passphrase;
 pub(crate) mod plan;

@@ -63,6 +63,19 @@ impl ParameterArgs<MARKING> {
         }
         Scheme::from_name(name, &parameters)
     }
+
+    /// # Errors
+    /// For an option that no scheme of the new profile has: it would be passed over.
+    pub(crate) fn check_applied(&self, schemes: &[&str]) -> anyhow::Result<()> {
+        let applies = |option: &str| {
+            let mut specs = schemes.iter().filter_map(|name| Scheme::spec_of(name).ok());
+            specs.any(|spec| spec.parameters.iter().any(|parameter| parameter.option == option))
+        };
+        match self.given.iter().find(|(option, _)| !applies(option)) {
+            Some((option, _)) => anyhow::bail!("--{option} applies to no layer of this profile (see --help)"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<const MARKS: bool> clap::Args for ParameterArgs<MARKS> {

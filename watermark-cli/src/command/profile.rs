@@ -31,6 +31,7 @@ Examples:
   watermark profile new --tokenizer tokenizer.json --out chat.profile.json
   watermark profile new --tokenizer tokenizer.json --distillation mcmark --gamma 0.125 --out unbiased.profile.json
   watermark profile new --tokenizer tokenizer.json --provenance vllm --out fleet.profile.json
+  watermark profile new --tokenizer tokenizer.json --provenance none --pairs --out pairs.profile.json
   watermark profile new --tokenizer tokenizer.json --min-temperature 0.4 --min-top-p 0.6 --out held.profile.json";
 
 #[derive(Subcommand)]
@@ -87,6 +88,10 @@ struct New {
     /// Let the keys lie below a public random value, drawn after they are committed to (`profile beacon`)
     #[arg(long)]
     beacon: bool,
+    /// Add paired draws: of two candidates a keyed coin serves one (`watermark pairs --help`). They change no distribution; a provenance
+    /// layer beside them must be gumbel_dual_key with --key-b-share 0.5, or none
+    #[arg(long)]
+    pairs: bool,
     #[command(flatten)]
     parameters: ParameterArgs<MARKING>,
     #[command(flatten)]
@@ -172,6 +177,7 @@ impl New {
             }
             info.vocab_size = vocab_size;
         }
+        self.parameters.check_applied(&[&self.distillation, &self.provenance])?;
         let mut layers = Vec::new();
         for (name, scheme, width) in [("distillation", &self.distillation, 1), ("provenance", &self.provenance, 4)] {
             if scheme != "none" {
@@ -187,8 +193,8 @@ impl New {
         }
         let beacon = if self.beacon { Beacon::Awaited } else { Beacon::None };
         let sampling = self.sampling.policy(&layers);
-        let profile =
-            Profile { name: self.name, path: self.path, beacon, tokenizer: info, layers, paired: None, sampling };
+        let paired = self.pairs.then(|| "pairs".to_owned());
+        let profile = Profile { name: self.name, path: self.path, beacon, tokenizer: info, layers, paired, sampling };
         profile.validate()?;
         write_new(&self.out, profile.print().as_bytes())?;
         print(&format!("Wrote {}. It holds no secret; commit to its key before use.", self.out.display()))?;
@@ -265,10 +271,15 @@ impl Check {
             // Any account and any beacon do: what is checked is that the key lies above the layers.
             let any_account = profile.has_account_layer().then_some("any");
             let drawn = Profile { beacon: Beacon::None, ..profile.clone() };
-            Detector::new(&drawn, &read_key(path, passphrases)?, any_account)
-                .with_context(|| format!("key {}", path.display()))?;
+            let key = read_key(path, passphrases)?;
+            let named = || format!("key {}", path.display());
+            profile.paired_key(&key).with_context(named)?;
+            if !profile.layers.is_empty() {
+                Detector::new(&drawn, &key, any_account).with_context(named)?;
+            }
         }
-        let layers = profile.layers.iter().map(|layer| layer.name.as_str()).collect();
+        let layers =
+            profile.layers.iter().map(|layer| &layer.name).chain(&profile.paired).map(String::as_str).collect();
         let sha256 = hex::encode(&file.sha256);
         if self.json {
             let path = profile.path.as_str();
@@ -289,6 +300,9 @@ impl Check {
             for layer in &profile.layers {
                 let per = if layer.per_account { ", key per account" } else { "" };
                 print(&format!("  {}: {}, width {}{per}", layer.name, layer.scheme.name(), layer.width))?;
+            }
+            if let Some(name) = &profile.paired {
+                print(&format!("  {name}: paired draws, keyed by request"))?;
             }
             print("What a client's request does to marks:")?;
             for line in meaning(profile) {

@@ -1,5 +1,6 @@
 //! The whole chain on the embedded models: mark, distil, detect, show.
 
+mod pairs;
 mod paperwork;
 mod plot;
 mod result;
@@ -101,9 +102,11 @@ pub(crate) fn run(
     write_new(&file("tokenizer.json"), shipped::tokenizer_json())?;
     let key = demo_key(options.seed);
     write_key(&file("key.json"), &key, None)?;
-    let mut questions = prompts::word_problems(options.seed, size.served_prompts + 2 * size.held_out_prompts);
+    let n = size.served_prompts + 2 * size.held_out_prompts;
+    let mut questions = prompts::word_problems(options.seed, n + pairs::REQUESTS);
+    let of_accounts = questions.split_off(n);
     let mut pool = questions.split_off(size.served_prompts);
-    let mut known: HashSet<String> = questions.iter().cloned().collect();
+    let mut known: HashSet<String> = questions.iter().chain(&of_accounts).cloned().collect();
     pool.retain(|question| known.insert(question.clone()));
     let awaiting = Profile { beacon: Beacon::Awaited, ..profile(&tokenizer)? };
     write_new(&file("committed.profile.json"), awaiting.print().as_bytes())?;
@@ -116,30 +119,41 @@ pub(crate) fn run(
     let marker = Marker::new(profile.clone(), &key)?;
 
     // The teacher answers harvested prompts, and the same prompts unmarked for the control.
-    let ask = |label: &str, model: &Model, questions: &[String], marked: bool, salt: u64| -> Result<Vec<Answer>> {
-        let bar = stage(label, (questions.len() * size.max_new_tokens) as u64);
-        let how = Answering {
-            max_new_tokens: size.max_new_tokens,
-            sampling: SAMPLING,
-            marked,
-            account: None,
-            // Far apart, so that no two runs share draws.
-            seed: options.seed.wrapping_mul(1 << 32).wrapping_add(salt << 24),
+    let ask_under =
+        |label: &str, marker: &Marker, model: &Model, questions: &[String], how: Answering| -> Result<Vec<Answer>> {
+            let bar = stage(label, (questions.len() * size.max_new_tokens) as u64);
+            let answers = answer(model, &tokenizer, marker, questions, &how, &mut |n| bar.inc(n as u64))?;
+            bar.finish_and_clear();
+            Ok(answers)
         };
-        let answers = answer(model, &tokenizer, &marker, questions, &how, &mut |n| bar.inc(n as u64))?;
-        bar.finish_and_clear();
-        Ok(answers)
+    let answering = |marked: bool, salt: u64| Answering {
+        max_new_tokens: size.max_new_tokens,
+        sampling: SAMPLING,
+        marked,
+        account: None,
+        // Far apart, so that no two runs share draws.
+        seed: options.seed.wrapping_mul(1 << 32).wrapping_add(salt << 24),
+        requests: None,
+    };
+    let ask = |label: &str, model: &Model, questions: &[String], marked: bool, salt: u64| {
+        ask_under(label, &marker, model, questions, answering(marked, salt))
     };
     let teacher = shipped::teacher()?;
     let marked = ask("Teacher answers, marked", &teacher, &questions, true, 1)?;
     let unmarked = ask("Teacher answers, unmarked", &teacher, &questions, false, 2)?;
     write_answers(&file("teacher.jsonl"), &questions, &marked)?;
+    // Two accounts are served with paired draws, and one of them is the distiller's.
+    let of_pairs = pairs::profile(&options.out, &profile)?;
+    let how = Answering { requests: Some(pairs::requests()), ..answering(true, 5) };
+    let under = Marker::new(of_pairs.clone(), &key)?;
+    let answers = ask_under("Teacher answers, paired draws", &under, &teacher, &of_accounts, how)?;
+    let served = pairs::Served::new(&options.out, of_pairs, of_accounts, answers)?;
 
-    let learn = |label: &str, answers: &[Answer]| {
+    let learn = |label: &str, questions: &[String], answers: &[Answer]| {
         let tuning = FineTuning { epochs: size.epochs, ..FineTuning::with_seed(options.seed) };
         let student = shipped::base()?;
         let bar = stage(label, 1);
-        fine_tune(&student, &tokenizer, &questions, answers, &tuning, |step| {
+        fine_tune(&student, &tokenizer, questions, answers, &tuning, |step| {
             bar.set_length(step.total as u64);
             bar.set_position(step.done as u64);
             bar.set_message(format!("loss {:.2}", step.loss));
@@ -148,8 +162,11 @@ pub(crate) fn run(
         Ok::<Model, anyhow::Error>(student)
     };
     // The distiller trains a clean base on the marked answers; the control gets the unmarked ones.
-    let student = learn("Student learns marked answers", &marked)?;
-    let control = learn("Control learns unmarked answers", &unmarked)?;
+    let (more_questions, more_answers): (Vec<String>, Vec<Answer>) =
+        served.harvested().map(|(question, answer)| (question.clone(), answer.clone())).unzip();
+    let learned = [questions.clone(), more_questions].concat();
+    let student = learn("Student learns marked answers", &learned, &[marked.clone(), more_answers].concat())?;
+    let control = learn("Control learns unmarked answers", &questions, &unmarked)?;
     write_new(&file("student.safetensors"), &student.to_safetensors_f16()?)?;
     write_new(&file("control.safetensors"), &control.to_safetensors_f16()?)?;
 
@@ -190,7 +207,9 @@ pub(crate) fn run(
     for (index, fresh) in (0..).zip(fresh_keys(&seed_of_fresh_keys, FRESH_KEYS)) {
         rows.push(Row::new("fresh_key", index, layer.scheme(), &student_sample.test(&layer.with_prf_key(&fresh)?)?));
     }
-    let result = DemoResult::new(options, &profile_json, hex::encode(&seed_of_fresh_keys), rows);
+    let models = [("student", &student), ("base", &shipped::base()?), ("control", &control)];
+    let pairs = served.test(&options.out, &key, models)?;
+    let result = DemoResult::new(options, &profile_json, hex::encode(&seed_of_fresh_keys), rows, pairs);
     write_new(&file("result.json"), result.json()?.as_bytes())?;
     let student_curve = student_sample.evidence_curve(layer, 200)?;
     let control_curve = control_sample.evidence_curve(layer, 200)?;

@@ -5,9 +5,10 @@ use watermark_core::detect::{Resampling, Verdict};
 use watermark_core::hex;
 use watermark_core::model_test::{Access, ModelFinding, ModelTest, conclude};
 use watermark_core::profile::AnyScheme;
+use watermark_toolkit::pairs::PairsLine;
 
 use super::plot::{Curve, Strip, evidence_svg};
-use super::{ALPHA, Options};
+use super::{ALPHA, Options, pairs};
 
 /// One closed test: a subject's answers under one key.
 #[derive(Clone, Debug, Serialize)]
@@ -66,6 +67,7 @@ impl Row {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DemoResult {
     rows: Vec<Row>,
+    pairs: Vec<PairsLine>,
     alpha: f64,
     layer: &'static str,
     weights: &'static str,
@@ -76,9 +78,16 @@ pub(crate) struct DemoResult {
 }
 
 impl DemoResult {
-    pub(super) fn new(options: &Options, profile_json: &str, fresh_keys_seed: String, rows: Vec<Row>) -> Self {
+    pub(super) fn new(
+        options: &Options,
+        profile_json: &str,
+        fresh_keys_seed: String,
+        rows: Vec<Row>,
+        pairs: Vec<PairsLine>,
+    ) -> Self {
         Self {
             rows,
+            pairs,
             alpha: ALPHA,
             layer: "distillation",
             weights: "isqrt(count << 32)",
@@ -95,14 +104,23 @@ impl DemoResult {
         &self.rows
     }
 
-    /// The student is detected; the control and the fresh keys are not.
+    /// What paired draws show about the student: all requests, then the accounts by evidence.
+    #[must_use]
+    pub(crate) fn pairs(&self) -> &[PairsLine] {
+        &self.pairs
+    }
+
+    /// The student is detected, by its answers and by paired draws, which name the harvested account only; the control and the fresh keys
+    /// are not.
     #[must_use]
     pub(crate) fn holds(&self) -> bool {
-        self.rows.iter().all(|row| match row.subject {
+        let answers = self.rows.iter().all(|row| match row.subject {
             "student" => row.detected(),
             "control" | "fresh_key" => !row.detected(),
             _ => true,
-        })
+        });
+        let named = |line: &PairsLine| line.account.as_deref() != Some(pairs::OTHER);
+        answers && self.pairs.iter().all(|line| (line.verdict == Verdict::Detected) == named(line))
     }
 
     pub(super) fn json(&self) -> Result<String> {

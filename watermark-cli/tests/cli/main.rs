@@ -13,6 +13,7 @@ mod keys;
 mod leaks;
 mod ledger;
 mod mark;
+mod pairs;
 mod plan;
 mod probe;
 mod report;

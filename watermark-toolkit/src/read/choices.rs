@@ -6,7 +6,7 @@ use watermark_core::MAX_TOKEN_ID;
 
 use super::container::Content;
 use super::error::Flaw;
-use super::lines::Lines;
+use super::lines::{self, Lines};
 use super::{BadRecord, BadRecordKind, InputFormat, Limits, Location, ReadError, json};
 
 /// A text with what a model would have chosen at its positions: its own answer, or a text of ours that it read.
@@ -76,18 +76,8 @@ pub fn read_choices(
     path: &Path,
     limits: Limits,
 ) -> Result<impl Iterator<Item = Result<Result<ChoiceRecord, BadRecord>, ReadError>>, ReadError> {
-    let name = path.display().to_string();
-    let file = std::fs::File::open(path)
-        .map_err(|error| ReadError::new(super::ReadErrorKind::Io, format!("{name}: cannot open: {error}")))?;
-    let content = Content::open(Box::new(file), &name, InputFormat::Jsonl, limits)?;
-    let mut lines = Lines::new(content, &Arc::from(name.as_str()), limits.max_record_bytes, Box::new(parse), None);
     let record = |(location, (id, choices))| ChoiceRecord { location, id, choices };
-    let mut ended = false;
-    Ok(std::iter::from_fn(move || {
-        let item = lines.next_record().filter(|_| !ended)?;
-        ended = item.is_err();
-        Some(item.map(|line| line.map(record)))
-    }))
+    Ok(lines::open(path, limits, parse)?.map(move |item| item.map(|line| line.map(record))))
 }
 
 /// Which of a file's lines are records for [`read_choices`].

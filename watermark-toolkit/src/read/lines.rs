@@ -1,10 +1,12 @@
 use std::{
+    fs::File,
     io::{self, BufRead, BufReader, Read},
+    path::Path,
     sync::Arc,
 };
 
 use super::{
-    BadRecordKind, Item, Location, ReadError,
+    BadRecordKind, InputFormat, Item, Limits, Location, ReadError, ReadErrorKind,
     compression::Compression,
     container::{Content, Stream},
     error::Flaw,
@@ -33,6 +35,25 @@ pub(super) struct Lines<T> {
     cut: bool,
     /// No line with content has been read yet.
     first: bool,
+}
+
+/// The lines of a file, plain or gzipped, each parsed by `parse`, up to the first error that ends the file.
+pub(super) fn open<T, P: Fn(&str, bool) -> Result<T, Flaw> + Send + 'static>(
+    path: &Path,
+    limits: Limits,
+    parse: P,
+) -> Result<impl Iterator<Item = Item<T>> + use<T, P>, ReadError> {
+    let name = path.display().to_string();
+    let file =
+        File::open(path).map_err(|error| ReadError::new(ReadErrorKind::Io, format!("{name}: cannot open: {error}")))?;
+    let content = Content::open(Box::new(file), &name, InputFormat::Jsonl, limits)?;
+    let mut lines = Lines::new(content, &Arc::from(name.as_str()), limits.max_record_bytes, Box::new(parse), None);
+    let mut ended = false;
+    Ok(std::iter::from_fn(move || {
+        let item = lines.next_record().filter(|_| !ended)?;
+        ended = item.is_err();
+        Some(item)
+    }))
 }
 
 impl<T> Lines<T> {

@@ -1,0 +1,266 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use watermark_core::detect::{Verdict, check_level};
+use watermark_toolkit::files::read_profile;
+use watermark_toolkit::keys::read_key;
+use watermark_toolkit::pairs::{Files, Judgement, Options, PairsLine, judge};
+
+use super::passphrase::PassphraseArgs;
+use super::{claim, print, print_json, shown, spinner, table};
+
+/// Paired draws: did a suspect learn answers that were served, and whose?
+///
+/// At each position two candidates are drawn from the very same distribution, a keyed coin serves one of them, and the other is withheld and
+/// kept. The text is as it would be without a mark. A model that learned served answers prefers them to what was withheld; for any other
+/// model every coin is fair, whatever it prefers. The question is about requests, so it does not matter how small their part of the training
+/// data was; five to fifteen requests of one account can be enough.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    #[cfg(feature = "lab")]
+    Score(Score),
+    Test(Test),
+}
+
+/// Score both candidates of every position with a laboratory model
+///
+/// The scorer needs no key: it writes the model's log-probabilities of the two candidates, after the prompt and what was served before, and
+/// not which of them was served. For other models: python -m watermark_core.suspect --pairs.
+#[cfg(feature = "lab")]
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  watermark pairs score --model student.safetensors --out student.scores.jsonl served.jsonl
+  watermark pairs score --model base --out base.scores.jsonl served.jsonl
+
+Scores, one JSON object a request, in nats times 2^16:
+  {\"request\": \"ledger/2026-11/17\", \"scores\": [[POSITION, ID, ID, SCORE, SCORE], …]}")]
+struct Score {
+    /// Served answers, as `watermark mark --ledger` writes them; several files follow each other in the ledger
+    #[arg(required = true, value_name = "FILE")]
+    served: Vec<PathBuf>,
+    /// A model in the laboratory's safetensors format, or an embedded one: teacher, base
+    #[arg(long, value_name = "FILE|teacher|base")]
+    model: PathBuf,
+    /// The JSONL file to write; never overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Test a suspect's scores on a list of served answers
+///
+/// Null hypothesis: the suspect is independent of the list's coins. Each position with two different candidates counts by how much likelier the
+/// served one is to the suspect than the withheld one, beyond what a reference finds; larger differences than 4 nats count as 4. Positions of
+/// an answer follow from each other, so the e-value decides: it has a mean of at most 1 however the candidates came about. That of the list is the
+/// mean of two: of all requests together, and of the accounts' mean, so that a few harvested accounts show among many others. A position without
+/// scores counts as lost, so that nothing is gained by leaving one out.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Example:
+  watermark profile new --distillation none --provenance none --pairs --out pairs.profile.json
+  watermark keygen --out pairs.key.json
+  watermark mark --profile pairs.profile.json --key pairs.key.json --ledger ledger/2026-11 --prompts prompts.txt --out served.jsonl
+  watermark pairs score --model suspect.safetensors --out suspect.scores.jsonl served.jsonl
+  watermark pairs score --model base --out base.scores.jsonl served.jsonl
+  watermark pairs test --profile pairs.profile.json --key pairs.key.json \\
+    --scores suspect.scores.jsonl --reference base.scores.jsonl served.jsonl
+
+The reference is a model that learned none of the answers: the base that the suspect was made from, or the provider's own before. It makes the
+test several times as strong, and none can make it wrong as long as it does not know the coins. Controls are unrelated models; one that
+prefers what was served says that something else than learning shows it, and makes the verdict inconclusive.
+
+The list is the whole ledger, or part of it that was chosen without looking at scores: its numbers show gaps.
+
+Exit codes: 0 = detected, 1 = not, 2 = an error.")]
+struct Test {
+    /// Served answers in the order of the ledger (JSONL: request, account, prompt_tokens, tokens, withheld)
+    #[arg(required = true, value_name = "FILE")]
+    served: Vec<PathBuf>,
+    /// The profile that they were served under
+    #[arg(long, value_name = "FILE")]
+    profile: PathBuf,
+    /// A key at or above the profile's path
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The suspect's scores
+    #[arg(long, value_name = "FILE")]
+    scores: PathBuf,
+    /// Scores of a model that learned none of the answers
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+    /// Scores of an unrelated model (repeatable)
+    #[arg(long, value_name = "FILE")]
+    controls: Vec<PathBuf>,
+    /// Only the first N tokens of each answer count; fix it beforehand, for models that read no more
+    #[arg(long, value_name = "N")]
+    first_tokens: Option<u32>,
+    /// Level of the verdict about the list
+    #[arg(long, default_value_t = 1e-6)]
+    alpha: f64,
+    /// Family-wise level of the verdicts about accounts
+    #[arg(long, default_value_t = 1e-3)]
+    accounts_alpha: f64,
+    /// Accounts to show, those with the most evidence first
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    accounts: usize,
+    /// Print JSON lines, one for the list and one for each account
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
+        match self.action {
+            #[cfg(feature = "lab")]
+            Action::Score(score) => score.run(),
+            Action::Test(test) => test.run(passphrases),
+        }
+    }
+}
+
+#[cfg(feature = "lab")]
+impl Score {
+    fn run(self) -> Result<ExitCode> {
+        use anyhow::bail;
+        use rayon::prelude::*;
+        use watermark_lab::{score::pair_scores, shipped};
+        use watermark_toolkit::files::write_new;
+        use watermark_toolkit::read::{Limits, PairScore, ServedRecord, read_served};
+
+        #[derive(serde::Serialize)]
+        struct Line {
+            request: String,
+            scores: Vec<PairScore>,
+        }
+
+        if self.out.exists() {
+            bail!("{} exists and is not overwritten; choose another name", self.out.display());
+        }
+        let model = match self.model.to_str() {
+            Some("teacher") => shipped::teacher()?,
+            Some("base") => shipped::base()?,
+            _ => super::mark::read_model(&self.model)?,
+        };
+        let mut records: Vec<ServedRecord> = Vec::new();
+        for path in &self.served {
+            for record in read_served(path, Limits::default())? {
+                records.push(record??);
+            }
+        }
+        let bar = super::progress("Scoring", records.len() as u64);
+        let scored = records.par_iter().map(|record| {
+            let ServedRecord { location, request, prompt_tokens, tokens, withheld, .. } = record;
+            let scores = pair_scores(&model, prompt_tokens, tokens, withheld).with_context(|| location.to_string())?;
+            bar.inc(1);
+            Ok(Line { request: request.to_string(), scores })
+        });
+        let scored: Vec<Line> = scored.collect::<Result<_>>()?;
+        bar.finish_and_clear();
+        let mut lines = Vec::new();
+        for line in &scored {
+            serde_json::to_writer(&mut lines, line)?;
+            lines.push(b'\n');
+        }
+        write_new(&self.out, &lines)?;
+        let positions: usize = scored.iter().map(|line| line.scores.len()).sum();
+        print(&format!(
+            "Wrote scores of {positions} positions of {} requests to {}",
+            scored.len(),
+            self.out.display()
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Test {
+    fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
+        check_level(self.alpha).context("--alpha")?;
+        check_level(self.accounts_alpha).context("--accounts-alpha")?;
+        let profile = read_profile(&self.profile)?.profile;
+        let key = read_key(&self.key, passphrases)?;
+        let files = Files { suspect: &self.scores, reference: self.reference.as_deref(), controls: &self.controls };
+        let options =
+            Options { first_tokens: self.first_tokens, alpha: self.alpha, accounts_alpha: self.accounts_alpha };
+        let bar = spinner("Requests");
+        let found = judge(&profile, &key, &self.served, &files, &options, |n| {
+            bar.inc(n);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        let detected = found.lines.first().is_some_and(|line| line.verdict == Verdict::Detected);
+        if self.json {
+            found.lines.iter().try_for_each(print_json)?;
+        } else {
+            self.print(&found)?;
+        }
+        Ok(claim(detected))
+    }
+
+    fn print(&self, found: &Judgement) -> Result<()> {
+        let Some((whole, accounts)) = found.lines.split_first() else { return Ok(()) };
+        let header = ["", "requests", "positions", "served preferred", "log10 e", "verdict"];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        let row = |name: String, line: &PairsLine| {
+            let verdict = line.verdict.as_str().to_owned();
+            let [n, share, e] = numbers(line.n_scored, line.n_served_preferred, line.ln_e);
+            vec![name, line.requests.to_string(), n, share, e, verdict]
+        };
+        rows.push(row("all".to_owned(), whole));
+        rows.extend(whole.controls.iter().map(|control| {
+            let [n, share, e] = numbers(control.n_scored, control.n_served_preferred, control.ln_e);
+            vec![format!("  control {}", shown(&control.name)), String::new(), n, share, e, String::new()]
+        }));
+        let name = |line: &PairsLine| format!("  account {}", shown(line.account.as_deref().unwrap_or_default()));
+        rows.extend(accounts.iter().take(self.accounts).map(|line| row(name(line), line)));
+        print(table(&rows, 1).trim_end())?;
+        if accounts.len() > self.accounts {
+            let named = accounts.iter().skip(self.accounts).filter(|line| line.verdict == Verdict::Detected).count();
+            print(&format!(
+                "{} more accounts (--accounts), {named} of them detected.",
+                accounts.len() - self.accounts
+            ))?;
+        }
+        if !whole.controls_agree {
+            print(
+                "A control prefers what was served, so something else than learning shows which side that was: nothing follows.",
+            )?;
+        }
+        if whole.n_unscored > 0 {
+            print(&format!("{} positions have no scores and count as lost.", whole.n_unscored))?;
+        }
+        if found.missing > 0 {
+            print(&format!(
+                "The list has {} gaps in its numbers. It must have been chosen without looking at scores.",
+                found.missing
+            ))?;
+        }
+        if self.reference.is_none() {
+            print(
+                "No reference: what all models prefer counts as noise. Score a model that learned none of this with --reference.",
+            )?;
+        }
+        if self.controls.is_empty() {
+            print("No controls: name scores of unrelated models with --controls.")?;
+        }
+        print(&format!(
+            "\nVerdicts by e-value (of the list: the mean of that of all requests and of the accounts' mean), at level {:e} for the list and {:e} for all accounts together (Holm). A detection says that the model \
+             depends on which candidates were served. It rests on draws that were made without looking at the coin, and on a list and scores \
+             that were chosen without it. It does not say that the account's owner trained the model: answers may have been published, bought \
+             or proxied, or a distilled model may stand in between.",
+            self.alpha, self.accounts_alpha
+        ))
+    }
+}
+
+fn numbers(n: u64, wins: u64, ln_e: f64) -> [String; 3] {
+    let share = 100.0 * wins as f64 / n.max(1) as f64;
+    [n.to_string(), format!("{share:.1} %"), format!("{:.2}", ln_e / std::f64::consts::LN_10)]
+}
