@@ -1,6 +1,6 @@
 //! What a laboratory model thinks of the candidates of paired draws.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use watermark_toolkit::read::PairScore;
 
 use crate::model::Model;
@@ -20,7 +20,7 @@ pub fn pair_scores(
     let vocab_size = model.config().vocab_size;
     let ids = || std::iter::once(&shipped::EOS).chain(prompt_tokens).chain(tokens);
     if let Some(id) = ids().chain(withheld.iter().flatten()).find(|&&id| id as usize >= vocab_size) {
-        ensure!(false, "token id {id}, and the model has {vocab_size} tokens");
+        bail!("token id {id}, and the model has {vocab_size} tokens");
     }
     let before = 1 + prompt_tokens.len();
     let read: Vec<u32> =

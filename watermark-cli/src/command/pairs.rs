@@ -242,6 +242,13 @@ impl Test {
                 found.missing
             ))?;
         }
+        if found.without_second > 0 {
+            print(&format!(
+                "{} positions have no second candidate, because another token was served than the one that was drawn. That must not have \
+                 depended on the coin.",
+                found.without_second
+            ))?;
+        }
         if self.reference.is_none() {
             print(
                 "No reference: what all models prefer counts as noise. Score a model that learned none of this with --reference.",

@@ -22,6 +22,7 @@ pub struct List {
     open: Option<Served>,
     last: Option<RequestId>,
     missing: u64,
+    without_second: u64,
     pairs: u64,
     contradicted: u64,
 }
@@ -65,6 +66,7 @@ impl List {
             open: None,
             last: None,
             missing: 0,
+            without_second: 0,
             pairs: 0,
             contradicted: 0,
         })
@@ -109,6 +111,7 @@ impl List {
         for (position, (&token, withheld)) in
             (0..self.first_tokens.unwrap_or(u32::MAX)).zip(tokens.iter().zip(withheld))
         {
+            self.without_second += u64::from(withheld.is_none());
             let Some(withheld) = withheld.filter(|&withheld| !special(withheld) && !special(token)) else { continue };
             let Some(candidates) = key.order(position, [token, withheld])? else { continue };
             self.contradicted += u64::from(candidates.served != token);
@@ -123,6 +126,12 @@ impl List {
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.missing
+    }
+
+    /// Positions so far that have no second candidate.
+    #[must_use]
+    pub fn without_second(&self) -> u64 {
+        self.without_second
     }
 
     /// # Errors

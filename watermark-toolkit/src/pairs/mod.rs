@@ -92,6 +92,8 @@ pub struct Judgement {
     pub lines: Vec<PairsLine>,
     /// Numbers that are missing between the list's first and last request.
     pub missing: u64,
+    /// Positions that have no second candidate, because another token was served than the one that was drawn.
+    pub without_second: u64,
 }
 
 /// Tests a suspect on a list of requests. Reads list and scores side by side, so memory grows with the accounts only.
@@ -129,9 +131,9 @@ pub fn judge(
         scores.end()?;
     }
     list.check()?;
-    let missing = list.missing();
+    let (missing, without_second) = (list.missing(), list.without_second());
     let names = files.controls.iter().map(|path| path.display().to_string());
-    Ok(Judgement { lines: conclude(&of_suspect, &of_controls, names, options), missing })
+    Ok(Judgement { lines: conclude(&of_suspect, &of_controls, names, options), missing, without_second })
 }
 
 fn conclude(

@@ -1,0 +1,115 @@
+"""Answers that were served with paired draws, scored by models of random weights: what is written is what each forward pass says, and
+`watermark pairs test` reads it."""
+
+import array
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import unittest
+from unittest import mock
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import watermark_core as w
+from support import KEY, NODE, profile
+from suspect_models import BYTES, MODEL, Case, direct
+from watermark_core import _suspect_model, suspect
+
+VOCAB = BYTES.get_vocab_size()
+PAIRS = {"name": "pairs", "scheme": "paired", "width": 0, "prf": "chacha20-v1"}
+
+
+def served(requests=6, tokens=12):
+    """Answers as a server keeps them, drawn from rows that favour nothing in particular."""
+    made = profile(PAIRS)
+    made["tokenizer"] = {**made["tokenizer"], "vocab_size": VOCAB, "special_token_ids": [0, 1, 2]}
+    marker, lines = w.Marker(made, NODE), []
+    for number in range(requests):
+        session = marker.session(seed=0, request=f"ledger/test/{number}")
+        for at in range(tokens):
+            row = array.array("f", [((token * 7 + at) % 5) / 5 for token in range(VOCAB)])
+            session.accept(session.sample(row))
+        lines.append({
+            "request": f"ledger/test/{number}", "account": f"a{number % 2}", "prompt_tokens": [0, *range(20, 25 + number)],
+            "tokens": list(session.generated), "withheld": list(session.withheld),
+        })  # fmt: skip
+    return made, lines
+
+
+class Pairs(Case):
+    def lay_served(self, lines):
+        home, _, out = self.lay()
+        file = self.folder / "served.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return home, file, out
+
+    def test_scores_are_what_one_forward_pass_says(self):
+        _, lines = served()
+        home, file, out = self.lay_served(lines)
+        about = suspect.write_pairs(file, home, out, same_tokenizer=True, batch_size=4, quiet=True)
+        self.assertEqual((about["requests"], about["format"]), (6, "pairs"))
+        written = [json.loads(line) for line in out.read_text().splitlines()]
+        self.assertEqual([line["request"] for line in written], [line["request"] for line in lines])
+        for line, given in zip(written, lines, strict=True):
+            ids = [*given["prompt_tokens"], *given["tokens"]]
+            expected = direct(MODEL, ids, len(given["prompt_tokens"]))
+            two = [(at, *sorted(pair)) for at, pair in enumerate(zip(given["tokens"], given["withheld"], strict=True)) if pair[0] != pair[1]]
+            self.assertEqual([tuple(score[:3]) for score in line["scores"]], two)
+            for at, first, second, *scores in line["scores"]:
+                for token, score in zip((first, second), scores, strict=True):
+                    self.assertLess(abs(score - 65536 * expected[at][token]), 2, given["request"])
+
+    def test_the_program_reads_them(self):
+        made, lines = served(requests=20)
+        home, file, out = self.lay_served(lines)
+        suspect.write_pairs(file, home, out, same_tokenizer=True, quiet=True)
+        (self.folder / "p.json").write_text(json.dumps(made))
+        (self.folder / "k.json").write_text(KEY)
+        (self.folder / "k.json").chmod(0o600)
+        command = [os.environ["WATERMARK"], "pairs", "test", "--profile", self.folder / "p.json", "--key", self.folder / "k.json", "--json"]
+        done = subprocess.run([*command, "--scores", out, file], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([line["account"] for line in found][:1], [None])
+        self.assertEqual((found[0]["requests"], found[0]["n_unscored"], found[0]["verdict"]), (20, 0, "not_detected"))
+        self.assertGreater(found[0]["n_scored"], 100)
+
+    def test_a_run_that_was_cut_short_goes_on(self):
+        _, lines = served(requests=9)
+        home, file, out = self.lay_served(lines)
+        suspect.write_pairs(file, home, out, same_tokenizer=True, batch_size=2, quiet=True)
+        expected, cut, calls = out.read_bytes(), self.folder / "cut.jsonl", []
+        candidates = _suspect_model.LocalModel.candidates
+
+        def stopping(model, *given):
+            calls.append(given)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return candidates(model, *given)
+
+        with mock.patch.object(_suspect_model.LocalModel, "candidates", stopping), self.assertRaises(KeyboardInterrupt):
+            suspect.write_pairs(file, home, cut, same_tokenizer=True, batch_size=2, quiet=True)
+        suspect.write_pairs(file, home, cut, same_tokenizer=True, batch_size=2, quiet=True)
+        self.assertEqual(cut.read_bytes(), expected)
+
+    def test_what_cannot_be_used_is_said(self):
+        _, lines = served(requests=1)
+        home, file, out = self.lay_served(lines)
+        self.raises(w.ParameterError, "tokenizer must be the mark's own", suspect.write_pairs, file, home, out, quiet=True)
+        self.raises(w.ParameterError, "weights", suspect.write_pairs, file, "m", out, endpoint="http://127.0.0.1:1", quiet=True)
+        for wrong, says in (
+            ({"tokens": [5, 6]}, '"request" or "tokens"'),
+            ({"request": "a/1", "tokens": [5, 6], "withheld": [7]}, "an entry for each token"),
+            ({"request": "a/1", "tokens": [5], "withheld": [-1]}, "from 0 to"),
+            ({"request": "a/1", "tokens": [5], "withheld": ["x"]}, "token ids"),
+        ):
+            file.write_text(json.dumps(wrong) + "\n")
+            self.raises(w.InputError, says, suspect.write_pairs, file, home, out, same_tokenizer=True, quiet=True)
+        file.write_text("\n")
+        self.raises(w.InputError, "no requests", suspect.write_pairs, file, home, out, same_tokenizer=True, quiet=True)
+
+
+if __name__ == "__main__":
+    unittest.main()
