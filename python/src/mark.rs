@@ -69,6 +69,12 @@ impl Marker {
         self.0.has_account_layer()
     }
 
+    /// Whether the profile has paired draws, so that a marked session needs the request's number.
+    #[getter]
+    fn has_paired_draws(&self) -> bool {
+        self.0.has_paired_draws()
+    }
+
     /// Whether answers at temperature 0 are marked, because the profile's sampling policy raises it or boosts before it.
     #[getter]
     fn marks_greedy(&self) -> bool {

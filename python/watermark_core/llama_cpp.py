@@ -22,7 +22,7 @@ from typing import Any
 import numpy
 
 from ._engine import check_vocab_size, follow
-from ._lib import Marker, NodeKey
+from ._lib import Marker, NodeKey, ParameterError
 
 __all__ = ["WatermarkLogitsProcessor"]
 
@@ -33,7 +33,7 @@ class WatermarkLogitsProcessor:
     def __init__(
         self, profile: dict[str, Any] | str | PathLike[str], key: NodeKey | str | PathLike[str], *, seed: int, **options: Any
     ) -> None:
-        """`options` are those of `Marker.session`: account, marked, temperature, top_k, top_p, min_p."""
+        """`options` are those of `Marker.session`: account, marked, temperature, top_k, top_p, min_p, and request for paired draws."""
         self._marker = Marker(profile, key)
         self._session = self._marker.session(seed=seed, **options)
         #: What the profile's sampling policy raised, as `Session.raised`.
@@ -42,8 +42,15 @@ class WatermarkLogitsProcessor:
         #: The first exception since the last `reset`, which llama-cpp-python has ignored.
         self.error: Exception | None = None
 
+    @property
+    def withheld(self) -> list[int | None]:
+        """What paired draws withheld at each token so far, as `Session.withheld`."""
+        return self._session.withheld
+
     def reset(self) -> None:
         """Ready for the next prompt."""
+        if self._session.withheld:
+            raise ParameterError("a request has one answer; make a new one of this for the next request")
         self._session.reset()
         self._prompt = self.error = None
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ._engine import check_vocab_size, follow, row_seed
-from ._lib import InputError, Marker, NodeKey, Session, sample_batch
+from ._lib import InputError, Marker, NodeKey, ParameterError, Session, sample_batch
 
 if TYPE_CHECKING:
     from onnxruntime_genai import Generator
@@ -44,6 +44,8 @@ class Watermark:
         **options: Any,
     ) -> None:
         """`batch_size` is the generator's; `options` are those of `Marker.session`: account, marked, temperature, top_k, top_p, min_p."""
+        if "request" in options:
+            raise ParameterError("rows of a batch would share the request, and every answer has a number of its own; use a Session for each")
         self._marker, self._seed, self._rows, self._options = Marker(profile, key), seed, batch_size, options
         #: What the profile's sampling policy raised, as `Session.raised`. What is wrong with the options is said here.
         self.raised = self._marker.session(seed=seed, **options).raised

@@ -170,6 +170,8 @@ class _Run:
 
     def encode_request(self, request: Request) -> Encoded:
         """A served answer as the model reads it."""
+        if wrong := [token for token in request.withheld if token is not None and token >= self.scorer.size]:
+            raise InputError(f"line {request.line}: withheld token id {wrong[0]}, and the model has {self.scorer.size} tokens")
         return self._encode(Text(request.line, request.id, request.prompt, None, request.prompt_tokens, request.tokens))
 
     def _pieces(self, text: Text) -> Encoded:
@@ -322,7 +324,7 @@ def write_pairs(
     **options: Any,
 ) -> dict[str, Any]:
     """Runs a model along answers that were served with paired draws and writes what it thinks of both candidates of each position: what
-    `watermark pairs test` reads. It needs no key and does not say which of the two was served. Resumed as `write`.
+    `watermark pairs test` reads. It needs no key; resumed as `write`.
 
     Args:
         served: JSONL file as `watermark mark --ledger` writes it, in the order of the ledger.
@@ -353,27 +355,31 @@ def write_pairs(
         progress.say(f"{out} is complete; nothing to do")
         return found
     output.open()
-    positions = 0
     try:
         if output.lines > len(requests):
             raise InputError(f"{out}.part has {output.lines} lines for {len(requests)} requests; move it away to begin anew")
-        progress.skip(sum(request.size for request in requests[: output.lines]))
         scorer = cast(LocalModel, run.scorer)
-        for begin in range(output.lines, len(requests), chosen.batch_size):
+        for begin in range(0, len(requests), chosen.batch_size):
             batch = requests[begin : begin + chosen.batch_size]
             encoded = [run.encode_request(request) for request in batch]
+            size = sum(request.size for request in batch)
+            if begin + len(batch) <= output.lines:
+                progress.skip(size)
+                continue
             wanted = [
                 {ready.begin + at: (first, second) for at, first, second in request.pairs()}
                 for request, ready in zip(batch, encoded, strict=True)
             ]
-            found_ln_p = scorer.candidates(encoded, wanted)
-            positions += sum(map(len, found_ln_p))
-            output.add(line_of_pairs(*one) for one in zip(batch, encoded, found_ln_p, strict=True))
-            progress.advance(sum(request.size for request in batch), f"request {begin + len(batch)} of {len(requests)}")
+            # Batches are the same wherever a run begins, and so is each digit.
+            lines = [line_of_pairs(*one) for one in zip(batch, encoded, scorer.candidates(encoded, wanted), strict=True)]
+            output.add(lines[max(output.lines - begin, 0) :])
+            progress.advance(size, f"request {begin + len(batch)} of {len(requests)}")
     finally:
         output.close()
     done = output.finish({"tokens": run.tokens, "tokens_left_out": run.tokens_left_out})
-    progress.say(f"{out}: {positions} positions of {len(requests)} requests")
+    for warning in run.warnings():
+        progress.say(f"{warning}; what has no scores counts as lost, unless the test counts --first-tokens only")
+    progress.say(f"{out}: {len(requests)} requests")
     return done
 
 

@@ -23,12 +23,19 @@ what is below the floors, and draws the token::
         Marker("chat.profile.json", "master.key.json"), seed=7, sampling={"temperature": 0.8, "top_p": 0.95}
     )
     output = model.generate(**inputs, do_sample=True, logits_processor=[mark])
+
+Under a profile with paired draws each row is a request of the ledger, and what was withheld stays with the provider::
+
+    mark = WatermarkLogitsProcessor(marker, seed=7, sampling={"temperature": 0.8}, requests=["ledger/2026-11/17", "ledger/2026-11/18"])
+    output = model.generate(**inputs, do_sample=True, logits_processor=[mark])
+    withheld = mark.withheld(output)
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -37,7 +44,7 @@ from transformers import LogitsProcessor
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
 from ._engine import check_vocab_size, follow, force, host_rows, row_seed
-from ._lib import InputError, Marker, NodeKey, ParameterError, process_batch, sample_batch
+from ._lib import InputError, Marker, NodeKey, ParameterError, Session, process_batch, sample_batch
 
 __all__ = ["WatermarkLogitsProcessor", "WatermarkingConfig"]
 
@@ -96,7 +103,8 @@ class WatermarkLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
     """The processor of one call of `generate`: a session for each row, begun when it is first called.
 
     `sampling` is for a processor in `logits_processor=[...]`, before temperature and truncation: temperature, top_k, top_p and min_p as
-    in `Marker.session`, which it then applies itself before it draws the token.
+    in `Marker.session`, which it then applies itself before it draws the token. `requests` are for a profile with paired draws: the number
+    of each row's answer in the ledger, never the same for two answers.
 
     `__call__`: ids [rows, length] with the prompt's, logits [rows, vocab_size]; returns logits of the same shape.
     """
@@ -111,23 +119,37 @@ class WatermarkLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         account: str | None = None,
         marked: bool = True,
         sampling: dict[str, Any] | None = None,
+        requests: Sequence[str] | None = None,
     ) -> None:
         self._marker, self._seed = marker, seed
         self._options = {"account": account, "marked": marked, **(sampling or {})}
+        if "request" in self._options:
+            raise ParameterError("every row is an answer of its own; give requests=, one for each")
+        if requests is not None and len(set(requests)) < max(len(requests), 1):
+            raise ParameterError("requests are none, or one is named twice; every answer has a number of its own")
+        self._requests = requests
         #: What the profile's sampling policy raised, as `Session.raised`.
-        self.raised = marker.session(seed=0, **self._options).raised
+        self.raised = self._session(0).raised
         self._chooses = sampling is not None or (marker.chooses and marked)
-        self._sessions: list[Any] = []
+        self._sessions: list[Session] = []
         self._ids: torch.Tensor | None = None
         self._prompt = 0
+
+    def _session(self, row: int) -> Session:
+        request = None if self._requests is None else self._requests[row]
+        return self._marker.session(seed=row_seed(self._seed, row), request=request, **self._options)
+
+    def withheld(self, output: torch.LongTensor) -> list[list[int | None]]:
+        """What paired draws withheld at each token of what `generate` returned, by row: as `Session.withheld`."""
+        self._follow(output)
+        return [session.withheld for session in self._sessions]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         if not self._sessions:
             self._prompt = input_ids.shape[1]
-            self._sessions = [
-                self._marker.session(seed=row_seed(self._seed, row), **self._options)
-                for row in range(input_ids.shape[0])
-            ]
+            if self._requests is not None and len(self._requests) != input_ids.shape[0]:
+                raise InputError(f"{len(self._requests)} requests for {input_ids.shape[0]} rows; every answer has one")
+            self._sessions = [self._session(row) for row in range(input_ids.shape[0])]
         if input_ids.shape[0] != len(self._sessions) or input_ids.shape[1] < self._prompt:
             raise InputError(
                 f"{input_ids.shape[0]} rows of {input_ids.shape[1]} ids after {len(self._sessions)} rows with a prompt of "

@@ -108,7 +108,7 @@ fn served(tokenizer: &Tokenizer, seed: u64, n: usize) -> Served {
         marked: true,
         account: None,
         seed: 0,
-        requests: Some(Requests { ledger: LEDGER.to_owned(), first: 0 }),
+        requests: Some(Requests::new(LEDGER, 0, n).unwrap()),
     };
     let questions = prompts::word_problems(3000 + seed, n);
     let marker = Marker::new(profile, &key).unwrap();

@@ -3,7 +3,7 @@
 use crate::generate::{Generate, generate_beside};
 use crate::model::Model;
 use crate::{prompts, shipped};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use watermark_core::mark::{Marker, Sampling, Session, SessionOptions};
 
 use watermark_toolkit::read::RequestId;
@@ -22,24 +22,34 @@ pub struct Answering {
     pub account: Option<String>,
     /// Sequence i draws under seed + i.
     pub seed: u64,
-    /// Question i is request `number + i` of a ledger, for paired draws.
+    /// The questions' requests, for paired draws.
     pub requests: Option<Requests>,
 }
 
 /// Numbers of a ledger, allotted to questions in their order.
 #[derive(Clone, Debug)]
-pub struct Requests {
-    /// The ledger's name, for example `ledger/2026-11`.
-    pub ledger: String,
-    /// The first question's number.
-    pub first: u64,
-}
+pub struct Requests(Vec<RequestId>);
 
 impl Requests {
-    /// The request of question i.
+    /// So many numbers of a ledger, from `first` on.
+    ///
+    /// # Errors
+    /// For a name that no ledger can have, or numbers past the last one.
+    pub fn new(ledger: &str, first: u64, n: usize) -> Result<Self> {
+        let id = |i: u64| {
+            let number = first
+                .checked_add(i)
+                .with_context(|| format!("{n} requests from number {first} on pass the last number"))?;
+            RequestId::new(ledger, number)
+                .with_context(|| format!("{ledger:?} is no name of a ledger, as ledger/2026-11"))
+        };
+        Ok(Self((0..n as u64).map(id).collect::<Result<_>>()?))
+    }
+
+    /// The request of each question.
     #[must_use]
-    pub fn id(&self, i: u64) -> RequestId {
-        RequestId::new(&self.ledger, self.first.saturating_add(i))
+    pub fn ids(&self) -> &[RequestId] {
+        &self.0
     }
 }
 
@@ -81,13 +91,27 @@ pub fn answer(
     how: &Answering,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Answer>> {
+    if let Some(requests) = &how.requests {
+        ensure!(
+            requests.ids().len() == questions.len(),
+            "{} requests for {} questions",
+            requests.ids().len(),
+            questions.len()
+        );
+        // Where it ends an answer it is not among its tokens, and where it was withheld it would be: that tells the coin.
+        let special = &marker.profile().tokenizer.special_token_ids;
+        ensure!(
+            special.contains(&shipped::EOS),
+            "with paired draws the token that ends an answer must be special in the profile"
+        );
+    }
     let sessions = (0u64..).take(questions.len()).map(|i| {
         let options = SessionOptions {
             account: how.account.clone(),
             marked: how.marked,
             seed: how.seed.wrapping_add(i),
             sampling: how.sampling,
-            request: how.requests.as_ref().map(|requests| requests.id(i).to_string()),
+            request: how.requests.as_ref().map(|requests| requests.ids()[i as usize].to_string()),
         };
         marker.session(&options)
     });

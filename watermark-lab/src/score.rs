@@ -1,6 +1,6 @@
 //! What a laboratory model thinks of the candidates of paired draws.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use watermark_toolkit::read::PairScore;
 
 use crate::model::Model;
@@ -35,6 +35,7 @@ pub fn pair_scores(
         let ln_p = [token, withheld].map(|id| f64::from(row[id as usize]) - ln_total);
         PairScore::new(position, [token, withheld], ln_p)
     };
+    ensure!(rows.iter().flatten().all(|logit| !logit.is_nan()), "the model's logits are no numbers");
     let mut scores = Vec::new();
     for ((position, row), (&token, &withheld)) in (0u32..).zip(&rows).zip(tokens.iter().zip(withheld)) {
         scores.extend(

@@ -108,15 +108,15 @@ pub(crate) fn accounts(lab: &Lab, students: &Students, repetitions: u32, out: &s
             }
             let mut whole = Signs::default();
             signs.iter().for_each(|signs| whole.merge(signs));
-            let accounts_ln_e = signs.iter().map(|signs| signs.test().ln_e).collect();
-            let test =
-                PairedTest { suspect: PairedSample { whole: whole.test(), accounts_ln_e }, controls: Vec::new() };
+            let accounts = signs.iter().map(Signs::test).map(|found| (found.n, found.ln_e)).collect();
+            let suspect = PairedSample { whole: whole.test(), accounts };
+            let test = PairedTest { suspect, controls: Vec::new(), reference_ln_e: 0.0 };
             let conclusion = conclude_pairs(&test, LEVELS[0], LEVELS[1]);
             let detected =
                 |verdict: &watermark_core::detect::Verdict| *verdict == watermark_core::detect::Verdict::Detected;
             let named: Vec<bool> = conclusion.accounts.iter().map(detected).collect();
             let log10_e: Vec<f64> =
-                test.suspect.accounts_ln_e.iter().map(|ln_e| ln_e / std::f64::consts::LN_10).collect();
+                test.suspect.accounts.iter().map(|(_, ln_e)| ln_e / std::f64::consts::LN_10).collect();
             (named, log10_e, test.suspect.ln_e() / std::f64::consts::LN_10)
         };
         let (first, log10_e, whole) = named(&differences);
@@ -221,7 +221,7 @@ impl Provider {
                 marked: true,
                 account: None,
                 seed: u64::from_le_bytes(Sha256::digest(&what)[..8].try_into()?),
-                requests: Some(Requests { ledger: LEDGER.to_owned(), first: 0 }),
+                requests: Some(Requests::new(LEDGER, 0, questions.len())?),
             };
             answer(&shipped::teacher()?, &lab.tokenizer, &marker, questions, &how, &mut |_| ())
         })?;

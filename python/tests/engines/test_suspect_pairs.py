@@ -91,8 +91,13 @@ class Pairs(Case):
 
         with mock.patch.object(_suspect_model.LocalModel, "candidates", stopping), self.assertRaises(KeyboardInterrupt):
             suspect.write_pairs(file, home, cut, same_tokenizer=True, batch_size=2, quiet=True)
-        suspect.write_pairs(file, home, cut, same_tokenizer=True, batch_size=2, quiet=True)
+        part = self.folder / "cut.jsonl.part"
+        whole = part.read_bytes()
+        # In the middle of a batch, and in the middle of a line.
+        part.write_bytes(whole[: whole.index(b"\n") + 9])
+        about = suspect.write_pairs(file, home, cut, same_tokenizer=True, batch_size=2, quiet=True)
         self.assertEqual(cut.read_bytes(), expected)
+        self.assertEqual(about["tokens"], sum(len(line["tokens"]) for line in lines))
 
     def test_what_cannot_be_used_is_said(self):
         _, lines = served(requests=1)
@@ -107,6 +112,10 @@ class Pairs(Case):
         ):
             file.write_text(json.dumps(wrong) + "\n")
             self.raises(w.InputError, says, suspect.write_pairs, file, home, out, same_tokenizer=True, quiet=True)
+        file.write_text(json.dumps({"request": "a/1", "prompt_tokens": [0], "tokens": [5], "withheld": [9999]}) + "\n")
+        self.raises(w.InputError, "withheld token id 9999", suspect.write_pairs, file, home, out, same_tokenizer=True, quiet=True)
+        out.with_name(out.name + ".part").unlink()
+        out.with_name(out.name + ".state.json").unlink()
         file.write_text("\n")
         self.raises(w.InputError, "no requests", suspect.write_pairs, file, home, out, same_tokenizer=True, quiet=True)
 

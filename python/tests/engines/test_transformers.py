@@ -68,6 +68,32 @@ class Transformers(unittest.TestCase):
             self.assertFalse(worst(generate(None), layers=layers)[0])
             self.assertFalse(worst(generate(WatermarkingConfig(profile(*layers), NODE, seed=1, marked=False)), layers=layers)[0])
 
+    def test_rows_are_requests_of_their_own(self):
+        pairs = {"name": "pairs", "scheme": "paired", "width": 0, "prf": "chacha20-v1"}
+        marker, requests = w.Marker(profile(GREEN, pairs), NODE), [f"ledger/test/{row}" for row in range(4)]
+
+        def made(**options):
+            torch.manual_seed(11)
+            mark = WatermarkLogitsProcessor(marker, seed=1, sampling={"temperature": 0.9}, **options)
+            given = {**prompts(2), "num_return_sequences": 2, "do_sample": True, "max_new_tokens": 40, "min_new_tokens": 40}
+            return mark, MODEL.generate(**given, logits_processor=[mark])
+
+        mark, output = made(requests=requests)
+        rows, withheld = output[:, PROMPT:].tolist(), mark.withheld(output)
+        self.assertEqual([len(row) for row in withheld], [40] * 4)
+        self.assertGreater(sum(a != b for one, two in zip(rows, withheld, strict=True) for a, b in zip(one, two, strict=True)), 60)
+        self.assertNotIn(None, [token for row in withheld for token in row])
+        # Each row is what a session of its request draws by itself, whatever the seed.
+        again, same = made(requests=requests[::-1])
+        self.assertNotEqual(rows, same[:, PROMPT:].tolist())
+        for options, says in (
+            ({"requests": requests[:3]}, "3 requests for 4 rows"), ({"requests": ["a/1", "a/1"]}, "twice"), ({"requests": []}, "none"), ({}, "name the request"),
+        ):  # fmt: skip
+            with self.assertRaisesRegex(w.WatermarkError, says):
+                made(**options)
+        with self.assertRaisesRegex(w.WatermarkError, "give requests="):
+            WatermarkLogitsProcessor(marker, seed=1, sampling={"request": "a/1"})
+
     def test_every_row_carries_it(self):
         rows = generate(WatermarkingConfig(profile(), NODE, seed=1), n=2, num_return_sequences=2, temperature=0.9, top_p=0.95)
         self.assertEqual(len({tuple(row) for row in rows}), 4)

@@ -28,7 +28,12 @@ Example:
   watermark profile new --out lab.profile.json
   watermark keygen --out lab.key.json
   watermark mark --profile lab.profile.json --key lab.key.json --prompts prompts.txt --out marked.jsonl
-  watermark detect --profile lab.profile.json --key lab.key.json marked.jsonl")]
+  watermark detect --profile lab.profile.json --key lab.key.json marked.jsonl
+
+Under a profile with paired draws every prompt is a request, with a number of its own:
+  watermark mark --profile pairs.profile.json --key lab.key.json --ledger ledger/2026-11 --account alice --prompts a.txt --out served1.jsonl
+  watermark mark --profile pairs.profile.json --key lab.key.json --ledger ledger/2026-11 --first-request 40 --account bob --prompts b.txt \\
+    --out served2.jsonl")]
 pub(crate) struct Args {
     /// A profile made for the model's tokenizer
     #[arg(long, value_name = "FILE")]
@@ -70,9 +75,9 @@ pub(crate) struct Args {
     #[arg(long)]
     unmarked: bool,
     /// For paired draws: the ledger that the prompts are requests of, for example ledger/2026-11
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "unmarked")]
     ledger: Option<String>,
-    /// The first prompt's number in the ledger
+    /// The first prompt's number in the ledger, which no other answer may have
     #[arg(long, default_value_t = 0, value_name = "N", requires = "ledger")]
     first_request: u64,
 }
@@ -127,9 +132,13 @@ impl Args {
             marked: !self.unmarked,
             account: self.account.clone().filter(|_| keyed),
             seed: self.seed,
-            requests: self.ledger.map(|ledger| Requests { ledger, first: self.first_request }),
+            requests: self
+                .ledger
+                .as_deref()
+                .map(|ledger| Requests::new(ledger, self.first_request, prompts.len()))
+                .transpose()?,
         };
-        let request = |i: u64| how.requests.as_ref().map(|requests| requests.id(i).to_string());
+        let request = |i: usize| how.requests.as_ref().map(|requests| requests.ids()[i].to_string());
         let options = SessionOptions {
             account: how.account.clone(),
             marked: how.marked,
@@ -145,11 +154,11 @@ impl Args {
         let answers = answer(&model, &tokenizer, &marker, &prompts, &how, &mut |n| bar.inc(n as u64))?;
         bar.finish_and_clear();
         let (mut lines, mut tokens) = (Vec::new(), 0);
-        for ((i, prompt), answer) in (0..).zip(prompts.iter().map(|prompt| prompt_text(prompt))).zip(&answers) {
+        for (i, (prompt, answer)) in prompts.iter().map(|prompt| prompt_text(prompt)).zip(&answers).enumerate() {
             tokens += answer.tokens.len();
             let line = AnswerLine {
                 request: request(i),
-                account: self.account.as_deref().filter(|_| !self.unmarked),
+                account: self.account.as_deref().filter(|_| how.requests.is_some()),
                 prompt: &prompt,
                 completion: &answer.text,
                 prompt_tokens: &answer.prompt_tokens,
@@ -162,6 +171,12 @@ impl Args {
         write_new(&self.out, &lines)?;
         let mark = if self.unmarked { "unmarked" } else { "marked" };
         print(&format!("Wrote {} {mark} answers, {tokens} tokens, to {}", answers.len(), self.out.display()))?;
+        if let Some(last) = how.requests.as_ref().and_then(|requests| requests.ids().last()) {
+            print(&format!(
+                "The last request is {last}; go on with --first-request {}.",
+                u128::from(last.number()) + 1
+            ))?;
+        }
         let Raised { temperature, top_p } = raised;
         if let Some(Change { from, to }) = temperature {
             print(&format!("The profile's sampling policy raised the temperature from {from} to {to}."))?;

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use watermark_core::detect::{Verdict, check_level};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::keys::read_key;
-use watermark_toolkit::pairs::{Files, Judgement, Options, PairsLine, judge};
+use watermark_toolkit::pairs::{About, Files, Options, PairsLine, judge};
 
 use super::passphrase::PassphraseArgs;
 use super::{claim, print, print_json, shown, spinner, table};
@@ -32,8 +32,8 @@ enum Action {
 
 /// Score both candidates of every position with a laboratory model
 ///
-/// The scorer needs no key: it writes the model's log-probabilities of the two candidates, after the prompt and what was served before, and
-/// not which of them was served. For other models: python -m watermark_core.suspect --pairs.
+/// The scorer needs no key: it writes the model's log-probabilities of the two candidates, after the prompt and what was served before. It reads which
+/// one was served, so a verdict rests on it; let a second party score again. For other models: python -m watermark_core.suspect --pairs.
 #[cfg(feature = "lab")]
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -74,12 +74,15 @@ Example:
     --scores suspect.scores.jsonl --reference base.scores.jsonl served.jsonl
 
 The reference is a model that learned none of the answers: the base that the suspect was made from, or the provider's own before. It makes the
-test several times as strong, and none can make it wrong as long as it does not know the coins. Controls are unrelated models; one that
-prefers what was served says that something else than learning shows it, and makes the verdict inconclusive.
+test several times as strong. One that was made with the coins accuses anybody; if it leans strongly, the verdict is inconclusive. Controls are unrelated
+models; one that prefers what was served says that something else than learning shows it, and makes the verdict inconclusive, on the list or about
+an account.
 
-The list is the whole ledger, or part of it that was chosen without looking at scores: its numbers show gaps.
+The list is the whole ledger, or part of it that was chosen without looking at scores; its first and last number and what is missing are shown.
+Which side was served follows from the key and the two candidates, so sides cannot be swapped. That the candidates are the ones that were drawn,
+and that accounts were written down before, is the provider's word.
 
-Exit codes: 0 = detected, 1 = not, 2 = an error.")]
+Exit codes: 0 = the list is detected, 1 = it is not, whatever its accounts are, 2 = an error.")]
 struct Test {
     /// Served answers in the order of the ledger (JSONL: request, account, prompt_tokens, tokens, withheld)
     #[arg(required = true, value_name = "FILE")]
@@ -190,36 +193,37 @@ impl Test {
         let options =
             Options { first_tokens: self.first_tokens, alpha: self.alpha, accounts_alpha: self.accounts_alpha };
         let bar = spinner("Requests");
-        let found = judge(&profile, &key, &self.served, &files, &options, |n| {
+        let lines = judge(&profile, &key, &self.served, &files, &options, |n| {
             bar.inc(n);
             Ok(())
         })?;
         bar.finish_and_clear();
-        let detected = found.lines.first().is_some_and(|line| line.verdict == Verdict::Detected);
+        let detected = lines.first().is_some_and(|line| line.verdict == Verdict::Detected);
         if self.json {
-            found.lines.iter().try_for_each(print_json)?;
+            lines.iter().try_for_each(print_json)?;
         } else {
-            self.print(&found)?;
+            self.print(&lines)?;
         }
         Ok(claim(detected))
     }
 
-    fn print(&self, found: &Judgement) -> Result<()> {
-        let Some((whole, accounts)) = found.lines.split_first() else { return Ok(()) };
+    fn print(&self, lines: &[PairsLine]) -> Result<()> {
+        let Some((whole, accounts)) = lines.split_first() else { return Ok(()) };
         let header = ["", "requests", "positions", "served preferred", "log10 e", "verdict"];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
-        let row = |name: String, line: &PairsLine| {
+        let mut add = |name: String, line: &PairsLine| {
             let verdict = line.verdict.as_str().to_owned();
             let [n, share, e] = numbers(line.n_scored, line.n_served_preferred, line.ln_e);
-            vec![name, line.requests.to_string(), n, share, e, verdict]
+            rows.push(vec![name, line.requests.to_string(), n, share, e, verdict]);
+            rows.extend(line.controls.iter().map(|control| {
+                let [n, share, e] = numbers(control.n_scored, control.n_served_preferred, control.ln_e);
+                vec![format!("  control {}", shown(&control.name)), String::new(), n, share, e, String::new()]
+            }));
         };
-        rows.push(row("all".to_owned(), whole));
-        rows.extend(whole.controls.iter().map(|control| {
-            let [n, share, e] = numbers(control.n_scored, control.n_served_preferred, control.ln_e);
-            vec![format!("  control {}", shown(&control.name)), String::new(), n, share, e, String::new()]
-        }));
-        let name = |line: &PairsLine| format!("  account {}", shown(line.account.as_deref().unwrap_or_default()));
-        rows.extend(accounts.iter().take(self.accounts).map(|line| row(name(line), line)));
+        add("all".to_owned(), whole);
+        for line in accounts.iter().take(self.accounts) {
+            add(format!("account {}", shown(line.account.as_deref().unwrap_or_default())), line);
+        }
         print(table(&rows, 1).trim_end())?;
         if accounts.len() > self.accounts {
             let named = accounts.iter().skip(self.accounts).filter(|line| line.verdict == Verdict::Detected).count();
@@ -228,26 +232,29 @@ impl Test {
                 accounts.len() - self.accounts
             ))?;
         }
+        if let Some(About { first_request, last_request, n_missing, n_without_candidate, n_equal, n_special }) =
+            &whole.list
+        {
+            print(&format!(
+                "The list: {} to {}, {n_missing} numbers between them missing; beside the positions above {n_equal} whose candidates are the same, \
+                 {n_special} with a special one, {n_without_candidate} without a second one, and {} without a preference.",
+                shown(first_request),
+                shown(last_request),
+                whole.n_ties.saturating_sub(*n_equal)
+            ))?;
+        }
+        if whole.n_unscored > 0 {
+            print(&format!("{} positions have no scores and count as lost.", whole.n_unscored))?;
+        }
         if !whole.controls_agree {
             print(
                 "A control prefers what was served, so something else than learning shows which side that was: nothing follows.",
             )?;
         }
-        if whole.n_unscored > 0 {
-            print(&format!("{} positions have no scores and count as lost.", whole.n_unscored))?;
-        }
-        if found.missing > 0 {
-            print(&format!(
-                "The list has {} gaps in its numbers. It must have been chosen without looking at scores.",
-                found.missing
-            ))?;
-        }
-        if found.without_second > 0 {
-            print(&format!(
-                "{} positions have no second candidate, because another token was served than the one that was drawn. That must not have \
-                 depended on the coin.",
-                found.without_second
-            ))?;
+        if !whole.reference_agrees {
+            print(
+                "The reference prefers what was withheld, as one does that was made with the coins: nothing follows.",
+            )?;
         }
         if self.reference.is_none() {
             print(
@@ -258,10 +265,11 @@ impl Test {
             print("No controls: name scores of unrelated models with --controls.")?;
         }
         print(&format!(
-            "\nVerdicts by e-value (of the list: the mean of that of all requests and of the accounts' mean), at level {:e} for the list and {:e} for all accounts together (Holm). A detection says that the model \
-             depends on which candidates were served. It rests on draws that were made without looking at the coin, and on a list and scores \
-             that were chosen without it. It does not say that the account's owner trained the model: answers may have been published, bought \
-             or proxied, or a distilled model may stand in between.",
+            "\nVerdicts by e-value (of the list: the mean of that of all requests and of the accounts' mean), at level {:e} for the list and {:e} \
+             for all accounts together (Holm). A detection says that the model depends on which candidates were served. It rests on this: the \
+             candidates are the ones that were drawn first, from one distribution and without looking at the coin; list, accounts, scores and \
+             reference were made and chosen without the coins. It does not say that the account's owner trained the model: answers may have been \
+             published, bought or proxied, or a distilled model may stand in between.",
             self.alpha, self.accounts_alpha
         ))
     }

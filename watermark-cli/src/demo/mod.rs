@@ -144,7 +144,7 @@ pub(crate) fn run(
     write_answers(&file("teacher.jsonl"), &questions, &marked)?;
     // Two accounts are served with paired draws, and one of them is the distiller's.
     let of_pairs = pairs::profile(&options.out, &profile)?;
-    let how = Answering { requests: Some(pairs::requests()), ..answering(true, 5) };
+    let how = Answering { requests: Some(pairs::requests()?), ..answering(true, 5) };
     let under = Marker::new(of_pairs.clone(), &key)?;
     let answers = ask_under("Teacher answers, paired draws", &under, &teacher, &of_accounts, how)?;
     let served = pairs::Served::new(&options.out, of_pairs, of_accounts, answers)?;

@@ -63,9 +63,11 @@ impl Served {
     /// Writes what the provider keeps.
     pub(super) fn new(out: &Path, profile: Profile, questions: Vec<String>, answers: Vec<Answer>) -> Result<Self> {
         let mut lines = Vec::new();
-        for ((i, question), answer) in (0u64..).zip(&questions).zip(&answers) {
+        for (i, (request, (question, answer))) in
+            requests()?.ids().iter().zip(questions.iter().zip(&answers)).enumerate()
+        {
             let line = ServedLine {
-                request: requests().id(i).to_string(),
+                request: request.to_string(),
                 account: account(i),
                 prompt: prompt_text(question),
                 completion: &answer.text,
@@ -91,9 +93,9 @@ impl Served {
         for (name, model) in models {
             let path = out.join(format!("{name}.scores.jsonl"));
             let mut lines = Vec::new();
-            for (i, answer) in (0u64..).zip(&self.answers) {
+            for (request, answer) in requests()?.ids().iter().zip(&self.answers) {
                 let scores = pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld)?;
-                serde_json::to_writer(&mut lines, &ScoredLine { request: requests().id(i).to_string(), scores })?;
+                serde_json::to_writer(&mut lines, &ScoredLine { request: request.to_string(), scores })?;
                 lines.push(b'\n');
             }
             write_new(&path, &lines)?;
@@ -102,16 +104,15 @@ impl Served {
         let [suspect, reference, control] = &files[..] else { return Ok(Vec::new()) };
         let files = Files { suspect, reference: Some(reference), controls: std::slice::from_ref(control) };
         let options = Options { first_tokens: None, alpha: ALPHA, accounts_alpha: ACCOUNTS_ALPHA };
-        let found = judge(&self.profile, key, &[out.join("served.jsonl")], &files, &options, |_| Ok(()))?;
-        Ok(found.lines)
+        judge(&self.profile, key, &[out.join("served.jsonl")], &files, &options, |_| Ok(()))
     }
 }
 
 /// The numbers of both accounts' requests.
-pub(super) fn requests() -> Requests {
-    Requests { ledger: LEDGER.to_owned(), first: 0 }
+pub(super) fn requests() -> Result<Requests> {
+    Requests::new(LEDGER, 0, REQUESTS)
 }
 
-fn account(request: u64) -> &'static str {
-    if request < REQUESTS_EACH as u64 { HARVESTED } else { OTHER }
+fn account(request: usize) -> &'static str {
+    if request < REQUESTS_EACH { HARVESTED } else { OTHER }
 }

@@ -68,10 +68,55 @@ fn an_account_whose_answers_were_learned_is_named() {
     // A table for people says the same, and what it rests on.
     let text = test(&folder, line.trim_end_matches(" --json"), BOTH).expect(0).stdout;
     assert!(["account a1", "100.0 %", "without looking at the coin"].iter().all(|said| text.contains(said)), "{text}");
+    assert_eq!(found[0]["list"]["first_request"], "ledger/2026-11/0");
+    assert_eq!((&found[0]["list"]["n_missing"], &found[0]["list"]["n_without_candidate"]), (&json!(0), &json!(0)));
     // A control that prefers what was served is no control of learning, or the sides show.
     let line = "--scores learned.jsonl --reference base.jsonl --controls learned.jsonl --json";
     let found = test(&folder, line, BOTH).expect(1).json();
     assert_eq!((&found[0]["verdict"], &found[1]["verdict"]), (&json!("inconclusive"), &json!("inconclusive")));
+    // One that says less than the suspect, or nothing, is none.
+    let part: String = folder.read("teacher.jsonl").lines().take(3).map(|line| format!("{line}\n")).collect();
+    folder.write("part.jsonl", part);
+    for (control, says) in [("part.jsonl", "fewer scores"), ("base.jsonl", "prefers nothing beyond the reference")] {
+        let line = format!("--scores learned.jsonl --reference base.jsonl --controls {control}");
+        test(&folder, &line, BOTH).fails_with(&[control, says]);
+    }
+}
+
+/// A reference that knows the coins makes anybody prefer what was served. Its own test sees it.
+#[test]
+fn a_reference_that_knows_the_coins_is_caught() {
+    let folder = setup();
+    learned(&folder, 0, -0.5);
+    std::fs::rename(folder.path("learned.jsonl"), folder.path("leaning.jsonl")).unwrap();
+    let found = test(&folder, "--scores base.jsonl --reference leaning.jsonl --json", BOTH).expect(1).json();
+    assert_eq!(found[0]["verdict"], "inconclusive", "{found:?}");
+    assert!(found[0]["reference_agrees"] == false && found[0]["ln_e"].as_f64().unwrap() > 14.0, "{found:?}");
+    let text = test(&folder, "--scores base.jsonl --reference leaning.jsonl", BOTH).expect(1).stdout;
+    assert!(text.contains("prefers what was withheld"), "{text}");
+}
+
+/// What of the list does not count is shown, in whatever way it was left out.
+#[test]
+fn what_was_left_out_of_the_list_is_shown() {
+    let folder = setup();
+    let mut served = folder.json_lines("served0.jsonl");
+    served.remove(4);
+    served.remove(4);
+    let equal = served[0]["tokens"][0].clone();
+    served[0]["withheld"][0] = equal;
+    served[0]["withheld"][1] = 0.into();
+    served[0]["withheld"][2] = Value::Null;
+    folder.write("less.jsonl", served.iter().map(|line| format!("{line}\n")).collect::<String>());
+    let scores = folder.read("base.jsonl");
+    let kept = |line: &&str| !line.contains("2026-11/4\"") && !line.contains("2026-11/5\"");
+    folder.write("kept.jsonl", scores.lines().filter(kept).map(|line| format!("{line}\n")).collect::<String>());
+    let whole = test(&folder, "--scores base.jsonl --json", BOTH).json()[0]["list"].clone();
+    let list = test(&folder, "--scores kept.jsonl --json", "less.jsonl served1.jsonl").json()[0]["list"].clone();
+    assert_eq!((&list["n_missing"], &list["n_without_candidate"]), (&json!(2), &json!(1)), "{list}");
+    assert!(list["n_special"].as_u64() > whole["n_special"].as_u64(), "{list} {whole}");
+    let text = test(&folder, "--scores kept.jsonl", "less.jsonl served1.jsonl").stdout;
+    assert!(text.contains("2 numbers between them missing") && text.contains("1 without a second one"), "{text}");
 }
 
 #[test]
@@ -153,6 +198,15 @@ fn requests_have_numbers() {
     folder
         .line("mark --profile p.json --key k.json --prompts prompts.txt --out none.jsonl")
         .fails_with(&["paired draws", "name the request"]);
+    let mark = "mark --profile p.json --key k.json --prompts prompts.txt --out none.jsonl";
+    for (options, says) in [
+        ("--ledger l --first-request 18446744073709551614", "pass the last number"),
+        ("--ledger l --unmarked", "cannot be used with"),
+    ] {
+        folder.line(&format!("{mark} {options}")).fails_with(&[says]);
+    }
+    let said = folder.line(&format!("{mark} --ledger l --max-tokens 5")).expect(0).stdout;
+    assert!(said.contains(&format!("--first-request {REQUESTS}")), "{said}");
     folder.line("pairs score --model base --out base.jsonl served0.jsonl").fails_with(&["not overwritten"]);
     folder.line("detect --profile p.json --key k.json served0.jsonl").fails_with(&["paired draws only"]);
 }

@@ -41,7 +41,7 @@ pub struct WmSessionOptions {
     /// 1 marks; 0 samples without any mark and without the profile's sampling policy.
     pub marked: u32,
     /// The request's number in the ledger, NUL-terminated, for example "ledger/2026-11/17"; a marked session of a profile with paired
-    /// draws needs one that no other answer has, and others refuse it. NULL for none.
+    /// draws needs one that no other answer has, and profiles without them refuse it. NULL for none.
     pub request: *const c_char,
 }
 
@@ -275,7 +275,8 @@ pub const WM_NO_TOKEN: u32 = u32::MAX;
 
 /// What paired draws withheld at each position of `wm_session_generated`: the candidate that the coin did not serve, which may be the same
 /// token; WM_NO_TOKEN where another token was accepted than the one that was drawn. As `wm_session_generated`; none in a session without
-/// paired draws. It belongs to the provider and not to the client.
+/// paired draws. It belongs to the provider and not to the client. The token that ends the answer must be accepted and kept with the
+/// others, or be special.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_session_withheld(
     session: *const WmSession,
@@ -378,7 +379,8 @@ pub unsafe extern "C" fn wm_session_fork(session: *const WmSession, out: *mut *m
     create(out, || Ok(shared(session, "session")?.fork()))
 }
 
-/// Back to no generated tokens; clears a sticky error.
+/// Back to no generated tokens; clears a sticky error. With paired draws only the same answer may be made again: another one takes a
+/// session and a request of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wm_session_reset(session: *mut WmSession) -> WmStatus {
     guard(|| {

@@ -1,7 +1,6 @@
 use crate::paired::{Candidates, RequestKey};
 
 /// The paired draws of a session.
-#[derive(Clone)]
 pub(super) struct Paired {
     pub(super) key: RequestKey,
     /// What was drawn for the next position.
@@ -27,6 +26,10 @@ impl Paired {
     pub(super) fn push(&mut self, token: u32) {
         let drawn = self.drawn.take().filter(|drawn| drawn.served == token);
         self.withheld.push(drawn.map(|drawn| drawn.withheld));
+    }
+
+    pub(super) fn reserve(&mut self, tokens: usize) {
+        self.withheld.reserve(tokens);
     }
 
     /// Keeps the first `n` positions.

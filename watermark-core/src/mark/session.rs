@@ -95,7 +95,6 @@ pub enum MarkState {
 /// assert_eq!(session.mark_state(), MarkState::Certain);
 /// # Ok::<(), watermark_core::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Session {
     pub(super) reweighting: Vec<(Scheme, ChaCha20V1)>,
     pub(super) choosing: Option<Choosing>,
@@ -148,7 +147,8 @@ impl Session {
 
     /// What paired draws withheld at each position of [`Self::generated`]: the candidate that the coin did not serve, which may be the same
     /// token. `None` where the accepted token is another than the drawn one, so that the position shows nothing. Empty in a session without
-    /// paired draws.
+    /// paired draws. The token that ends the answer must be accepted and kept with the others, or be special: left out only where it was
+    /// served, it would say which side that was.
     #[must_use]
     pub fn withheld(&self) -> &[Option<u32>] {
         self.paired.as_ref().map_or(&[], Paired::withheld)
@@ -187,6 +187,7 @@ impl Session {
     /// Makes room for `tokens` more tokens, so that accepting them allocates nothing.
     pub fn reserve(&mut self, tokens: usize) {
         self.generated.reserve(tokens);
+        self.paired.iter_mut().for_each(|paired| paired.reserve(tokens));
         if self.choosing.is_some() {
             // Twice as many, because rollbacks leave gaps in the table, which are cleared in place if there is room.
             self.used.reserve(tokens.saturating_mul(2));
@@ -282,10 +283,25 @@ impl Session {
     /// number of tokens. A request has one answer, so a copy has no paired draws: another answer takes a session and a request of its own.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { paired: None, ..self.clone() }
+        Self {
+            reweighting: self.reweighting.clone(),
+            choosing: self.choosing.clone(),
+            draws: self.draws.clone(),
+            admitted: self.admitted,
+            vocab_size: self.vocab_size,
+            special: Arc::clone(&self.special),
+            generated: self.generated.clone(),
+            used: self.used.clone(),
+            error: self.error.clone(),
+            state: self.state,
+            proxy: self.proxy.clone(),
+            drafts: self.drafts.clone(),
+            paired: None,
+        }
     }
 
-    /// Back to no generated tokens; clears a sticky error.
+    /// Back to no generated tokens; clears a sticky error. With paired draws only the same answer may be made again, after a failure for
+    /// instance: another one takes a session and a request of its own.
     pub fn reset(&mut self) {
         self.generated.clear();
         self.used.clear();
@@ -425,6 +441,13 @@ impl Session {
     /// The choosing layer's context at the next position, if it has one there.
     fn choosing_context_key(&self) -> Option<ContextKey> {
         self.choosing.as_ref()?.context(&self.generated, &self.special)
+    }
+}
+
+/// As [`Session::fork`].
+impl Clone for Session {
+    fn clone(&self) -> Self {
+        self.fork()
     }
 }
 

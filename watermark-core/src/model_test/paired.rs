@@ -13,8 +13,9 @@ use crate::stats::ln_mean_e;
 pub struct PairedSample {
     /// All requests of the list.
     pub whole: SignFinding,
-    /// Natural logarithm of the e-value of each account's requests. None where the list names no accounts.
-    pub accounts_ln_e: Vec<f64>,
+    /// Pairs of each account, and the natural logarithm of its e-value; the same accounts in the same order for all models of a test. None where
+    /// the list names no accounts. Which request is whose must have been fixed without the coins.
+    pub accounts: Vec<(u64, f64)>,
 }
 
 /// A suspect beside unrelated models on the same list.
@@ -24,6 +25,9 @@ pub struct PairedTest {
     pub suspect: PairedSample,
     /// Unrelated models.
     pub controls: Vec<PairedSample>,
+    /// Natural logarithm of the e-value that the reference prefers what was *withheld*; 0 without one. A reference that was made with the coins
+    /// leans so, and would accuse anybody.
+    pub reference_ln_e: f64,
 }
 
 /// The conclusion of a [`PairedTest`].
@@ -35,9 +39,12 @@ pub struct PairedConclusion {
     pub controls_log10_p: Vec<f64>,
     /// Whether none of the m controls has p below 0.01 / m.
     pub controls_agree: bool,
+    /// Whether the reference does not lean to what was withheld: its own p is not below 0.001.
+    pub reference_agrees: bool,
     /// About the list as a whole.
     pub verdict: Verdict,
-    /// About each account, in order, at a family-wise level of their own (Holm 1979).
+    /// About each account, in order, at a family-wise level of their own (Holm 1979). One that a control has below 0.01 / m too is inconclusive:
+    /// its answers may be everybody's.
     pub accounts: Vec<Verdict>,
 }
 
@@ -47,28 +54,43 @@ impl PairedSample {
     /// requests of all others would drown.
     #[must_use]
     pub fn ln_e(&self) -> f64 {
-        if self.accounts_ln_e.is_empty() {
+        if self.accounts.is_empty() {
             return self.whole.ln_e;
         }
-        ln_mean_e(&[self.whole.ln_e, ln_mean_e(&self.accounts_ln_e)])
+        let accounts: Vec<f64> = self.accounts.iter().map(|&(_, ln_e)| ln_e).collect();
+        ln_mean_e(&[self.whole.ln_e, ln_mean_e(&accounts)])
     }
 }
 
-/// Draws the conclusion about a list at level `alpha`, and about its accounts at family-wise level `accounts_alpha`. Controls that do not
-/// agree make all of it inconclusive.
+/// A reference of which the withheld side has p below this leans away from what was served.
+const REFERENCE_LOG10_P: f64 = -3.0;
+
+/// Draws the conclusion about a list at level `alpha`, and about its accounts at family-wise level `accounts_alpha`. Controls or a reference
+/// that do not agree make all of it inconclusive.
 #[must_use]
 pub fn conclude_pairs(test: &PairedTest, alpha: f64, accounts_alpha: f64) -> PairedConclusion {
-    let controls_log10_p: Vec<f64> = test.controls.iter().map(|control| log10_p_anytime(control.ln_e())).collect();
-    let controls_agree = controls_agree(&controls_log10_p);
-    let judged =
-        |n_scored: u64, ln_e: f64| Judged { n_scored, log10_p: log10_p_anytime(ln_e), contradicted: !controls_agree };
-    let whole = judged(test.suspect.whole.n, test.suspect.ln_e());
-    // An account without positions has e = 1 and is never detected.
-    let accounts: Vec<Judged> = test.suspect.accounts_ln_e.iter().map(|&ln_e| judged(1, ln_e)).collect();
+    let PairedTest { suspect, controls, reference_ln_e } = test;
+    let controls_log10_p: Vec<f64> = controls.iter().map(|control| log10_p_anytime(control.ln_e())).collect();
+    let all_agree = controls_agree(&controls_log10_p);
+    let reference_agrees = log10_p_anytime(*reference_ln_e) >= REFERENCE_LOG10_P;
+    let contradicted = !(all_agree && reference_agrees);
+    let judged = |n_scored: u64, ln_e: f64, contradicted: bool| Judged {
+        n_scored,
+        log10_p: log10_p_anytime(ln_e),
+        contradicted,
+    };
+    let whole = judged(suspect.whole.n, suspect.ln_e(), contradicted);
+    let account = |(at, &(n, ln_e)): (usize, &(u64, f64))| {
+        let of_controls = controls.iter().filter_map(|control| control.accounts.get(at));
+        let of_controls: Vec<f64> = of_controls.map(|&(_, ln_e)| log10_p_anytime(ln_e)).collect();
+        judged(n, ln_e, contradicted || !controls_agree(&of_controls))
+    };
+    let accounts: Vec<Judged> = suspect.accounts.iter().enumerate().map(account).collect();
     PairedConclusion {
         log10_p: whole.log10_p,
         controls_log10_p,
-        controls_agree,
+        controls_agree: all_agree,
+        reference_agrees,
         verdict: decide(&[whole], alpha)[0],
         accounts: decide(&accounts, accounts_alpha),
     }
@@ -87,25 +109,33 @@ mod tests {
     }
 
     fn sample(whole: SignFinding, accounts: &[SignFinding]) -> PairedSample {
-        PairedSample { whole, accounts_ln_e: accounts.iter().map(|finding| finding.ln_e).collect() }
+        PairedSample { whole, accounts: accounts.iter().map(|finding| (finding.n, finding.ln_e)).collect() }
     }
 
     #[test]
     fn by_hand() {
         use Verdict::{Detected, Inconclusive, NotDetected};
-        let (strong, weak, lost) = (finding(60, 10), finding(8, 5), finding(20, 40));
-        let of = |controls: &[SignFinding], suspect| {
-            let controls = controls.iter().map(|&control| sample(control, &[])).collect();
-            let test = PairedTest { suspect: sample(suspect, &[strong, weak, lost]), controls };
+        let (strong, weak, lost, none) = (finding(60, 10), finding(8, 5), finding(20, 40), finding(0, 0));
+        let of = |controls: &[PairedSample], suspect, reference: SignFinding| {
+            let suspect = sample(suspect, &[strong, weak, lost, none]);
+            let test = PairedTest { suspect, controls: controls.to_vec(), reference_ln_e: reference.ln_e };
             conclude_pairs(&test, 1e-6, 1e-3)
         };
-        let found = of(&[lost, weak], strong);
-        assert_eq!((found.verdict, found.controls_agree), (Detected, true));
-        assert_eq!(found.accounts, [Detected, NotDetected, NotDetected]);
+        let innocent = |finding| sample(finding, &[weak, weak, lost, none]);
+        let found = of(&[innocent(lost), innocent(weak)], strong, weak);
+        assert_eq!((found.verdict, found.controls_agree, found.reference_agrees), (Detected, true, true));
+        assert_eq!(found.accounts, [Detected, NotDetected, NotDetected, Inconclusive]);
         // A control that prefers what was served says that something other than learning shows it.
-        let found = of(&[lost, strong], strong);
-        assert_eq!((found.verdict, found.accounts, found.controls_agree), (Inconclusive, vec![Inconclusive; 3], false));
-        assert_eq!(of(&[], finding(0, 0)).verdict, Inconclusive);
+        let found = of(&[innocent(lost), innocent(strong)], strong, weak);
+        assert_eq!((found.verdict, found.controls_agree), (Inconclusive, false));
+        assert_eq!(found.accounts, [Inconclusive; 4]);
+        // One that does so in an account alone says it of that account.
+        let found = of(&[sample(lost, &[strong, weak, lost, none])], strong, weak);
+        assert_eq!((found.verdict, found.accounts[0]), (Detected, Inconclusive));
+        // A reference that prefers what was withheld makes anybody seem to prefer the rest.
+        let found = of(&[], strong, finding(60, 20));
+        assert_eq!((found.verdict, found.accounts[0], found.reference_agrees), (Inconclusive, Inconclusive, false));
+        assert_eq!(of(&[], none, none).verdict, Inconclusive);
     }
 
     /// What one account shows is not drowned by the requests of others: it costs the logarithm of twice their number.

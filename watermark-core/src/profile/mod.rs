@@ -164,11 +164,11 @@ impl Profile {
         })
     }
 
-    /// Whether one of the layers draws the token. If none does, the session draws it as an unmarked session would, or
+    /// Whether one of the layers draws the token, or there are paired draws. If not, the session draws it as an unmarked session would, or
     /// its caller draws it.
     #[must_use]
     pub fn chooses(&self) -> bool {
-        self.layers.iter().any(|layer| layer.scheme.chooses())
+        self.paired.is_some() || self.layers.iter().any(|layer| layer.scheme.chooses())
     }
 
     /// Whether a layer has a key per account, so that an account's answers are marked as its own.

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use serde::Serialize;
 use watermark_core::key::{NodeKey, PrfKey};
 use watermark_core::paired::{Candidates, RequestSecret};
 use watermark_core::profile::Profile;
@@ -21,10 +22,26 @@ pub struct List {
     files: VecDeque<PathBuf>,
     open: Option<Served>,
     last: Option<RequestId>,
-    missing: u64,
-    without_second: u64,
+    about: About,
     pairs: u64,
     contradicted: u64,
+}
+
+/// What a list holds, and what of it does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// The first request.
+    pub first_request: String,
+    /// The last one.
+    pub last_request: String,
+    /// Numbers between them that are not in the list.
+    pub n_missing: u64,
+    /// Positions without a second candidate, because another token was served than the one that was drawn.
+    pub n_without_candidate: u64,
+    /// Positions whose candidates are the same token.
+    pub n_equal: u64,
+    /// Positions with a special candidate.
+    pub n_special: u64,
 }
 
 /// A request's positions with two candidates.
@@ -65,8 +82,7 @@ impl List {
             files: files.iter().cloned().collect(),
             open: None,
             last: None,
-            missing: 0,
-            without_second: 0,
+            about: About::default(),
             pairs: 0,
             contradicted: 0,
         })
@@ -93,14 +109,16 @@ impl List {
 
     fn take(&mut self, record: ServedRecord) -> Result<Request> {
         let ServedRecord { request: id, account, prompt_tokens, tokens, withheld, .. } = record;
-        if let Some(last) = self.last.take() {
-            if !id.follows(&last) {
+        match self.last.take() {
+            None => self.about.first_request = id.to_string(),
+            Some(last) if id.follows(&last) => self.about.n_missing += id.number() - last.number() - 1,
+            Some(last) => {
                 bail!(
                     "request {id} does not follow {last}; write the list in the order of one ledger, each request once"
-                );
+                )
             }
-            self.missing += id.number() - last.number() - 1;
         }
+        self.about.last_request = id.to_string();
         let ids = prompt_tokens.iter().chain(&tokens).chain(withheld.iter().flatten());
         if let Some(token) = ids.copied().find(|&token| token >= self.vocab_size) {
             bail!("token id {token} is not below the profile's vocab_size {}", self.vocab_size);
@@ -111,8 +129,15 @@ impl List {
         for (position, (&token, withheld)) in
             (0..self.first_tokens.unwrap_or(u32::MAX)).zip(tokens.iter().zip(withheld))
         {
-            self.without_second += u64::from(withheld.is_none());
-            let Some(withheld) = withheld.filter(|&withheld| !special(withheld) && !special(token)) else { continue };
+            let Some(withheld) = withheld else {
+                self.about.n_without_candidate += 1;
+                continue;
+            };
+            if special(token) || special(withheld) {
+                self.about.n_special += 1;
+                continue;
+            }
+            self.about.n_equal += u64::from(token == withheld);
             let Some(candidates) = key.order(position, [token, withheld])? else { continue };
             self.contradicted += u64::from(candidates.served != token);
             pairs.push(Pair { position, candidates });
@@ -122,16 +147,10 @@ impl List {
         Ok(Request { id, account, pairs })
     }
 
-    /// Numbers that are missing between the first and the last request so far.
+    /// What was read so far.
     #[must_use]
-    pub fn missing(&self) -> u64 {
-        self.missing
-    }
-
-    /// Positions so far that have no second candidate.
-    #[must_use]
-    pub fn without_second(&self) -> u64 {
-        self.without_second
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// # Errors

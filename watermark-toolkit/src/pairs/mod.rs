@@ -14,11 +14,11 @@ use serde::Serialize;
 use watermark_core::detect::Verdict;
 use watermark_core::key::NodeKey;
 use watermark_core::model_test::{PairedSample, PairedTest, conclude_pairs, log10_p_anytime};
-use watermark_core::paired::SignFinding;
+use watermark_core::paired::{SignFinding, Signs};
 use watermark_core::profile::Profile;
 
-pub use list::{List, Pair};
-use scores::{Scores, Tallies};
+pub use list::{About, List, Pair};
+use scores::{Scores, Tallies, preference};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -49,11 +49,11 @@ pub struct PairsLine {
     pub account: Option<String>,
     /// Requests in the list.
     pub requests: u64,
-    /// Positions that count: two different candidates, neither of them special.
+    /// Positions with a preference, or without scores.
     pub n_scored: u64,
     /// How many of them the suspect prefers as they were served, beyond the reference where there is one.
     pub n_served_preferred: u64,
-    /// Positions without a preference.
+    /// Positions without a preference, which count for neither side.
     pub n_ties: u64,
     /// Positions without scores, which count as lost.
     pub n_unscored: u64,
@@ -64,13 +64,19 @@ pub struct PairsLine {
     pub log10_p: f64,
     /// The conclusion: about the list at its level, about accounts after Holm's adjustment.
     pub verdict: Verdict,
-    /// Unrelated models on the same list; of the whole list only.
+    /// Unrelated models on the same requests.
     pub controls: Vec<ControlLine>,
-    /// Whether none of the m controls has p below 0.01 / m.
+    /// Whether none of the m controls has p below 0.01 / m on the whole list.
     pub controls_agree: bool,
+    /// Natural logarithm of the e-value that the reference prefers what was withheld, as one does that was made with the coins.
+    pub reference_ln_e: f64,
+    /// Whether it does not: its p is not below 0.001.
+    pub reference_agrees: bool,
+    /// What was read; of the whole list only.
+    pub list: Option<About>,
 }
 
-/// What an unrelated model shows on the same list.
+/// What an unrelated model shows on the same requests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ControlLine {
     /// Its file.
@@ -80,27 +86,14 @@ pub struct ControlLine {
     /// As for the suspect.
     pub n_served_preferred: u64,
     /// As for the suspect.
-    pub n_unscored: u64,
-    /// As for the suspect.
     pub ln_e: f64,
 }
 
-/// What [`judge`] found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judgement {
-    /// The whole list, then its accounts by evidence.
-    pub lines: Vec<PairsLine>,
-    /// Numbers that are missing between the list's first and last request.
-    pub missing: u64,
-    /// Positions that have no second candidate, because another token was served than the one that was drawn.
-    pub without_second: u64,
-}
-
-/// Tests a suspect on a list of requests. Reads list and scores side by side, so memory grows with the accounts only.
+/// Tests a suspect on a list of requests: the whole list, then its accounts by evidence. Reads list and scores side by side.
 ///
 /// # Errors
 /// If a file cannot be read or a record not be used; if the requests are not in their ledger's order, or scores are not of this list; if the
-/// key says that another candidate was served.
+/// key says that another candidate was served; if a control has fewer scores than the suspect, or differs from the reference nowhere.
 pub fn judge(
     profile: &Profile,
     key: &NodeKey,
@@ -108,22 +101,23 @@ pub fn judge(
     files: &Files<'_>,
     options: &Options,
     progress: impl Fn(u64) -> Result<()>,
-) -> Result<Judgement> {
+) -> Result<Vec<PairsLine>> {
     let mut list = List::open(profile, key, served, options.first_tokens)?;
     let mut suspect = Scores::open(files.suspect)?;
     let mut reference = files.reference.map(Scores::open).transpose()?;
     let mut controls = files.controls.iter().map(|path| Scores::open(path)).collect::<Result<Vec<_>>>()?;
     let mut of_suspect = Tallies::default();
     let mut of_controls = vec![Tallies::default(); controls.len()];
+    let mut of_reference = Signs::default();
     while let Some(request) = list.next_request()? {
         let expected = reference.as_mut().map(|scores| scores.take(&request.id)).transpose()?;
-        let count = |tallies: &mut Tallies, scores: &mut Scores| -> Result<()> {
-            let scores = scores.take(&request.id)?;
-            tallies.add(&request, &scores, expected.as_deref())
-        };
-        count(&mut of_suspect, &mut suspect)?;
+        for pair in &request.pairs {
+            let found = expected.as_ref().map(|scores| preference(&request, pair, scores)).transpose()?;
+            of_reference.add_preference(found.flatten().unwrap_or(0).saturating_neg());
+        }
+        of_suspect.add(&request, &suspect.take(&request.id)?, expected.as_deref(), false)?;
         for (tallies, scores) in of_controls.iter_mut().zip(&mut controls) {
-            count(tallies, scores)?;
+            tallies.add(&request, &scores.take(&request.id)?, expected.as_deref(), true)?;
         }
         progress(1)?;
     }
@@ -131,52 +125,97 @@ pub fn judge(
         scores.end()?;
     }
     list.check()?;
-    let (missing, without_second) = (list.missing(), list.without_second());
     let names = files.controls.iter().map(|path| path.display().to_string());
-    Ok(Judgement { lines: conclude(&of_suspect, &of_controls, names, options), missing, without_second })
+    let found = Found {
+        suspect: &of_suspect,
+        controls: names.zip(&of_controls).collect(),
+        reference_ln_e: of_reference.test().ln_e,
+        about: list.about().clone(),
+    };
+    found.conclude(options)
 }
 
-fn conclude(
-    suspect: &Tallies,
-    controls: &[Tallies],
-    names: impl Iterator<Item = String>,
-    options: &Options,
-) -> Vec<PairsLine> {
-    let mut accounts = suspect.accounts();
-    accounts.sort_by(|a, b| b.2.ln_e.total_cmp(&a.2.ln_e));
-    let whole = PairedSample {
-        whole: suspect.whole(),
-        accounts_ln_e: accounts.iter().map(|(_, _, found)| found.ln_e).collect(),
-    };
-    let test = PairedTest { suspect: whole, controls: controls.iter().map(Tallies::sample).collect() };
-    let conclusion = conclude_pairs(&test, options.alpha, options.accounts_alpha);
-    let line = |account: Option<String>, requests: u64, found: &SignFinding, verdict: Verdict| PairsLine {
-        account,
-        requests,
-        n_scored: found.n,
-        n_served_preferred: found.wins,
-        n_ties: found.ties,
-        n_unscored: found.unscored,
-        ln_e: found.ln_e,
-        log10_p: log10_p_anytime(found.ln_e),
-        verdict,
-        controls: Vec::new(),
-        controls_agree: conclusion.controls_agree,
-    };
-    let control = |(name, found): (String, &PairedSample)| ControlLine {
-        name,
-        n_scored: found.whole.n,
-        n_served_preferred: found.whole.wins,
-        n_unscored: found.whole.unscored,
-        ln_e: found.ln_e(),
-    };
-    let whole = line(None, suspect.requests(), &test.suspect.whole, conclusion.verdict);
-    let controls = names.zip(&test.controls).map(control).collect();
-    let whole = PairsLine { controls, ln_e: test.suspect.ln_e(), log10_p: conclusion.log10_p, ..whole };
-    let of_accounts = accounts.iter().zip(&conclusion.accounts);
-    let of_accounts = of_accounts
-        .map(|((account, requests, found), verdict)| line(Some(account.clone()), *requests, found, *verdict));
-    std::iter::once(whole).chain(of_accounts).collect()
+struct Found<'a> {
+    suspect: &'a Tallies,
+    controls: Vec<(String, &'a Tallies)>,
+    reference_ln_e: f64,
+    about: About,
+}
+
+impl Found<'_> {
+    fn conclude(self, options: &Options) -> Result<Vec<PairsLine>> {
+        let whole = self.suspect.whole();
+        let mut accounts = self.suspect.accounts();
+        // Every model has the same accounts, in the order of their names.
+        let mut order: Vec<usize> = (0..accounts.len()).collect();
+        order.sort_by(|&a, &b| accounts[b].2.ln_e.total_cmp(&accounts[a].2.ln_e));
+        let sample = |whole: SignFinding, accounts: &[(String, u64, SignFinding)]| PairedSample {
+            whole,
+            accounts: order.iter().map(|&at| (accounts[at].2.n, accounts[at].2.ln_e)).collect(),
+        };
+        let (mut controls, mut of_controls) = (Vec::new(), Vec::new());
+        for (name, tallies) in &self.controls {
+            let (found, by_account) = (tallies.whole(), tallies.accounts());
+            check_control(name, &whole, &found)?;
+            controls.push(sample(found, &by_account));
+            of_controls.push((name, found, by_account));
+        }
+        let test = PairedTest { suspect: sample(whole, &accounts), controls, reference_ln_e: self.reference_ln_e };
+        let conclusion = conclude_pairs(&test, options.alpha, options.accounts_alpha);
+        let line = |account: Option<String>, requests: u64, found: &SignFinding, verdict: Verdict| PairsLine {
+            account,
+            requests,
+            n_scored: found.n,
+            n_served_preferred: found.wins,
+            n_ties: found.ties,
+            n_unscored: found.unscored,
+            ln_e: found.ln_e,
+            log10_p: log10_p_anytime(found.ln_e),
+            verdict,
+            controls: Vec::new(),
+            controls_agree: conclusion.controls_agree,
+            reference_ln_e: self.reference_ln_e,
+            reference_agrees: conclusion.reference_agrees,
+            list: None,
+        };
+        let control = |name: &str, found: &SignFinding, ln_e: f64| ControlLine {
+            name: name.to_owned(),
+            n_scored: found.n,
+            n_served_preferred: found.wins,
+            ln_e,
+        };
+        let of_list = of_controls.iter().zip(&test.controls);
+        let whole = PairsLine {
+            ln_e: test.suspect.ln_e(),
+            log10_p: conclusion.log10_p,
+            controls: of_list.map(|((name, found, _), sample)| control(name, found, sample.ln_e())).collect(),
+            list: Some(self.about),
+            ..line(None, self.suspect.requests(), &whole, conclusion.verdict)
+        };
+        let mut lines = vec![whole];
+        for (&at, &verdict) in order.iter().zip(&conclusion.accounts) {
+            let (account, requests, found) = &mut accounts[at];
+            let of_account =
+                of_controls.iter().map(|(name, _, accounts)| control(name, &accounts[at].2, accounts[at].2.ln_e));
+            let controls = of_account.collect();
+            lines.push(PairsLine { controls, ..line(Some(std::mem::take(account)), *requests, found, verdict) });
+        }
+        Ok(lines)
+    }
+}
+
+/// Refuses a control that says less than the suspect does: it could not contradict it.
+fn check_control(name: &str, suspect: &SignFinding, control: &SignFinding) -> Result<()> {
+    let of = |found: &SignFinding| found.n - found.unscored;
+    if control.n == 0 && suspect.n > 0 {
+        bail!(
+            "control {name} prefers nothing beyond the reference; it must be an unrelated model, scored on the whole list"
+        );
+    }
+    if of(control) + control.ties < of(suspect) + suspect.ties {
+        bail!("control {name} has fewer scores than the suspect; score the whole list with it");
+    }
+    Ok(())
 }
 
 /// Refuses a profile whose pairs cannot be tested here.

@@ -2,10 +2,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use watermark_core::model_test::PairedSample;
-use watermark_core::paired::{SignFinding, Signs};
+use watermark_core::paired::{Candidates, SignFinding, Signs};
 
-use super::list::Request;
+use super::list::{Pair, Request};
 use crate::read::{BadRecord, Limits, PairScore, ReadError, RequestId, ScoredRecord, read_scored};
 
 type Scored = Box<dyn Iterator<Item = Result<Result<ScoredRecord, BadRecord>, ReadError>>>;
@@ -51,7 +50,11 @@ impl Scores {
                 Ok(scores)
             }
             Some(record) if !record.request.follows(request) => {
-                bail!("{}: request {} is not in the list", record.location, record.request)
+                bail!(
+                    "{}: request {} is not in the list, or the list is not in the order of its ledger",
+                    record.location,
+                    record.request
+                )
             }
             _ => Ok(Vec::new()),
         }
@@ -67,7 +70,7 @@ impl Scores {
     }
 }
 
-/// The signs of a model's preferences, in all and by account.
+/// The signs of a model's preferences, in all and by account. Memory grows with accounts, and with the different sizes that each of them has.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tallies {
     requests: u64,
@@ -75,32 +78,41 @@ pub(super) struct Tallies {
     accounts: BTreeMap<String, (u64, Signs)>,
 }
 
+/// Scores of one request, as far as a model has them.
+pub(super) type Taken<'a> = Option<&'a [PairScore]>;
+
+/// How much likelier what was served is to a model; `None` without scores.
+///
+/// # Errors
+/// If they are of other candidates.
+pub(super) fn preference(request: &Request, pair: &Pair, scores: &[PairScore]) -> Result<Option<i64>> {
+    let Ok(at) = scores.binary_search_by_key(&pair.position, |score| score.position) else { return Ok(None) };
+    let Candidates { served, withheld } = pair.candidates;
+    let difference = scores[at].difference(served, withheld).with_context(|| {
+        format!("request {}: the scores of position {} are of other candidates", request.id, pair.position)
+    })?;
+    Ok(Some(difference))
+}
+
 impl Tallies {
-    /// Counts a request. `expected` is the reference's.
+    /// Counts a request. `expected` is the reference's. Pairs without scores are lost to a suspect, so that nobody leaves out what speaks for
+    /// it; to a control they are neither, because losing them would hide that it prefers what was served.
     pub(super) fn add(
         &mut self,
         request: &Request,
         scores: &[PairScore],
-        expected: Option<&[PairScore]>,
+        expected: Taken<'_>,
+        control: bool,
     ) -> Result<()> {
         let mut signs = Signs::default();
         for pair in &request.pairs {
-            let of = |scores: &[PairScore]| -> Result<Option<i64>> {
-                let Ok(at) = scores.binary_search_by_key(&pair.position, |score| score.position) else {
-                    return Ok(None);
-                };
-                let candidates = pair.candidates;
-                let difference = scores[at].difference(candidates.served, candidates.withheld).with_context(|| {
-                    format!("request {}: the scores of position {} are of other candidates", request.id, pair.position)
-                })?;
-                Ok(Some(difference))
-            };
             let expected = match expected {
                 None => Some(0),
-                Some(expected) => of(expected)?,
+                Some(expected) => preference(request, pair, expected)?,
             };
-            match of(scores)?.zip(expected) {
+            match preference(request, pair, scores)?.zip(expected) {
                 Some((difference, expected)) => signs.add_preference(difference.saturating_sub(expected)),
+                None if control => signs.add(0),
                 None => signs.add_unscored(),
             }
         }
@@ -120,12 +132,6 @@ impl Tallies {
 
     pub(super) fn whole(&self) -> SignFinding {
         self.whole.test()
-    }
-
-    /// What decides about a control.
-    pub(super) fn sample(&self) -> PairedSample {
-        let accounts_ln_e = self.accounts.values().map(|(_, signs)| signs.test().ln_e).collect();
-        PairedSample { whole: self.whole(), accounts_ln_e }
     }
 
     /// Each account with its requests and what they show, by name.

@@ -99,16 +99,15 @@ impl RequestId {
     /// Reads `NAME/NUMBER`; the number has no sign and no leading zero.
     #[must_use]
     pub fn parse(id: &str) -> Option<Self> {
-        let (name, digits) = id.rsplit_once('/')?;
-        let number: u64 = digits.parse().ok()?;
-        let plain = !name.is_empty() && id.len() <= MAX_ID && number.to_string() == digits;
-        plain.then(|| Self { ledger: format!("{name}/"), number })
+        let (ledger, digits) = id.rsplit_once('/')?;
+        Self::new(ledger, digits.parse().ok()?).filter(|parsed| parsed.to_string() == id)
     }
 
-    /// The request of a ledger by its number.
+    /// The request of a ledger by its number. `None` for a name that is empty, too long, or has a control character.
     #[must_use]
-    pub fn new(ledger: &str, number: u64) -> Self {
-        Self { ledger: format!("{ledger}/"), number }
+    pub fn new(ledger: &str, number: u64) -> Option<Self> {
+        let fits = !ledger.is_empty() && ledger.len() <= MAX_LEDGER && !ledger.contains(char::is_control);
+        fits.then(|| Self { ledger: format!("{ledger}/"), number })
     }
 
     /// The number.
@@ -130,7 +129,8 @@ impl std::fmt::Display for RequestId {
     }
 }
 
-const MAX_ID: usize = 256;
+/// A longer name of a ledger is refused.
+const MAX_LEDGER: usize = 200;
 
 #[derive(Debug, Deserialize)]
 struct ServedLine {
@@ -149,7 +149,7 @@ struct ScoredLine {
 }
 
 /// Reads JSON lines of `{"request", "account", "prompt_tokens", "tokens", "withheld": [ID or null, …]}`, plain or gzipped, as
-/// `watermark mark --requests` writes them. Other fields are left alone.
+/// `watermark mark --ledger` writes them. Other fields are left alone.
 ///
 /// The outer error ends the input, the inner one concerns a record.
 ///
@@ -256,7 +256,8 @@ mod tests {
     fn requests_are_numbers_of_a_ledger() {
         let [first, later, other] = ["a/b/9", "a/b/10", "a/c/11"].map(|id| RequestId::parse(id).unwrap());
         assert!(later.follows(&first) && !first.follows(&later) && !first.follows(&first) && !other.follows(&first));
-        assert_eq!(RequestId::new("a/b", 9), first);
+        assert_eq!(RequestId::new("a/b", 9).as_ref(), Some(&first));
+        assert_eq!(RequestId::new("a\nb", 9), None);
         for id in ["17", "/17", "a/017", "a/+1", "a/", "a/-1", "a/1.0", "", "a/99999999999999999999"] {
             assert_eq!(RequestId::parse(id), None, "{id}");
         }

@@ -63,6 +63,8 @@ fn a_marker_tells_what_its_profile_does() {
     let marker = marker(1, per_account);
     assert!(!marker.chooses() && marker.has_account_layer());
     assert_eq!(marker.vocab_size(), 50);
+    let paired = self::marker(1, Profile { paired: Some("pairs".to_owned()), ..profile(50, &[], &[(greenlist(), 1)]) });
+    assert!(paired.chooses() && paired.has_paired_draws() && !marker.has_paired_draws());
 }
 
 fn marked() -> SessionOptions {
