@@ -55,7 +55,7 @@ fn an_account_whose_answers_were_learned_is_named() {
     let line = "--scores learned.jsonl --reference base.jsonl --controls teacher.jsonl --json";
     let found = test(&folder, line, BOTH).expect(0).json();
     let verdicts: Vec<&Value> = found.iter().map(|line| &line["verdict"]).collect();
-    assert_eq!(verdicts, ["detected", "detected", "not_detected"], "{found:?}");
+    assert_eq!(verdicts, ["detected", "detected", "inconclusive"], "{found:?}");
     assert_eq!(
         [&found[0]["account"], &found[1]["account"], &found[2]["account"]],
         [&Value::Null, &json!("a1"), &json!("a0")]
@@ -83,17 +83,22 @@ fn an_account_whose_answers_were_learned_is_named() {
     }
 }
 
-/// A reference that knows the coins makes anybody prefer what was served. Its own test sees it.
+/// A reference that knows the coins makes anybody prefer what was served. Its own test sees a strong lean, controls beside it a weaker one.
 #[test]
 fn a_reference_that_knows_the_coins_is_caught() {
     let folder = setup();
-    learned(&folder, 0, -0.5);
-    std::fs::rename(folder.path("learned.jsonl"), folder.path("leaning.jsonl")).unwrap();
-    let found = test(&folder, "--scores base.jsonl --reference leaning.jsonl --json", BOTH).expect(1).json();
-    assert_eq!(found[0]["verdict"], "inconclusive", "{found:?}");
-    assert!(found[0]["reference_agrees"] == false && found[0]["ln_e"].as_f64().unwrap() > 14.0, "{found:?}");
-    let text = test(&folder, "--scores base.jsonl --reference leaning.jsonl", BOTH).expect(1).stdout;
-    assert!(text.contains("prefers what was withheld"), "{text}");
+    for (nats, controls, says) in
+        [(-2.0, "", "prefers what was withheld"), (-0.5, "--controls teacher.jsonl", "something else than learning")]
+    {
+        learned(&folder, 0, nats);
+        let line = format!("--scores base.jsonl --reference learned.jsonl {controls}");
+        let found = test(&folder, &format!("{line} --json"), BOTH).expect(1).json();
+        assert_eq!(found[0]["verdict"], "inconclusive", "{nats}: {found:?}");
+        assert_eq!(found[0]["reference_agrees"], nats > -1.0, "{nats}: {found:?}");
+        assert!(found[0]["ln_e"].as_f64().unwrap() > 14.0, "{nats}: {found:?}");
+        let text = test(&folder, &line, BOTH).expect(1).stdout;
+        assert!(text.contains(says), "{nats}: {text}");
+    }
 }
 
 /// What of the list does not count is shown, in whatever way it was left out.

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!((found.verdict, found.controls_agree), (Inconclusive, false));
         assert_eq!(found.accounts, [Inconclusive; 4]);
         // One that does so in an account alone says it of that account.
-        let found = of(&[sample(lost, &[strong, weak, lost, none])], strong, weak);
+        let found = of(&[sample(lost, &[finding(18, 2), weak, lost, none])], strong, weak);
         assert_eq!((found.verdict, found.accounts[0]), (Detected, Inconclusive));
         // A reference that prefers what was withheld makes anybody seem to prefer the rest.
         let found = of(&[], strong, finding(60, 20));
