@@ -141,7 +141,7 @@ typedef struct WmSessionOptions {
     // 1 marks; 0 samples without any mark and without the profile's sampling policy.
     uint32_t marked;
     // The request's number in the ledger, NUL-terminated, for example "ledger/2026-11/17"; a marked session of a profile with paired
-    // draws needs one that no other answer has, and others refuse it. NULL for none.
+    // draws needs one that no other answer has, and profiles without them refuse it. NULL for none.
     const char *request;
 } WmSessionOptions;
 
@@ -320,7 +320,8 @@ enum WmStatus wm_session_generated(const struct WmSession *session, uint32_t *to
 
 // What paired draws withheld at each position of `wm_session_generated`: the candidate that the coin did not serve, which may be the same
 // token; WM_NO_TOKEN where another token was accepted than the one that was drawn. As `wm_session_generated`; none in a session without
-// paired draws. It belongs to the provider and not to the client.
+// paired draws. It belongs to the provider and not to the client. The token that ends the answer must be accepted and kept with the
+// others, or be special.
 enum WmStatus wm_session_withheld(const struct WmSession *session,
                                   uint32_t *tokens,
                                   size_t capacity,
@@ -345,7 +346,8 @@ enum WmStatus wm_session_reserve(struct WmSession *session, size_t tokens);
 enum WmStatus wm_session_fork(const struct WmSession *session,
                               struct WmSession **out);
 
-// Back to no generated tokens; clears a sticky error.
+// Back to no generated tokens; clears a sticky error. With paired draws only the same answer may be made again: another one takes a
+// session and a request of its own.
 enum WmStatus wm_session_reset(struct WmSession *session);
 
 // Ends a session; NULL is allowed.

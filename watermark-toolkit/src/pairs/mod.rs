@@ -156,7 +156,15 @@ impl Found<'_> {
         let (mut controls, mut of_controls) = (Vec::new(), Vec::new());
         for (name, tallies) in &self.controls {
             let (found, by_account) = (tallies.whole(), tallies.accounts());
-            check_control(name, &whole, &found)?;
+            if found.n == 0 && whole.n > 0 {
+                bail!(
+                    "control {name} prefers nothing beyond the reference; it must be an unrelated model, scored on the whole list"
+                );
+            }
+            // One that says less than the suspect could not contradict it.
+            if tallies.unscored > self.suspect.unscored {
+                bail!("control {name} has fewer scores than the suspect; score the whole list with it");
+            }
             controls.push(sample(found, &by_account));
             of_controls.push((name, found, by_account));
         }
@@ -202,20 +210,6 @@ impl Found<'_> {
         }
         Ok(lines)
     }
-}
-
-/// Refuses a control that says less than the suspect does: it could not contradict it.
-fn check_control(name: &str, suspect: &SignFinding, control: &SignFinding) -> Result<()> {
-    let of = |found: &SignFinding| found.n - found.unscored;
-    if control.n == 0 && suspect.n > 0 {
-        bail!(
-            "control {name} prefers nothing beyond the reference; it must be an unrelated model, scored on the whole list"
-        );
-    }
-    if of(control) + control.ties < of(suspect) + suspect.ties {
-        bail!("control {name} has fewer scores than the suspect; score the whole list with it");
-    }
-    Ok(())
 }
 
 /// Refuses a profile whose pairs cannot be tested here.

@@ -74,6 +74,8 @@ impl Scores {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tallies {
     requests: u64,
+    /// Pairs without scores.
+    pub(super) unscored: u64,
     whole: Signs,
     accounts: BTreeMap<String, (u64, Signs)>,
 }
@@ -112,8 +114,10 @@ impl Tallies {
             };
             match preference(request, pair, scores)?.zip(expected) {
                 Some((difference, expected)) => signs.add_preference(difference.saturating_sub(expected)),
-                None if control => signs.add(0),
-                None => signs.add_unscored(),
+                None => {
+                    self.unscored += 1;
+                    if control { signs.add(0) } else { signs.add_unscored() }
+                }
             }
         }
         self.requests += 1;
