@@ -10,8 +10,8 @@ use super::{claim, print, progress, table};
 
 /// The whole chain on the embedded models: mark, distil, detect, show
 ///
-/// A provider makes a key, a two-layer profile and a commitment; a teacher model answers prompts under it; a distiller
-/// trains a student on those answers; a test is registered; held-out prompts are asked; the closed test decides, and a
+/// A provider makes a key, a two-layer profile and a commitment; a teacher model answers prompts under it, and two accounts with paired draws;
+/// a distiller trains a student on those answers and on one account's; a test is registered; held-out prompts are asked; the closed test decides, and a
 /// signed bundle lets others recompute it. A control student, trained
 /// on unmarked answers of the same teacher, and 20 fresh keys go through the same procedure.
 #[derive(clap::Args)]
@@ -19,7 +19,8 @@ use super::{claim, print, progress, table};
 Example:
   watermark demo --quick --out /tmp/demo
 
-Exit codes: 0 = the student is detected, the control and the fresh keys are not; 1 = otherwise; 2 = an error.
+Exit codes: 0 = the student is detected, and the harvested account; the control, the fresh keys and the other account are not; 1 = otherwise;
+2 = an error.
 Reproducible from --seed on the same machine and thread count, but for the times that signatures state.")]
 pub(crate) struct Args {
     /// The folder to write; must not exist or be empty

@@ -59,6 +59,8 @@ pub(crate) struct Options {
 /// How much of everything.
 struct Size {
     served_prompts: usize,
+    /// Of each of two accounts: 4 % of what the student learns.
+    account_requests: usize,
     held_out_prompts: usize,
     max_new_tokens: usize,
     epochs: f64,
@@ -67,9 +69,9 @@ struct Size {
 impl Size {
     fn for_options(options: &Options) -> Self {
         if options.quick {
-            Self { served_prompts: 800, held_out_prompts: 600, max_new_tokens: 80, epochs: 3.0 }
+            Self { served_prompts: 800, account_requests: 32, held_out_prompts: 600, max_new_tokens: 80, epochs: 3.0 }
         } else {
-            Self { served_prompts: 2000, held_out_prompts: 1000, max_new_tokens: 96, epochs: 3.0 }
+            Self { served_prompts: 2000, account_requests: 80, held_out_prompts: 1000, max_new_tokens: 96, epochs: 3.0 }
         }
     }
 }
@@ -103,7 +105,7 @@ pub(crate) fn run(
     let key = demo_key(options.seed);
     write_key(&file("key.json"), &key, None)?;
     let n = size.served_prompts + 2 * size.held_out_prompts;
-    let mut questions = prompts::word_problems(options.seed, n + pairs::REQUESTS);
+    let mut questions = prompts::word_problems(options.seed, n + 2 * size.account_requests);
     let of_accounts = questions.split_off(n);
     let mut pool = questions.split_off(size.served_prompts);
     let mut known: HashSet<String> = questions.iter().chain(&of_accounts).cloned().collect();
@@ -144,7 +146,7 @@ pub(crate) fn run(
     write_answers(&file("teacher.jsonl"), &questions, &marked)?;
     // Two accounts are served with paired draws, and one of them is the distiller's.
     let of_pairs = pairs::profile(&options.out, &profile)?;
-    let how = Answering { requests: Some(pairs::requests()?), ..answering(true, 5) };
+    let how = Answering { requests: Some(pairs::requests(of_accounts.len())?), ..answering(true, 5) };
     let under = Marker::new(of_pairs.clone(), &key)?;
     let answers = ask_under("Teacher answers, paired draws", &under, &teacher, &of_accounts, how)?;
     let served = pairs::Served::new(&options.out, of_pairs, of_accounts, answers)?;

@@ -16,18 +16,14 @@ use watermark_toolkit::read::PairScore;
 
 use super::ALPHA;
 
-/// Requests of each account.
-pub(super) const REQUESTS_EACH: usize = 25;
 const HARVESTED: &str = "harvested";
 /// The account whose answers nobody learns.
 pub(super) const OTHER: &str = "other";
-/// Requests of both.
-pub(super) const REQUESTS: usize = 2 * REQUESTS_EACH;
 const LEDGER: &str = "ledger/demo";
 /// Level of the verdicts about accounts.
 const ACCOUNTS_ALPHA: f64 = 1e-3;
 
-/// Answers that were served with paired draws, the harvested account's first.
+/// Answers that were served with paired draws, the harvested account's first, as many for each.
 pub(super) struct Served {
     questions: Vec<String>,
     answers: Vec<Answer>,
@@ -64,11 +60,11 @@ impl Served {
     pub(super) fn new(out: &Path, profile: Profile, questions: Vec<String>, answers: Vec<Answer>) -> Result<Self> {
         let mut lines = Vec::new();
         for (i, (request, (question, answer))) in
-            requests()?.ids().iter().zip(questions.iter().zip(&answers)).enumerate()
+            requests(questions.len())?.ids().iter().zip(questions.iter().zip(&answers)).enumerate()
         {
             let line = ServedLine {
                 request: request.to_string(),
-                account: account(i),
+                account: if i < questions.len() / 2 { HARVESTED } else { OTHER },
                 prompt: prompt_text(question),
                 completion: &answer.text,
                 prompt_tokens: &answer.prompt_tokens,
@@ -84,7 +80,7 @@ impl Served {
 
     /// What the distiller harvested.
     pub(super) fn harvested(&self) -> impl Iterator<Item = (&String, &Answer)> {
-        self.questions.iter().zip(&self.answers).take(REQUESTS_EACH)
+        self.questions.iter().zip(&self.answers).take(self.questions.len() / 2)
     }
 
     /// Scores the models on all requests and tests the student: the list, then the accounts by evidence.
@@ -93,7 +89,7 @@ impl Served {
         for (name, model) in models {
             let path = out.join(format!("{name}.scores.jsonl"));
             let mut lines = Vec::new();
-            for (request, answer) in requests()?.ids().iter().zip(&self.answers) {
+            for (request, answer) in requests(self.answers.len())?.ids().iter().zip(&self.answers) {
                 let scores = pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld)?;
                 serde_json::to_writer(&mut lines, &ScoredLine { request: request.to_string(), scores })?;
                 lines.push(b'\n');
@@ -108,11 +104,7 @@ impl Served {
     }
 }
 
-/// The numbers of both accounts' requests.
-pub(super) fn requests() -> Result<Requests> {
-    Requests::new(LEDGER, 0, REQUESTS)
-}
-
-fn account(request: usize) -> &'static str {
-    if request < REQUESTS_EACH { HARVESTED } else { OTHER }
+/// The numbers of `n` requests.
+pub(super) fn requests(n: usize) -> Result<Requests> {
+    Requests::new(LEDGER, 0, n)
 }
