@@ -32,7 +32,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
@@ -168,8 +168,25 @@ class _Run:
         self.without_context += encoded.begin == 0 and bool(encoded.at)
         return encoded
 
-    def encode_request(self, request: Request) -> Encoded:
-        """A served answer as the model reads it."""
+    def pair_lines(self, requests: Sequence[Request], written: int, progress: Progress) -> Iterator[list[str]]:
+        """As `lines`, of both candidates of served answers."""
+        scorer = cast(LocalModel, self.scorer)
+        for begin in range(0, len(requests), self.options.batch_size):
+            batch = requests[begin : begin + self.options.batch_size]
+            encoded = [self._served(request) for request in batch]
+            size = sum(request.size for request in batch)
+            if begin + len(batch) <= written:
+                progress.skip(size)
+                continue
+            wanted = [
+                {ready.begin + at: (first, second) for at, first, second in request.pairs()}
+                for request, ready in zip(batch, encoded, strict=True)
+            ]
+            lines = [line_of_pairs(*one) for one in zip(batch, encoded, scorer.candidates(encoded, wanted), strict=True)]
+            yield lines[max(written - begin, 0) :]
+            progress.advance(size, f"request {begin + len(batch)} of {len(requests)}")
+
+    def _served(self, request: Request) -> Encoded:
         if wrong := [token for token in request.withheld if token is not None and token >= self.scorer.size]:
             raise InputError(f"line {request.line}: withheld token id {wrong[0]}, and the model has {self.scorer.size} tokens")
         return self._encode(Text(request.line, request.id, request.prompt, None, request.prompt_tokens, request.tokens))
@@ -294,24 +311,11 @@ def write(
     progress.say(f"{len(taken)} texts{'' if chosen.endpoint else '; loading the model'}")
     run, about = _open(model, chosen)
     bound = {**about, "texts_sha256": sha256(texts), "texts": len(taken)}
-    output = Output(out, bound)
-    if (found := output.finished()) is not None:
-        progress.say(f"{out} is complete; nothing to do")
-        return found
-    output.open()
-    try:
-        if output.lines > len(taken):
-            raise InputError(f"{out}.part has {output.lines} lines for {len(taken)} texts; move it away to begin anew")
-        if output.lines:
-            progress.say(f"{output.lines} of {len(taken)} texts were scored before; going on")
-        for lines in run.lines(taken, output.lines, progress):
-            output.add(lines)
-    finally:
-        output.close()
-    done = output.finish(run.left_out())
-    for warning in run.warnings():
-        progress.say(warning)
-    progress.say(f"{out}: {len(taken)} texts, {run.tokens} tokens, {'ids of the mark' if run.as_ids else 'pieces of text'}")
+    done, new = _written(out, bound, "texts", lambda lines: run.lines(taken, lines, progress), run.left_out, progress)
+    if new:
+        for warning in run.warnings():
+            progress.say(warning)
+        progress.say(f"{out}: {len(taken)} texts, {run.tokens} tokens, {'ids of the mark' if run.as_ids else 'pieces of text'}")
     return done
 
 
@@ -350,37 +354,46 @@ def write_pairs(
     if not run.as_ids:
         raise ParameterError("the model's tokenizer must be the mark's own: give --tokenizer, or --same-tokenizer if it is")
     bound = {**about, "format": "pairs", "served_sha256": sha256(served), "requests": len(requests)}
+    done, new = _written(
+        out,
+        bound,
+        "requests",
+        lambda lines: run.pair_lines(requests, lines, progress),
+        lambda: {"tokens": run.tokens, "tokens_left_out": run.tokens_left_out},
+        progress,
+    )
+    if new:
+        for warning in run.warnings():
+            progress.say(f"{warning}; what has no scores counts as lost, unless the test counts --first-tokens only")
+        progress.say(f"{out}: {len(requests)} requests")
+    return done
+
+
+def _written(
+    out: str | os.PathLike[str],
+    bound: Mapping[str, Any],
+    what: str,
+    lines_after: Callable[[int], Iterable[list[str]]],
+    left_out: Callable[[], Mapping[str, Any]],
+    progress: Progress,
+) -> tuple[dict[str, Any], bool]:
+    """What OUT.about.json holds, and whether it was written now. `lines_after` gives the lines after those that are there; `bound[what]` is how
+    many there are in all."""
     output = Output(out, bound)
     if (found := output.finished()) is not None:
         progress.say(f"{out} is complete; nothing to do")
-        return found
+        return found, False
     output.open()
     try:
-        if output.lines > len(requests):
-            raise InputError(f"{out}.part has {output.lines} lines for {len(requests)} requests; move it away to begin anew")
-        scorer = cast(LocalModel, run.scorer)
-        for begin in range(0, len(requests), chosen.batch_size):
-            batch = requests[begin : begin + chosen.batch_size]
-            encoded = [run.encode_request(request) for request in batch]
-            size = sum(request.size for request in batch)
-            if begin + len(batch) <= output.lines:
-                progress.skip(size)
-                continue
-            wanted = [
-                {ready.begin + at: (first, second) for at, first, second in request.pairs()}
-                for request, ready in zip(batch, encoded, strict=True)
-            ]
-            # Batches are the same wherever a run begins, and so is each digit.
-            lines = [line_of_pairs(*one) for one in zip(batch, encoded, scorer.candidates(encoded, wanted), strict=True)]
-            output.add(lines[max(output.lines - begin, 0) :])
-            progress.advance(size, f"request {begin + len(batch)} of {len(requests)}")
+        if output.lines > bound[what]:
+            raise InputError(f"{out}.part has {output.lines} lines for {bound[what]} {what}; move it away to begin anew")
+        if output.lines:
+            progress.say(f"{output.lines} of {bound[what]} {what} were scored before; going on")
+        for lines in lines_after(output.lines):
+            output.add(lines)
     finally:
         output.close()
-    done = output.finish({"tokens": run.tokens, "tokens_left_out": run.tokens_left_out})
-    for warning in run.warnings():
-        progress.say(f"{warning}; what has no scores counts as lost, unless the test counts --first-tokens only")
-    progress.say(f"{out}: {len(requests)} requests")
-    return done
+    return output.finish(left_out()), True
 
 
 def _open(model: str | os.PathLike[str] | tuple[Any, Any], options: Options) -> tuple[_Run, dict[str, Any]]:

@@ -72,9 +72,9 @@ class Transformers(unittest.TestCase):
         pairs = {"name": "pairs", "scheme": "paired", "width": 0, "prf": "chacha20-v1"}
         marker, requests = w.Marker(profile(GREEN, pairs), NODE), [f"ledger/test/{row}" for row in range(4)]
 
-        def made(**options):
+        def made(seed=1, **options):
             torch.manual_seed(11)
-            mark = WatermarkLogitsProcessor(marker, seed=1, sampling={"temperature": 0.9}, **options)
+            mark = WatermarkLogitsProcessor(marker, seed=seed, sampling={"temperature": 0.9}, **options)
             given = {**prompts(2), "num_return_sequences": 2, "do_sample": True, "max_new_tokens": 40, "min_new_tokens": 40}
             return mark, MODEL.generate(**given, logits_processor=[mark])
 
@@ -83,9 +83,9 @@ class Transformers(unittest.TestCase):
         self.assertEqual([len(row) for row in withheld], [40] * 4)
         self.assertGreater(sum(a != b for one, two in zip(rows, withheld, strict=True) for a, b in zip(one, two, strict=True)), 60)
         self.assertNotIn(None, [token for row in withheld for token in row])
-        # Each row is what a session of its request draws by itself, whatever the seed.
-        again, same = made(requests=requests[::-1])
-        self.assertNotEqual(rows, same[:, PROMPT:].tolist())
+        # What a row draws follows from its request, whatever the seed.
+        self.assertEqual(rows, made(seed=2, requests=requests)[1][:, PROMPT:].tolist())
+        self.assertNotEqual(rows, made(requests=requests[::-1])[1][:, PROMPT:].tolist())
         for options, says in (
             ({"requests": requests[:3]}, "3 requests for 4 rows"), ({"requests": ["a/1", "a/1"]}, "twice"), ({"requests": []}, "none"), ({}, "name the request"),
         ):  # fmt: skip
