@@ -16,7 +16,7 @@ use super::{claim, print, print_json, shown, spinner, table};
 /// At each position two candidates are drawn from the very same distribution, a keyed coin serves one of them, and the other is withheld and
 /// kept. The text is as it would be without a mark. A model that learned served answers prefers them to what was withheld; for any other
 /// model every coin is fair, whatever it prefers. The question is about requests, so it does not matter how small their part of the training
-/// data was; five to fifteen requests of one account can be enough.
+/// data was; 25 answers of one account among 800 others were enough in the laboratory.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
