@@ -126,8 +126,9 @@ impl Served {
     fn differences(&self, suspect: &Model, reference: &Model) -> Vec<Vec<i64>> {
         let of = |(request, answer): (usize, &Answer)| -> Vec<i64> {
             let key = self.key(request);
-            let [found, expected] = [suspect, reference]
-                .map(|model| pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld).unwrap());
+            let [found, expected] = [suspect, reference].map(|model| {
+                pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld, None).unwrap()
+            });
             let pairs = found.iter().zip(&expected).filter_map(|(found, expected)| {
                 let Candidates { served, withheld } = key.order(found.position, found.tokens).unwrap()?;
                 assert_eq!(served, answer.tokens[found.position as usize]);

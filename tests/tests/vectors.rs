@@ -218,7 +218,7 @@ fn merkle_keys() {
         let node = root.descend(&text(&row["path"]).parse().unwrap()).unwrap();
         let profile_sha256 = serde_json::from_str::<Value>(text(expected)).unwrap()["profile_sha256"].clone();
         let profile_sha256 = hex(&profile_sha256).try_into().unwrap();
-        let leaf = KeyLeaf::new(&node, &hex(&row["salt"]).try_into().unwrap(), profile_sha256, None);
+        let leaf = KeyLeaf::new(&node, &hex(&row["salt"]).try_into().unwrap(), profile_sha256, None, None);
         assert_eq!(String::from_utf8(to_canonical(&leaf).unwrap()).unwrap(), text(expected));
         hashes.push(leaf.hash().unwrap());
     }

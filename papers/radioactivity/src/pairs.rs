@@ -109,8 +109,9 @@ pub(crate) fn accounts(lab: &Lab, students: &Students, repetitions: u32, out: &s
             let mut whole = Signs::default();
             signs.iter().for_each(|signs| whole.merge(signs));
             let accounts = signs.iter().map(Signs::test).map(|found| (found.n, found.ln_e)).collect();
-            let suspect = PairedSample { whole: whole.test(), accounts };
-            let test = PairedTest { suspect, controls: Vec::new(), reference_ln_e: 0.0 };
+            let whole = whole.test();
+            let suspect = PairedSample { whole: (whole.n, whole.ln_e), accounts };
+            let test = PairedTest { suspect, controls: Vec::new(), reference_ln_e: 0.0, draws_log10_p: 0.0 };
             let conclusion = conclude_pairs(&test, LEVELS[0], LEVELS[1]);
             let detected =
                 |verdict: &watermark_core::detect::Verdict| *verdict == watermark_core::detect::Verdict::Detected;
@@ -256,7 +257,7 @@ impl Provider {
         let of = |&request: &usize| -> Result<Vec<i64>> {
             let answer = &self.served.answers[request];
             let key = self.key(request);
-            let scores = |model| pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld);
+            let scores = |model| pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld, None);
             let expected = reference.map(scores).transpose()?;
             let mut differences = Vec::new();
             for (at, score) in scores(model)?.iter().enumerate() {

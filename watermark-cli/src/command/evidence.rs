@@ -104,10 +104,21 @@ pub(crate) struct Args {
 }
 
 /// The largest of the files that go into a bundle.
-const MAX_FILE: u64 = 1 << 22;
+pub(super) const MAX_FILE: u64 = 1 << 22;
 
 /// The largest earlier bundle.
-const MAX_EARLIER: u64 = 1 << 24;
+pub(super) const MAX_EARLIER: u64 = 1 << 24;
+
+/// A time-stamp response in base64, if it is one of these bytes.
+pub(super) fn stamp(path: Option<&PathBuf>, stamped: &[u8]) -> Result<Option<String>> {
+    let Some(path) = path else { return Ok(None) };
+    let response = read_bounded(path, MAX_FILE).with_context(|| format!("reading {}", path.display()))?;
+    // Whoever gives another file here would publish it.
+    let digest = Sha256::digest(stamped);
+    let is_of_it = response.windows(digest.len()).any(|part| part == &digest[..]);
+    ensure!(is_of_it, "{} is no time stamp of that file: it does not hold its SHA-256", path.display());
+    Ok(Some(STANDARD.encode(response)))
+}
 
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
@@ -130,18 +141,9 @@ impl Args {
             earlier(&read(path, MAX_EARLIER)?).with_context(|| format!("earlier evidence {}", path.display()))
         });
         let earlier = earlier.collect::<Result<Vec<_>>>()?;
-        let stamp = |path: &Option<PathBuf>, stamped: &[u8]| -> Result<Option<String>> {
-            let Some(path) = path else { return Ok(None) };
-            let response = read(path, MAX_FILE)?;
-            // Whoever gives another file here would publish it.
-            let digest = Sha256::digest(stamped);
-            let is_of_it = response.windows(digest.len()).any(|part| part == &digest[..]);
-            ensure!(is_of_it, "{} is no time stamp of that file: it does not hold its SHA-256", path.display());
-            Ok(Some(STANDARD.encode(response)))
-        };
         let time_stamps = TimeStamps {
-            head: stamp(&self.head_time_stamp, &head)?,
-            registration: stamp(&self.registration_time_stamp, &registration)?,
+            head: stamp(self.head_time_stamp.as_ref(), &head)?,
+            registration: stamp(self.registration_time_stamp.as_ref(), &registration)?,
         };
         let case = Case {
             registration: &registration,

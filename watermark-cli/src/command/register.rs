@@ -110,7 +110,7 @@ enum StoppingArg {
 }
 
 /// A signed head, and the largest registration's envelope.
-const MAX_FILE: u64 = 1 << 22;
+pub(super) const MAX_FILE: u64 = 1 << 22;
 
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
@@ -250,13 +250,15 @@ impl Args {
     }
 }
 
-fn named_file(text: &str) -> Result<(String, PathBuf)> {
-    let (name, path) = text.split_once('=').context("a reference is written NAME=FILE, e.g. base=base.jsonl")?;
+/// A model's name and its file.
+pub(super) fn named_file(text: &str) -> Result<(String, PathBuf)> {
+    let (name, path) =
+        text.split_once('=').context("a model and its file are written NAME=FILE, e.g. base=base.jsonl")?;
     Ok((name.to_owned(), path.into()))
 }
 
 /// Names that a reader of the evidence can tell apart: nothing hidden, and more than white space and case between them.
-fn names_apart<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
+pub(super) fn names_apart<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {
     let mut known: Vec<(&String, String)> = Vec::new();
     for name in names {
         if shown(name) != *name || name.trim() != name {

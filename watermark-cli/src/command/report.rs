@@ -2,7 +2,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use watermark_toolkit::evidence::Context;
+use watermark_toolkit::evidence::{Context, MAX_BUNDLE, pairs};
+use watermark_toolkit::files::read_bounded;
 use watermark_toolkit::report;
 
 use super::verify::public_key;
@@ -51,6 +52,13 @@ impl Args {
     pub(crate) fn run(self) -> Result<ExitCode> {
         if self.out.exists() {
             bail!("{} exists and is not overwritten; choose another name", self.out.display());
+        }
+        if pairs::is_of_pairs(&read_bounded(&self.evidence, MAX_BUNDLE)?) {
+            bail!(
+                "{}: a page is made of the other kind of evidence only so far; read it with: watermark verify {}",
+                self.evidence.display(),
+                self.evidence.display()
+            );
         }
         let trusted = self.trusted_key.iter().map(|key| public_key(key)).collect::<Result<_>>()?;
         let context =

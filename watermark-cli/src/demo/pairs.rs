@@ -12,7 +12,7 @@ use watermark_lab::prompts::prompt_text;
 use watermark_lab::score::pair_scores;
 use watermark_toolkit::files::write_new;
 use watermark_toolkit::pairs::{Files, Options, PairsLine, judge};
-use watermark_toolkit::read::PairScore;
+use watermark_toolkit::read::print_scored;
 
 use super::ALPHA;
 
@@ -39,12 +39,6 @@ struct ServedLine<'a> {
     prompt_tokens: &'a [u32],
     tokens: &'a [u32],
     withheld: &'a [Option<u32>],
-}
-
-#[derive(Serialize)]
-struct ScoredLine {
-    request: String,
-    scores: Vec<PairScore>,
 }
 
 /// The profile of the demo's accounts: paired draws in place of its layers.
@@ -90,15 +84,14 @@ impl Served {
             let path = out.join(format!("{name}.scores.jsonl"));
             let mut lines = Vec::new();
             for (request, answer) in requests(self.answers.len())?.ids().iter().zip(&self.answers) {
-                let scores = pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld)?;
-                serde_json::to_writer(&mut lines, &ScoredLine { request: request.to_string(), scores })?;
-                lines.push(b'\n');
+                let scores = pair_scores(model, &answer.prompt_tokens, &answer.tokens, &answer.withheld, None)?;
+                lines.extend(print_scored(request, &scores)?);
             }
             write_new(&path, &lines)?;
             files.push(path);
         }
         let [suspect, reference, control] = &files[..] else { return Ok(Vec::new()) };
-        let files = Files { suspect, reference: Some(reference), controls: std::slice::from_ref(control) };
+        let files = Files { suspect, reference: Some(reference), controls: std::slice::from_ref(control), law: None };
         let options = Options { first_tokens: None, alpha: ALPHA, accounts_alpha: ACCOUNTS_ALPHA };
         judge(&self.profile, key, &[out.join("served.jsonl")], &files, &options, |_| Ok(()))
     }

@@ -14,6 +14,7 @@ mod leaks;
 mod ledger;
 mod mark;
 mod pairs;
+mod pairs_evidence;
 mod plan;
 mod probe;
 mod report;

@@ -1,7 +1,8 @@
 //! Commitments to keys, made before the keys are used, and their later opening one by one.
 //!
 //! A leaf is the canonical JSON of `{"commitment", "path", "profile_sha256"}`, so path and profile are bound with the key's bytes; where
-//! the profile awaits a beacon, `"beacon": {"round", "source"}` names it. Head and leaves are published. Salts stay secret: they keep a
+//! the profile awaits a beacon, `"beacon": {"round", "source"}` names it, and where the layer has paired draws, `"requests": {"count", "ledger",
+//! "root"}` are those that it may serve. Head and leaves are published. Salts stay secret: they keep a
 //! partner who holds a node key from finding its place among the leaves before it is opened.
 
 use std::fmt;
@@ -9,14 +10,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::beacon::BeaconRound;
+use super::beacon::{BeaconRound, DrawnValue};
 use super::canonical::{from_canonical, to_canonical};
 use super::fields::Digest;
 use super::head::TreeHead;
 use super::merkle::{self, Hash};
 use super::parse_hash;
 use super::prompts::Prompts;
+use super::requests::Requests;
 use crate::key::{KeyPath, NodeKey};
+use crate::profile::Beacon;
 use crate::profile::given::given;
 use crate::{Error, ErrorKind, Result, hex};
 
@@ -45,17 +48,27 @@ pub struct KeyLeaf {
     pub path: String,
     /// SHA-256 of the profile file.
     pub profile_sha256: Digest,
+    /// The requests of paired draws under this key, of such a layer only.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
 }
 
 impl KeyLeaf {
     /// The leaf of a node under a salt.
     #[must_use]
-    pub fn new(node: &NodeKey, salt: &[u8; 32], profile_sha256: [u8; 32], beacon: Option<BeaconRound>) -> Self {
+    pub fn new(
+        node: &NodeKey,
+        salt: &[u8; 32],
+        profile_sha256: [u8; 32],
+        beacon: Option<BeaconRound>,
+        requests: Option<Requests>,
+    ) -> Self {
         Self {
             beacon,
             commitment: Digest(node.commitment(salt)),
             path: node.path().as_str().to_owned(),
             profile_sha256: Digest(profile_sha256),
+            requests,
         }
     }
 
@@ -67,8 +80,21 @@ impl KeyLeaf {
         Ok(merkle::leaf_hash(&to_canonical(self)?))
     }
 
+    /// Checks that a drawn value is that of the round which this names, and of the profile that serves.
+    pub(super) fn check_value(&self, drawn: Option<&DrawnValue>, profile: Beacon) -> Result<()> {
+        match (&self.beacon, drawn, profile) {
+            (None, None, Beacon::None) => Ok(()),
+            (Some(round), Some(drawn), Beacon::Drawn(value)) if drawn.value.0 == value => round.check_value(drawn),
+            _ => {
+                let message = "commitment, profile and bundle name different beacons of the key";
+                Err(Error::new(ErrorKind::InvalidEvidence, message))
+            }
+        }
+    }
+
     fn check(&self) -> Result<()> {
         self.path.parse::<KeyPath>()?;
+        self.requests.as_ref().map_or(Ok(()), Requests::check)?;
         self.beacon.as_ref().map_or(Ok(()), BeaconRound::check)
     }
 }
@@ -166,11 +192,26 @@ impl KeyCommitments {
         profile_sha256: [u8; 32],
         beacon: Option<BeaconRound>,
     ) -> Result<()> {
+        self.add_paired(node, salt, profile_sha256, beacon, None)
+    }
+
+    /// As [`Self::add`] for the node of a layer of paired draws, with the requests that it may serve.
+    ///
+    /// # Errors
+    /// As [`Self::add`], and those of [`Requests::check`].
+    pub fn add_paired(
+        &mut self,
+        node: &NodeKey,
+        salt: Zeroizing<[u8; 32]>,
+        profile_sha256: [u8; 32],
+        beacon: Option<BeaconRound>,
+        requests: Option<Requests>,
+    ) -> Result<()> {
         if self.position(node.path(), &profile_sha256).is_some() {
             let twice = format!("{:?} is committed to twice for the same profile", node.path().as_str());
             return Err(Error::new(ErrorKind::InvalidParameter, twice));
         }
-        let leaf = KeyLeaf::new(node, &salt, profile_sha256, beacon);
+        let leaf = KeyLeaf::new(node, &salt, profile_sha256, beacon, requests);
         leaf.check()?;
         self.leaves.push((leaf, salt));
         Ok(())
@@ -214,6 +255,7 @@ impl KeyCommitments {
             salt: salt.clone(),
             profile_sha256: *profile_sha256,
             beacon: leaf.beacon.clone(),
+            requests: leaf.requests.clone(),
             index: index as u64,
             size: self.leaves.len() as u64,
             proof: merkle::inclusion_proof(&self.hashes()?, index).unwrap_or_default(),
@@ -271,6 +313,7 @@ pub struct KeyOpening {
     salt: Zeroizing<[u8; 32]>,
     profile_sha256: [u8; 32],
     beacon: Option<BeaconRound>,
+    requests: Option<Requests>,
     index: u64,
     size: u64,
     proof: Vec<Hash>,
@@ -293,6 +336,8 @@ struct OpeningJson {
     path: String,
     profile_sha256: String,
     proof: Vec<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    requests: Option<Requests>,
     salt: Zeroizing<String>,
     tree_size: u64,
 }
@@ -301,7 +346,7 @@ impl KeyOpening {
     /// The leaf that this opens.
     #[must_use]
     pub fn leaf(&self) -> KeyLeaf {
-        KeyLeaf::new(&self.node, &self.salt, self.profile_sha256, self.beacon.clone())
+        KeyLeaf::new(&self.node, &self.salt, self.profile_sha256, self.beacon.clone(), self.requests.clone())
     }
 
     /// Checks that the head's tree holds this leaf, and gives the committed key.
@@ -343,6 +388,7 @@ impl KeyOpening {
     pub fn print(&self) -> Result<Zeroizing<Vec<u8>>> {
         to_canonical(&OpeningJson {
             beacon: self.beacon.clone(),
+            requests: self.requests.clone(),
             index: self.index,
             node: Zeroizing::new(hex::encode(self.node.secret())),
             opening: OPENING_VERSION.to_owned(),
@@ -369,6 +415,7 @@ impl KeyOpening {
             salt: Zeroizing::new(parse_hash(&file.salt, "salt")?),
             profile_sha256: parse_hash(&file.profile_sha256, "profile_sha256")?,
             beacon: file.beacon,
+            requests: file.requests,
             index: file.index,
             size: file.tree_size,
             proof: file.proof.iter().map(|hash| parse_hash(hash, "proof")).collect::<Result<_>>()?,

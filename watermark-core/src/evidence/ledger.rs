@@ -56,7 +56,9 @@ impl LedgerKey {
         *self.salt(b"fingerprint\0", b"")
     }
 
-    fn answer_salt(&self, index: u64) -> Zeroizing<[u8; 32]> {
+    /// The salt of one answer's digest; with it the answer can be shown, and no other.
+    #[must_use]
+    pub fn answer_salt(&self, index: u64) -> Zeroizing<[u8; 32]> {
         self.salt(b"answer\0", &index.to_le_bytes())
     }
 
@@ -123,6 +125,12 @@ impl Entry {
             key,
             time_ms,
         }
+    }
+
+    /// The entry whose answer and salt are opened; the account stays a pseudonym.
+    #[must_use]
+    pub fn opened(index: u64, salt: &[u8; 32], answer: &[u8], account: [u8; 32], key: KeyPath, time_ms: u64) -> Self {
+        Self { index, answer: answer_digest(salt, answer), account, key, time_ms }
     }
 
     /// The entry's line, without a newline: canonical JSON, and the bytes that are hashed into the tree.

@@ -1,5 +1,6 @@
 //! Evidence that an outsider can check: canonical JSON, Merkle trees, signed envelopes, commitments to keys
-//! and beacons drawn after them, prompts drawn by beacons, a ledger of served answers, time-stamp requests, registrations and bundles of a test.
+//! and beacons drawn after them, prompts drawn by beacons, a ledger of served answers and the requests planned for it, time-stamp
+//! requests, registrations and bundles of tests.
 //!
 //! Everything here is a function of its arguments: randomness, time and files are the caller's.
 
@@ -12,7 +13,9 @@ mod fields;
 mod head;
 pub mod ledger;
 pub mod merkle;
+pub mod pairs;
 pub mod prompts;
+pub mod requests;
 mod signing;
 mod time;
 pub mod timestamp;

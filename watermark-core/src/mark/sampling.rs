@@ -33,6 +33,23 @@ pub(super) struct Support {
 }
 
 impl Sampling {
+    /// The distribution that a token is drawn from without any layer: natural logarithms of probabilities by id, ascending, after temperature
+    /// and truncation. Shape: `logits` [vocab_size]; -inf is a token that cannot be drawn.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidParameter`]; [`ErrorKind::InvalidLogits`] for NaN or no finite entry.
+    pub fn law(&self, logits: &[f32]) -> Result<Vec<(u32, f64)>> {
+        self.validate()?;
+        let mut support = Support::default();
+        support.load(logits)?;
+        self.truncate(None, &mut support);
+        let Support { ids, logits, .. } = support;
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = logits.iter().map(|&logit| libm::exp(f64::from(logit - max))).sum();
+        let ln_p = |logit: f32| f64::from(logit - max) - libm::log(total);
+        Ok(ids.into_iter().zip(logits.into_iter().map(ln_p)).collect())
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         let share = |name: &str, value: Option<f64>| match value {
             Some(value) if !(value > 0.0 && value <= 1.0) => Err(format!("{name} is {value}; it must be in (0, 1]")),

@@ -2,7 +2,6 @@
 
 use super::conclusion::{controls_agree, log10_p_anytime};
 use crate::detect::{Judged, Verdict, decide};
-use crate::paired::SignFinding;
 use crate::stats::ln_mean_e;
 
 /// A model's preferences over the positions of a list of requests.
@@ -11,9 +10,9 @@ use crate::stats::ln_mean_e;
 /// e-value decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairedSample {
-    /// All requests of the list.
-    pub whole: SignFinding,
-    /// Pairs of each account, and the natural logarithm of its e-value; the same accounts in the same order for all models of a test. None where
+    /// Pairs of all requests of the list, and the natural logarithm of their e-value.
+    pub whole: (u64, f64),
+    /// The same of each account; the same accounts in the same order for all models of a test. None where
     /// the list names no accounts. Which request is whose must have been fixed without the coins.
     pub accounts: Vec<(u64, f64)>,
 }
@@ -28,6 +27,8 @@ pub struct PairedTest {
     /// Natural logarithm of the e-value that the reference prefers what was *withheld*; 0 without one. A reference that was made with the coins
     /// leans so, and would accuse anybody.
     pub reference_ln_e: f64,
+    /// log10 p of [`crate::paired::DrawAudit`], where somebody says what law the candidates were drawn from; else 0.
+    pub draws_log10_p: f64,
 }
 
 /// The conclusion of a [`PairedTest`].
@@ -41,6 +42,8 @@ pub struct PairedConclusion {
     pub controls_agree: bool,
     /// Whether the reference does not lean to what was withheld: its own p is not below 0.001.
     pub reference_agrees: bool,
+    /// Whether the candidates may come from the law that they are said to come from: its p is not below 0.001.
+    pub draws_agree: bool,
     /// About the list as a whole.
     pub verdict: Verdict,
     /// About each account, in order, at a family-wise level of their own (Holm 1979). One that a control has below 0.01 / m too is inconclusive:
@@ -55,31 +58,33 @@ impl PairedSample {
     #[must_use]
     pub fn ln_e(&self) -> f64 {
         if self.accounts.is_empty() {
-            return self.whole.ln_e;
+            return self.whole.1;
         }
         let accounts: Vec<f64> = self.accounts.iter().map(|&(_, ln_e)| ln_e).collect();
-        ln_mean_e(&[self.whole.ln_e, ln_mean_e(&accounts)])
+        ln_mean_e(&[self.whole.1, ln_mean_e(&accounts)])
     }
 }
 
-/// A reference of which the withheld side has p below this leans away from what was served.
-const REFERENCE_LOG10_P: f64 = -3.0;
+/// A reference of which the withheld side has p below this leans away from what was served, and candidates with p below it are not those of
+/// their law.
+const AUDIT_LOG10_P: f64 = -3.0;
 
-/// Draws the conclusion about a list at level `alpha`, and about its accounts at family-wise level `accounts_alpha`. Controls or a reference
-/// that do not agree make all of it inconclusive.
+/// Draws the conclusion about a list at level `alpha`, and about its accounts at family-wise level `accounts_alpha`. Controls, a reference
+/// or draws that do not agree make all of it inconclusive.
 #[must_use]
 pub fn conclude_pairs(test: &PairedTest, alpha: f64, accounts_alpha: f64) -> PairedConclusion {
-    let PairedTest { suspect, controls, reference_ln_e } = test;
+    let PairedTest { suspect, controls, reference_ln_e, draws_log10_p } = test;
     let controls_log10_p: Vec<f64> = controls.iter().map(|control| log10_p_anytime(control.ln_e())).collect();
     let all_agree = controls_agree(&controls_log10_p);
-    let reference_agrees = log10_p_anytime(*reference_ln_e) >= REFERENCE_LOG10_P;
-    let contradicted = !(all_agree && reference_agrees);
+    let reference_agrees = log10_p_anytime(*reference_ln_e) >= AUDIT_LOG10_P;
+    let draws_agree = *draws_log10_p >= AUDIT_LOG10_P;
+    let contradicted = !(all_agree && reference_agrees && draws_agree);
     let judged = |n_scored: u64, ln_e: f64, contradicted: bool| Judged {
         n_scored,
         log10_p: log10_p_anytime(ln_e),
         contradicted,
     };
-    let whole = judged(suspect.whole.n, suspect.ln_e(), contradicted);
+    let whole = judged(suspect.whole.0, suspect.ln_e(), contradicted);
     let account = |(at, &(n, ln_e)): (usize, &(u64, f64))| {
         let of_controls = controls.iter().filter_map(|control| control.accounts.get(at));
         let of_controls: Vec<f64> = of_controls.map(|&(_, ln_e)| log10_p_anytime(ln_e)).collect();
@@ -91,6 +96,7 @@ pub fn conclude_pairs(test: &PairedTest, alpha: f64, accounts_alpha: f64) -> Pai
         controls_log10_p,
         controls_agree: all_agree,
         reference_agrees,
+        draws_agree,
         verdict: decide(&[whole], alpha)[0],
         accounts: decide(&accounts, accounts_alpha),
     }
@@ -99,7 +105,7 @@ pub fn conclude_pairs(test: &PairedTest, alpha: f64, accounts_alpha: f64) -> Pai
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paired::Signs;
+    use crate::paired::{SignFinding, Signs};
 
     fn finding(wins: u32, losses: u32) -> SignFinding {
         let mut signs = Signs::default();
@@ -109,18 +115,27 @@ mod tests {
     }
 
     fn sample(whole: SignFinding, accounts: &[SignFinding]) -> PairedSample {
-        PairedSample { whole, accounts: accounts.iter().map(|finding| (finding.n, finding.ln_e)).collect() }
+        PairedSample {
+            whole: (whole.n, whole.ln_e),
+            accounts: accounts.iter().map(|finding| (finding.n, finding.ln_e)).collect(),
+        }
     }
 
     #[test]
     fn by_hand() {
         use Verdict::{Detected, Inconclusive, NotDetected};
         let (strong, weak, lost, none) = (finding(60, 10), finding(8, 5), finding(20, 40), finding(0, 0));
-        let of = |controls: &[PairedSample], suspect, reference: SignFinding| {
+        let with = |controls: &[PairedSample], suspect, reference: SignFinding, draws| {
             let suspect = sample(suspect, &[strong, weak, lost, none]);
-            let test = PairedTest { suspect, controls: controls.to_vec(), reference_ln_e: reference.ln_e };
+            let test = PairedTest {
+                suspect,
+                controls: controls.to_vec(),
+                reference_ln_e: reference.ln_e,
+                draws_log10_p: draws,
+            };
             conclude_pairs(&test, 1e-6, 1e-3)
         };
+        let of = |controls: &[PairedSample], suspect, reference| with(controls, suspect, reference, -2.9);
         let innocent = |finding| sample(finding, &[weak, weak, lost, none]);
         let found = of(&[innocent(lost), innocent(weak)], strong, weak);
         assert_eq!((found.verdict, found.controls_agree, found.reference_agrees), (Detected, true, true));
@@ -135,6 +150,9 @@ mod tests {
         // A reference that prefers what was withheld makes anybody seem to prefer the rest.
         let found = of(&[], strong, finding(60, 20));
         assert_eq!((found.verdict, found.accounts[0], found.reference_agrees), (Inconclusive, Inconclusive, false));
+        // Candidates that were not drawn from their law say nothing.
+        let found = with(&[], strong, weak, -3.1);
+        assert_eq!((found.verdict, found.accounts[0], found.draws_agree), (Inconclusive, Inconclusive, false));
         assert_eq!(of(&[], none, none).verdict, Inconclusive);
     }
 
@@ -144,7 +162,7 @@ mod tests {
         let (strong, nothing) = (finding(60, 10), finding(50, 50));
         let accounts: Vec<SignFinding> = std::iter::once(strong).chain(std::iter::repeat_n(nothing, 99)).collect();
         let found = sample(finding(60 + 99 * 50, 10 + 99 * 50), &accounts);
-        assert!(found.whole.ln_e < 1.0, "{found:?}");
+        assert!(found.whole.1 < 1.0, "{found:?}");
         assert!((found.ln_e() - (strong.ln_e - libm::log(200.0))).abs() < 0.01, "{}", found.ln_e());
         assert!(sample(strong, &[]).ln_e() >= strong.ln_e);
     }

@@ -6,16 +6,20 @@
 //!
 //! [`RequestSecret`] belongs to one request of a ledger and can be opened alone, because the leaves of all planned requests are committed to
 //! beforehand. [`RequestKey`] has the words of both draws and the coins. With feature `detect`, `Signs` tests differences of scores, served minus
-//! withheld, and `ServedLaw` what was served against the law that it was drawn from. Formats: `chacha20-v1` and HMAC-SHA256, so that any library recomputes them.
+//! withheld, `ServedLaw` what was served against the law that it was drawn from, and `DrawAudit` whether candidates come from that law at all. Formats: `chacha20-v1` and HMAC-SHA256, so that any library recomputes them.
 //!
 //! Null hypothesis: the suspect is independent of the coins. It takes prompts, their order and both candidates that do not depend on them.
 
+#[cfg(feature = "detect")]
+mod draws;
 mod request;
 #[cfg(feature = "detect")]
 mod served_law;
 #[cfg(feature = "detect")]
 mod signs;
 
+#[cfg(feature = "detect")]
+pub use draws::DrawAudit;
 pub use request::{Candidates, Draw, RequestKey, RequestSecret};
 #[cfg(feature = "detect")]
 pub use served_law::{Seen, ServedLaw};

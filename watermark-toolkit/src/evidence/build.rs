@@ -25,7 +25,7 @@ use crate::signer::Signer;
 use crate::tokenizer::Tokenizer;
 
 /// A signed head is some 700 bytes.
-const MAX_HEAD: usize = 1 << 14;
+pub(super) const MAX_HEAD: usize = 1 << 14;
 
 /// A registered test with everything that it needs.
 pub struct Case<'a> {
@@ -87,7 +87,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
     ensure!(Sha256::digest(case.head)[..] == registration.key.head_sha256.0, "the head is not the registered one");
     let node = case.opening.verify(&head)?;
     let leaf = case.opening.leaf();
-    registration.check_leaf(&leaf, &head).context("the opening is of another key than registered")?;
+    registration.key.check_leaf(&leaf, &head).context("the opening is of another key than registered")?;
     let detector = bundle::layer_under(&profile, &layer, node)?;
     let prompts = prompts(&case, &registration)?;
     ensure!(
@@ -191,7 +191,7 @@ pub fn build(case: Case<'_>, signer: &Signer, progress: &(dyn Fn(u64) -> Result<
             references,
             resampling,
             family: Family::of_keys(head.size),
-            earlier: outcomes(&registration, case.earlier)?,
+            earlier: outcomes(&registration.earlier, case.earlier)?,
             decided_by: conclusion.decided_by,
             controls_agree: conclusion.controls_agree,
             exclusion_agrees: conclusion.exclusion_agrees,
@@ -296,8 +296,9 @@ pub fn earlier(evidence: &[u8]) -> Result<Earlier> {
     })
 }
 
-fn outcomes(registration: &Registration, known: &[Earlier]) -> Result<Vec<Earlier>> {
-    if let Some(other) = known.iter().find(|known| !registration.earlier.contains(&known.registration_sha256)) {
+/// What came of each registered earlier analysis, as far as it is known.
+pub(super) fn outcomes(registered: &[Digest], known: &[Earlier]) -> Result<Vec<Earlier>> {
+    if let Some(other) = known.iter().find(|known| !registered.contains(&known.registration_sha256)) {
         bail!(
             "an earlier analysis was made under registration {}, which this one does not name",
             other.registration_sha256
@@ -307,5 +308,5 @@ fn outcomes(registration: &Registration, known: &[Earlier]) -> Result<Vec<Earlie
         let of_it = known.iter().find(|known| known.registration_sha256 == registration_sha256).cloned();
         of_it.unwrap_or(Earlier { registration_sha256, evidence_sha256: None, verdict: None })
     };
-    Ok(registration.earlier.iter().map(outcome).collect())
+    Ok(registered.iter().map(outcome).collect())
 }

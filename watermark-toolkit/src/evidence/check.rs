@@ -164,20 +164,38 @@ fn stamps(bundle: &Bundle, context: &Context, check: &mut BundleCheck) -> Result
         (&stamps.head, &bundle.head_bytes, "head"),
         (&stamps.registration, &bundle.registration_bytes, "registration"),
     ];
-    for (at, (stamp, bytes, stamped)) in all.into_iter().enumerate() {
-        match (stamp, &context.authority) {
-            (None, _) => check.not_checked.push(format!("the time of the {stamped}: it is its signer's own clock")),
-            (Some(_), None) => check.not_checked.push(format!("the time stamp of the {stamped}: name its --authority")),
-            (Some(stamp), Some(authority)) => {
-                let response = STANDARD.decode(stamp).unwrap_or_default();
-                match timestamp::verify_bytes(&response, &hex::encode(&Sha256::digest(bytes)), authority)? {
-                    TimeStamp::Holds(time) => check.time_stamps[at] = Some(time),
-                    TimeStamp::DoesNotHold(why) => check.fail(Code::TimeStamp, format!("the {stamped}: {why}")),
-                }
-            }
+    for (at, (of_it, bytes, stamped)) in all.into_iter().enumerate() {
+        match stamp(of_it.as_deref(), bytes, stamped, context)? {
+            Stamp::Holds(time) => check.time_stamps[at] = Some(time),
+            Stamp::DoesNotHold(why) => check.fail(Code::TimeStamp, why),
+            Stamp::NotChecked(what) => check.not_checked.push(what),
         }
     }
     Ok(())
+}
+
+/// What can be said of an envelope's time.
+pub(super) enum Stamp {
+    /// The time of a stamp that holds.
+    Holds(String),
+    /// Why it does not.
+    DoesNotHold(String),
+    /// There is none, or no authority to check it against.
+    NotChecked(String),
+}
+
+pub(super) fn stamp(stamp: Option<&str>, bytes: &[u8], stamped: &str, context: &Context) -> Result<Stamp> {
+    Ok(match (stamp, &context.authority) {
+        (None, _) => Stamp::NotChecked(format!("the time of the {stamped}: it is its signer's own clock")),
+        (Some(_), None) => Stamp::NotChecked(format!("the time stamp of the {stamped}: name its --authority")),
+        (Some(stamp), Some(authority)) => {
+            let response = STANDARD.decode(stamp).unwrap_or_default();
+            match timestamp::verify_bytes(&response, &hex::encode(&Sha256::digest(bytes)), authority)? {
+                TimeStamp::Holds(time) => Stamp::Holds(time),
+                TimeStamp::DoesNotHold(why) => Stamp::DoesNotHold(format!("the {stamped}: {why}")),
+            }
+        }
+    })
 }
 
 /// Verifies the values that went into the key and that drew the prompts by their sources' signatures.

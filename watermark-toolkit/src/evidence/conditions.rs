@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 use watermark_core::detect::Verdict;
+use watermark_core::evidence::beacon::BeaconRound;
 use watermark_core::evidence::bundle::{Bundle, ConditionName, Digest, Standing};
 use watermark_core::model_test::Collection;
 
@@ -41,6 +42,10 @@ pub struct ConditionFound {
 }
 
 impl ConditionFound {
+    pub(super) fn new(name: ConditionName, standing: Standing, says: String, no_controls: bool) -> Self {
+        Self { name, standing, says, noun: noun(name, no_controls) }
+    }
+
     /// Standing and reason as a line of text.
     #[must_use]
     pub fn line(&self) -> String {
@@ -63,7 +68,7 @@ pub(super) fn conditions(bundle: &Bundle, seen: &Seen) -> Vec<ConditionFound> {
                 Standing::Fails => (Standing::Fails, contradiction(condition.name).to_owned()),
                 _ => found(bundle, seen, condition.name),
             };
-            ConditionFound { name: condition.name, standing, says, noun: noun(bundle, condition.name) }
+            ConditionFound::new(condition.name, standing, says, bundle.registration.controls.is_empty())
         })
         .collect()
 }
@@ -93,7 +98,7 @@ fn found(bundle: &Bundle, seen: &Seen, name: ConditionName) -> (Standing, String
             );
             (Standing::Holds, says)
         }
-        ConditionName::KeyNotGround => key_not_ground(bundle, seen),
+        ConditionName::KeyNotGround => key_not_ground(key_round(bundle), seen),
         ConditionName::PromptsFreeOfKey => prompts_free_of_key(bundle, seen),
         ConditionName::TokensRecomputed if !seen.tokens_made_again => word(
             "That ids, counts and scores are those of the texts is the signer's word; give all data and the tokenizer.",
@@ -125,11 +130,17 @@ fn found(bundle: &Bundle, seen: &Seen, name: ConditionName) -> (Standing, String
             "That there were no analyses of this suspect, and no committed keys, pools or references to choose from, beside those named is the \
                  signer's word.",
         ),
+        ConditionName::LedgerBound | ConditionName::DrawsBlind => word("It is no part of a test of answers."),
     }
 }
 
-fn key_not_ground(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
-    let Some(round) = &bundle.statement.predicate.key.leaf.beacon else {
+fn key_round(bundle: &Bundle) -> Option<&BeaconRound> {
+    bundle.statement.predicate.key.leaf.beacon.as_ref()
+}
+
+/// `round`: the one whose value went into the key.
+pub(super) fn key_not_ground(round: Option<&BeaconRound>, seen: &Seen) -> (Standing, String) {
+    let Some(round) = round else {
         let says = "No public value went into the key after the commitment, so it may have been chosen among many.";
         return (Standing::Word, says.to_owned());
     };
@@ -183,7 +194,7 @@ fn prompts_free_of_key(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
             "That the prompts are those which the beacon draws from the pool is the signer's word; give the pool.",
         );
     }
-    let (key, _) = key_not_ground(bundle, seen);
+    let (key, _) = key_not_ground(key_round(bundle), seen);
     match (key, stamped_before_draw(bundle, seen)) {
         (Standing::Fails, _) => (Standing::Fails, "The pool was not committed to before the key's beacon.".to_owned()),
         (Standing::Holds, Some(true)) if seen.draw == Some(true) => {
@@ -216,7 +227,7 @@ fn references_bound(bundle: &Bundle, seen: &Seen) -> (Standing, String) {
         );
     }
     // That it learned no marked text needs no word: such a reference hides part of what there is.
-    match (key_not_ground(bundle, seen).0, prompts_free_of_key(bundle, seen).0) {
+    match (key_not_ground(key_round(bundle), seen).0, prompts_free_of_key(bundle, seen).0) {
         (Standing::Holds, Standing::Holds) => (
             Standing::Holds,
             "The references are those that were committed to, all of them, before the key's beacon, so the key had no part in them.".to_owned(),
@@ -256,19 +267,19 @@ fn stamped_before_draw(bundle: &Bundle, seen: &Seen) -> Option<bool> {
     Some(!known)
 }
 
-fn noun(bundle: &Bundle, name: ConditionName) -> &'static str {
+fn noun(name: ConditionName, no_controls: bool) -> &'static str {
     match name {
         ConditionName::KeyBound => "the key was fixed before the data",
         ConditionName::KeyNotGround => "key and profile were not fitted to known answers",
         ConditionName::PromptsFreeOfKey => "the prompts were chosen without the key",
         ConditionName::TokensRecomputed => "ids, counts and scores are those of the texts",
-        ConditionName::ControlsBound if bundle.registration.controls.is_empty() => {
-            "the procedure is calibrated, though no control was asked"
-        }
+        ConditionName::ControlsBound if no_controls => "the procedure is calibrated, though no control was asked",
         ConditionName::ControlsBound => "the controls are unrelated models",
         ConditionName::ReferencesBound => "the references were made without the key",
         ConditionName::CollectionWitnessed => "the answers came from these models",
         ConditionName::RegisteredBeforeData => "the test was registered before its data",
+        ConditionName::LedgerBound => "candidates, accounts and list are older than the test",
+        ConditionName::DrawsBlind => "candidates were drawn from one law, without looking at the coins",
         ConditionName::EarlierAnalyses => "no analyses or commitments are missing",
     }
 }

@@ -9,6 +9,7 @@ mod check;
 mod conditions;
 mod data;
 mod drand;
+pub mod pairs;
 mod sample;
 mod verification;
 

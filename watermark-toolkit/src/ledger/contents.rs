@@ -78,6 +78,22 @@ impl Contents {
         wanted.with_context(|| format!("ledger {} has no entry {index}", folder.display()))
     }
 
+    /// The first `n` entries, as many as there are.
+    ///
+    /// # Errors
+    /// If one of them is damaged.
+    pub fn entries(folder: &Path, n: u64) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for_each(folder, |entry, _, _| {
+            let wanted = entry.index < n;
+            if wanted {
+                entries.push(entry);
+            }
+            wanted
+        })?;
+        Ok(entries)
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,26 +1,22 @@
-use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use watermark_core::key::{NodeKey, PrfKey};
-use watermark_core::paired::{Candidates, RequestSecret};
+use watermark_core::key::NodeKey;
+use watermark_core::paired::{Candidates, RequestKey, RequestSecret};
 use watermark_core::profile::Profile;
 
 use super::check_profile;
-use crate::read::{BadRecord, Limits, ReadError, RequestId, ServedRecord, read_served};
-
-type Served = Box<dyn Iterator<Item = Result<Result<ServedRecord, BadRecord>, ReadError>>>;
+use crate::read::{Limits, RequestId, ServedRecord, read_served};
 
 /// The requests of a list with their coins, one after the other.
-pub struct List {
-    layer: PrfKey,
+pub struct List<'a> {
+    /// What was served, with the secret of its draws.
+    requests: Box<dyn Iterator<Item = Result<(ServedRecord, RequestSecret)>> + 'a>,
     beacon: Option<[u8; 32]>,
     special: Vec<u32>,
     vocab_size: u32,
     first_tokens: Option<u32>,
-    files: VecDeque<PathBuf>,
-    open: Option<Served>,
     last: Option<RequestId>,
     about: About,
     pairs: u64,
@@ -44,18 +40,22 @@ pub struct About {
     pub n_special: u64,
 }
 
-/// A request's positions with two candidates.
-#[derive(Clone, Debug)]
+/// A request's positions.
+#[derive(Debug)]
 pub struct Request {
     /// Its number in the ledger.
     pub id: RequestId,
     /// The account that asked.
     pub account: Option<String>,
-    /// By position.
+    /// The key of its draws.
+    pub key: RequestKey,
+    /// By position: those with two different candidates, neither of them special, which say what a model prefers.
     pub pairs: Vec<Pair>,
+    /// By position: all that have a second candidate, which say whether it was drawn.
+    pub drawn: Vec<Pair>,
 }
 
-/// A position with two different candidates, neither of them special.
+/// Two candidates of a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// The number of the generated token, from 0.
@@ -64,23 +64,51 @@ pub struct Pair {
     pub candidates: Candidates,
 }
 
-impl List {
+impl<'a> List<'a> {
     /// Opens the files of a list, which follow each other in the ledger's order.
     ///
     /// # Errors
     /// If the profile has no paired draws, or ones that cannot be tested; if the key is not above its path, or the beacon not drawn.
-    pub fn open(profile: &Profile, key: &NodeKey, files: &[PathBuf], first_tokens: Option<u32>) -> Result<Self> {
+    pub fn open(profile: &Profile, key: &NodeKey, files: &'a [PathBuf], first_tokens: Option<u32>) -> Result<Self> {
         let layer = profile.paired_key(key)?;
         let layer = layer.with_context(|| format!("profile {:?} has no paired draws", profile.name))?;
         check_profile(profile)?;
+        let mut waiting = files.iter();
+        let mut open = None;
+        let requests = std::iter::from_fn(move || {
+            loop {
+                if let Some(record) = open.as_mut().and_then(Iterator::next) {
+                    return Some(record);
+                }
+                match read_served(waiting.next()?, Limits::default()) {
+                    Ok(file) => open = Some(file),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        });
+        let requests = requests.map(move |record| {
+            let record = record??;
+            let secret = RequestSecret::new(&layer, &record.request.to_string());
+            Ok((record, secret))
+        });
+        Self::of_requests(profile, requests, first_tokens)
+    }
+
+    /// A list whose requests have been opened.
+    ///
+    /// # Errors
+    /// If the profile's beacon is not drawn.
+    pub(crate) fn of_requests(
+        profile: &Profile,
+        requests: impl Iterator<Item = Result<(ServedRecord, RequestSecret)>> + 'a,
+        first_tokens: Option<u32>,
+    ) -> Result<Self> {
         Ok(Self {
-            layer,
+            requests: Box::new(requests),
             beacon: profile.drawn_beacon()?,
             special: profile.tokenizer.special_token_ids.clone(),
             vocab_size: profile.tokenizer.vocab_size,
             first_tokens,
-            files: files.iter().cloned().collect(),
-            open: None,
             last: None,
             about: About::default(),
             pairs: 0,
@@ -93,21 +121,14 @@ impl List {
     /// # Errors
     /// If a file cannot be read, a record not be used, or it does not follow the one before it in the ledger.
     pub fn next_request(&mut self) -> Result<Option<Request>> {
-        let record = loop {
-            if let Some(record) = self.open.as_mut().and_then(Iterator::next) {
-                break record??;
-            }
-            match self.files.pop_front() {
-                Some(path) => self.open = Some(Box::new(read_served(&path, Limits::default())?)),
-                None => return Ok(None),
-            }
-        };
+        let Some(next) = self.requests.next() else { return Ok(None) };
+        let (record, secret) = next?;
         let place = record.location.clone();
-        let request = self.take(record).with_context(|| place.to_string())?;
+        let request = self.take(record, &secret).with_context(|| place.to_string())?;
         Ok(Some(request))
     }
 
-    fn take(&mut self, record: ServedRecord) -> Result<Request> {
+    fn take(&mut self, record: ServedRecord, secret: &RequestSecret) -> Result<Request> {
         let ServedRecord { request: id, account, prompt_tokens, tokens, withheld, .. } = record;
         match self.last.take() {
             None => self.about.first_request = id.to_string(),
@@ -123,9 +144,9 @@ impl List {
         if let Some(token) = ids.copied().find(|&token| token >= self.vocab_size) {
             bail!("token id {token} is not below the profile's vocab_size {}", self.vocab_size);
         }
-        let key = RequestSecret::new(&self.layer, &id.to_string()).key(self.beacon.as_ref());
+        let key = secret.key(self.beacon.as_ref());
         let special = |token: u32| self.special.contains(&token);
-        let mut pairs = Vec::new();
+        let (mut pairs, mut drawn) = (Vec::new(), Vec::new());
         for (position, (&token, withheld)) in
             (0..self.first_tokens.unwrap_or(u32::MAX)).zip(tokens.iter().zip(withheld))
         {
@@ -133,18 +154,24 @@ impl List {
                 self.about.n_without_candidate += 1;
                 continue;
             };
+            let sides = match key.order(position, [token, withheld])? {
+                None if token == withheld => Some(Candidates { served: token, withheld }),
+                sides => sides,
+            };
+            let pair = sides.map(|candidates| Pair { position, candidates });
+            drawn.extend(pair);
             if special(token) || special(withheld) {
                 self.about.n_special += 1;
-                continue;
+            } else if token == withheld {
+                self.about.n_equal += 1;
+            } else if let Some(pair) = pair {
+                self.contradicted += u64::from(pair.candidates.served != token);
+                pairs.push(pair);
             }
-            self.about.n_equal += u64::from(token == withheld);
-            let Some(candidates) = key.order(position, [token, withheld])? else { continue };
-            self.contradicted += u64::from(candidates.served != token);
-            pairs.push(Pair { position, candidates });
         }
         self.pairs += pairs.len() as u64;
         self.last = Some(id.clone());
-        Ok(Request { id, account, pairs })
+        Ok(Request { id, account, key, pairs, drawn })
     }
 
     /// What was read so far.
@@ -168,7 +195,7 @@ impl List {
     }
 }
 
-impl std::fmt::Debug for List {
+impl std::fmt::Debug for List<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("List").field("last", &self.last).finish_non_exhaustive()
     }

@@ -5,6 +5,7 @@
 //! counts the differences, served minus withheld, and concludes.
 
 mod list;
+mod measured;
 mod scores;
 
 use std::path::{Path, PathBuf};
@@ -13,12 +14,12 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use watermark_core::detect::Verdict;
 use watermark_core::key::NodeKey;
-use watermark_core::model_test::{PairedSample, PairedTest, conclude_pairs, log10_p_anytime};
-use watermark_core::paired::{SignFinding, Signs};
+use watermark_core::model_test::{conclude_pairs, log10_p_anytime};
+use watermark_core::paired::SignFinding;
 use watermark_core::profile::Profile;
 
 pub use list::{About, List, Pair};
-use scores::{Scores, Tallies, preference};
+pub(crate) use measured::{AccountFound, Measured, ModelFound};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,8 @@ pub struct Files<'a> {
     pub reference: Option<&'a Path>,
     /// Scores of unrelated models.
     pub controls: &'a [PathBuf],
+    /// What the law that the candidates were drawn from says of both.
+    pub law: Option<&'a Path>,
 }
 
 /// How it is concluded.
@@ -72,6 +75,10 @@ pub struct PairsLine {
     pub reference_ln_e: f64,
     /// Whether it does not: its p is not below 0.001.
     pub reference_agrees: bool,
+    /// log10 p that the candidates were drawn from the law that was given for them; null without one.
+    pub draws_log10_p: Option<f64>,
+    /// Whether it is not below 0.001.
+    pub draws_agree: bool,
     /// What was read; of the whole list only.
     pub list: Option<About>,
 }
@@ -103,113 +110,61 @@ pub fn judge(
     progress: impl Fn(u64) -> Result<()>,
 ) -> Result<Vec<PairsLine>> {
     let mut list = List::open(profile, key, served, options.first_tokens)?;
-    let mut suspect = Scores::open(files.suspect)?;
-    let mut reference = files.reference.map(Scores::open).transpose()?;
-    let mut controls = files.controls.iter().map(|path| Scores::open(path)).collect::<Result<Vec<_>>>()?;
-    let mut of_suspect = Tallies::default();
-    let mut of_controls = vec![Tallies::default(); controls.len()];
-    let mut of_reference = Signs::default();
-    while let Some(request) = list.next_request()? {
-        let expected = reference.as_mut().map(|scores| scores.take(&request.id)).transpose()?;
-        for pair in &request.pairs {
-            let found = expected.as_ref().map(|scores| preference(&request, pair, scores)).transpose()?;
-            of_reference.add_preference(found.flatten().unwrap_or(0).saturating_neg());
-        }
-        of_suspect.add(&request, &suspect.take(&request.id)?, expected.as_deref(), false)?;
-        for (tallies, scores) in of_controls.iter_mut().zip(&mut controls) {
-            tallies.add(&request, &scores.take(&request.id)?, expected.as_deref(), true)?;
-        }
-        progress(1)?;
-    }
-    for scores in [suspect].into_iter().chain(reference).chain(controls) {
-        scores.end()?;
-    }
-    list.check()?;
-    let names = files.controls.iter().map(|path| path.display().to_string());
-    let found = Found {
-        suspect: &of_suspect,
-        controls: names.zip(&of_controls).collect(),
-        reference_ln_e: of_reference.test().ln_e,
-        about: list.about().clone(),
+    let controls = files.controls.iter().map(|path| Some(path.as_path()));
+    let models: Vec<_> = std::iter::once(Some(files.suspect)).chain(controls).collect();
+    let measured = Measured::new(&mut list, &models, files.reference, files.law, progress)?;
+    let names = files.controls.iter().map(|path| path.display().to_string()).collect();
+    Ok(lines(&measured, names, options))
+}
+
+/// The lines of a list: about all of it, then about its accounts by evidence.
+fn lines(measured: &Measured, names: Vec<String>, options: &Options) -> Vec<PairsLine> {
+    let Measured { list, suspect, controls, reference_ln_e, draws } = measured;
+    let test = measured.test();
+    let conclusion = conclude_pairs(&test, options.alpha, options.accounts_alpha);
+    let line = |account: Option<String>, requests: u64, found: &SignFinding, verdict: Verdict| PairsLine {
+        account,
+        requests,
+        n_scored: found.n,
+        n_served_preferred: found.wins,
+        n_ties: found.ties,
+        n_unscored: found.unscored,
+        ln_e: found.ln_e,
+        log10_p: log10_p_anytime(found.ln_e),
+        verdict,
+        controls: Vec::new(),
+        controls_agree: conclusion.controls_agree,
+        reference_ln_e: *reference_ln_e,
+        reference_agrees: conclusion.reference_agrees,
+        draws_log10_p: draws.map(|draws| draws.log10_p()),
+        draws_agree: conclusion.draws_agree,
+        list: None,
     };
-    found.conclude(options)
-}
-
-struct Found<'a> {
-    suspect: &'a Tallies,
-    controls: Vec<(String, &'a Tallies)>,
-    reference_ln_e: f64,
-    about: About,
-}
-
-impl Found<'_> {
-    fn conclude(self, options: &Options) -> Result<Vec<PairsLine>> {
-        let whole = self.suspect.whole();
-        let mut accounts = self.suspect.accounts();
-        // Every model has the same accounts, in the order of their names.
-        let mut order: Vec<usize> = (0..accounts.len()).collect();
-        order.sort_by(|&a, &b| accounts[b].2.ln_e.total_cmp(&accounts[a].2.ln_e));
-        let sample = |whole: SignFinding, accounts: &[(String, u64, SignFinding)]| PairedSample {
-            whole,
-            accounts: order.iter().map(|&at| (accounts[at].2.n, accounts[at].2.ln_e)).collect(),
-        };
-        let (mut controls, mut of_controls) = (Vec::new(), Vec::new());
-        for (name, tallies) in &self.controls {
-            let (found, by_account) = (tallies.whole(), tallies.accounts());
-            if found.n == 0 && whole.n > 0 {
-                bail!(
-                    "control {name} prefers nothing beyond the reference; it must be an unrelated model, scored on the whole list"
-                );
-            }
-            // One that says less than the suspect could not contradict it.
-            if tallies.unscored > self.suspect.unscored {
-                bail!("control {name} has fewer scores than the suspect; score the whole list with it");
-            }
-            controls.push(sample(found, &by_account));
-            of_controls.push((name, found, by_account));
-        }
-        let test = PairedTest { suspect: sample(whole, &accounts), controls, reference_ln_e: self.reference_ln_e };
-        let conclusion = conclude_pairs(&test, options.alpha, options.accounts_alpha);
-        let line = |account: Option<String>, requests: u64, found: &SignFinding, verdict: Verdict| PairsLine {
-            account,
-            requests,
-            n_scored: found.n,
-            n_served_preferred: found.wins,
-            n_ties: found.ties,
-            n_unscored: found.unscored,
-            ln_e: found.ln_e,
-            log10_p: log10_p_anytime(found.ln_e),
-            verdict,
-            controls: Vec::new(),
-            controls_agree: conclusion.controls_agree,
-            reference_ln_e: self.reference_ln_e,
-            reference_agrees: conclusion.reference_agrees,
-            list: None,
-        };
-        let control = |name: &str, found: &SignFinding, ln_e: f64| ControlLine {
-            name: name.to_owned(),
-            n_scored: found.n,
-            n_served_preferred: found.wins,
-            ln_e,
-        };
-        let of_list = of_controls.iter().zip(&test.controls);
-        let whole = PairsLine {
-            ln_e: test.suspect.ln_e(),
-            log10_p: conclusion.log10_p,
-            controls: of_list.map(|((name, found, _), sample)| control(name, found, sample.ln_e())).collect(),
-            list: Some(self.about),
-            ..line(None, self.suspect.requests(), &whole, conclusion.verdict)
-        };
-        let mut lines = vec![whole];
-        for (&at, &verdict) in order.iter().zip(&conclusion.accounts) {
-            let (account, requests, found) = &mut accounts[at];
-            let of_account =
-                of_controls.iter().map(|(name, _, accounts)| control(name, &accounts[at].2, accounts[at].2.ln_e));
-            let controls = of_account.collect();
-            lines.push(PairsLine { controls, ..line(Some(std::mem::take(account)), *requests, found, verdict) });
-        }
-        Ok(lines)
+    let control = |name: &String, found: &SignFinding, ln_e: f64| ControlLine {
+        name: name.clone(),
+        n_scored: found.n,
+        n_served_preferred: found.wins,
+        ln_e,
+    };
+    let of_list = names.iter().zip(controls).zip(&test.controls);
+    let whole = PairsLine {
+        ln_e: test.suspect.ln_e(),
+        log10_p: conclusion.log10_p,
+        controls: of_list.map(|((name, found), sample)| control(name, &found.whole, sample.ln_e())).collect(),
+        list: Some(list.clone()),
+        ..line(None, suspect.requests, &suspect.whole, conclusion.verdict)
+    };
+    let mut lines = vec![whole];
+    for (at, (account, &verdict)) in suspect.accounts.iter().zip(&conclusion.accounts).enumerate() {
+        let of_account = names.iter().zip(controls).map(|(name, found)| {
+            let found = &found.accounts[at].found;
+            control(name, found, found.ln_e)
+        });
+        let controls = of_account.collect();
+        let AccountFound { account, requests, found } = account;
+        lines.push(PairsLine { controls, ..line(Some(account.clone()), *requests, found, verdict) });
     }
+    lines
 }
 
 /// Refuses a profile whose pairs cannot be tested here.

@@ -88,12 +88,21 @@ pub(super) type Taken<'a> = Option<&'a [PairScore]>;
 /// # Errors
 /// If they are of other candidates.
 pub(super) fn preference(request: &Request, pair: &Pair, scores: &[PairScore]) -> Result<Option<i64>> {
+    let both = both(request, pair, scores)?;
+    Ok(both.map(|[served, withheld]| served.saturating_sub(withheld)))
+}
+
+/// The scores of what was served and of what was withheld; `None` without scores.
+///
+/// # Errors
+/// If they are of other candidates.
+pub(super) fn both(request: &Request, pair: &Pair, scores: &[PairScore]) -> Result<Option<[i64; 2]>> {
     let Ok(at) = scores.binary_search_by_key(&pair.position, |score| score.position) else { return Ok(None) };
     let Candidates { served, withheld } = pair.candidates;
-    let difference = scores[at].difference(served, withheld).with_context(|| {
+    let both = scores[at].of(served, withheld).with_context(|| {
         format!("request {}: the scores of position {} are of other candidates", request.id, pair.position)
     })?;
-    Ok(Some(difference))
+    Ok(Some(both))
 }
 
 impl Tallies {

@@ -83,15 +83,21 @@ impl PairScore {
         }
     }
 
+    /// The scores of two candidates in this order; `None` if they are of others.
+    #[must_use]
+    pub fn of(&self, first: u32, second: u32) -> Option<[i64; 2]> {
+        let [a, b] = self.scores;
+        match self.tokens {
+            tokens if tokens == [first, second] => Some([a, b]),
+            tokens if tokens == [second, first] => Some([b, a]),
+            _ => None,
+        }
+    }
+
     /// The score of the first of two candidates minus that of the second; `None` if it is of others.
     #[must_use]
     pub fn difference(&self, first: u32, second: u32) -> Option<i64> {
-        let [a, b] = self.scores;
-        match self.tokens {
-            tokens if tokens == [first, second] => Some(a.saturating_sub(b)),
-            tokens if tokens == [second, first] => Some(b.saturating_sub(a)),
-            _ => None,
-        }
+        self.of(first, second).map(|[first, second]| first.saturating_sub(second))
     }
 }
 
@@ -142,7 +148,7 @@ struct ServedLine {
     withheld: Vec<Option<u32>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ScoredLine {
     request: String,
     scores: Vec<PairScore>,
@@ -179,6 +185,16 @@ pub fn read_scored(
     let record =
         |(location, (request, line)): (_, (_, ScoredLine))| ScoredRecord { location, request, scores: line.scores };
     Ok(lines::open(path, limits, scored)?.map(move |item| item.map(|line| line.map(record))))
+}
+
+/// A line that [`read_scored`] reads, with its newline.
+///
+/// # Errors
+/// Never for scores. Writing JSON can fail for other values, hence the result type.
+pub fn print_scored(request: &RequestId, scores: &[PairScore]) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&ScoredLine { request: request.to_string(), scores: scores.to_vec() })?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn served(line: &str, terminated: bool) -> Result<(RequestId, ServedLine), Flaw> {

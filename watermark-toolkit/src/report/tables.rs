@@ -75,6 +75,8 @@ fn condition_name(name: ConditionName) -> &'static str {
         ConditionName::ReferencesBound => "References bound before",
         ConditionName::CollectionWitnessed => "Collection witnessed",
         ConditionName::RegisteredBeforeData => "Registered before the data",
+        ConditionName::LedgerBound => "Candidates and accounts bound before",
+        ConditionName::DrawsBlind => "Candidates drawn without the coins",
         ConditionName::EarlierAnalyses => "Analyses and commitments complete",
     }
 }

@@ -1,12 +1,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use watermark_core::evidence::beacon::BeaconRound;
 use watermark_core::evidence::commitment::KeyCommitments;
 use watermark_core::evidence::prompts::Prompts;
+use watermark_core::evidence::requests::Requests;
 use watermark_core::evidence::{self, HEAD_TYPE, timestamp};
 use watermark_core::hex;
 use watermark_core::key::NodeKey;
@@ -37,7 +38,10 @@ The folder then holds
 So that nobody can say that the key was chosen among many, let the profile await a beacon (`profile new --beacon`), and name the round
 of a public source that is to come: --beacon drand/quicknet:ROUND. Have head.tsq answered before that round. Pools of prompts that are
 committed to now can be drawn from later (`prompts draw`); written with the key at hand, they could be chosen to accuse. The same goes for
-answers of unmarked models to the whole pool, beside which a suspect is to be tested (`register --reference`).")]
+answers of unmarked models to the whole pool, beside which a suspect is to be tested (`register --reference`).
+
+For paired draws, name the ledger that will be served from and how many requests it may have: --requests ledger/2026-11=100000. Evidence later opens
+the secrets of these requests one by one, and not the key.")]
 pub(crate) struct Args {
     /// A key at or above the profiles' paths
     #[arg(long, value_name = "FILE")]
@@ -54,6 +58,9 @@ pub(crate) struct Args {
     /// Answers of an unmarked model to commit to as a reference for later tests: a file as it will be used (repeatable)
     #[arg(long = "reference", value_name = "FILE")]
     references: Vec<PathBuf>,
+    /// Requests of a ledger that the layer of paired draws may serve: their secrets are committed to with its key
+    #[arg(long, value_name = "LEDGER=N", value_parser = planned)]
+    requests: Option<(String, u64)>,
     #[command(flatten)]
     signature: SignerArgs,
     /// The folder to write; must be new or empty
@@ -88,6 +95,7 @@ impl Args {
             ForLater {
                 pools: pools.collect::<Result<_>>()?,
                 references: self.references.iter().map(digest).collect::<Result<_>>()?,
+                requests: self.requests.clone(),
             },
             &self.signature.signer(passphrases)?,
             &self.out,
@@ -107,6 +115,17 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// A ledger and how many of its requests, as LEDGER=N.
+fn planned(text: &str) -> Result<(String, u64)> {
+    let planned = text.rsplit_once('=').and_then(|(ledger, n)| Some((ledger.to_owned(), n.parse().ok()?)));
+    let (ledger, count) = planned.context("requests are written LEDGER=N, e.g. ledger/2026-11=100000")?;
+    ensure!((1..=MAX_REQUESTS).contains(&count), "{count} requests; a ledger has 1 to {MAX_REQUESTS}");
+    Ok((ledger, count))
+}
+
+/// The largest plan: a minute's work, and gigabytes to open.
+const MAX_REQUESTS: u64 = 1 << 26;
 
 /// A round as SOURCE:ROUND.
 pub(in crate::command) fn round(text: &str) -> Result<BeaconRound> {
@@ -135,6 +154,7 @@ pub(in crate::command) fn warn_of_known(round: Option<&BeaconRound>) {
 pub(super) struct ForLater {
     pools: Vec<Prompts>,
     references: Vec<evidence::bundle::Digest>,
+    requests: Option<(String, u64)>,
 }
 
 /// Writes a new folder with the commitment to the nodes of profiles and to what tests to come use.
@@ -148,6 +168,7 @@ pub(super) fn commit(
 ) -> Result<Commitment> {
     warn_of_known(beacon);
     let mut commitments = KeyCommitments::new();
+    let mut planned_for = 0;
     for ProfileFile { profile, sha256, .. } in profiles {
         match (profile.beacon, beacon) {
             (Beacon::None, None) | (Beacon::Awaited, Some(_)) => (),
@@ -162,9 +183,23 @@ pub(super) fn commit(
                 bail!("profile {:?} has its beacon already; keys are committed to before it is drawn", profile.name)
             }
         }
+        let paired = profile.paired.as_ref().map(|name| profile.layer_path(name)).transpose()?;
         for path in profile.committed_paths()? {
-            commitments.add(&key.descend(&path)?, random()?, *sha256, beacon.cloned())?;
+            let requests = match for_later.requests.as_ref().filter(|_| Some(&path) == paired.as_ref()) {
+                Some((ledger, count)) => {
+                    planned_for += 1;
+                    profile.paired_key(key)?.map(|layer| Requests::plan(&layer, ledger, *count)).transpose()?
+                }
+                None => None,
+            };
+            commitments.add_paired(&key.descend(&path)?, random()?, *sha256, beacon.cloned(), requests)?;
         }
+    }
+    if for_later.requests.is_some() {
+        ensure!(
+            planned_for == 1,
+            "--requests: {planned_for} of the profiles have paired draws; a ledger belongs to one"
+        );
     }
     let signed_at = now();
     let head = commitments.head(&signed_at, for_later.pools, for_later.references)?;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// What a verdict is conditioned on. `verify/FORMAT.md`, section 5, says of each when it holds.
+/// What a verdict is conditioned on. Section 5 of `verify/FORMAT.md` and of `verify/PAIRS.md` says of each when it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "one table for all languages")]
@@ -14,15 +14,30 @@ pub enum ConditionName {
     CollectionWitnessed,
     RegisteredBeforeData,
     EarlierAnalyses,
+    LedgerBound,
+    DrawsBlind,
 }
 
 impl ConditionName {
-    /// All of them, in the order of every table. A test without references has no [`Self::ReferencesBound`].
-    pub const ALL: [Self; 9] = [
+    /// Those of a closed test of answers, in the order of every table. One without references has no [`Self::ReferencesBound`].
+    pub const OF_ANSWERS: [Self; 9] = [
         Self::KeyBound,
         Self::KeyNotGround,
         Self::PromptsFreeOfKey,
         Self::TokensRecomputed,
+        Self::ControlsBound,
+        Self::ReferencesBound,
+        Self::CollectionWitnessed,
+        Self::RegisteredBeforeData,
+        Self::EarlierAnalyses,
+    ];
+
+    /// Those of a test of paired draws (`verify/PAIRS.md`, section 5). One without a reference has no [`Self::ReferencesBound`].
+    pub const OF_PAIRS: [Self; 9] = [
+        Self::KeyBound,
+        Self::KeyNotGround,
+        Self::LedgerBound,
+        Self::DrawsBlind,
         Self::ControlsBound,
         Self::ReferencesBound,
         Self::CollectionWitnessed,

@@ -41,7 +41,11 @@ pub fn conditions(
         _ => Standing::Word,
     };
     let asked = |name: &ConditionName| *name != ConditionName::ReferencesBound || !registration.references.is_empty();
-    ConditionName::ALL.into_iter().filter(asked).map(|name| Condition { name, standing: standing(name) }).collect()
+    ConditionName::OF_ANSWERS
+        .into_iter()
+        .filter(asked)
+        .map(|name| Condition { name, standing: standing(name) })
+        .collect()
 }
 
 impl Bundle {

@@ -72,6 +72,6 @@ pub struct Fault {
     pub what: String,
 }
 
-pub(super) fn fault(code: Code, what: impl Into<String>) -> Fault {
+pub(in crate::evidence) fn fault(code: Code, what: impl Into<String>) -> Fault {
     Fault { code, what: what.into() }
 }

@@ -155,6 +155,7 @@ pub use super::fields::{Decimal, Digest, Time};
 pub use conclusion::conclude;
 pub use condition::{Condition, ConditionName, Standing};
 pub use conditions::conditions;
+pub(super) use fault::fault;
 pub use fault::{Code, Fault};
 pub use measure::{Beside, Counted, Origin, count, measure, measure_references};
 pub use record::{EvidenceRecord, RecordsDigest, n_empty, parse_records, print_records, prompts_root};
@@ -167,6 +168,7 @@ pub use statement::{
     PromptsEvidence, ReferenceEvidence, ReferencesEvidence, ResamplingEvidence, ResidualsEvidence, Rules,
     SampleEvidence, SignedClassEvidence, Statement, Subject, SubjectDigest, TimeStamps,
 };
+pub(super) use verify::opening;
 pub use verify::{Bundle, Checked, close, layer_under, testable_layer, verify};
 
 /// Payload type of a bundle's envelope.

@@ -2,17 +2,19 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::beacon::BeaconRound;
+use super::super::beacon::{BeaconRound, committed_sha256};
 use super::super::canonical::{from_canonical, to_canonical};
 use super::super::commitment::KeyLeaf;
 use super::super::dsse::{self, Verified};
 use super::super::fields::{Digest, Time, listed};
 use super::super::head::TreeHead;
+use super::super::merkle;
 use super::super::prompts::{PromptDraw, Prompts};
 use super::super::signing::PublicKey;
 use crate::detect::{Resampling, Weights, check_level};
 use crate::key::KeyPath;
 use crate::model_test::{Access, MAX_REFERENCES};
+use crate::profile::Profile;
 use crate::{Error, ErrorKind, Result};
 
 /// Payload type of a signed registration.
@@ -96,6 +98,52 @@ pub struct RegisteredKey {
     pub tree_size: u64,
 }
 
+impl RegisteredKey {
+    /// A level divided by the number of committed keys (Bonferroni), because whoever registers could have named any of them.
+    #[must_use]
+    pub fn level(&self, alpha: f64) -> f64 {
+        alpha / self.tree_size as f64
+    }
+
+    /// Checks that a leaf is the one that was registered, in the tree of a head.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidProof`].
+    pub fn check_leaf(&self, leaf: &KeyLeaf, head: &TreeHead) -> Result<()> {
+        let refused = |what: &str| Err(Error::new(ErrorKind::InvalidProof, what));
+        if head.size != self.tree_size {
+            return refused("the registered tree of keys has another size");
+        }
+        if leaf.path != self.path {
+            return refused("the committed key is for another path than registered");
+        }
+        if leaf.hash()? != self.leaf_sha256.0 {
+            return refused("the committed key is not the registered one");
+        }
+        leaf.beacon.as_ref().map_or(Ok(()), BeaconRound::check)
+    }
+
+    /// Checks that the tree of a head holds the registered leaf, and that it was made for a profile, before its beacon was drawn.
+    pub(in crate::evidence) fn check_committed(
+        &self,
+        leaf: &KeyLeaf,
+        proof: &[Digest],
+        head: &TreeHead,
+        (text, profile): (&str, &Profile),
+    ) -> Result<()> {
+        let refused = |what: &str| Err(Error::new(ErrorKind::InvalidProof, what));
+        self.check_leaf(leaf, head)?;
+        if !committed_sha256(text, profile).is_ok_and(|sha256| sha256 == leaf.profile_sha256.0) {
+            return refused("the committed key is for another profile than registered");
+        }
+        let proof: Vec<merkle::Hash> = proof.iter().map(|hash| hash.0).collect();
+        if !merkle::verify_inclusion(&self.leaf_sha256.0, self.index, head.size, &proof, &head.root) {
+            return refused("the proof does not lead from the committed key to the signed root");
+        }
+        Ok(())
+    }
+}
+
 /// The prompts: either these, or a draw of them that is still to come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,29 +188,10 @@ impl Registration {
         Ok((registration, signer))
     }
 
-    /// The level of the deciding number: `alpha` divided by the number of committed keys (Bonferroni), because whoever registers
-    /// could have named any of them.
+    /// The level of the deciding number.
     #[must_use]
     pub fn level(&self) -> f64 {
-        self.alpha / self.key.tree_size as f64
-    }
-
-    /// Checks that a leaf is the one that was registered, in the tree of a head.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidProof`].
-    pub fn check_leaf(&self, leaf: &KeyLeaf, head: &TreeHead) -> Result<()> {
-        let refused = |what: &str| Err(Error::new(ErrorKind::InvalidProof, what));
-        if head.size != self.key.tree_size {
-            return refused("the registered tree of keys has another size");
-        }
-        if leaf.path != self.key.path {
-            return refused("the committed key is for another path than registered");
-        }
-        if leaf.hash()? != self.key.leaf_sha256.0 {
-            return refused("the committed key is not the registered one");
-        }
-        leaf.beacon.as_ref().map_or(Ok(()), BeaconRound::check)
+        self.key.level(self.alpha)
     }
 
     fn check(&self) -> Result<()> {

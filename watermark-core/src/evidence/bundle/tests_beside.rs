@@ -18,7 +18,7 @@ fn codes_beside_references() {
     };
     assert_eq!(code(&|_| ()), None);
     let names: Vec<ConditionName> = beside().predicate.conditions.iter().map(|condition| condition.name).collect();
-    assert_eq!(names, ConditionName::ALL);
+    assert_eq!(names, ConditionName::OF_ANSWERS);
     fn models(statement: &mut Statement) -> &mut Vec<ReferenceEvidence> {
         &mut statement.predicate.references.as_mut().unwrap().models
     }

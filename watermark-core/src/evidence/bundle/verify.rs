@@ -18,7 +18,7 @@ use crate::evidence::dsse::Envelope;
 use crate::evidence::{PublicKey, TreeHead, dsse, merkle, parse_hash};
 use crate::key::NodeKey;
 use crate::model_test::{ResidualTails, Tails};
-use crate::profile::{AnyScheme, Beacon, Layer, Profile};
+use crate::profile::{AnyScheme, Layer, Profile};
 use crate::scheme::Scheme;
 use crate::{Error, ErrorKind, Result, hex};
 use sha2::{Digest as _, Sha256};
@@ -95,7 +95,7 @@ pub fn close(a: f64, b: f64) -> bool {
 }
 
 /// A fault of the envelope or of its signature.
-fn opening(error: &Error, other: Code) -> Fault {
+pub(in crate::evidence) fn opening(error: &Error, other: Code) -> Fault {
     let signature = error.kind() == ErrorKind::InvalidSignature;
     fault(if signature && other == Code::Envelope { Code::Signature } else { other }, error.to_string())
 }
@@ -158,18 +158,9 @@ impl Bundle {
 
     fn check_key(&mut self, faults: &mut Vec<Fault>) {
         let key = &self.statement.predicate.key;
-        if let Err(error) = self.registration.check_leaf(&key.leaf, &self.head) {
+        let profile = (self.statement.predicate.profile.as_str(), &self.profile);
+        if let Err(error) = self.registration.key.check_committed(&key.leaf, &key.proof, &self.head, profile) {
             return faults.push(fault(Code::Proof, error.to_string()));
-        }
-        let committed = committed_sha256(&self.statement.predicate.profile, &self.profile);
-        if !committed.is_ok_and(|sha256| sha256 == key.leaf.profile_sha256.0) {
-            return faults.push(fault(Code::Proof, "the committed key is for another profile than registered"));
-        }
-        let proof: Vec<merkle::Hash> = key.proof.iter().map(|hash| hash.0).collect();
-        let (index, leaf) = (self.registration.key.index, &self.registration.key.leaf_sha256.0);
-        if !merkle::verify_inclusion(leaf, index, self.head.size, &proof, &self.head.root) {
-            return faults
-                .push(fault(Code::Proof, "the proof does not lead from the committed key to the signed root"));
         }
         if let Err(error) = self.check_beacons() {
             faults.push(fault(Code::Beacon, error.to_string()));
@@ -194,11 +185,7 @@ impl Bundle {
     fn check_beacons(&self) -> Result<()> {
         let predicate = &self.statement.predicate;
         let refused = |what: &str| Err(Error::new(ErrorKind::InvalidEvidence, what));
-        match (&predicate.key.leaf.beacon, &predicate.key.beacon, self.profile.beacon) {
-            (None, None, Beacon::None) => (),
-            (Some(round), Some(drawn), Beacon::Drawn(value)) if drawn.value.0 == value => round.check_value(drawn)?,
-            _ => return refused("commitment, profile and bundle name different beacons of the key"),
-        }
+        predicate.key.leaf.check_value(predicate.key.beacon.as_ref(), self.profile.beacon)?;
         match (&self.registration.prompts.draw, &predicate.prompts.beacon) {
             (None, None) => Ok(()),
             (Some(draw), Some(drawn)) => draw.beacon.check_value(drawn),
@@ -494,6 +481,7 @@ fn check_fixed(statement: &Statement) -> std::result::Result<(), &'static str> {
             [&predicate.registration, &predicate.key.head].into_iter().all(Envelope::is_well_formed),
             "an envelope is not written in base64 and digits of hashes",
         ),
+        (predicate.key.leaf.requests.is_none(), "the key is one of paired draws"),
         (!statement.subject.is_empty(), "\"subject\" is empty"),
         (predicate.family.method == Family::of_keys(1).method, "\"method\" is another"),
         (samples().all(lists), "a class is empty, or prompts have several"),

@@ -2,58 +2,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Subcommand;
 use watermark_core::detect::{Verdict, check_level};
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::pairs::{About, Files, Options, PairsLine, judge};
 
-use super::passphrase::PassphraseArgs;
-use super::{claim, print, print_json, shown, spinner, table};
-
-/// Paired draws: did a suspect learn answers that were served, and whose?
-///
-/// At each position two candidates are drawn from the very same distribution, a keyed coin serves one of them, and the other is withheld and
-/// kept. The text is as it would be without a mark. A model that learned served answers prefers them to what was withheld; for any other
-/// model every coin is fair, whatever it prefers. The question is about requests, so it does not matter how small their part of the training
-/// data was; 25 answers of one account among 800 others were enough in the laboratory.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Subcommand)]
-enum Action {
-    #[cfg(feature = "lab")]
-    Score(Score),
-    Test(Test),
-}
-
-/// Score both candidates of every position with a laboratory model
-///
-/// The scorer needs no key: it writes the model's log-probabilities of the two candidates, after the prompt and what was served before. It reads which
-/// one was served, so a verdict rests on it; let a second party score again. For other models: python -m watermark_core.suspect --pairs.
-#[cfg(feature = "lab")]
-#[derive(clap::Args)]
-#[command(after_help = "\
-Example:
-  watermark pairs score --model student.safetensors --out student.scores.jsonl served.jsonl
-  watermark pairs score --model base --out base.scores.jsonl served.jsonl
-
-Scores, one JSON object a request, in nats times 2^16:
-  {\"request\": \"ledger/2026-11/17\", \"scores\": [[POSITION, ID, ID, SCORE, SCORE], …]}")]
-struct Score {
-    /// Served answers, as `watermark mark --ledger` writes them; several files follow each other in the ledger
-    #[arg(required = true, value_name = "FILE")]
-    served: Vec<PathBuf>,
-    /// A model in the laboratory's safetensors format, or an embedded one: teacher, base
-    #[arg(long, value_name = "FILE|teacher|base")]
-    model: PathBuf,
-    /// The JSONL file to write; never overwritten
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-}
+use super::super::passphrase::PassphraseArgs;
+use super::super::{claim, print, print_json, shown, spinner, table};
 
 /// Test a suspect's scores on a list of served answers
 ///
@@ -80,10 +35,11 @@ an account.
 
 The list is the whole ledger, or part of it that was chosen without looking at scores; its first and last number and what is missing are shown.
 Which side was served follows from the key and the two candidates, so sides cannot be swapped. That the candidates are the ones that were drawn,
-and that accounts were written down before, is the provider's word.
+is the provider's word, or with --law that of whoever has the serving model. That accounts were written down before shows only in evidence
+(`pairs register`, `pairs evidence`).
 
 Exit codes: 0 = the list is detected, 1 = it is not, whatever its accounts are, 2 = an error.")]
-struct Test {
+pub(crate) struct Args {
     /// Served answers in the order of the ledger (JSONL: request, account, prompt_tokens, tokens, withheld)
     #[arg(required = true, value_name = "FILE")]
     served: Vec<PathBuf>,
@@ -102,6 +58,10 @@ struct Test {
     /// Scores of an unrelated model (repeatable)
     #[arg(long, value_name = "FILE")]
     controls: Vec<PathBuf>,
+    /// What the serving model's law says of both candidates (`pairs score --law`); candidates that it did not draw make the verdict
+    /// inconclusive
+    #[arg(long, value_name = "FILE")]
+    law: Option<PathBuf>,
     /// Only the first N tokens of each answer count; fix it beforehand, for models that read no more
     #[arg(long, value_name = "N")]
     first_tokens: Option<u32>,
@@ -121,75 +81,16 @@ struct Test {
 
 impl Args {
     pub(crate) fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
-        match self.action {
-            #[cfg(feature = "lab")]
-            Action::Score(score) => score.run(),
-            Action::Test(test) => test.run(passphrases),
-        }
-    }
-}
-
-#[cfg(feature = "lab")]
-impl Score {
-    fn run(self) -> Result<ExitCode> {
-        use anyhow::bail;
-        use rayon::prelude::*;
-        use watermark_lab::{score::pair_scores, shipped};
-        use watermark_toolkit::files::write_new;
-        use watermark_toolkit::read::{Limits, PairScore, ServedRecord, read_served};
-
-        #[derive(serde::Serialize)]
-        struct Line {
-            request: String,
-            scores: Vec<PairScore>,
-        }
-
-        if self.out.exists() {
-            bail!("{} exists and is not overwritten; choose another name", self.out.display());
-        }
-        let model = match self.model.to_str() {
-            Some("teacher") => shipped::teacher()?,
-            Some("base") => shipped::base()?,
-            _ => super::mark::read_model(&self.model)?,
-        };
-        let mut records: Vec<ServedRecord> = Vec::new();
-        for path in &self.served {
-            for record in read_served(path, Limits::default())? {
-                records.push(record??);
-            }
-        }
-        let bar = super::progress("Scoring", records.len() as u64);
-        let scored = records.par_iter().map(|record| {
-            let ServedRecord { location, request, prompt_tokens, tokens, withheld, .. } = record;
-            let scores = pair_scores(&model, prompt_tokens, tokens, withheld).with_context(|| location.to_string())?;
-            bar.inc(1);
-            Ok(Line { request: request.to_string(), scores })
-        });
-        let scored: Vec<Line> = scored.collect::<Result<_>>()?;
-        bar.finish_and_clear();
-        let mut lines = Vec::new();
-        for line in &scored {
-            serde_json::to_writer(&mut lines, line)?;
-            lines.push(b'\n');
-        }
-        write_new(&self.out, &lines)?;
-        let positions: usize = scored.iter().map(|line| line.scores.len()).sum();
-        print(&format!(
-            "Wrote scores of {positions} positions of {} requests to {}",
-            scored.len(),
-            self.out.display()
-        ))?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-impl Test {
-    fn run(self, passphrases: &PassphraseArgs) -> Result<ExitCode> {
         check_level(self.alpha).context("--alpha")?;
         check_level(self.accounts_alpha).context("--accounts-alpha")?;
         let profile = read_profile(&self.profile)?.profile;
         let key = read_key(&self.key, passphrases)?;
-        let files = Files { suspect: &self.scores, reference: self.reference.as_deref(), controls: &self.controls };
+        let files = Files {
+            suspect: &self.scores,
+            reference: self.reference.as_deref(),
+            controls: &self.controls,
+            law: self.law.as_deref(),
+        };
         let options =
             Options { first_tokens: self.first_tokens, alpha: self.alpha, accounts_alpha: self.accounts_alpha };
         let bar = spinner("Requests");
@@ -255,6 +156,15 @@ impl Test {
             print(
                 "The reference prefers what was withheld, as one does that was made with the coins: nothing follows.",
             )?;
+        }
+        match whole.draws_log10_p {
+            Some(log10_p) if whole.draws_agree => {
+                print(&format!("The candidates fit the law that they were drawn from (log10 p {log10_p:.2})."))?;
+            }
+            Some(log10_p) => print(&format!(
+                "The candidates are not those that this law draws (log10 p {log10_p:.2}): nothing follows."
+            ))?,
+            None => (),
         }
         if self.reference.is_none() {
             print(
