@@ -136,7 +136,7 @@ fn plain() -> Result<Mark> {
 }
 
 /// Replaces tokens by ones drawn from all answers.
-fn noisy(lab: &Lab, data: &Data, share: f64, seed: u64) -> Result<Data> {
+pub(crate) fn noisy(lab: &Lab, data: &Data, share: f64, seed: u64) -> Result<Data> {
     let all: Vec<u32> = data.answers.iter().flat_map(|answer| answer.tokens.clone()).collect();
     let limit = (share * 4_294_967_296.0) as u64;
     let answers = data.answers.par_iter().enumerate().map(|(i, answer)| {

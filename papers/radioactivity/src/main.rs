@@ -4,6 +4,7 @@
 
 mod access;
 mod adfp;
+mod answer_pairs;
 mod beside;
 mod curves;
 mod curves_beside;
@@ -110,6 +111,14 @@ enum Command {
     Pairs {
         #[command(flatten)]
         students: Students,
+        /// Replace tokens of the served answers that a student learns with this probability, by ones drawn from all of them
+        #[arg(long, default_value_t = 0.0)]
+        noise: f64,
+    },
+    /// Whole answers in pairs: what students prefer, and what they say themselves
+    AnswerPairs {
+        #[command(flatten)]
+        students: Students,
     },
     /// Paired draws: which of 64 accounts are named, of which 4 were harvested
     Accounts {
@@ -148,7 +157,8 @@ fn main() -> Result<()> {
         Command::Plot { table } => picture(&table, &cli.out),
         Command::Shares { students } => shares::run(&lab, &students, &cli.out),
         Command::CurvesBeside { students, check } => curves_beside::run(&lab, &students, &check, &cli.out),
-        Command::Pairs { students } => pairs::run(&lab, &students, &cli.out),
+        Command::Pairs { students, noise } => pairs::run(&lab, &students, noise, &cli.out),
+        Command::AnswerPairs { students } => answer_pairs::run(&lab, &students, &cli.out),
         Command::Accounts { students, repetitions } => pairs::accounts(&lab, &students, repetitions, &cli.out),
         Command::Served => served::run(&lab, &cli.out),
         Command::Null => {

@@ -16,6 +16,7 @@ use watermark_lab::score::pair_scores;
 use watermark_lab::{prompts, shipped};
 
 use crate::access::rows;
+use crate::factors::noisy;
 use crate::lab::{Data, Lab, MAX_NEW_TOKENS, SAMPLING, Start, Student};
 use crate::shares::{Students, among, others_after};
 use crate::table::{Row, write};
@@ -26,20 +27,20 @@ const REQUESTS_EACH: usize = 50;
 /// Accounts whose answers are harvested.
 const HARVESTED: usize = 4;
 /// Examples that a student learns.
-const EXAMPLES: usize = 4000;
+pub(crate) const EXAMPLES: usize = 4000;
 /// Examples of one pass of clean training afterwards.
-const CLEAN: usize = 3900;
+pub(crate) const CLEAN: usize = 3900;
 /// Passes over clean text after training.
-const CLEAN_PASSES: [u32; 3] = [0, 1, 3];
+pub(crate) const CLEAN_PASSES: [u32; 3] = [0, 1, 3];
 /// Requests that the student never saw.
-const UNTRAINED: usize = 400;
+pub(crate) const UNTRAINED: usize = 400;
 /// Positions count for the likeliest token where the base is at least so uncertain, in nats.
 const UNCERTAIN: f64 = 1.0;
 const LEDGER: &str = "ledger/lab";
 /// Levels of the list and of all accounts together.
 const LEVELS: [f64; 2] = [1e-6, 1e-3];
 
-pub(crate) fn run(lab: &Lab, students: &Students, out: &str) -> Result<()> {
+pub(crate) fn run(lab: &Lab, students: &Students, noise: f64, out: &str) -> Result<()> {
     let others = answered(&students.corpus)?;
     let models = Models { base: shipped::base()?, teacher: shipped::teacher()? };
     let shares: &[f64] = if students.share.is_empty() { &[0.05] } else { &students.share };
@@ -47,7 +48,11 @@ pub(crate) fn run(lab: &Lab, students: &Students, out: &str) -> Result<()> {
     for (&share, &seed) in shares.iter().flat_map(|share| students.seeds.iter().map(move |seed| (share, seed))) {
         let provider = Provider::new(lab, seed)?;
         let learned = provider.harvested((share * EXAMPLES as f64).round() as usize)?;
-        let data = among(&others, provider.data(&learned), EXAMPLES, seed)?;
+        let mut harvested = provider.data(&learned);
+        if noise > 0.0 {
+            harvested = noisy(lab, &harvested, noise, seed)?;
+        }
+        let data = among(&others, harvested, EXAMPLES, seed)?;
         let tuning = FineTuning { epochs: students.passes, ..FineTuning::with_seed(seed) };
         let student = lab.student(Start::Base, None, &data, &tuning)?;
         let untrained = provider.untrained();
@@ -71,6 +76,7 @@ pub(crate) fn run(lab: &Lab, students: &Students, out: &str) -> Result<()> {
                     table.push(Row::new(&[
                         ("share", share.to_string()),
                         ("seed", seed.to_string()),
+                        ("noise", noise.to_string()),
                         ("passes", students.passes.to_string()),
                         ("clean_passes", clean.to_string()),
                         ("requests", name.to_owned()),

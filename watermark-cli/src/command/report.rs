@@ -53,21 +53,18 @@ impl Args {
         if self.out.exists() {
             bail!("{} exists and is not overwritten; choose another name", self.out.display());
         }
-        if pairs::is_of_pairs(&read_bounded(&self.evidence, MAX_BUNDLE)?) {
-            bail!(
-                "{}: a page is made of the other kind of evidence only so far; read it with: watermark verify {}",
-                self.evidence.display(),
-                self.evidence.display()
-            );
-        }
         let trusted = self.trusted_key.iter().map(|key| public_key(key)).collect::<Result<_>>()?;
         let context =
             Context { data: self.data, pool: self.pool, tokenizer: self.tokenizer, trusted, authority: self.authority };
-        let report = report::write(&self.evidence, &context, !self.redact, &self.out)?;
-        for fault in &report.faults {
+        let faults = if pairs::is_of_pairs(&read_bounded(&self.evidence, MAX_BUNDLE)?) {
+            report::write_of_pairs(&self.evidence, &context, &self.out)?.faults
+        } else {
+            report::write(&self.evidence, &context, !self.redact, &self.out)?.faults
+        };
+        for fault in &faults {
             print(&format!("{:<15} {}", fault.code, shown(&fault.what)))?;
         }
         print(&format!("Wrote {}.", self.out.display()))?;
-        Ok(claim(report.faults.is_empty()))
+        Ok(claim(faults.is_empty()))
     }
 }

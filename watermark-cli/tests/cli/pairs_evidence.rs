@@ -90,7 +90,17 @@ fn a_case_from_the_commitment_to_the_verdict() {
         text.contains("all numbers: the list is not given") && text.contains("detected, if it is believed"),
         "{text}"
     );
-    folder.line("report ev/evidence.json -o page.html").fails_with(&["watermark verify"]);
+    folder.line(&format!("report ev/evidence.json --data ev/list.jsonl {DATA} -o page.html")).expect(0);
+    let page = folder.read("page.html");
+    let says = [
+        "Detected: “s” prefers what was served",
+        "Served against kept back",
+        "Accounts by evidence",
+        "as they were served",
+    ];
+    assert!(says.iter().all(|said| page.contains(said)), "{page}");
+    folder.line("report ev/evidence.json -o short.html").expect(0);
+    assert!(folder.read("short.html").contains("did not see the list"));
 
     // The key of the layer, the accounts' names and the ledger's key are nowhere in what is given away.
     let (bundle, list) = (folder.read("ev/evidence.json"), folder.read("ev/list.jsonl"));

@@ -68,6 +68,11 @@ impl Signs {
         *class = (class.0.saturating_add(1), class.1.saturating_add(u64::from(won)));
     }
 
+    /// Sizes of differences, ascending, with the pairs of each and how many of them the served side won.
+    pub fn classes(&self) -> impl Iterator<Item = (u64, u64, u64)> + use<'_> {
+        self.classes.iter().map(|(&size, &(pairs, wins))| (size, pairs, wins))
+    }
+
     /// Joins disjoint sets of pairs.
     pub fn merge(&mut self, other: &Self) {
         for (size, (pairs, wins)) in &other.classes {

@@ -18,8 +18,15 @@ pub(crate) struct Measured {
     pub(crate) draws: Option<DrawAudit>,
 }
 
+/// Positions preferred as they were served, and the other way round, by strength: so many steps a nat, up to the largest that counts.
+pub type Sides = [(u64, u64); 4 * SIDES_PER_NAT];
+
+/// Steps of a nat.
+pub const SIDES_PER_NAT: usize = 4;
+
 /// What one model prefers.
 pub(crate) struct ModelFound {
+    pub(crate) sides: Sides,
     pub(crate) requests: u64,
     /// Positions without scores.
     pub(crate) unscored: u64,
@@ -131,6 +138,7 @@ impl ModelFound {
         let account =
             |(account, requests, found): (String, u64, SignFinding)| AccountFound { account, requests, found };
         Self {
+            sides: tallies.sides(),
             requests: tallies.requests(),
             unscored: tallies.unscored,
             whole: tallies.whole(),

@@ -20,6 +20,7 @@ use watermark_core::profile::Profile;
 
 pub use list::{About, List, Pair};
 pub(crate) use measured::{AccountFound, Measured, ModelFound};
+pub use measured::{SIDES_PER_NAT, Sides};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use watermark_core::paired::{Candidates, SignFinding, Signs};
 
 use super::list::{Pair, Request};
+use super::measured::{SIDES_PER_NAT, Sides};
 use crate::read::{BadRecord, Limits, PairScore, ReadError, RequestId, ScoredRecord, read_scored};
 
 type Scored = Box<dyn Iterator<Item = Result<Result<ScoredRecord, BadRecord>, ReadError>>>;
@@ -141,6 +142,17 @@ impl Tallies {
 
     pub(super) fn requests(&self) -> u64 {
         self.requests
+    }
+
+    pub(super) fn sides(&self) -> Sides {
+        let mut sides = Sides::default();
+        let last = sides.len() - 1;
+        for (size, pairs, wins) in self.whole.classes() {
+            let step = usize::try_from((size * SIDES_PER_NAT as u64) >> 16).unwrap_or(last).min(last);
+            sides[step].0 += wins;
+            sides[step].1 += pairs - wins;
+        }
+        sides
     }
 
     pub(super) fn whole(&self) -> SignFinding {

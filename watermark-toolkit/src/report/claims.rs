@@ -63,7 +63,7 @@ impl Claims {
             question: visible(&bundle.registration.question, MOST_OF_A_QUESTION),
             does_not_show: predicate.does_not_show.clone(),
             alternatives: predicate.alternatives.clone(),
-            conditions: tables::conditions(source.check),
+            conditions: tables::conditions(&source.check.conditions),
             limits: limits(bundle, source.check),
             figures: figures(bundle, insight),
             not_drawn: not_drawn(bundle, insight),

@@ -8,6 +8,7 @@ mod draw;
 mod insight;
 mod kit;
 mod number;
+mod pairs;
 mod pictures;
 mod steps;
 mod tables;
@@ -30,6 +31,7 @@ use crate::visible::visible;
 use claims::Claims;
 pub use insight::Insight;
 pub use kit::{is_new as check_new_kit, write as write_kit};
+pub use pairs::write as write_of_pairs;
 use steps::Checked;
 use verdict::VerdictText;
 
@@ -97,13 +99,12 @@ struct Origin<'a> {
 /// # Errors
 /// If the template fails, which it does not.
 pub fn page(source: &Source<'_>) -> Result<String> {
-    let style = include_str!("style.css");
+    let (style, style_hash) = style();
     let bundle = source.check.bundle.as_ref();
     let page = Page {
         title: "Evidence report",
         style,
-        // No other style may act, whatever a text brings along.
-        style_hash: format!("sha256-{}", STANDARD.encode(Sha256::digest(style))),
+        style_hash,
         verdict: VerdictText::new(source.check),
         checked: Checked::new(source.check, source.context),
         claims: bundle.map(|bundle| Claims::new(bundle, source)),
@@ -113,6 +114,11 @@ pub fn page(source: &Source<'_>) -> Result<String> {
             software: concat!("watermark ", env!("CARGO_PKG_VERSION")),
         },
     };
+    render("page.html", &page)
+}
+
+/// A page of a template.
+fn render(template: &str, page: &impl Serialize) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_formatter(|out, state, value| match value.as_str() {
@@ -120,7 +126,18 @@ pub fn page(source: &Source<'_>) -> Result<String> {
         _ => escape_formatter(out, state, value),
     });
     // The ending switches escaping on.
-    environment.add_template("page.html", include_str!("page.html")).context("the report's template")?;
-    let html = environment.get_template("page.html").and_then(|template| template.render(Serde(&page)));
+    for (name, source) in [
+        ("page.html", concat!(include_str!("macros.html"), include_str!("page.html"))),
+        ("pairs.html", concat!(include_str!("macros.html"), include_str!("pairs.html"))),
+    ] {
+        environment.add_template(name, source).context("the report's template")?;
+    }
+    let html = environment.get_template(template).and_then(|template| template.render(Serde(page)));
     html.context("the report's template")
+}
+
+/// The style of every page, and its digest: no other style may act, whatever a text brings along.
+fn style() -> (&'static str, String) {
+    let style = include_str!("style.css");
+    (style, format!("sha256-{}", STANDARD.encode(Sha256::digest(style))))
 }

@@ -8,7 +8,7 @@ use watermark_core::model_test::MIXTURE_PARTS;
 use super::Insight;
 use super::draw::short;
 use super::number::grouped;
-use crate::evidence::BundleCheck;
+use crate::evidence::ConditionFound;
 
 /// Rows of one table; a bundle may hold more.
 const MOST_ROWS: usize = 500;
@@ -28,7 +28,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    fn new<const N: usize>(caption: &str, head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Self {
+    pub(super) fn new<const N: usize>(
+        caption: &str,
+        head: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) -> Self {
         let mut rows = rows.into_iter().map(Vec::from);
         Self {
             caption: caption.to_owned(),
@@ -40,7 +44,7 @@ impl Table {
         }
     }
 
-    fn of_numbers(self) -> Self {
+    pub(super) fn of_numbers(self) -> Self {
         Self { numbers: true, ..self }
     }
 }
@@ -53,8 +57,8 @@ fn samples(bundle: &Bundle) -> impl Iterator<Item = (String, &SampleEvidence)> {
 }
 
 /// What the verdict is conditioned on.
-pub(super) fn conditions(check: &BundleCheck) -> Table {
-    let rows = check.conditions.iter().map(|condition| {
+pub(super) fn conditions(conditions: &[ConditionFound]) -> Table {
+    let rows = conditions.iter().map(|condition| {
         let standing = match condition.standing {
             Standing::Holds => "holds",
             Standing::Word => "somebody’s word",

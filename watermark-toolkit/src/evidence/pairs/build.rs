@@ -119,7 +119,7 @@ pub fn build(case: &Case<'_>, signer: &Signer, progress: impl Fn(u64) -> Result<
         Ok(Subject { digest: SubjectDigest { sha256 }, name })
     });
     let subject = subject.collect::<Result<_>>()?;
-    let Numbers { list, suspect, controls, reference, draws, accounts } =
+    let Numbers { list, suspect, controls, reference, draws, accounts, .. } =
         Numbers::new(case.list, &given, &profile, &registration, progress)?;
 
     let hashes = case.leaves.list().iter().map(|leaf| leaf.hash()).collect::<Result<Vec<_>, _>>()?;

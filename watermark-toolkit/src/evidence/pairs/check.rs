@@ -13,6 +13,7 @@ use super::super::drand;
 use super::list::records;
 use super::numbers::{Given, Numbers};
 use crate::files::file_sha256;
+use crate::pairs::Sides;
 use crate::timestamp;
 
 /// The result of a check of evidence from pairs.
@@ -26,6 +27,8 @@ pub struct PairsCheck {
     pub recomputed: Vec<String>,
     /// Times of time stamps that hold: the key head's, the ledger's, the registration's.
     pub time_stamps: [Option<String>; 3],
+    /// The suspect's preferences by strength, if list and scores were given.
+    pub sides: Option<Sides>,
     /// What the verdict is conditioned on, as it stands for this reader.
     pub conditions: Vec<ConditionFound>,
     /// What was not looked at, or rests on a signer's word.
@@ -173,6 +176,8 @@ fn data(
             for what in found.differences(&statement.predicate, registration, &given) {
                 check.fail(Code::Recomputed, what);
             }
+            let counted = registration.reference.is_none() || given.reference.is_some();
+            check.sides = given.models.first().copied().flatten().filter(|_| counted).map(|_| found.sides);
             let files = places.iter().skip(1).flatten().map(|path| path.display().to_string());
             check.recomputed.extend(files);
         }

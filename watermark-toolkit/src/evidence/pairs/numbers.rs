@@ -11,7 +11,7 @@ use watermark_core::hex;
 use watermark_core::profile::Profile;
 
 use super::list::{check_plain, records, served};
-use crate::pairs::{List, Measured, ModelFound};
+use crate::pairs::{List, Measured, ModelFound, Sides};
 
 /// Files of a case, as far as they are at hand.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Numbers {
     pub(super) reference: Option<ReferenceEvidence>,
     pub(super) draws: Option<DrawsEvidence>,
     pub(super) accounts: Vec<AccountEvidence>,
+    /// The suspect's preferences by strength.
+    pub(super) sides: Sides,
 }
 
 impl Numbers {
@@ -80,6 +82,7 @@ impl Numbers {
             reference: given.reference.map(|_| ReferenceEvidence { ln_e: found.reference_ln_e }),
             draws: found.draws.map(|draws| DrawsEvidence { n: draws.n(), log10_p: draws.log10_p() }),
             accounts,
+            sides: found.suspect.sides,
         })
     }
 
