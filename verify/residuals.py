@@ -132,4 +132,9 @@ def ln_e(gamma, rows):
     scale = lambda w: mp.mpf(w) / 65536 if gamma is not None else max(-CAP, min(CAP, mp.mpf(w) / 65536))
     bets = [sum(y * score - pairs * ln_mean(y, chance) for w, pairs, score, chance in rows for y in [mp.mpf(theta) * scale(w)])
             for theta in (GREEN if gamma is not None else SCORES)]
-    return max(bets) + mp.log(sum(mp.exp(bet - max(bets)) for bet in bets) / len(bets))
+    return mean_of(bets)
+
+
+def mean_of(logs):
+    """The logarithm of the mean of what these are logarithms of; what is e^1000 times smaller than the largest is nothing."""
+    return max(logs) + mp.log(sum(mp.exp(max(one - max(logs), -1000)) for one in logs) / len(logs))

@@ -346,7 +346,7 @@ class Bundles(unittest.TestCase):
         other = json.loads(raw)
         other["payloadType"] += "x"
         self.assertEqual(opened(canonical(other)), {"E-SIGNATURE"})
-        self.assertEqual(opened(canonical(sealed(self.case.statement, "text/plain", 9))), {"E-SIGNATURE"})
+        self.assertEqual(opened(canonical(sealed(self.case.statement, "text/plain", 9))), {"E-ENVELOPE"})
         spaced = json.dumps(self.case.statement).encode()
         self.assertEqual(opened(canonical(sealed(spaced, "application/vnd.in-toto+json", 9))), {"E-SCHEMA"})
 

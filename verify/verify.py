@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Checks a `watermark-evidence/2` bundle without any code of the program that made it, and prints one JSON document.
+"""Checks a `watermark-evidence/2` or `watermark-pairs-evidence/1` bundle without any code of the program that made it, and prints one JSON document.
     verify.py evidence.json [--data FILE...] [--tokenizer tokenizer.json] [--pool FILE] [--resample N] [--trusted-key HEX]...
-FORMAT.md beside this file has every field and the codes of faults (section 7), schema.json the types. Needs Python 3.10, the packages `cryptography`
-and `mpmath`, and `tokenizers` to make ids from texts again.
+FORMAT.md beside this file (PAIRS.md, for pairs) has every field and the codes of faults (section 7), schema.json the types. Needs Python 3.10, the
+packages `cryptography` and `mpmath`, and `tokenizers` to make ids from texts again.
 Exit code 0: everything that was looked at holds, whatever the verdict; 1: something does not; 2: a file or a package cannot be read."""
 import argparse, base64, contextlib, datetime, decimal, hashlib, hmac, itertools, json, math, pathlib, re, struct, sys, traceback
 from collections import Counter, defaultdict
@@ -75,8 +75,7 @@ def fits(value, schema, name="it"):
     written = "pattern" not in schema or re.fullmatch(schema["pattern"], value) and ("format" not in schema or is_time(value))
     need(written, f"{name}: not written as it must be, or no second of the calendar")
     size = value if type(value) in (int, float) else len(value) if type(value) is list else 0
-    need(limit("minimum", size) <= size <= limit("maximum", size) and
-         limit("exclusiveMinimum", -math.inf) < size < limit("exclusiveMaximum", math.inf), f"{name}: out of range")
+    need(limit("minimum", size) <= size <= limit("maximum", size) and limit("exclusiveMinimum", -math.inf) < size < limit("exclusiveMaximum", math.inf), f"{name}: out of range")
     need(limit("minItems", 0) <= size <= limit("maxItems", math.inf) or "items" not in schema, f"{name}: too many or too few")
     for item in value if "items" in schema else []: fits(item, schema["items"], name)
     need("properties" not in schema or {*schema["required"]} <= value.keys() <= schema["properties"].keys(), f"{name}: a field is missing or unknown")
@@ -101,10 +100,9 @@ def signed_payload(envelope, kind, limit=MAX_BUNDLE):
     key, signature = bytes.fromhex(one["public_key"]), unbase64(one["sig"])
     need(sha256(key).hex() == one["keyid"] and len(signature) == 64, "keyid is not the SHA-256 of public_key, or sig not 64 bytes")
     need(not is_small(key) and not is_small(signature[:32]), "a key or a signature that needs no secret", Unsigned)
-    message = b"DSSEv1 %d %s %d %s" % (len(stated), stated, len(payload), payload)
-    try: Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    try: Ed25519PublicKey.from_public_bytes(key).verify(signature, b"DSSEv1 %d %s %d %s" % (len(stated), stated, len(payload), payload))
     except (InvalidSignature, ValueError): raise Unsigned("the signature does not hold") from None
-    need(envelope["payloadType"] == kind, f"payloadType is not {kind}", Unsigned)
+    need(envelope["payloadType"] == kind, f"payloadType is not {kind}")
     return payload
 def tree_root(leaves):
     k = half(len(leaves)) if len(leaves) > 1 else 0
@@ -125,21 +123,25 @@ def grown(old, old_root, size, proof, whole=True):
 # ---- keys, words, scores, tallies
 def expand(key, info): return hmac.digest(key, info + b"\1", "sha256")  # HKDF-Expand (RFC 5869) to 32 bytes, one block of HMAC
 def child(node, segment): return expand(node, b"watermark-key-v1\0child\0" + segment.encode())
-class Layer:
-    """The tested layer of a profile, and how pairs count and score under it."""
-    def __init__(self, text, name):
+class Profile:
+    """What a profile says of tokenizer and beacon, and its one layer of which `field` is `value`."""
+    def __init__(self, text, shape, field, value):
         try:
             profile = fits(parse(text.encode("utf-8", "replace"), 1 << 20), SCHEMA["profile"])
-            layer, = (one for one in profile["layers"] if one.get("name") == name and canonical(profile).encode())
-        except ValueError: raise Refused("not one layer of that name, or half of a letter in a text") from None
-        fits(layer, SCHEMA["layer"])
-        self.width, self.green, tokenizer = layer["width"], layer["scheme"] == "greenlist", profile["tokenizer"]
+            layer, = (one for one in profile["layers"] if one.get(field) == value and canonical(profile).encode())
+        except ValueError: raise Refused("not one such layer, or half of a letter in a text") from None
+        self.layers, self.layer, tokenizer, drawn = profile["layers"], fits(layer, SCHEMA[shape]), profile["tokenizer"], profile.get("beacon")
         self.tokenizer, self.vocab_size, self.special = (tokenizer[f] for f in ("sha256", "vocab_size", "special_token_ids"))
-        self.gamma, block, self.beacon, value = layer.get("gamma", 1), layer.get("block", 0), profile.get("beacon"), profile.get("beacon")
-        self.key_path = "/".join(filter(None, [profile["path"], "layer", name]))
-        need("beacon" not in profile or value and text.count(f'"{value}"') == 1, "the beacon is awaited still, or stands in several places")
-        self.committed = sha256(text.replace(f'"{value}"', "null").encode() if value else text.encode()).hex()  # the profile before its beacon
-        need(max([-1, *self.special]) < self.vocab_size and (self.green or layer is profile["layers"][-1]), "ids past vocab_size, or not the last layer")
+        self.path, self.key_path, self.beacon = profile["path"], "/".join(filter(None, [profile["path"], "layer", layer["name"]])), drawn
+        need("beacon" not in profile or drawn and text.count(f'"{drawn}"') == 1, "the beacon is awaited still, or stands in several places")
+        self.committed = sha256(text.replace(f'"{drawn}"', "null").encode() if drawn else text.encode()).hex()  # the profile before its beacon
+        need(max([-1, *self.special]) < self.vocab_size, "special ids past vocab_size")
+class Layer(Profile):
+    """The tested layer of a profile, and how pairs count and score under it."""
+    def __init__(self, text, name):
+        super().__init__(text, "layer", "name", name)
+        self.width, self.green, self.gamma, block = self.layer["width"], self.layer["scheme"] == "greenlist", self.layer.get("gamma", 1), self.layer.get("block", 0)
+        need(self.green or self.layer is self.layers[-1], "not the last layer")
         size = math.floor(self.gamma * 2**32)  # this many words are green, those of block 0 unless it says which
         self.first, self.end = block * size, (block + 1) * size
         need(not self.green or 0 < size < 2**32 and (not block or self.gamma * 2**32 == size and 2**32 % size == 0 and size >> 16 and self.end <= 2**32), "gamma or block")
@@ -232,18 +234,14 @@ def numbers(layer, weights, classes):
     if weights == "none" and layer.green:
         ln_e = mp.loggamma(1 + s) + mp.loggamma(1 + n - s) - mp.loggamma(n + 2) - s * mp.log(gamma) - (n - s + 1) * mp.log1p(-gamma)
         return sums, [distinct, distinct, ln_e + ln_binomial(n + 1 - total, n + 1, 1 - gamma)]
-    if weights == "none":
-        ln_e = mp.loggamma(n + 1) + s + ln_poisson(n + 1, s, True) - (n + 1) * mp.log(s) if s else -mp.log(n + 1)
-        return sums, [distinct, distinct, ln_e]
-    thetas = (".01 .02 .04 .08 .16 .32 .64 1.28" if layer.green else ".0025 .005 .01 .02 .05 .11").split()
-    bets = [ln_bet(rows, gamma if layer.green else None, mp.mpf(theta), math.inf if layer.green else 8) for theta in thetas]
-    ln_e = max(bets) + mp.log(sum(mp.exp(bet - max(bets)) for bet in bets) / len(bets))
-    return sums, [chernoff(rows, gamma if layer.green else None), distinct, ln_e]
-def ln_bet(rows, gamma, theta, cap=math.inf):
+    if weights == "none": return sums, [distinct, distinct, mp.loggamma(n + 1) + s + ln_poisson(n + 1, s, True) - (n + 1) * mp.log(s) if s else -mp.log(n + 1)]
+    bets = [ln_bet(rows, gamma if layer.green else None, mp.mpf(theta), math.inf if layer.green else 8) for theta in (residuals.GREEN if layer.green else residuals.SCORES)]
+    return sums, [chernoff(rows, gamma if layer.green else None), distinct, residuals.mean_of(bets)]
+def ln_bet(rows, gamma, theta, cap=math.inf, by=mp):
     """ln of prod e^(y score) / E[e^(y score)] at y = theta * weight: what this bet on (weight, pairs, score) has won. Without gamma,
-    scores are exponential."""
-    return sum(y * score / (1 if gamma else 2**32) - pairs * (mp.log1p(gamma * mp.expm1(y)) if gamma else -mp.log1p(-y))
-               for w, pairs, score in rows for y in [theta * min(mp.mpf(w) / 65536, cap)])
+    scores are exponential. `by` is `math` where floats are enough."""
+    return sum(y * score / (1 if gamma else 2**32) - pairs * (by.log1p(gamma * by.expm1(y)) if gamma else -by.log1p(-y))
+               for w, pairs, score in rows for y in [theta * min(w, 65536 * cap) / 65536])
 def chernoff(rows, gamma, side=1):
     """log10 of a bound: P(a statistic this large, or with side -1 this small) <= 1 / the largest bet over theta on that side, which is
     where the slope of its logarithm changes sign."""
@@ -254,8 +252,8 @@ def chernoff(rows, gamma, side=1):
     while (gamma or side < 0) and rises(high): low, high = high, 2 * high
     for _ in range(80): low, high = (middle, high) if rises(middle := (low + high) / 2) else (low, middle)
     return min(0, -ln_bet(rows, gamma, side * low)) / mp.log(10)
-def follow(logs, stated, fields):
-    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in zip(logs, (stated[f] for f in fields))), "a number does not follow from its classes")
+def follow(logs, stated, fields, source="its classes"):
+    need(all(abs(a - b) <= 1e-9 * max(1, abs(a)) for a, b in zip(logs, (stated[f] for f in fields))), f"a number does not follow from {source}")
 def low_tail(layer, weights, classes):
     """log10 of a bound of the probability that scores are as small as these: few ones are many zeros. Pairs of one weight count together."""
     if weights == "none" and classes: classes = [{"count": 1} | {f: sum(int(c[f]) for c in classes) for f in ("pairs", "score")}]
@@ -276,8 +274,7 @@ def prompts_of(raw):
     return need(None not in found, "a line of the pool has no prompt") or found
 def drawn(value, pool, count):
     """The prompts of a pool that a value draws: those with the smallest tickets, in the order of their tickets."""
-    tickets = sorted((sha256(b"watermark-draw-v1\0", value, struct.pack("<Q", i)), i) for i in range(len(pool)))
-    return [pool[i] for _, i in tickets[:count]]
+    return [pool[i] for _, i in sorted((sha256(b"watermark-draw-v1\0", value, struct.pack("<Q", i)), i) for i in range(len(pool)))[:count]]
 def prompts_root(prompts): return tree_root([leaf(canonical(prompt).encode("utf-8", "surrogatepass")) for prompt in prompts]).hex()
 def known_at(beacon):
     """When a round is drawn, as times are written; None for sources without fixed times."""
@@ -288,6 +285,7 @@ def check_round(beacon):
     need(not beacon or not beacon["source"].startswith("drand") or known_at(beacon), "drand's chain quicknet has no such round, or another of its chains is named")
 # ---- the bundle, in the order of FORMAT.md, section 7
 class Verifier:
+    shapes, registered, texts = ("statement", "registration"), "application/vnd.watermark.registration+json", True  # texts: whether any are looked at
     def __init__(self):
         self.faults, self.unchecked, self.signers, self.samples, self.references, self.node, self.conditions = [], [], [], [], [], None, {}
         self.withheld = False  # whether ids were counted whose texts could not be made ids again: then there is no result
@@ -298,58 +296,69 @@ class Verifier:
     def open(self, raw):
         """Takes the bundle apart, and says whether there is something to look at. Nothing is read before its signature holds."""
         try:
-            code = "E-ENVELOPE"; envelope = read_canonical(raw, MAX_BUNDLE, "envelope")
-            payload = signed_payload(envelope, "application/vnd.in-toto+json")
-            code = "E-SCHEMA"; self.statement = read_canonical(payload, MAX_BUNDLE, "statement")
-            self.p = p = self.statement["predicate"]
+            code = "E-ENVELOPE"; envelope = read_canonical(raw, MAX_BUNDLE, "envelope"); payload = signed_payload(envelope, "application/vnd.in-toto+json")
+            code = "E-SCHEMA"; self.statement = read_canonical(payload, MAX_BUNDLE, self.shapes[0]); self.p = p = self.statement["predicate"]
             need(all(unbase64(stamp) for stamp in p["time_stamps"].values() if stamp is not None), "an empty time stamp")
-            code = "E-REGISTRATION"; payload = signed_payload(p["registration"], "application/vnd.watermark.registration+json", 1 << 20)
-            self.registration = reg = read_canonical(payload, 1 << 20, "registration")
-            earlier, asked, key, beside = reg["earlier"], reg["prompts"], reg["key"], reg.get("references", [])
-            names, files = [reg["suspect"], *reg["controls"], *(one["model"] for one in beside)], {one["sha256"] for one in beside}
-            need((reg["weights"] == "residual") == bool(beside) and len(files) == len(beside) <= 16 and (not beside or reg["stopping"] == "fixed"),
-                 "residual weights go with references, each a file of its own, at most 16 and in a fixed sample")
-            need(all(names) and len({*names}) == len(names) and asked["count"] and len({*earlier}) == len(earlier),
-                 "a model without a name or two with one, no prompts, or an earlier registration twice")
-            need((asked["draw"] is None) != (asked["root"] is None) and key["index"] < key["tree_size"], "prompts neither chosen nor drawn, or both; or no such key")
-            need(not asked["draw"] or asked["draw"]["pool"]["count"] >= asked["count"], "more prompts are to be drawn than there are")
-            if asked["draw"]: check_round(asked["draw"]["beacon"])
+            code = "E-REGISTRATION"
+            self.registration = reg = read_canonical(signed_payload(p["registration"], self.registered, 1 << 20), 1 << 20, self.shapes[1])
+            key, earlier, names = reg["key"], reg["earlier"], self.named(reg)
+            need(all(names) and len({*names}) == len(names) and len({*earlier}) == len(earlier) and key["index"] < key["tree_size"],
+                 "a model without a name or two with one, an earlier registration twice, or no such key")
             code = "E-PROFILE"; need(sha256(p["profile"].encode()).hex() == reg["profile_sha256"], "not the registered profile")
-            self.layer = Layer(p["profile"], reg["layer"])
-            need(self.layer.key_path == key["path"], "the layer has another key path than registered")
-            code = "E-HEAD"; payload = signed_payload(p["key"]["head"], "application/vnd.watermark.head+json", 1 << 14)
-            self.head = read_canonical(payload, 1 << 14, "head")
-            need(sha256(canonical(p["key"]["head"]).encode()).hex() == key["head_sha256"], "the head is not the registered one")
+            self.layer = self.tested(); need(self.layer.key_path == key["path"], "the layer has another key path than registered")
+            code = "E-HEAD"; self.heads, signed = [], [(p["key"]["head"], key, "head"), *self.ledger()]
+            for head, digest, shape in signed:
+                self.heads.append(read_canonical(signed_payload(head, "application/vnd.watermark.head+json", 1 << 14), 1 << 14, shape))
+                need(sha256(canonical(head).encode()).hex() == digest["head_sha256"], "a head is not the registered one")
+                need(digest.get("size", self.heads[-1]["tree_size"]) == self.heads[-1]["tree_size"], "a head is of another size than registered")
         except Refused as refused:
-            code = "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code
-            return self.faults.append({"code": code, "what": str(refused)})
-        self.signers = [one["signatures"][0]["public_key"] for one in (envelope, p["registration"], p["key"]["head"])]
-        self.samples, self.references = [p["suspect"], *p["controls"]], p.get("references", {}).get("models", []); return True
-    def check(self):
-        p, reg, head, key, samples = self.p, self.registration, self.head, self.p["key"], self.samples
-        asked, at, signed = reg["prompts"], reg["registered_at"], p["signed_at"]
+            return self.faults.append({"code": "E-SIGNATURE" if (code, type(refused)) == ("E-ENVELOPE", Unsigned) else code, "what": str(refused)})
+        self.signers = [one["signatures"][0]["public_key"] for one in (envelope, p["registration"], *(head for head, *_ in signed))]
+        self.head, self.samples, self.references = self.heads[0], [p["suspect"], *p["controls"]], p.get("references", {}).get("models", []); return True
+    def tested(self): return Layer(self.p["profile"], self.registration["layer"])
+    def ledger(self): return []  # heads beside that of the keys
+    def named(self, reg):
+        """The models that a registration names, if it holds to its own rules."""
+        asked, draw, beside = reg["prompts"], reg["prompts"]["draw"], reg.get("references", [])
+        need((reg["weights"] == "residual") == bool(beside) and len({one["sha256"] for one in beside}) == len(beside) <= 16 and
+             (not beside or reg["stopping"] == "fixed"), "residual weights go with references, each a file of its own, at most 16 and in a fixed sample")
+        need(asked["count"] and (draw is None) != (asked["root"] is None) and (not draw or draw["pool"]["count"] >= asked["count"]),
+             "no prompts, or neither chosen nor drawn, or both, or more than there are to draw from")
+        check_round(draw and draw["beacon"])
+        return [reg["suspect"], *reg["controls"], *(one["model"] for one in beside)]
+    def rounds(self):
+        """Rounds that a value goes with: for which condition, the round, its value, and what it is of."""
+        key, draw = self.p["key"], self.registration["prompts"]["draw"]
+        return [("key_not_ground", key["leaf"].get("beacon"), key["beacon"], "key"), ("prompts_free_of_key", draw and draw["beacon"], self.p["prompts"]["beacon"], "draw")]
+    def check_key(self):
+        """Whether the registered key is one of the committed ones, under the committed profile; and its beacon."""
+        key, named, hash = self.p["key"], self.registration["key"], leaf(canonical(self.p["key"]["leaf"]).encode())
         with self.step("E-PROOF"):
-            named, hash = reg["key"], leaf(canonical(key["leaf"]).encode())
             need((key["leaf"]["path"], key["leaf"]["profile_sha256"]) == (named["path"], self.layer.committed), "path or profile")
-            need((hash.hex(), head["tree_size"]) == (named["leaf_sha256"], named["tree_size"]), "not the registered key, or another size of its tree")
+            need((hash.hex(), self.head["tree_size"]) == (named["leaf_sha256"], named["tree_size"]), "not the registered key, or another size of its tree")
             check_round(key["leaf"].get("beacon"))
-            root = root_above(hash, named["index"], head["tree_size"], unhex(*key["proof"]))
-            need(root.hex() == head["root"], "the proof does not lead from the committed key to the signed root")
+            need(root_above(hash, named["index"], self.head["tree_size"], unhex(*key["proof"])).hex() == self.head["root"], "the proof does not lead to the signed root")
             with self.step("E-BEACON"):
-                for round, value, what in [(key["leaf"].get("beacon"), key["beacon"], "key"), (asked["draw"] and asked["draw"]["beacon"], p["prompts"]["beacon"], "draw")]:
+                for _, round, value, what in self.rounds():
                     need((round is None) == (value is None), f"a value of the {what} goes with a round that was named for it")
                     if value and value["signature"]:
                         need(round["source"] == QUICKNET and sha256(bytes.fromhex(value["signature"])).hex() == value["value"], "not the value of its signature")
                     if value: self.unchecked.append(f"that the value of the {what} is that of round {round['round']} of {round['source']}")
                 need((key["beacon"] or {}).get("value") == self.layer.beacon, "the profile has another value")
+            return True
+    def check_models(self):
+        need([s["model"] for s in self.samples] == [self.registration["suspect"], *self.registration["controls"]], "suspect or controls are others")
+        need([e["registration_sha256"] for e in self.p["earlier"]] == self.registration["earlier"] and
+             all((e["evidence_sha256"] is None) == (e["verdict"] is None) for e in self.p["earlier"]), "earlier analyses are others")
+    def check(self):
+        p, reg, head, key, samples, asked = self.p, self.registration, self.head, self.p["key"], self.samples, self.registration["prompts"]
+        if self.check_key():
             with self.step("E-OPENING"):
                 opened = unhex(key["opening"]["node"], key["opening"]["salt"]) if key["opening"] else []
                 need(not opened or sha256(b"watermark-commit-v1\0", *opened).hex() == key["leaf"]["commitment"], "not the committed key")
                 self.node = opened and opened[0]
         with self.step("E-REGISTERED"):
-            need([s["model"] for s in samples] == [reg["suspect"], *reg["controls"]], "suspect or controls are others")
-            need([e["registration_sha256"] for e in p["earlier"]] == reg["earlier"] and
-                 all((e["evidence_sha256"] is None) == (e["verdict"] is None) for e in p["earlier"]), "earlier analyses are others")
+            self.check_models()
             need(p["family"]["size"] == reg["key"]["tree_size"], "the family is not that of all committed keys")
             need(p["resampling"]["keys"] == (reg["resample"] if samples[0]["n_scored"] else 0), "another number of fresh keys")
             need(reg["stopping"] != "fixed" or all(s["records"]["count"] == asked["count"] for s in samples), "answers are missing")
@@ -358,27 +367,25 @@ class Verifier:
                  ("references" in p) == bool(beside) and all(("residuals" in s) == bool(beside) for s in samples), "references are others")
             need(not beside or not samples[0]["stopped"], "a sample that was stopped has no test beside references")
         with self.step("E-TIME"):
+            at, signed = reg["registered_at"], p["signed_at"]
             spans = [[head["signed_at"], at, signed]] + [[at, *s["collected"].values(), signed] for s in samples if s["collected"]]
             need(all(span == sorted(span) for span in spans), "key, registration, data and bundle are not of this order in time")
         with self.step("E-SUBJECT"):
             files = self.statement["subject"]; names = {one["name"] for one in files}
             need(len(names) == len(files) == len(samples + self.references), "not one file, with its own name, for each model")
-            shown = [s["records"]["sha256"] for s in samples + self.references if s["records"]["count"]]
-            need(len({*shown}) == len(shown), "two models have the same records")
+            shown = [s["records"]["sha256"] for s in samples + self.references if s["records"]["count"]]; need(len({*shown}) == len(shown), "two models have the same records")
         with self.step("E-PROMPTS"): need(asked["root"] in (None, p["prompts"]["root"]), "the prompts are not the registered ones")
         most, rising = 1 if self.layer.green else self.layer.score(2**32 - 1), lambda classes: all(a["count"] < b["count"] for a, b in itertools.pairwise(classes))
         fits_in = lambda classes: len(classes) <= MAX_CLASSES and sum(c["pairs"] for c in classes) < MAX_PAIRS and all(int(c["score"]) <= c["pairs"] * most for c in classes)
         for i, s in enumerate(samples):
             with self.step("E-PROMPTS", f"sample {i} answers other prompts: "):
-                old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], p["prompts"]["root"]), unhex(*s["prompts_proof"])
-                proven = grown(old, roots[0], asked["count"], proof) if old else [sha256(*proof), roots[1]]  # an empty tree begins all
-                need(proven == roots, "the consistency proof leads to other roots")
+                old, roots, proof = s["records"]["count"], unhex(s["prompts_root"], p["prompts"]["root"]), unhex(*s["prompts_proof"])  # an empty tree begins all
+                proven = grown(old, roots[0], asked["count"], proof) if old else [sha256(*proof), roots[1]]; need(proven == roots, "the consistency proof leads to other roots")
             out = s["left_out"]
             with self.step("E-TALLY", f"sample {i}: "):
                 counts, pairs = ([c[f] for c in s["classes"]] for f in ("count", "pairs"))
                 need(sum(s[f] for f in COUNTS) == s["tokens"] and s["n_empty"] <= s["records"]["count"], "the counts do not add up")
-                need(rising(s["classes"]) and sum(pairs) == s["n_scored"] and
-                     sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
+                need(rising(s["classes"]) and sum(pairs) == s["n_scored"] and sum((c - 1) * n for c, n in zip(counts, pairs)) <= s["n_duplicate"], "the classes do not fit the counts")
                 need(all(int(c["score"]) <= c["pairs"] * most for part in (s["classes"], out["answers"], out["prompts"]) for c in part), "scores too large")
                 need(rising(out["answers"]) and sum(c["count"] * c["pairs"] for c in out["answers"]) <= s["n_excluded"] and
                      all(c["count"] == 1 and c["pairs"] < MAX_PAIRS for c in out["prompts"]), "the left-out pairs do not fit the counts")
@@ -411,14 +418,12 @@ class Verifier:
         """What the classes of a sample give: whole numbers, and the numbers that follow from them."""
         sums, logs = numbers(self.layer, self.registration["weights"], s["classes"])
         if "residuals" not in s: return sums, logs
-        classes = s["residuals"]["classes"]
-        need(residuals.sound(classes), "no test has such residuals")
-        beside, (log10_p, ln_e) = residuals.numbers(self.layer.law(), classes)
+        need(residuals.sound(s["residuals"]["classes"]), "no test has such residuals")
+        beside, (log10_p, ln_e) = residuals.numbers(self.layer.law(), s["residuals"]["classes"])
         return [sums[0], *beside], [log10_p, logs[1], ln_e]
     def contradicted(self):
         """Conditions that times which the bundle itself states contradict: a value was known too early, or used before it was drawn."""
-        draw, reg = self.registration["prompts"]["draw"], self.registration
-        ground, drawn_at = known_at(self.p["key"]["leaf"].get("beacon")), known_at(draw and draw["beacon"])
+        reg, (ground, drawn_at) = self.registration, [known_at(round) for _, round, *_ in self.rounds()]
         first = min((s["collected"]["first"] for s in self.samples if s["collected"]), default="Z")
         outside = lambda time, after, by: time and not after < time <= by
         return {"key_not_ground": outside(ground, self.head["signed_at"], reg["registered_at"]),
@@ -426,28 +431,23 @@ class Verifier:
                 "registered_before_data": drawn_at and first < drawn_at}
     def to_come(self, now):
         """Conditions that the reader's clock contradicts: a round that is still to come has no value."""
-        draw = self.registration["prompts"]["draw"]
-        for name, time in [("key_not_ground", known_at(self.p["key"]["leaf"].get("beacon"))), ("prompts_free_of_key", known_at(draw and draw["beacon"]))]:
-            if time and time > now: self.conditions[name] = "fails"
+        for name, round, *_ in self.rounds():
+            if (time := known_at(round)) and time > now: self.conditions[name] = "fails"
     def check_verdict(self, fresh, suspect, *controls):
         p, reg, by_e = self.p, self.registration, self.registration["stopping"] == "e_process" or suspect["stopped"]
-        seed = sha256(canonical(p["registration"]).encode(), bytes.fromhex(suspect["records"]["root"])).hex()
-        need(fresh["seed"] == seed and fresh["at_least"] <= fresh["keys"], "the fresh keys are others")
+        seed = sha256(canonical(p["registration"]).encode(), bytes.fromhex(suspect["records"]["root"])).hex(); need(fresh["seed"] == seed and fresh["at_least"] <= fresh["keys"], "the fresh keys are others")
         deciding = lambda s, by_e: min(0, -s["ln_e"] / math.log(10)) if by_e else s["log10_p"]
         agree = all(deciding(c, c["stopped"] and reg["stopping"] == "e_process") >= -2 - math.log10(len(controls)) for c in controls)
         rate = mp.mpf(10) ** min(0, max(suspect["log10_p"], -300))  # it must not lie below the 99.9 % bound of the fresh keys' rate
         kept = by_e or fresh["keys"] < 999 or ln_binomial(fresh["at_least"], fresh["keys"], rate) >= -3 * mp.log(10)
-        level = math.log10(reg["alpha"] / reg["key"]["tree_size"])  # whoever registered could have named any committed key
-        verdict = "detected" if deciding(suspect, by_e) <= level else "not_detected"
-        present = all(s["n_empty"] <= s["records"]["count"] // 20 for s in self.samples)
+        level = math.log10(reg["alpha"]) - math.log10(reg["key"]["tree_size"])  # whoever registered could have named any committed key
+        present, fails = all(s["n_empty"] <= s["records"]["count"] // 20 for s in self.samples), self.contradicted()
         clean = min(suspect["left_out"]["answers_log10_p"], suspect["left_out"]["prompts_log10_p"]) >= -3
-        fails = self.contradicted()
         self.conditions = {name: "fails" if fails.get(name) else "holds" if name == "key_bound" else "word" for name in CONDITIONS
                            if name != "references_bound" or self.references}
-        low = p["references"]["log10_p"] if self.references else 0
-        need(not self.references or p["references"]["agree"] == (low >= -3), "references.agree does not follow from the numbers")
+        low = p["references"]["log10_p"] if self.references else 0; need(not self.references or p["references"]["agree"] == (low >= -3), "references.agree does not follow from the numbers")
         sound = suspect["n_scored"] and agree and clean and low >= -3 and kept and present and not any(fails.values())
-        verdict = verdict if sound else "inconclusive"
+        verdict = "inconclusive" if not sound else "detected" if deciding(suspect, by_e) <= level else "not_detected"
         stated = [p[f] for f in ("decided_by", "controls_agree", "exclusion_agrees", "resampling_agrees", "answers_present", "verdict")]
         need(stated == ["ln_e" if by_e else "log10_p", agree, clean, kept, present, verdict], "the verdict does not follow from the numbers")
         need([*self.conditions.items()] == [(one["name"], one["standing"]) for one in p["conditions"]], "the conditions are others")
@@ -458,12 +458,9 @@ class Verifier:
         need(form == (p["smallest_effect"] or {}), "smallest_effect does not go with the verdict")
     def data(self, files, tokenizer, pool, resample):
         """Reads the records of samples, or makes them from answer files, and counts and scores them again."""
-        texts, seen, draw = None, set(), self.registration["prompts"]["draw"]
-        if tokenizer is None: why = "no tokenizer.json was given"
-        else:
-            try: texts = Texts(tokenizer)
-            except ValueError as unreadable: why = str(unreadable)
-        models, order = self.samples + self.references, []
+        models, order, draw, why = self.samples + self.references, [], self.registration["prompts"]["draw"], "no tokenizer.json was given"
+        try: texts = None if tokenizer is None else Texts(tokenizer)
+        except ValueError as unreadable: texts, why = None, str(unreadable)
         for raw in files:
             digest = sha256(raw).hex()
             mine = [i for i, s in enumerate(models) if s["records"]["sha256"] == digest]
@@ -492,8 +489,7 @@ class Verifier:
             with self.step("E-PROMPTS"):
                 prompts = prompts_of(pool)
                 need({"count": len(prompts), "root": prompts_root(prompts)} == draw["pool"], "not the registered pool")
-                chosen = drawn(bytes.fromhex(self.p["prompts"]["beacon"]["value"]), prompts, self.registration["prompts"]["count"])
-                need(prompts_root(chosen) == self.p["prompts"]["root"], "the value draws other prompts from the pool")
+                need(prompts_root(drawn(bytes.fromhex(self.p["prompts"]["beacon"]["value"]), prompts, self.registration["prompts"]["count"])) == self.p["prompts"]["root"], "the value draws other prompts from the pool")
         self.unchecked += [f"model {i}: its records were not given" for i in range(len(models)) if i not in seen] + [
             "time stamps (`openssl ts -verify` can)", "who collected them, when and until when", *["the size of smallest_effect"] * bool(self.p["smallest_effect"]), "other layers of the profile",
             "that special_token_ids are the tokenizer's special tokens"] + ["that the prompts are those drawn from the pool"] * bool(draw and pool is None)
@@ -538,20 +534,17 @@ class Verifier:
         shares = self.samples[0]["residuals"]["mixture"] if beside and i else None  # of a control: a mixture of its own could avoid a reference
         weighted, expected, mixture = residuals.weights(pairs, beside, shares) if beside else (pairs, {}, None)
         plan, fresh, weights = self.layer.plan(weighted), self.p["resampling"], self.registration["weights"]
-        shape = lambda classes: [(c["count"], c["pairs"]) for c in classes]
-        counted = lambda pairs: sorted(Counter(pairs.values()).items())
+        shape, counted = lambda classes: [(c["count"], c["pairs"]) for c in classes], lambda pairs: sorted(Counter(pairs.values()).items())
         stated = [shape(s["classes"]), shape(s["left_out"]["answers"]), shape(s["left_out"]["prompts"])]
         need((totals, stated) == ({f: s[f] for f in COUNTS}, [*map(counted, (pairs, left_out, asked))]), "counts or classes are others")
         weighed = lambda classes: [(c["weight"], c["pairs"]) for c in classes]
         if beside:
-            found = [mixture, counted(weighted)]
-            need(found == [s["residuals"]["mixture"], weighed(s["residuals"]["classes"])], "the residuals are others")
+            need([mixture, counted(weighted)] == [s["residuals"]["mixture"], weighed(s["residuals"]["classes"])], "the residuals are others")
             answered = [(len({record["prompt"] for record in one}), sum(len(record["tokens"]) for record in one)) for one in references]
             need(i or ([(r["n_prompts"], r["tokens"]) for r in self.references], [weighed(one["classes"]) for one in self.p["references"]["expected"]]) == (answered, [*map(counted, expected)]), "the references' counts are others")
         if not self.node: return self.unchecked.append("scores: the key is not disclosed")
         key = self.layer.prf_key(self.node)
-        found = [self.layer.classes(part, key) for part in (pairs, left_out, asked)]
-        need(found == [s["classes"], s["left_out"]["answers"], s["left_out"]["prompts"]], "the scores are others")
+        need([self.layer.classes(part, key) for part in (pairs, left_out, asked)] == [s["classes"], s["left_out"]["answers"], s["left_out"]["prompts"]], "the scores are others")
         if beside:
             signed = lambda pairs: [{"weight": c.pop("count"), **c} for c in self.layer.classes(pairs, key)]
             need(signed(weighted) == s["residuals"]["classes"], "the scores of the residuals are others")
@@ -564,33 +557,40 @@ class Verifier:
             hits += statistic >= int(s["statistic"]) or weak  # the tail falls as the statistic grows, until it is 1
         if not i and keys < fresh["keys"]: self.unchecked.append(f"{fresh['keys'] - keys} fresh keys")
         need(i or hits <= fresh["at_least"] <= hits + fresh["keys"] - keys, "at_least is another number")
+    def result(self): return {f: (self.p | self.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)}
 def read(path):
     with open(path, "rb") as file: return file.read(MAX_FILE + 1)
+def verifier_of(raw):
+    """Of the kind that the payload names; what cannot be read is no other kind's. Whatever it says is believed once its signature holds."""
+    with contextlib.suppress(Refused, LookupError, TypeError, ValueError):
+        if parse(base64.b64decode(parse(raw, MAX_BUNDLE)["payload"]), MAX_BUNDLE)["predicateType"] == "watermark-pairs-evidence/1":
+            sys.modules.setdefault("verify", sys.modules[__name__]); import pairs; return pairs.Pairs()
+    return Verifier()
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle"); parser.add_argument("--data", nargs="+", action="extend", default=[], metavar="FILE", help="records files or answer files")
+    parser.add_argument("bundle"); parser.add_argument("--data", nargs="+", action="extend", default=[], metavar="FILE", help="records files or answer files, or list and scores files")
     parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json, to make ids from texts again; without it records give no result")
     parser.add_argument("--pool", metavar="FILE", help="the prompts that were drawn from")
     parser.add_argument("--resample", type=int, default=1 << 20, metavar="N", help="draw the first N fresh keys only")
     parser.add_argument("--trusted-key", action="append", metavar="HEX", help="public keys that may have signed")
-    asked, v, trust, result = parser.parse_args(arguments), Verifier(), None, None
+    asked, trust, result = parser.parse_args(arguments), None, None
     try:
-        raw, files = read(asked.bundle), [*map(read, asked.data)]
-        tokenizer, pool = [path and read(path) for path in (asked.tokenizer, asked.pool)]
+        raw, files = read(asked.bundle), [*map(read, asked.data)]; v = verifier_of(raw)
+        tokenizer, pool = [read(path) if path and v.texts else None for path in (asked.tokenizer, asked.pool)]
         if opened := v.open(raw): v.check()
         if opened and tokenizer and sha256(tokenizer).hex() != v.layer.tokenizer.lower(): raise OSError("not the profile's tokenizer")
         if opened and not v.faults: v.data(files, tokenizer, pool, asked.resample)
-    except OSError as error: parser.exit(2, f"{error}\n")
+    except (OSError, ImportError) as error: parser.exit(2, f"{error}\n")
     integrity = all(fault["code"] == "E-DATA" for fault in v.faults)  # a file of something else says nothing about the bundle
     if not v.faults and not v.withheld:
-        result = {f: (v.p | v.samples[0])[f] for f in ("verdict", "decided_by", "statistic", "log10_p", "ln_e", "n_empty", *COUNTS)}
         v.to_come(datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        result = v.result()
         if "fails" in v.conditions.values(): result["verdict"] = "inconclusive"
         result |= {"alpha": v.registration["alpha"], "committed_keys": v.registration["key"]["tree_size"], "conditions": v.conditions}
     if asked.trusted_key and v.signers:
         with v.step("E-TRUST"):
             trust = "trusted" if {*v.signers} <= {*map(str.lower, asked.trusted_key)} else "not_trusted"
-            need(trust == "trusted", "a key that was not named signed bundle, registration or head")
+            need(trust == "trusted", "a key that was not named signed bundle, registration or a head")
     v.faults.sort(key=lambda fault: CODES.index(fault["code"]))  # the first one is what verifiers agree on
     print(json.dumps(dict(integrity=integrity, trust=trust, result=result, faults=v.faults, not_checked=v.unchecked), indent=1))
     return 1 if v.faults else 0

@@ -15,6 +15,9 @@ use watermark_core::scheme::{Greenlist, Gumbel, Scheme, Spec};
 
 const VOCABULARIES: [u32; 2] = [32_000, 128_256];
 
+/// Cases in which nothing is marked.
+const UNMARKED: [&str; 2] = ["unmarked", "unmarked_top_k_50"];
+
 fn key() -> NodeKey {
     NodeKey::root(b"benchmark")
 }
@@ -82,6 +85,11 @@ fn marking_step(c: &mut Criterion) {
             Sampling { top_k: Some(50), ..plain },
         ),
         ("gumbel", Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)).split_off(1), plain),
+        // Without layers: paired draws, beside the one draw of an unmarked session.
+        ("paired", Vec::new(), plain),
+        ("paired_top_k_50", Vec::new(), Sampling { top_k: Some(50), ..plain }),
+        (UNMARKED[0], Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)), plain),
+        (UNMARKED[1], Layer::defaults(greenlist, Scheme::Gumbel(Gumbel)), Sampling { top_k: Some(50), ..plain }),
     ];
     let layer = |scheme: AnyScheme, width| vec![Layer { name: "layer".to_owned(), scheme, width, per_account: false }];
     // Every scheme at its first example, where a deployment would have it: behind a truncation.
@@ -101,10 +109,16 @@ fn marking_step(c: &mut Criterion) {
                 path: KeyPath::root(),
                 tokenizer: TokenizerInfo { sha256: [0; 32], vocab_size: vocab, special_token_ids: vec![0] },
                 layers: layers.clone(),
+                paired: layers.is_empty().then(|| "pairs".to_owned()),
                 ..Profile::default()
             };
             let marker = Marker::new(profile, &key()).unwrap();
-            let options = SessionOptions { marked: true, sampling: *sampling, ..SessionOptions::default() };
+            let options = SessionOptions {
+                marked: !UNMARKED.contains(&name.as_str()),
+                sampling: *sampling,
+                request: layers.is_empty().then(|| "ledger/bench/0".to_owned()),
+                ..SessionOptions::default()
+            };
             let mut session = marker.session(&options).unwrap();
             let mut step = 0;
             for token in 1..5 {

@@ -117,7 +117,8 @@ pub(crate) fn accounts(lab: &Lab, students: &Students, repetitions: u32, out: &s
             let accounts = signs.iter().map(Signs::test).map(|found| (found.n, found.ln_e)).collect();
             let whole = whole.test();
             let suspect = PairedSample { whole: (whole.n, whole.ln_e), accounts };
-            let test = PairedTest { suspect, controls: Vec::new(), reference_ln_e: 0.0, draws_log10_p: 0.0 };
+            let controls = Vec::new();
+            let test = PairedTest { suspect, controls, reference_ln_e: 0.0, draws_log10_p: 0.0, law_ln_e: 0.0 };
             let conclusion = conclude_pairs(&test, LEVELS[0], LEVELS[1]);
             let detected =
                 |verdict: &watermark_core::detect::Verdict| *verdict == watermark_core::detect::Verdict::Detected;

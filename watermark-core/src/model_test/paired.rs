@@ -29,6 +29,9 @@ pub struct PairedTest {
     pub reference_ln_e: f64,
     /// log10 p of [`crate::paired::DrawAudit`], where somebody says what law the candidates were drawn from; else 0.
     pub draws_log10_p: f64,
+    /// Natural logarithm of the e-value that this law itself prefers what was served; 0 without one. The coins know nothing of it, unless prompts or
+    /// requests were chosen after a look at what they would serve; and a suspect that is nearer to the law than its reference prefers the same.
+    pub law_ln_e: f64,
 }
 
 /// The conclusion of a [`PairedTest`].
@@ -42,7 +45,7 @@ pub struct PairedConclusion {
     pub controls_agree: bool,
     /// Whether the reference does not lean to what was withheld: its own p is not below 0.001.
     pub reference_agrees: bool,
-    /// Whether the candidates may come from the law that they are said to come from: its p is not below 0.001.
+    /// Whether the candidates may come from the law that they are said to come from, and it prefers neither side: neither p is below 0.001.
     pub draws_agree: bool,
     /// About the list as a whole.
     pub verdict: Verdict,
@@ -73,11 +76,11 @@ const AUDIT_LOG10_P: f64 = -3.0;
 /// or draws that do not agree make all of it inconclusive.
 #[must_use]
 pub fn conclude_pairs(test: &PairedTest, alpha: f64, accounts_alpha: f64) -> PairedConclusion {
-    let PairedTest { suspect, controls, reference_ln_e, draws_log10_p } = test;
+    let PairedTest { suspect, controls, reference_ln_e, draws_log10_p, law_ln_e } = test;
     let controls_log10_p: Vec<f64> = controls.iter().map(|control| log10_p_anytime(control.ln_e())).collect();
     let all_agree = controls_agree(&controls_log10_p);
     let reference_agrees = log10_p_anytime(*reference_ln_e) >= AUDIT_LOG10_P;
-    let draws_agree = *draws_log10_p >= AUDIT_LOG10_P;
+    let draws_agree = draws_log10_p.min(log10_p_anytime(*law_ln_e)) >= AUDIT_LOG10_P;
     let contradicted = !(all_agree && reference_agrees && draws_agree);
     let judged = |n_scored: u64, ln_e: f64, contradicted: bool| Judged {
         n_scored,
@@ -125,17 +128,18 @@ mod tests {
     fn by_hand() {
         use Verdict::{Detected, Inconclusive, NotDetected};
         let (strong, weak, lost, none) = (finding(60, 10), finding(8, 5), finding(20, 40), finding(0, 0));
-        let with = |controls: &[PairedSample], suspect, reference: SignFinding, draws| {
+        let with = |controls: &[PairedSample], suspect, reference: SignFinding, draws, law: SignFinding| {
             let suspect = sample(suspect, &[strong, weak, lost, none]);
             let test = PairedTest {
                 suspect,
                 controls: controls.to_vec(),
                 reference_ln_e: reference.ln_e,
                 draws_log10_p: draws,
+                law_ln_e: law.ln_e,
             };
             conclude_pairs(&test, 1e-6, 1e-3)
         };
-        let of = |controls: &[PairedSample], suspect, reference| with(controls, suspect, reference, -2.9);
+        let of = |controls: &[PairedSample], suspect, reference| with(controls, suspect, reference, -2.9, weak);
         let innocent = |finding| sample(finding, &[weak, weak, lost, none]);
         let found = of(&[innocent(lost), innocent(weak)], strong, weak);
         assert_eq!((found.verdict, found.controls_agree, found.reference_agrees), (Detected, true, true));
@@ -151,8 +155,10 @@ mod tests {
         let found = of(&[], strong, finding(60, 20));
         assert_eq!((found.verdict, found.accounts[0], found.reference_agrees), (Inconclusive, Inconclusive, false));
         // Candidates that were not drawn from their law say nothing.
-        let found = with(&[], strong, weak, -3.1);
+        let found = with(&[], strong, weak, -3.1, weak);
         assert_eq!((found.verdict, found.accounts[0], found.draws_agree), (Inconclusive, Inconclusive, false));
+        // Nor do those that the law itself prefers, because somebody chose what was asked.
+        assert_eq!(with(&[], strong, weak, -0.1, strong).verdict, Inconclusive);
         assert_eq!(of(&[], none, none).verdict, Inconclusive);
     }
 

@@ -279,7 +279,9 @@ fn noun(name: ConditionName, no_controls: bool) -> &'static str {
         ConditionName::CollectionWitnessed => "the answers came from these models",
         ConditionName::RegisteredBeforeData => "the test was registered before its data",
         ConditionName::LedgerBound => "candidates, accounts and list are older than the test",
-        ConditionName::DrawsBlind => "candidates were drawn from one law, without looking at the coins",
+        ConditionName::DrawsBlind => {
+            "prompts were chosen and candidates drawn from one law, without looking at the coins"
+        }
         ConditionName::EarlierAnalyses => "no analyses or commitments are missing",
     }
 }

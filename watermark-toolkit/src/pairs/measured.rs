@@ -3,9 +3,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use watermark_core::model_test::{PairedSample, PairedTest};
 use watermark_core::paired::{DrawAudit, SignFinding, Signs};
+use watermark_core::stats::ln_mean_e;
 
 use super::list::{About, List};
-use super::scores::{Scores, Tallies, both, preference};
+use super::scores::{Scores, Sides, Tallies, both, preference};
 
 /// What models prefer on a list.
 pub(crate) struct Measured {
@@ -16,13 +17,9 @@ pub(crate) struct Measured {
     pub(crate) reference_ln_e: f64,
     /// Whether the candidates were drawn from the law that was given for them.
     pub(crate) draws: Option<DrawAudit>,
+    /// That this law itself prefers what was served; 0 without one.
+    pub(crate) law_ln_e: f64,
 }
-
-/// Positions preferred as they were served, and the other way round, by strength: so many steps a nat, up to the largest that counts.
-pub type Sides = [(u64, u64); 4 * SIDES_PER_NAT];
-
-/// Steps of a nat.
-pub const SIDES_PER_NAT: usize = 4;
 
 /// What one model prefers.
 pub(crate) struct ModelFound {
@@ -59,12 +56,21 @@ impl Measured {
         let (mut reference, mut law) = (open(reference)?, open(law)?);
         let mut tallies = vec![Tallies::default(); models.len()];
         let (mut of_reference, mut draws) = (Signs::default(), DrawAudit::default());
+        let mut of_law = [Signs::default(), Signs::default()];
         while let Some(request) = list.next_request()? {
             let expected = reference.as_mut().map(|scores| scores.take(&request.id)).transpose()?;
             let drawn = law.as_mut().map(|scores| scores.take(&request.id)).transpose()?;
             for pair in &request.pairs {
                 let found = expected.as_ref().map(|scores| preference(&request, pair, scores)).transpose()?;
                 of_reference.add_preference(found.flatten().unwrap_or(0).saturating_neg());
+            }
+            if let Some(drawn) = &drawn {
+                for pair in &request.pairs {
+                    let Some(found) = preference(&request, pair, drawn)? else { continue };
+                    of_law[0].add_preference(found);
+                    let expected = expected.as_ref().map(|scores| preference(&request, pair, scores)).transpose()?;
+                    of_law[1].add_preference(expected.flatten().map_or(0, |expected| found.saturating_sub(expected)));
+                }
             }
             for pair in drawn.iter().flat_map(|_| &request.drawn) {
                 let ln_p = both(&request, pair, drawn.as_deref().unwrap_or_default())?;
@@ -77,39 +83,42 @@ impl Measured {
             progress(1)?;
         }
         let draws = law.is_some().then_some(draws);
+        let [alone, beside] = of_law.map(|signs| signs.test().ln_e);
+        let law_ln_e = if reference.is_some() { ln_mean_e(&[alone, beside]) } else { alone };
         for scores in scores.into_iter().chain([reference, law]).flatten() {
             scores.end()?;
         }
         list.check()?;
         let mut found: Vec<ModelFound> = tallies.iter().map(ModelFound::new).collect();
         let suspect = found.remove(0);
-        for (at, (control, path)) in found.iter().zip(&models[1..]).enumerate() {
-            let Some(path) = path else { continue };
-            if control.whole.n == 0 && suspect.whole.n > 0 {
-                bail!(
-                    "control {} ({}) prefers nothing beyond the reference; it must be an unrelated model, scored on the whole list",
-                    at + 1,
-                    path.display()
-                );
-            }
-            // One that says less than the suspect could not contradict it.
-            if control.unscored > suspect.unscored {
-                bail!(
-                    "control {} ({}) has fewer scores than the suspect; score the whole list with it",
-                    at + 1,
-                    path.display()
-                );
-            }
-        }
         let mut measured = Self {
             list: list.about().clone(),
             suspect,
             controls: found,
             reference_ln_e: of_reference.test().ln_e,
             draws,
+            law_ln_e,
         };
         measured.sort();
         Ok(measured)
+    }
+
+    /// Refuses controls that could not contradict the suspect, by the names of their files.
+    ///
+    /// # Errors
+    /// If one has fewer scores, or prefers nothing beyond the reference.
+    pub(crate) fn check_controls(&self, names: &[String]) -> Result<()> {
+        for (control, name) in self.controls.iter().zip(names) {
+            if control.whole.n == 0 && self.suspect.whole.n > 0 {
+                bail!(
+                    "control {name} prefers nothing beyond the reference; it must be an unrelated model, scored on the whole list"
+                );
+            }
+            if control.unscored > self.suspect.unscored {
+                bail!("control {name} has fewer scores than the suspect; score the whole list with it");
+            }
+        }
+        Ok(())
     }
 
     /// Every model has the same accounts, in the order of their names so far.
@@ -129,6 +138,7 @@ impl Measured {
             controls: self.controls.iter().map(ModelFound::sample).collect(),
             reference_ln_e: self.reference_ln_e,
             draws_log10_p: self.draws.map_or(0.0, |draws| draws.log10_p()),
+            law_ln_e: self.law_ln_e,
         }
     }
 }

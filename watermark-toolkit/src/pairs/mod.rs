@@ -20,7 +20,7 @@ use watermark_core::profile::Profile;
 
 pub use list::{About, List, Pair};
 pub(crate) use measured::{AccountFound, Measured, ModelFound};
-pub use measured::{SIDES_PER_NAT, Sides};
+pub use scores::{SIDES_PER_NAT, Sides};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,9 @@ pub struct PairsLine {
     pub reference_agrees: bool,
     /// log10 p that the candidates were drawn from the law that was given for them; null without one.
     pub draws_log10_p: Option<f64>,
-    /// Whether it is not below 0.001.
+    /// Natural logarithm of the e-value that this law itself prefers what was served, as one does where prompts were chosen after a look at the coins.
+    pub law_ln_e: Option<f64>,
+    /// Whether the candidates fit the law and it prefers neither side: neither p is below 0.001.
     pub draws_agree: bool,
     /// What was read; of the whole list only.
     pub list: Option<About>,
@@ -114,13 +116,14 @@ pub fn judge(
     let controls = files.controls.iter().map(|path| Some(path.as_path()));
     let models: Vec<_> = std::iter::once(Some(files.suspect)).chain(controls).collect();
     let measured = Measured::new(&mut list, &models, files.reference, files.law, progress)?;
-    let names = files.controls.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = files.controls.iter().map(|path| path.display().to_string()).collect();
+    measured.check_controls(&names)?;
     Ok(lines(&measured, names, options))
 }
 
 /// The lines of a list: about all of it, then about its accounts by evidence.
 fn lines(measured: &Measured, names: Vec<String>, options: &Options) -> Vec<PairsLine> {
-    let Measured { list, suspect, controls, reference_ln_e, draws } = measured;
+    let Measured { list, suspect, controls, reference_ln_e, draws, law_ln_e } = measured;
     let test = measured.test();
     let conclusion = conclude_pairs(&test, options.alpha, options.accounts_alpha);
     let line = |account: Option<String>, requests: u64, found: &SignFinding, verdict: Verdict| PairsLine {
@@ -138,6 +141,7 @@ fn lines(measured: &Measured, names: Vec<String>, options: &Options) -> Vec<Pair
         reference_ln_e: *reference_ln_e,
         reference_agrees: conclusion.reference_agrees,
         draws_log10_p: draws.map(|draws| draws.log10_p()),
+        law_ln_e: draws.map(|_| *law_ln_e),
         draws_agree: conclusion.draws_agree,
         list: None,
     };

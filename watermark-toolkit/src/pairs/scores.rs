@@ -5,7 +5,6 @@ use anyhow::{Context, Result, bail};
 use watermark_core::paired::{Candidates, SignFinding, Signs};
 
 use super::list::{Pair, Request};
-use super::measured::{SIDES_PER_NAT, Sides};
 use crate::read::{BadRecord, Limits, PairScore, ReadError, RequestId, ScoredRecord, read_scored};
 
 type Scored = Box<dyn Iterator<Item = Result<Result<ScoredRecord, BadRecord>, ReadError>>>;
@@ -70,6 +69,12 @@ impl Scores {
         }
     }
 }
+
+/// Positions preferred as they were served, and the other way round, by strength: so many steps a nat, up to the largest that counts.
+pub type Sides = [(u64, u64); 4 * SIDES_PER_NAT];
+
+/// Steps of a nat.
+pub const SIDES_PER_NAT: usize = 4;
 
 /// The signs of a model's preferences, in all and by account. Memory grows with accounts, and with the different sizes that each of them has.
 #[derive(Clone, Debug, Default)]

@@ -153,7 +153,10 @@ fn verdict_text(check: &PairsCheck) -> (&'static str, String, Vec<String>) {
                     !predicate.reference_agrees,
                     "The reference prefers what was kept back, as one that was made with the coins would.",
                 ),
-                (!predicate.draws_agree, "The candidates are not those that the named law draws."),
+                (
+                    !predicate.draws_agree,
+                    "The candidates are not those that the named law draws, or it prefers what was served, as where prompts were chosen for their coins.",
+                ),
             ];
             sentences.extend(reasons.iter().filter(|(holds, _)| *holds).map(|(_, why)| (*why).to_owned()));
             ("inconclusive", format!("Inconclusive: nothing can be said about “{name}”"))
@@ -423,6 +426,10 @@ fn audits(bundle: &Bundle) -> Table {
     rows.extend(predicate.draws.map(|draws| {
         let what = format!("log10 p that {} candidates come from the named law", grouped(draws.n));
         [what, format!("{:?}", draws.log10_p), agrees(predicate.draws_agree)]
+    }));
+    rows.extend(predicate.draws.map(|draws| {
+        let what = "ln e that this law itself prefers what was served".to_owned();
+        [what, format!("{:?}", draws.law_ln_e), agrees(predicate.draws_agree)]
     }));
     rows.push(["controls".to_owned(), predicate.controls.len().to_string(), agrees(predicate.controls_agree)]);
     Table::new("What the verdict was held against", ["What", "Number", "Result"], rows)

@@ -162,7 +162,9 @@ impl Args {
                 print(&format!("The candidates fit the law that they were drawn from (log10 p {log10_p:.2})."))?;
             }
             Some(log10_p) => print(&format!(
-                "The candidates are not those that this law draws (log10 p {log10_p:.2}): nothing follows."
+                "The candidates are not those that this law draws (log10 p {log10_p:.2}), or it prefers what was served itself (log10 e {:.2}), as where \
+                 prompts were chosen for their coins: nothing follows.",
+                whole.law_ln_e.unwrap_or(0.0) / std::f64::consts::LN_10
             ))?,
             None => (),
         }

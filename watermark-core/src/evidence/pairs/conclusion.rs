@@ -45,6 +45,7 @@ impl Predicate {
             controls: (0..self.controls.len()).map(|at| self.sample(Some(at))).collect(),
             reference_ln_e: self.reference.map_or(0.0, |reference| reference.ln_e),
             draws_log10_p: self.draws.map_or(0.0, |draws| draws.log10_p),
+            law_ln_e: self.draws.map_or(0.0, |draws| draws.law_ln_e),
         }
     }
 

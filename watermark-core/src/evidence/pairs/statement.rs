@@ -106,13 +106,14 @@ pub struct ReferenceEvidence {
     pub ln_e: f64,
 }
 
-/// Whether the candidates come from the law that they are said to come from.
+/// Whether the candidates come from the law that they are said to come from, and whether it prefers what was served.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "one table for all languages: verify/PAIRS.md, section 3")]
 pub struct DrawsEvidence {
-    pub n: u64,
+    pub law_ln_e: f64,
     pub log10_p: f64,
+    pub n: u64,
 }
 
 /// What the requests of one account show.

@@ -174,7 +174,7 @@ impl Case {
                 suspect: sample("s", [&a, &b]),
                 controls: vec![sample("c", [&c, &d])],
                 reference: reference.then_some(ReferenceEvidence { ln_e: -1.0 }),
-                draws: reference.then_some(DrawsEvidence { n: 2 * 105, log10_p: -0.2 }),
+                draws: reference.then_some(DrawsEvidence { law_ln_e: -0.5, log10_p: -0.2, n: 2 * 105 }),
                 accounts: vec![account("a", &a, &c, Verdict::Detected), account("b", &b, &d, Verdict::NotDetected)],
                 controls_agree: true,
                 reference_agrees: true,
@@ -223,7 +223,7 @@ fn a_statement_holds_and_what_is_changed_in_it_does_not() {
         assert_eq!(case.faults(|_| ()), [], "{reference}");
     }
     let case = Case::new(true);
-    let changes: [(&str, Value, Code); 34] = [
+    let changes: [(&str, Value, Code); 35] = [
         ("/_type", json!("x"), Code::Schema),
         ("/predicateType", json!("watermark-evidence/2"), Code::Schema),
         ("/predicate/kind", json!("other"), Code::Schema),
@@ -256,6 +256,7 @@ fn a_statement_holds_and_what_is_changed_in_it_does_not() {
         ("/predicate/accounts/1/verdict", json!("detected"), Code::Verdict),
         ("/predicate/verdict", json!("not_detected"), Code::Verdict),
         ("/predicate/draws/log10_p", json!(-3.5), Code::Verdict),
+        ("/predicate/draws/law_ln_e", json!(8), Code::Verdict),
         ("/predicate/reference/ln_e", json!(8), Code::Verdict),
         ("/predicate/conditions/2/standing", json!("holds"), Code::Verdict),
     ];

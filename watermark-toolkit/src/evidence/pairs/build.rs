@@ -120,7 +120,7 @@ pub fn build(case: &Case<'_>, signer: &Signer, progress: impl Fn(u64) -> Result<
     });
     let subject = subject.collect::<Result<_>>()?;
     let Numbers { list, suspect, controls, reference, draws, accounts, .. } =
-        Numbers::new(case.list, &given, &profile, &registration, progress)?;
+        Numbers::new(case.list, &given, &profile, &registration, true, progress)?;
 
     let hashes = case.leaves.list().iter().map(|leaf| leaf.hash()).collect::<Result<Vec<_>, _>>()?;
     let proof = merkle::inclusion_proof(&hashes, usize::try_from(registration.key.index)?);

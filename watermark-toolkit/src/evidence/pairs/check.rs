@@ -170,7 +170,7 @@ fn data(
     if registration.reference.is_some() && given.reference.is_none() {
         check.not_checked.push("what models prefer beyond the reference: its scores are not given".to_owned());
     }
-    match Numbers::new(list, &given, &bundle.profile, registration, progress) {
+    match Numbers::new(list, &given, &bundle.profile, registration, false, progress) {
         Err(error) => check.fail(Code::Records, format!("{error:#}")),
         Ok(found) => {
             for what in found.differences(&statement.predicate, registration, &given) {
@@ -239,8 +239,8 @@ fn says(bundle: &Bundle, name: ConditionName) -> String {
             key.index, key.tree_size, key.tree_size
         ),
         ConditionName::DrawsBlind if bundle.registration.law.is_some() => {
-            "That nobody looked at the coins while candidates were drawn, and that the law is the serving model's, is the provider's word; they \
-             fit each other."
+            "That nobody looked at the coins while prompts were chosen and candidates drawn, and that the law is the serving model's, is the provider's \
+             word; candidates and law fit each other, and the law prefers neither side."
                 .to_owned()
         }
         ConditionName::DrawsBlind => {

@@ -36,12 +36,13 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Counts a list file beside scores.
+    /// Counts a list file beside scores. Whoever is `to_write` them into evidence has controls that could contradict it; a verifier takes what there is.
     pub(super) fn new(
         list: &Path,
         given: &Given<'_>,
         profile: &Profile,
         registration: &Registration,
+        to_write: bool,
         progress: impl Fn(u64) -> Result<()>,
     ) -> Result<Self> {
         let scores = given.models.iter().copied().chain([given.reference, given.law]).flatten();
@@ -49,6 +50,9 @@ impl Numbers {
         let requests = records(list)?.map(|record| served(record?));
         let mut list = List::of_requests(profile, requests, registration.first_tokens)?;
         let found = Measured::new(&mut list, &given.models, given.reference, given.law, progress)?;
+        if to_write {
+            found.check_controls(&registration.controls)?;
+        }
         let names = std::iter::once(&registration.suspect).chain(&registration.controls);
         let mut samples = names.zip(std::iter::once(&found.suspect).chain(&found.controls)).map(sample);
         let account = |at: usize| -> Result<AccountEvidence> {
@@ -80,7 +84,11 @@ impl Numbers {
             suspect,
             controls: samples.collect(),
             reference: given.reference.map(|_| ReferenceEvidence { ln_e: found.reference_ln_e }),
-            draws: found.draws.map(|draws| DrawsEvidence { n: draws.n(), log10_p: draws.log10_p() }),
+            draws: found.draws.map(|draws| DrawsEvidence {
+                law_ln_e: found.law_ln_e,
+                log10_p: draws.log10_p(),
+                n: draws.n(),
+            }),
             accounts,
             sides: found.suspect.sides,
         })
@@ -112,6 +120,10 @@ impl Numbers {
         if registration.reference.is_some() && given.reference.is_none() {
             return others;
         }
+        check(
+            self.draws.is_none() || same(self.draws, stated.draws, |a, b| close(a.law_ln_e, b.law_ln_e)),
+            "what the law prefers is another number".to_owned(),
+        );
         let of_accounts: BTreeMap<String, &AccountEvidence> =
             self.accounts.iter().map(|account| (account.account.to_string(), account)).collect();
         let samples =
