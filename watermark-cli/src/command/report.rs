@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use watermark_toolkit::evidence::{Context, MAX_BUNDLE, pairs};
 use watermark_toolkit::files::read_bounded;
 use watermark_toolkit::report;
@@ -56,7 +56,9 @@ impl Args {
         let trusted = self.trusted_key.iter().map(|key| public_key(key)).collect::<Result<_>>()?;
         let context =
             Context { data: self.data, pool: self.pool, tokenizer: self.tokenizer, trusted, authority: self.authority };
-        let faults = if pairs::is_of_pairs(&read_bounded(&self.evidence, MAX_BUNDLE)?) {
+        let named = || format!("reading {}", self.evidence.display());
+        let bytes = read_bounded(&self.evidence, MAX_BUNDLE).with_context(named)?;
+        let faults = if pairs::is_of_pairs(&bytes) {
             report::write_of_pairs(&self.evidence, &context, &self.out)?.faults
         } else {
             report::write(&self.evidence, &context, !self.redact, &self.out)?.faults
