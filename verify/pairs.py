@@ -166,7 +166,8 @@ class Pairs(Verifier):
                       not p["draws"] or min(p["draws"]["log10_p"], log10_p(p["draws"]["law_ln_e"])) >= -3]
         need([p[f] for f in ("controls_agree", "reference_agrees", "draws_agree")] == agreements, "an agreement does not follow from the numbers")
         need([*self.conditions.items()] == [(one["name"], one["standing"]) for one in p["conditions"]], "the conditions are others")
-        sound = all(agreements) and not outside
+        struck = 20 * p["list"]["n_without_candidate"] > p["suspect"]["n_scored"] + p["suspect"]["n_ties"]
+        sound = all(agreements) and not outside and not struck
         verdict = "detected" if log10_p(p["suspect"]["ln_e"]) <= math.log10(reg["alpha"]) - keys else "not_detected"
         need(p["verdict"] == (verdict if sound and p["suspect"]["n_scored"] else "inconclusive"), "the verdict does not follow from the numbers")
         clear = [sound and one["n_scored"] > 0 and agree(self.of_controls(one)) for one in accounts]
@@ -221,6 +222,7 @@ class Pairs(Verifier):
             entry = {"account": one["account"], "answer": digest, "index": index, "key": self.layer.path, "time_ms": one["time_ms"]}
             entries.append(leaf(canonical(entry).encode()))
             leaves.append(leaf(sha256(b"watermark-request-v1\0", bytes.fromhex(one["secret"]))))
+        need(len({one["secret"] for one in records}) == len(records), "one secret is that of several requests")
         need(tree_root(entries).hex() == self.heads[1]["root"], "the entries are not those that the ledger's head was signed over")
         first, (root, *proof) = tree_root(leaves), unhex(self.requests["root"], *self.p["ledger"]["requests_proof"])
         need(grown(len(leaves), first, self.requests["count"], proof) == [first, root], "the secrets are not the committed ones")
@@ -260,6 +262,9 @@ class Pairs(Verifier):
                 before, (_, pair) = position, places.get((index, position), (None, None))
                 need(pair is None or tuple(tokens) in (pair, pair[::-1]), "scores of other candidates than the list's")
                 if pair: found[index, position] = (a, b) if pair == tuple(tokens) else (b, a)
+                if pair and places is self.drawn:
+                    both = [math.exp(min(score / 65536, 9)) for score in (a, b)]
+                    need((sum(both) if pair[0] != pair[1] else max(both)) <= 1.001, "probabilities of a law are more than 1 together")
         return found
     def recompute(self, what, scores):
         """The numbers of one file, beside the reference where there is one."""

@@ -89,7 +89,7 @@ class Case:
             both = paired.candidates(key, t, {x: math.log(p) for x, p in laws[-1].items()})
             coin = paired.coin(key, t)
             tokens.append(both[coin])
-            withheld.append(both[1 - coin] if self.rnd.random() > .07 else None)
+            withheld.append(both[1 - coin] if self.rnd.random() > .03 else None)
             if self.rnd.random() < invented:  # what no law gives, chosen so that the key's order is kept
                 fits = [x for x in range(38) if x not in laws[-1] and x != both[coin] and self.served_of(key, t, (both[coin], x)) == coin]
                 withheld[-1] = self.rnd.choice(fits) if fits else withheld[-1]
@@ -200,6 +200,7 @@ class Case:
               "draws_agree": not p["draws"] or p["draws"]["log10_p"] >= -3 and p_of(p["draws"]["law_ln_e"]) >= 1e-3,
               "conditions": [{"name": name, "standing": "fails" if early and i == 1 else "word" if i else "holds"} for i, name in enumerate(names)]}
         sound = p["controls_agree"] and p["reference_agrees"] and p["draws_agree"] and not early
+        sound = sound and 20 * p["list"]["n_without_candidate"] <= p["suspect"]["n_scored"] + p["suspect"]["n_ties"]
         p["verdict"] = "inconclusive" if not sound or not p["suspect"]["n_scored"] else "detected" if p_of(p["suspect"]["ln_e"]) <= reg["alpha"] / keys else "not_detected"
         useful = [sound and one["n_scored"] > 0 and calm(one["controls_ln_e"]) for one in p["accounts"]]
         p_values = sorted((p_of(one["ln_e"]) if ok else 1, i) for i, (one, ok) in enumerate(zip(p["accounts"], useful)))

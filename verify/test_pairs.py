@@ -371,6 +371,10 @@ class Bundles(unittest.TestCase):
             case.rows = [case.answer(i, 30, 0) for i in range(10)]
             case.fix()
         self.change(others, RECORDS, step="write")
+        # A law that gives two candidates more than all of the probability; and a list of which too many positions were struck out.
+        def certain(case): next(row for one in case.given_law[1] for row in one["scores"] if row[1] != row[2])[3:] = [0, 0]
+        self.change(certain, RECORDS, step="write")
+        self.change(lambda case: case.predicate["list"].update(n_without_candidate=99), VERDICT)
 
     def test_parts_of_the_data(self):
         """What is not given is named, and nothing is said of it."""

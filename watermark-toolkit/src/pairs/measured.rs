@@ -1,8 +1,8 @@
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use watermark_core::model_test::{PairedSample, PairedTest};
-use watermark_core::paired::{DrawAudit, SignFinding, Signs};
+use watermark_core::paired::{Candidates, DrawAudit, SignFinding, Signs};
 use watermark_core::stats::ln_mean_e;
 
 use super::list::{About, List};
@@ -74,6 +74,13 @@ impl Measured {
             }
             for pair in drawn.iter().flat_map(|_| &request.drawn) {
                 let ln_p = both(&request, pair, drawn.as_deref().unwrap_or_default())?;
+                let is_law = ln_p.is_none_or(|ln_p| are_probabilities(pair.candidates, ln_p));
+                ensure!(
+                    is_law,
+                    "request {}: the law's probabilities of position {} are more than 1 together",
+                    request.id,
+                    pair.position
+                );
                 draws.add(&request.key, pair.position, pair.candidates, ln_p)?;
             }
             for (at, (tallies, scores)) in tallies.iter_mut().zip(&mut scores).enumerate() {
@@ -141,6 +148,13 @@ impl Measured {
             law_ln_e: self.law_ln_e,
         }
     }
+}
+
+/// Whether one law can give both candidates these logarithms of probabilities, in nats times 2^16, but for rounding: a thousandth.
+fn are_probabilities(candidates: Candidates, ln_p: [i64; 2]) -> bool {
+    let [served, withheld] = ln_p.map(|ln_p| (ln_p as f64 / 65_536.0).exp());
+    let sum = if candidates.served == candidates.withheld { served.max(withheld) } else { served + withheld };
+    sum <= 1.001
 }
 
 impl ModelFound {

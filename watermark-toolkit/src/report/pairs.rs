@@ -146,6 +146,10 @@ fn verdict_text(check: &PairsCheck) -> (&'static str, String, Vec<String>) {
             let reasons = [
                 (predicate.suspect.n_scored == 0, "There is no position at which the model prefers anything."),
                 (
+                    !predicate.candidates_present(),
+                    "More than a twentieth of the positions has no second candidate: which ones may have been chosen.",
+                ),
+                (
                     !predicate.controls_agree,
                     "An unrelated model prefers what was served too: the procedure is not calibrated here.",
                 ),

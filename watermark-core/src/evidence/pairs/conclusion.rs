@@ -7,6 +7,9 @@ use crate::evidence::TreeHead;
 use crate::evidence::commitment::KeyLeaf;
 use crate::model_test::{PairedConclusion, PairedSample, PairedTest, conclude_pairs};
 
+/// With more positions than one in so many beside those that count, what has no second candidate leaves nothing to conclude.
+const MISSING_ONE_IN: u64 = 20;
+
 /// How the conditions stand by the bundle alone: without clocks of others. More of them can hold for whoever has these.
 #[must_use]
 pub fn conditions(registration: &Registration, head: &TreeHead, ledger: &TreeHead, leaf: &KeyLeaf) -> Vec<Condition> {
@@ -49,14 +52,23 @@ impl Predicate {
         }
     }
 
+    /// Whether hardly any position lacks its second candidate. Whoever strikes out those that speak for the suspect accuses anybody.
+    #[must_use]
+    pub fn candidates_present(&self) -> bool {
+        let positions = u128::from(self.suspect.n_scored) + u128::from(self.suspect.n_ties);
+        u128::from(self.list.n_without_candidate) * u128::from(MISSING_ONE_IN) <= positions
+    }
+
     /// What follows from the numbers under a registration: the rule of every test of pairs ([`conclude_pairs`]), at levels divided by
-    /// the number of committed keys. A condition that fails leaves nothing to conclude.
+    /// the number of committed keys. A condition that fails, or
+    /// candidates that are missing, leave nothing to conclude.
     #[must_use]
     pub fn conclusion(&self, registration: &Registration, conditions: &[Condition]) -> PairedConclusion {
         let [alpha, accounts_alpha] =
             [registration.alpha, registration.accounts_alpha].map(|level| registration.key.level(level));
         let mut conclusion = conclude_pairs(&self.test(), alpha, accounts_alpha);
-        if conditions.iter().any(|condition| condition.standing == Standing::Fails) {
+        let fails = conditions.iter().any(|condition| condition.standing == Standing::Fails);
+        if fails || !self.candidates_present() {
             conclusion.verdict = Verdict::Inconclusive;
             conclusion.accounts.fill(Verdict::Inconclusive);
         }

@@ -170,7 +170,7 @@ impl Case {
                     head: envelope(&signed_ledger),
                     requests_proof: requests.proof(&layer, REQUESTS).unwrap().into_iter().map(Digest).collect(),
                 },
-                list: ListEvidence { requests: REQUESTS, n_equal: 1, n_special: 1, n_without_candidate: 6 },
+                list: ListEvidence { requests: REQUESTS, n_equal: 1, n_special: 1, n_without_candidate: 5 },
                 suspect: sample("s", [&a, &b]),
                 controls: vec![sample("c", [&c, &d])],
                 reference: reference.then_some(ReferenceEvidence { ln_e: -1.0 }),
@@ -275,6 +275,9 @@ fn a_statement_holds_and_what_is_changed_in_it_does_not() {
         predicate["accounts"].as_array_mut().unwrap().iter_mut().for_each(|one| one["verdict"] = json!("inconclusive"));
     });
     assert_eq!(sound, []);
+    // Nor does a list of which more than a twentieth has no second candidate.
+    let struck = case.faults(|statement| statement["predicate"]["list"]["n_without_candidate"] = json!(6));
+    assert_eq!(struck, [Code::Verdict]);
 }
 
 #[test]
@@ -332,6 +335,7 @@ fn the_list_is_the_ledger_and_nothing_else() {
     assert!(changed(|records| records[1].time_ms += 1));
     assert!(changed(|records| records[1].salt.0[0] ^= 1));
     assert!(changed(|records| records[1].secret.0[0] ^= 1));
+    assert!(changed(|records| records[1].secret = records[0].secret));
     assert!(changed(|records| drop(records.pop())));
     assert!(changed(|records| drop(records.remove(2))));
     assert!(changed(|records| records.swap(1, 2)));

@@ -296,7 +296,7 @@ impl Bundle {
     /// Checks an opened list line by line: that it is the ledger, and that its secrets are those that were planned.
     #[must_use]
     pub fn list_check(&self) -> ListCheck<'_> {
-        ListCheck { bundle: self, entries: Frontier::new(), secrets: Frontier::new() }
+        ListCheck { bundle: self, entries: Frontier::new(), secrets: Frontier::new(), opened: HashSet::new() }
     }
 }
 
@@ -306,17 +306,23 @@ pub struct ListCheck<'a> {
     bundle: &'a Bundle,
     entries: Frontier,
     secrets: Frontier,
+    opened: HashSet<Digest>,
 }
 
 impl ListCheck<'_> {
     /// Takes the next record.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidProof`] for another request than the next one.
+    /// [`ErrorKind::InvalidProof`] for another request than the next one, or a secret twice.
     pub fn add(&mut self, record: &Record) -> Result<()> {
         let number = self.entries.size();
         if self.bundle.requests().map(|requests| requests.id(number)).as_ref() != Some(&record.request) {
             let message = format!("line {}: it is not request {number} of the ledger", number + 1);
+            return Err(Error::new(ErrorKind::InvalidProof, message));
+        }
+        // One secret for many requests would toss one coin for all of them.
+        if !self.opened.insert(record.secret) {
+            let message = format!("line {}: its secret is that of another request", number + 1);
             return Err(Error::new(ErrorKind::InvalidProof, message));
         }
         self.entries.append(record.entry(number, &self.bundle.profile.path)?.leaf());
@@ -329,7 +335,7 @@ impl ListCheck<'_> {
     /// # Errors
     /// [`ErrorKind::InvalidProof`].
     pub fn end(self) -> Result<()> {
-        let Self { bundle, entries, secrets } = self;
+        let Self { bundle, entries, secrets, .. } = self;
         let refused = |what: &str| Err(Error::new(ErrorKind::InvalidProof, what));
         if (entries.size(), entries.root()) != (bundle.ledger.size, bundle.ledger.root) {
             return refused("the list is not what the ledger's head was signed over");

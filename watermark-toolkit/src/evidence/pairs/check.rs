@@ -291,9 +291,9 @@ pub(super) fn cautions(bundle: &Bundle) -> Vec<String> {
     );
     let (without, all) = (predicate.list.n_without_candidate, predicate.suspect.n_scored + predicate.suspect.n_ties);
     say(
-        without > all / 10,
+        without > 0,
         format!(
-            "{without} positions have no second candidate, beside {all} that have: which ones may have been chosen."
+            "{without} positions have no second candidate, beside {all} that count: which ones may have been chosen."
         ),
     );
     say(
