@@ -17,6 +17,7 @@ STAYS = {
     "--per-account": "stands in a whole command",
     "--reference": "evidence is put together at the terminal",
     "--pool": "evidence is put together at the terminal",
+    "--requests": "evidence is put together at the terminal",
     "--shard": "scans on several machines are the terminal's",
     "--shard-size": "Python scans with shards of the usual size",
 }
