@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -355,4 +358,28 @@ fn the_list_is_the_ledger_and_nothing_else() {
     let Record { prompt_tokens, request, tokens, withheld, .. } = case.records[0].clone();
     let draws = Draws { prompt_tokens, request, tokens, withheld };
     assert!(Record::open(&other, &entry, draws, &case.records[0].secret()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_panic_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(!verify(&bytes).faults.is_empty());
+        prop_assert!(Record::parse(&bytes).is_err());
+        prop_assert!(Registration::verify(&bytes).is_err());
+    }
+
+    /// One byte changed anywhere in a bundle or in a record: it is malformed, or does not hold.
+    #[test]
+    fn changed_bytes_do_not_hold(at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
+        static CASE: LazyLock<Case> = LazyLock::new(|| Case::new(true));
+        let mut bundle = sign(STATEMENT_TYPE, &to_canonical(&CASE.statement).unwrap());
+        let place = at.index(bundle.len());
+        bundle[place] ^= flip;
+        prop_assert!(!verify(&bundle).faults.is_empty(), "byte {place}");
+        let mut line = CASE.records[2].line().unwrap();
+        let place = at.index(line.len());
+        line[place] ^= flip;
+        let record = Record::parse(&line);
+        prop_assert!(record.is_err() || record.unwrap() != CASE.records[2], "byte {place}");
+    }
 }
