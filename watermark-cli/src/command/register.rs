@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -151,10 +151,8 @@ impl Args {
             ensure!(earlier.registered_at <= registered_at, "{} is later than this one", named());
             Ok(Digest(Sha256::digest(&bytes).into()))
         });
-        let leaves_path = self.leaves.clone().unwrap_or_else(|| self.head.with_file_name("leaves.json"));
+        let (leaves, leaves_path) = read_leaves(self.leaves.as_deref(), &self.head)?;
         let named = || format!("leaves {}", leaves_path.display());
-        let leaves = KeyLeaves::parse(&read_bounded(&leaves_path, MAX_OPENINGS as u64).with_context(named)?);
-        let leaves = leaves.with_context(named)?;
         let path = file.profile.layer_path(&layer.name)?;
         let before = committed_sha256(&text, &file.profile).with_context(of_profile)?;
         let (index, leaf_sha256, _) = leaves.find(&committed, &path, &before).with_context(named)?;
@@ -248,6 +246,14 @@ impl Args {
         }
         Ok(RegisteredPrompts { count, draw: Some(PromptDraw { beacon: beacon.clone(), pool }), root: None })
     }
+}
+
+/// The leaves of a head, those beside it where no others are named, and where they stand.
+pub(super) fn read_leaves(given: Option<&Path>, head: &Path) -> Result<(KeyLeaves, PathBuf)> {
+    let path = given.map_or_else(|| head.with_file_name("leaves.json"), Path::to_owned);
+    let named = || format!("leaves {}", path.display());
+    let leaves = KeyLeaves::parse(&read_bounded(&path, MAX_OPENINGS as u64).with_context(named)?);
+    Ok((leaves.with_context(named)?, path))
 }
 
 /// A model's name and its file.

@@ -7,6 +7,7 @@ use watermark_core::stats::ln_mean_e;
 
 use super::list::{About, List};
 use super::scores::{Scores, Sides, Tallies, both, preference};
+use crate::read::PairScore;
 
 /// What models prefer on a list.
 pub(crate) struct Measured {
@@ -61,27 +62,26 @@ impl Measured {
             let expected = reference.as_mut().map(|scores| scores.take(&request.id)).transpose()?;
             let drawn = law.as_mut().map(|scores| scores.take(&request.id)).transpose()?;
             for pair in &request.pairs {
-                let found = expected.as_ref().map(|scores| preference(&request, pair, scores)).transpose()?;
-                of_reference.add_preference(found.flatten().unwrap_or(0).saturating_neg());
-            }
-            if let Some(drawn) = &drawn {
-                for pair in &request.pairs {
-                    let Some(found) = preference(&request, pair, drawn)? else { continue };
+                let of = |scores: &Vec<PairScore>| preference(&request, pair, scores);
+                let beyond = expected.as_ref().map(of).transpose()?.flatten();
+                of_reference.add_preference(beyond.unwrap_or(0).saturating_neg());
+                if let Some(found) = drawn.as_ref().map(of).transpose()?.flatten() {
                     of_law[0].add_preference(found);
-                    let expected = expected.as_ref().map(|scores| preference(&request, pair, scores)).transpose()?;
-                    of_law[1].add_preference(expected.flatten().map_or(0, |expected| found.saturating_sub(expected)));
+                    of_law[1].add_preference(beyond.map_or(0, |beyond| found.saturating_sub(beyond)));
                 }
             }
-            for pair in drawn.iter().flat_map(|_| &request.drawn) {
-                let ln_p = both(&request, pair, drawn.as_deref().unwrap_or_default())?;
-                let is_law = ln_p.is_none_or(|ln_p| are_probabilities(pair.candidates, ln_p));
-                ensure!(
-                    is_law,
-                    "request {}: the law's probabilities of position {} are more than 1 together",
-                    request.id,
-                    pair.position
-                );
-                draws.add(&request.key, pair.position, pair.candidates, ln_p)?;
+            if let Some(drawn) = &drawn {
+                for pair in &request.drawn {
+                    let ln_p = both(&request, pair, drawn)?;
+                    let is_law = ln_p.is_none_or(|ln_p| are_probabilities(pair.candidates, ln_p));
+                    ensure!(
+                        is_law,
+                        "request {}: the law's probabilities of position {} are more than 1 together",
+                        request.id,
+                        pair.position
+                    );
+                    draws.add(&request.key, pair.position, pair.candidates, ln_p)?;
+                }
             }
             for (at, (tallies, scores)) in tallies.iter_mut().zip(&mut scores).enumerate() {
                 let scores = scores.as_mut().map(|scores| scores.take(&request.id)).transpose()?;

@@ -6,7 +6,7 @@ use watermark_core::detect::Verdict;
 use watermark_core::evidence::TreeHead;
 use watermark_core::evidence::beacon::{DrawnValue, committed_sha256};
 use watermark_core::evidence::bundle::Digest;
-use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyLeaves, MAX_OPENINGS};
+use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::ledger::{ANSWERS, LedgerKey};
 use watermark_core::evidence::pairs::{TimeStamps, paired_profile};
 use watermark_core::profile::Beacon;
@@ -114,10 +114,8 @@ impl Args {
         let text = read_profile_text(&self.profile)?;
         let of_profile = || format!("profile {}", self.profile.display());
         let (profile, _) = paired_profile(&text).with_context(of_profile)?;
-        let leaves_path = self.leaves.clone().unwrap_or_else(|| self.head.with_file_name("leaves.json"));
+        let (leaves, leaves_path) = register::read_leaves(self.leaves.as_deref(), &self.head)?;
         let named = || format!("leaves {}", leaves_path.display());
-        let leaves = KeyLeaves::parse(&read_bounded(&leaves_path, MAX_OPENINGS as u64).with_context(named)?);
-        let leaves = leaves.with_context(named)?;
         let key = read_key(&self.key, passphrases)?;
         let layer = profile.paired_key(&key)?.context("the profile has no paired draws")?;
         let earlier = self.earlier.iter().map(|path| {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::beacon::committed_sha256;
 use watermark_core::evidence::bundle::{Digest, RegisteredKey};
-use watermark_core::evidence::commitment::{KEY_COMMITMENTS, KeyLeaves, MAX_OPENINGS};
+use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::ledger::ANSWERS;
 use watermark_core::evidence::pairs::{
     REGISTRATION_TYPE, REGISTRATION_VERSION, RegisteredLedger, RegisteredScores, Registration, paired_profile,
@@ -18,7 +18,7 @@ use watermark_toolkit::files::{file_sha256, random, read_bounded, read_profile_t
 use super::super::key::SignerArgs;
 use super::super::passphrase::PassphraseArgs;
 use super::super::print;
-use super::super::register::{MAX_FILE, named_file, names_apart, time};
+use super::super::register::{MAX_FILE, named_file, names_apart, read_leaves, time};
 
 /// Fix a test of a suspect before it is scored
 #[derive(clap::Args)]
@@ -109,10 +109,8 @@ impl Args {
             self.alpha,
             self.accounts_alpha
         );
-        let leaves_path = self.leaves.clone().unwrap_or_else(|| self.head.with_file_name("leaves.json"));
+        let (leaves, leaves_path) = read_leaves(self.leaves.as_deref(), &self.head)?;
         let named = || format!("leaves {}", leaves_path.display());
-        let leaves = KeyLeaves::parse(&read_bounded(&leaves_path, MAX_OPENINGS as u64).with_context(named)?);
-        let leaves = leaves.with_context(named)?;
         let path = profile.layer_path(name)?;
         let before = committed_sha256(&text, &profile).with_context(of_profile)?;
         let (index, leaf_sha256, leaf) = leaves.find(&head, &path, &before).with_context(named)?;
