@@ -2,11 +2,15 @@
 """The example server under load, killed and started again: 64 clients at once, marked by account, every whole answer in the ledger.
 
     serve.py --watermark target/release/watermark --server target/release/examples/serve
+    serve.py ... --measure    # what paired draws cost under load, and nothing else
 
 Needs the standard library only. Accounts `acme` and `bolt` are always marked; `cave` may opt out, and does in every other request.
 While all clients ask, the server is killed (SIGKILL) and started again on the same port and ledger; clients ask again for what they
 have not received whole. Afterwards every answer that a client has received whole is looked for in the ledger, under its account, and
 every client's answers are tested for the mark of its account, of another account, and for none where it opted out.
+
+With paired draws, all that again: what was served and withheld is in the list of requests whenever a client has an answer whole, what a kill
+has cut off stands there without an answer, and the list becomes evidence that verifies.
 """
 
 import argparse
@@ -21,11 +25,13 @@ import tempfile
 import threading
 import time
 
-from steps import check, check_no_leaks, done, run
+from steps import ROOT, check, check_no_leaks, done, run
 
 CLIENTS = 64
 ANSWERS = 6  # of each client
 KILLS = (60, 180)  # whole answers after which the server is killed
+PAIRED = 3  # answers of each client with paired draws
+PAIRED_KILLS = (50,)
 TOKENS = {"acme": "token-of-acme", "bolt": "token-of-bolt", "cave": "token-of-cave"}
 QUESTION = "{} has {} pears and buys {} more. {} are bad. How many good pears are there?"
 NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gil", "Hana")
@@ -75,15 +81,16 @@ def whole(path, stream, text):
 class Client(threading.Thread):
     """Asks until it has its answers; keeps (question, answer, marked)."""
 
-    def __init__(self, number, server, progress):
+    def __init__(self, number, server, progress, each=ANSWERS):
         super().__init__()
+        self.each = each
         self.number, self.server, self.progress = number, server, progress
         self.account = sorted(TOKENS)[number % len(TOKENS)]
-        self.answers, self.interrupted, self.wrong = [], 0, []
+        self.answers, self.interrupted, self.wrong, self.times = [], 0, [], []
 
     def run(self):
-        for i in range(ANSWERS):
-            n = self.number * ANSWERS + i
+        for i in range(self.each):
+            n = self.number * self.each + i
             question = QUESTION.format(NAMES[n % len(NAMES)], 12 + n, 3 + n % 7, 2 + n % 5)
             chat, stream = n % 2 == 0, n % 3 != 0
             path = "/v1/chat/completions" if chat else "/v1/completions"
@@ -91,7 +98,7 @@ class Client(threading.Thread):
             body = {"model": "teacher", "stream": stream, "temperature": 1.0, "max_tokens": 100}
             body |= {"messages": [{"role": "user", "content": question}]} if chat else {"prompt": question}
             body |= {} if marked else {"watermark": False}
-            answer = None
+            answer, began = None, time.monotonic()
             while answer is None:
                 try:
                     status, text = ask(self.server.address, TOKENS[self.account], path, body)
@@ -104,6 +111,7 @@ class Client(threading.Thread):
                 if answer is None:
                     self.interrupted += 1
                     time.sleep(0.05)
+            self.times.append(time.monotonic() - began)
             self.answers.append((question, answer, marked))
             self.progress.release()
 
@@ -139,6 +147,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--watermark", type=pathlib.Path, required=True)
     parser.add_argument("--server", type=pathlib.Path, required=True)
+    parser.add_argument("--measure", action="store_true")
     args = parser.parse_args()
     watermark = args.watermark.resolve()
     with tempfile.TemporaryDirectory() as folder:
@@ -153,34 +162,129 @@ def main():
         (folder / "accounts.json").write_text(json.dumps(accounts))
         command = [args.server.resolve(), "--profile", profile, "--key", master, "--accounts", folder / "accounts.json"]
         command += ["--ledger", folder / "ledger", "--ledger-key", folder / "ledger.key.json"]
+        if args.measure:
+            return measure(watermark, folder, command)
         server = Server(command)
         refused(server.address)
-        progress = threading.Semaphore(0)
-        clients = [Client(number, server, progress) for number in range(CLIENTS)]
-        for client in clients:
-            client.start()
-        got = 0
-        for kill in KILLS:
-            while got < kill:
-                if not progress.acquire(timeout=300):
-                    sys.exit("FAILED: no answer for 300 s")
-                got += 1
-            server.kill()
-            server.start()
-        for client in clients:
-            client.join()
-        wrong = [client.wrong for client in clients if client.wrong]
-        check("every request was answered", not wrong, wrong[:3])
-        n = sum(len(client.answers) for client in clients)
-        interrupted = sum(client.interrupted for client in clients)
-        check(f"{CLIENTS} clients at once: {n} whole answers; {interrupted} requests cut off by {len(KILLS)} kills", n == CLIENTS * ANSWERS and interrupted, n)
-        server.kill()
+        clients = ask_all(server, KILLS)
         entries, answers, found = served(folder / "ledger", folder / "ledger.key.json", clients)
         missing = [one for one in answers if not found.get(one)]
         check(f"every whole answer is among the {entries} entries of the ledger, under its account", not missing, len(missing))
         marked_everywhere(watermark, folder, ["--profile", profile, "--key", master], clients)
+        paired(watermark, folder, command)
         check_no_leaks(folder)
     done()
+
+
+def ask_all(server, kills, each=ANSWERS):
+    """All clients at once, `each` answers a client; the server is killed and started again after so many whole answers, and in the end."""
+    progress = threading.Semaphore(0)
+    clients = [Client(number, server, progress, each) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    got = 0
+    for kill in kills:
+        while got < kill:
+            if not progress.acquire(timeout=300):
+                sys.exit("FAILED: no answer for 300 s")
+            got += 1
+        server.kill()
+        server.start()
+    for client in clients:
+        client.join()
+    server.kill()
+    wrong = [client.wrong for client in clients if client.wrong]
+    check("every request was answered", not wrong, wrong[:3])
+    n = sum(len(client.answers) for client in clients)
+    interrupted = sum(client.interrupted for client in clients)
+    check(
+        f"{CLIENTS} clients at once: {n} whole answers; {interrupted} requests cut off by {len(kills)} kills",
+        n == CLIENTS * each and bool(interrupted) == bool(kills),
+        (n, interrupted),
+    )
+    return clients
+
+
+def with_pairs(watermark, folder, command):
+    """The server's command with a profile that has paired draws, and that profile."""
+    master, profile = folder / "master.key.json", folder / "pairs.profile.json"
+    run(watermark, "profile", "new", "--provenance", "none", "--pairs", "--out", profile)
+    run(watermark, "key", "export", "--key", master, "--path", "ledger/1/requests", "--out", folder / "requests.key.json")
+    command = [profile if word == folder / "lab.profile.json" else word for word in command]
+    return [*command, "--requests", folder / "requests", "--requests-key", folder / "requests.key.json", "--requests-name", "ledger/1"], profile
+
+
+def decoder():
+    """What tokens of the embedded tokenizer stand for: byte-level BPE, so each character of a piece is a byte."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in shown]
+    of = {chr(byte): byte for byte in shown} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    vocabulary = json.loads((ROOT / "watermark-toolkit/embedded/tokenizer.json").read_text())["model"]["vocab"]
+    pieces = {token: bytes(of[character] for character in piece) for piece, token in vocabulary.items() if token}
+    return lambda tokens: b"".join(pieces[token] for token in tokens).decode(errors="replace")
+
+
+def paired(watermark, folder, command):
+    """The server with paired draws beside a token mark."""
+    command, profile = with_pairs(watermark, folder, command)
+    key = ["--profile", profile, "--key", folder / "master.key.json"]
+    run(watermark, "key", "signing", "--out", folder / "signing.key.json")
+    sign = ["--signing-key", folder / "signing.key.json"]
+    # Requests that a kill cuts off have numbers too.
+    planned = 2 * CLIENTS * PAIRED
+    run(watermark, "key", "commit", *key[2:], "--profile", profile, "--requests", f"ledger/1={planned}", *sign, "--out", folder / "commitment")
+    clients = ask_all(Server(command), PAIRED_KILLS, PAIRED)
+    ledger = ["--ledger", folder / "requests"]
+    # What is opened and not closed is entered when the ledger is opened again.
+    Server(command).kill()
+    run(watermark, "ledger", "head", *ledger, *sign)
+    lines = [json.loads(line) for line in (folder / "requests" / "served.jsonl").read_text().splitlines()]
+    check("requests are numbered without a gap", [line["request"] for line in lines] == [f"ledger/1/{n}" for n in range(len(lines))], len(lines))
+    entries = (folder / "requests" / "entries.jsonl").read_text().splitlines()
+    text, wanted = decoder(), sum(marked for client in clients for _, _, marked in client.answers)
+    found = {(line["account"], text(line["tokens"])) for line in lines}
+    lost = [answer for c in clients for _, answer, marked in c.answers if marked and (c.account, answer) not in found]
+    cut = sum(not line["tokens"] for line in lines)
+    interrupted = sum(client.interrupted for client in clients)
+    check(f"{wanted} whole answers are among {len(lines)} requests, {cut} of which have no answer", not lost and wanted <= len(lines) == len(entries) and cut <= interrupted, (lost[:2], cut))
+    opted = [answer for c in clients for _, answer, marked in c.answers if not marked]
+    check(f"{len(opted)} answers that opted out are no requests", opted and not [a for a in opted if len(a) > 40 and ("cave", a) in found], len(opted))
+    two = sum(b is not None and a != b for line in lines for a, b in zip(line["tokens"], line["withheld"], strict=True))
+    check(f"{two} positions have two different candidates", two > 5 * wanted, two)
+    evidence(watermark, folder, key, sign)
+
+
+def evidence(watermark, folder, key, sign):
+    """The list as evidence against a model that never saw it: it verifies, and detects nothing."""
+    served = folder / "requests" / "served.jsonl"
+    for model in ("teacher", "base"):
+        run(watermark, "pairs", "score", "--model", model, "--out", folder / f"{model}.jsonl", served)
+    head = sorted((folder / "requests" / "heads").glob("*.json"))[-1]
+    commitment = folder / "commitment" / "head.json"
+    time.sleep(1.1)  # a registration comes after what it names, in whole seconds
+    run(watermark, "pairs", "register", "--suspect", "base", "--control", "teacher", *key[:2], "--head", commitment, "--ledger-head", head, *sign, "--out", folder / "registration.json")
+    files = ["--scores", folder / "base.jsonl", "--controls", folder / "teacher.jsonl"]
+    given = ["--ledger", folder / "requests", "--ledger-key", folder / "requests.key.json", "--ledger-head", head]
+    run(watermark, "pairs", "evidence", "--registration", folder / "registration.json", *key, "--head", commitment, *given, *files, *sign, "--out", folder / "evidence", served, codes=(0, 1))
+    data = [word for file in (folder / "evidence" / "list.jsonl", folder / "base.jsonl", folder / "teacher.jsonl") for word in ("--data", file)]
+    told = run(watermark, "verify", folder / "evidence" / "evidence.json", *data, codes=(0, 1))
+    check("evidence from the list verifies, and detects nothing", told.startswith("integrity    holds") and "result       not_detected" in told, told)
+
+
+def measure(watermark, folder, command):
+    """Times of whole answers and tokens a second under load, three rounds each way in turn."""
+    plain = folder / "plain.profile.json"
+    run(watermark, "profile", "new", "--provenance", "none", "--out", plain)
+    without = [plain if word == folder / "lab.profile.json" else word for word in command]
+    commands = {"without": without, "with paired draws": with_pairs(watermark, folder, command)[0]}
+    for round_ in range(3):
+        for name, words in commands.items():
+            began = time.monotonic()
+            clients = ask_all(Server(words), (), 4)
+            wall = time.monotonic() - began
+            times = sorted(t for client in clients for t in client.times)
+            characters = sum(len(answer) for client in clients for _, answer, _ in client.answers)
+            print(f"round {round_ + 1}, {name}: p50 {times[len(times) // 2]:.2f} s, p99 {times[int(len(times) * 0.99)]:.2f} s, {characters / wall:.0f} characters/s", flush=True)
 
 
 def refused(address):

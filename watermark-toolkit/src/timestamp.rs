@@ -16,6 +16,15 @@ pub fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
+/// Milliseconds since 1970 by this machine's clock.
+///
+/// # Errors
+/// If that clock is before 1970.
+pub fn now_ms() -> Result<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(u64::try_from(since.as_millis())?)
+}
+
 /// What `openssl` said about a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeStamp {

@@ -17,15 +17,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tokio::net::TcpListener;
 use watermark_core::evidence::ledger::LedgerKey;
 use watermark_core::mark::Marker;
+use watermark_core::profile::Profile;
 use watermark_lab::shipped;
 use watermark_toolkit::files::read_profile;
 use watermark_toolkit::keys::read_key;
-use watermark_toolkit::ledger::Ledger;
+use watermark_toolkit::ledger::{Ledger, RequestLedger};
 use watermark_toolkit::passphrase::Environment;
 use watermark_toolkit::tokenizer::Tokenizer;
 
@@ -44,6 +45,11 @@ Example:
     --accounts accounts.json --ledger answers --ledger-key ledger.key.json
   curl -N localhost:8080/v1/chat/completions -H 'Authorization: Bearer my-token' \\
     -d '{\"model\": \"teacher\", \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"Ada has 12 pears. How many?\"}]}'
+
+With paired draws (watermark profile new --pairs) each answer is a request of a second ledger, in whose folder served.jsonl has what was
+served and withheld, for `watermark pairs`:
+  watermark key export --key master.key.json --path ledger/2026-11/requests --out requests.key.json
+  … --requests requests --requests-key requests.key.json --requests-name ledger/2026-11
 
 A request with \"watermark\": false is answered unmarked for accounts that may opt out, and refused for others. A temperature or a
 top-p below the floors of the profile's sampling policy is raised, and the answer says so in its field \"raised\". Greedy decoding
@@ -65,16 +71,53 @@ struct Args {
     /// The ledger's own key
     #[arg(long, value_name = "FILE")]
     ledger_key: PathBuf,
+    /// With paired draws: the folder of the ledger of requests; made if it does not exist
+    #[arg(long, value_name = "FOLDER", requires = "requests_key", requires = "requests_name")]
+    requests: Option<PathBuf>,
+    /// Its own key, which is not that of the ledger of answers
+    #[arg(long, value_name = "FILE", requires = "requests")]
+    requests_key: Option<PathBuf>,
+    /// Its name, below which requests are numbered; as `watermark key commit --requests` has it
+    #[arg(long, value_name = "NAME", requires = "requests")]
+    requests_name: Option<String>,
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
+}
+
+impl Args {
+    /// The ledger of requests that paired draws need.
+    fn requests(&self, profile: &Profile) -> Result<Option<Arc<RequestLedger>>> {
+        let (Some(folder), Some(key), Some(name)) = (&self.requests, &self.requests_key, &self.requests_name) else {
+            ensure!(
+                profile.paired.is_none(),
+                "the profile has paired draws; give --requests, --requests-key and --requests-name"
+            );
+            return Ok(None);
+        };
+        ensure!(
+            profile.paired.is_some(),
+            "the profile has no paired draws; leave --requests out, or make one with: watermark profile new --pairs"
+        );
+        ensure!(
+            profile.tokenizer.special_token_ids.contains(&shipped::EOS),
+            "with paired draws the token that ends an answer must be special in the profile"
+        );
+        let key = read_key(key, &Environment)?;
+        ensure!(
+            LedgerKey::new(&key).fingerprint()
+                != LedgerKey::new(&read_key(&self.ledger_key, &Environment)?).fingerprint(),
+            "--requests-key is the key of the ledger of answers; entries of the one would open those of the other"
+        );
+        RequestLedger::open(folder, LedgerKey::new(&key), name, &profile.path).map(Some)
+    }
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
     let profile = read_profile(&args.profile)?.profile;
     let tokenizer = Tokenizer::embedded()?;
-    anyhow::ensure!(
+    ensure!(
         tokenizer.info()?.sha256 == profile.tokenizer.sha256,
         "profile {} is for another tokenizer; make one with: watermark profile new",
         args.profile.display()
@@ -86,8 +129,9 @@ fn main() -> Result<()> {
         );
     }
     let ledger = Ledger::open(&args.ledger, LedgerKey::new(&read_key(&args.ledger_key, &Environment)?))?;
+    let requests = args.requests(&profile)?;
     let marker = Marker::new(profile, &read_key(&args.key, &Environment)?)?;
-    let writer = Writer { model: shipped::teacher()?, tokenizer, marker, ledger };
+    let writer = Writer { model: shipped::teacher()?, tokenizer, marker, ledger, requests };
     let accounts = Accounts::read(&args.accounts)?;
     // One thread turns sockets, the model has the others.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -1,14 +1,15 @@
 //! One answer: generated, marked, told piece by piece, and entered into the ledger.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use watermark_core::mark::{Marker, Raised, Sampling, Session, SessionOptions};
 use watermark_lab::answer::prompt_ids;
 use watermark_lab::generate::{Generate, generate};
 use watermark_lab::model::Model;
 use watermark_lab::shipped;
-use watermark_toolkit::ledger::{Ledger, Served};
+use watermark_toolkit::ledger::{Ledger, RequestLedger, Served};
+use watermark_toolkit::timestamp::now_ms;
 use watermark_toolkit::tokenizer::Tokenizer;
 
 /// What a request asks for.
@@ -26,7 +27,7 @@ pub(crate) struct Begun {
     account: String,
     prompt: Vec<u32>,
     max_tokens: usize,
-    session: Session,
+    options: SessionOptions,
 }
 
 /// What was served.
@@ -46,6 +47,8 @@ pub(crate) struct Writer {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) marker: Marker,
     pub(crate) ledger: Ledger,
+    /// With paired draws: what is served and withheld.
+    pub(crate) requests: Option<Arc<RequestLedger>>,
 }
 
 /// An answer in the making.
@@ -66,19 +69,36 @@ impl Writer {
         let prompt = prompt_ids(&self.tokenizer, &prompt)?;
         let most = self.model.config().context_len;
         ensure!(prompt.len() < most, "the prompt has {} tokens; the model takes {}", prompt.len(), most - 1);
-        let own_key = self.marker.profile().has_account_layer();
-        let options =
-            SessionOptions { account: own_key.then(|| account.clone()), marked, seed, sampling, request: None };
-        Ok(Begun { account, prompt, max_tokens, session: self.marker.session(&options)? })
+        let profile = self.marker.profile();
+        let options = SessionOptions {
+            account: profile.has_account_layer().then(|| account.clone()),
+            marked,
+            seed,
+            sampling,
+            // Its number is taken when it is written.
+            request: self.requests_of(marked).map(|_| "ledger/0".to_owned()),
+        };
+        self.marker.session(&options)?;
+        Ok(Begun { account, prompt, max_tokens, options })
+    }
+
+    /// Where requests of paired draws go: none for those who opted out.
+    fn requests_of(&self, marked: bool) -> Option<&Arc<RequestLedger>> {
+        self.requests.as_ref().filter(|_| marked)
     }
 
     /// Writes an answer; every piece goes to `tell` as soon as it is text, and the answer ends early once that returns
-    /// `false`: nobody listens any more. The ledger has what was told when this returns.
+    /// `false`: nobody listens any more. The ledgers have what was told when this returns.
     ///
     /// # Errors
     /// If the ledger cannot be written.
     pub(crate) fn write(&self, begun: Begun, tell: impl FnMut(&str) -> bool + Send) -> Result<Written> {
-        let Begun { account, prompt, max_tokens, session } = begun;
+        let Begun { account, prompt, max_tokens, mut options } = begun;
+        // On the disk before the first token, so that nobody can draw again without leaving a trace.
+        let request =
+            self.requests_of(options.marked).map(|requests| requests.begin(&account, &prompt[1..])).transpose()?;
+        options.request = request.as_ref().map(|request| request.id().to_string());
+        let session = self.marker.session(&options)?;
         let mut drafts = [Draft { session, tell, text: String::new(), ended: false }];
         let options = Generate { max_new_tokens: max_tokens, batch_size: 1, eos_token_id: shipped::EOS };
         let prompts = [prompt];
@@ -86,15 +106,18 @@ impl Writer {
         let [mut draft] = drafts;
         // What was held back as the beginning of a character is now all there will be of it.
         self.tell(&mut draft, true)?;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        self.ledger
-            .submit(Served {
-                answer: draft.text.clone().into_bytes(),
-                account,
-                key: self.marker.profile().path.clone(),
-                time_ms: u64::try_from(since.as_millis())?,
-            })?
-            .wait()?;
+        let entered = self.ledger.submit(Served {
+            answer: draft.text.clone().into_bytes(),
+            account,
+            key: self.marker.profile().path.clone(),
+            time_ms: now_ms()?,
+        })?;
+        if let Some(request) = request {
+            let tokens = draft.session.generated().to_vec();
+            let withheld = draft.session.withheld().iter().take(tokens.len()).copied().collect();
+            request.close(tokens, withheld)?;
+        }
+        entered.wait()?;
         let prompt_tokens = prompts.first().map_or(0, Vec::len);
         let tokens = draft.session.generated().len();
         let raised = draft.session.raised();

@@ -4,6 +4,7 @@
 //! together, so the price of a synchronisation is shared by all that are under way.
 
 mod contents;
+mod requests;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -20,6 +21,7 @@ use watermark_core::key::KeyPath;
 
 use crate::files::{read_bounded, replace};
 pub use contents::{Contents, read_head};
+pub use requests::{Opened, RequestLedger};
 
 /// Requests written together at most, and waiting at most.
 const BATCH: usize = 4096;

@@ -73,7 +73,9 @@ pub use error::{BadRecord, BadRecordKind, ReadError, ReadErrorKind};
 #[cfg(feature = "scan")]
 pub use guard::panic_is_handled;
 pub use location::Location;
-pub use pairs::{PairScore, RequestId, ScoredRecord, ServedRecord, print_scored, read_scored, read_served};
+pub use pairs::{
+    PairScore, RequestId, ScoredRecord, ServedRecord, print_scored, print_served, read_scored, read_served,
+};
 pub use prompts::{print_prompts, read_prompts};
 pub use record::{Body, InputFormat, Limits, Record, Select};
 

@@ -122,6 +122,12 @@ impl RequestId {
         self.number
     }
 
+    /// The one after it, unless this is the last that there can be.
+    #[must_use]
+    pub fn next(&self) -> Option<Self> {
+        Some(Self { ledger: self.ledger.clone(), number: self.number.checked_add(1)? })
+    }
+
     /// Whether it comes later in the same ledger.
     #[must_use]
     pub fn follows(&self, other: &Self) -> bool {
@@ -138,7 +144,7 @@ impl std::fmt::Display for RequestId {
 /// A longer name of a ledger is refused.
 const MAX_LEDGER: usize = 200;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ServedLine {
     request: String,
     account: Option<String>,
@@ -170,6 +176,28 @@ pub fn read_served(
         ServedRecord { location, request, account, prompt_tokens, tokens, withheld }
     };
     Ok(lines::open(path, limits, served)?.map(move |item| item.map(|line| line.map(record))))
+}
+
+/// A line that [`read_served`] reads, with its newline.
+///
+/// # Errors
+/// Never for ids. Writing JSON can fail for other values, hence the result type.
+pub fn print_served(
+    request: &RequestId,
+    account: &str,
+    prompt_tokens: &[u32],
+    tokens: &[u32],
+    withheld: &[Option<u32>],
+) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&ServedLine {
+        request: request.to_string(),
+        account: Some(account.to_owned()),
+        prompt_tokens: prompt_tokens.to_vec(),
+        tokens: tokens.to_vec(),
+        withheld: withheld.to_vec(),
+    })?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Reads JSON lines of `{"request", "scores": [[position, token, token, score, score], …]}`, plain or gzipped.

@@ -2,7 +2,6 @@ use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
@@ -16,7 +15,7 @@ use watermark_toolkit::files::read_profile;
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::ledger::{Ledger, Pending, Served};
 use watermark_toolkit::read::{Limits, RequestId, ServedRecord, read_served};
-use watermark_toolkit::timestamp::now;
+use watermark_toolkit::timestamp::{now, now_ms};
 
 use super::super::passphrase::PassphraseArgs;
 use super::super::{print, say, spinner};
@@ -138,12 +137,6 @@ impl Args {
         print(&format!("Appended {} requests; the ledger has {next}.", next - first))?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Milliseconds since 1970 by this machine's clock.
-fn now_ms() -> Result<u64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    Ok(u64::try_from(since.as_millis())?)
 }
 
 /// Reads a line of input; the message repeats nothing of it.

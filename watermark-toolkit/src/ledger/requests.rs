@@ -1,0 +1,477 @@
+//! Requests of paired draws while they are served: numbered before the first token, entered in the order of their numbers.
+//!
+//! Beside the ledger's own files stand `served.jsonl`, what was served and withheld ([`crate::read::read_served`]), which the provider keeps to
+//! itself, and `journal.jsonl`, which has each request twice: as it is opened, before its first token, and as it is closed. Both lines are on
+//! the disk before anybody is told, so after a kill every answer that a client has whole is there, and a request that was opened and not
+//! closed is entered without an answer. Nobody can draw a request again until its coins fit: its number has been used.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use watermark_core::evidence::ledger::LedgerKey;
+use watermark_core::evidence::pairs::Draws;
+use watermark_core::key::KeyPath;
+
+use super::{Ledger, Pending, Served};
+use crate::read::{Limits, RequestId, ServedRecord, print_served, read_served};
+use crate::timestamp::{now, now_ms};
+
+const SERVED: &str = "served.jsonl";
+const JOURNAL: &str = "journal.jsonl";
+
+/// A ledger in which entry i is request i. Cheap to use from many threads.
+#[derive(Debug)]
+pub struct RequestLedger {
+    name: String,
+    key: KeyPath,
+    ledger: Ledger,
+    state: Mutex<State>,
+    flushed: Condvar,
+    journal: Mutex<File>,
+}
+
+/// A request that was opened. Dropped without [`Opened::close`] it is closed without an answer.
+#[derive(Debug)]
+pub struct Opened {
+    requests: Arc<RequestLedger>,
+    id: RequestId,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Lines that are not in the journal yet.
+    buffer: Vec<u8>,
+    /// How many lines were handed in, and how many of them are on the disk.
+    handed_in: u64,
+    durable: u64,
+    flushing: bool,
+    failed: Option<String>,
+    /// The next number, and the next one to enter.
+    next: u64,
+    enters: u64,
+    opened: BTreeMap<u64, Opening>,
+    closed: BTreeMap<u64, Closing>,
+    served: File,
+}
+
+/// A line of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Line {
+    Opened(u64, Opening),
+    Closed(u64, Closing),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opening {
+    account: String,
+    prompt_tokens: Vec<u32>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Closing {
+    tokens: Vec<u32>,
+    withheld: Vec<Option<u32>>,
+}
+
+impl RequestLedger {
+    /// Opens or makes the ledger of a name such as `ledger/2026-11`, for answers under a profile's path, and enters what a stop has left in the
+    /// journal.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; if files beside the ledger are damaged, of another name, or shorter than it.
+    pub fn open(folder: &Path, key: LedgerKey, name: &str, path: &KeyPath) -> Result<Arc<Self>> {
+        let first =
+            RequestId::new(name, 0).with_context(|| format!("{name:?} is no name of a ledger, as ledger/2026-11"))?;
+        let ledger = Ledger::open(folder, key)?;
+        let entries = ledger.head(&now())?.size;
+        let (mut served, mut journal) = (private(&folder.join(SERVED))?, private(&folder.join(JOURNAL))?);
+        cut(&mut served)?;
+        cut(&mut journal)?;
+        let mut enter = Enter { ledger: &ledger, path, entries, next: first, pending: None };
+        let begun = served.metadata()?.len() > 0;
+        let records = begun.then(|| read_served(&folder.join(SERVED), Limits::default())).transpose()?;
+        for record in records.into_iter().flatten() {
+            let ServedRecord { location, request, account, prompt_tokens, tokens, withheld } = record??;
+            ensure!(request == enter.next, "{location}: request {request}, and {} is expected", enter.next);
+            let account = account.with_context(|| format!("{location}: no account"))?;
+            enter.enter(&Opening { account, prompt_tokens }, Closing { tokens, withheld })?;
+        }
+        let (opened, mut closed) = read_journal(&mut journal, &folder.join(JOURNAL))?;
+        for (number, opening) in &opened {
+            if *number < enter.next.number() {
+                continue;
+            }
+            ensure!(
+                *number == enter.next.number(),
+                "{}: request {} is missing",
+                folder.join(JOURNAL).display(),
+                enter.next
+            );
+            let closing = closed.remove(number).unwrap_or_default();
+            served.write_all(&line(&enter.next, opening, &closing)?)?;
+            enter.enter(opening, closing)?;
+        }
+        let next = enter.next.number();
+        ensure!(
+            next >= entries,
+            "{}: {next} requests, and the ledger beside it has {entries}; restore it",
+            folder.join(SERVED).display()
+        );
+        // Only what is safe elsewhere leaves the journal.
+        enter.pending.map(Pending::wait).transpose()?;
+        served.sync_all()?;
+        journal.set_len(0)?;
+        journal.sync_all()?;
+        let state = State {
+            buffer: Vec::new(),
+            handed_in: 0,
+            durable: 0,
+            flushing: false,
+            failed: None,
+            next,
+            enters: next,
+            opened: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            served,
+        };
+        Ok(Arc::new(Self {
+            name: name.to_owned(),
+            key: path.clone(),
+            ledger,
+            state: Mutex::new(state),
+            flushed: Condvar::new(),
+            journal: Mutex::new(journal),
+        }))
+    }
+
+    /// Opens the next request; its number is taken for good when this returns.
+    ///
+    /// # Errors
+    /// For an empty account, all who are not known being one; if the journal cannot be written.
+    pub fn begin(self: &Arc<Self>, account: &str, prompt_tokens: &[u32]) -> Result<Opened> {
+        ensure!(!account.is_empty(), "a request without an account");
+        let opening = Opening { account: account.to_owned(), prompt_tokens: prompt_tokens.to_vec() };
+        let mut state = self.lock();
+        let number = state.next;
+        let id = RequestId::new(&self.name, number).context("the name of a ledger")?;
+        state.hand_in(&Line::Opened(number, opening.clone()))?;
+        state.next = number.checked_add(1).context("the last number is used")?;
+        state.opened.insert(number, opening);
+        drop(self.flush(state)?);
+        Ok(Opened { requests: Arc::clone(self), id, closed: false })
+    }
+
+    fn close(&self, number: u64, closing: Closing) -> Result<()> {
+        ensure!(closing.withheld.len() == closing.tokens.len(), "as many withheld as served tokens");
+        let mut state = self.lock();
+        state.hand_in(&Line::Closed(number, closing.clone()))?;
+        let mut state = self.flush(state)?;
+        state.closed.insert(number, closing);
+        // Entries follow in the order of numbers; a request that is still under way holds up the ledger, and nobody's answer.
+        loop {
+            let number = state.enters;
+            let Some(closing) = state.closed.remove(&number) else { return Ok(()) };
+            let opening = state.opened.remove(&number).context("a request that was opened")?;
+            let id = RequestId::new(&self.name, number).context("the name of a ledger")?;
+            state.enters += 1;
+            let line = line(&id, &opening, &closing)?;
+            state.served.write_all(&line).context("writing served.jsonl")?;
+            self.ledger.submit(entry(&id, &opening, closing, &self.key)?)?;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until what was handed in is on the disk. One of those who wait writes and synchronises for all.
+    fn flush<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
+        let mine = state.handed_in;
+        while state.durable < mine {
+            if let Some(why) = &state.failed {
+                bail!("the journal of requests cannot be written: {why}");
+            }
+            if state.flushing {
+                state = self.flushed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.flushing = true;
+            let (lines, up_to) = (std::mem::take(&mut state.buffer), state.handed_in);
+            drop(state);
+            let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = journal.write_all(&lines).and_then(|()| journal.sync_data());
+            drop(journal);
+            state = self.lock();
+            state.flushing = false;
+            match written {
+                Ok(()) => state.durable = up_to,
+                Err(error) => state.failed = Some(error.to_string()),
+            }
+            self.flushed.notify_all();
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    fn hand_in(&mut self, line: &Line) -> Result<()> {
+        serde_json::to_writer(&mut self.buffer, line)?;
+        self.buffer.push(b'\n');
+        self.handed_in += 1;
+        Ok(())
+    }
+}
+
+impl Opened {
+    /// Its name, which the draws are keyed by.
+    #[must_use]
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// Closes it with what was served and withheld, [tokens] each; both are on the disk when this returns.
+    ///
+    /// # Errors
+    /// If journal or ledger cannot be written.
+    pub fn close(mut self, tokens: Vec<u32>, withheld: Vec<Option<u32>>) -> Result<()> {
+        self.closed = true;
+        self.requests.close(self.id.number(), Closing { tokens, withheld })
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !self.closed {
+            // If it fails, the next start finds a request that was not closed, and enters the same.
+            let _ = self.requests.close(self.id.number(), Closing::default());
+        }
+    }
+}
+
+/// Enters requests that the ledger does not have yet.
+struct Enter<'a> {
+    ledger: &'a Ledger,
+    path: &'a KeyPath,
+    entries: u64,
+    next: RequestId,
+    pending: Option<Pending>,
+}
+
+impl Enter<'_> {
+    fn enter(&mut self, opening: &Opening, closing: Closing) -> Result<()> {
+        if self.next.number() >= self.entries {
+            self.pending = Some(self.ledger.submit(entry(&self.next, opening, closing, self.path)?)?);
+        }
+        self.next = self.next.next().context("the last number is used")?;
+        Ok(())
+    }
+}
+
+fn entry(id: &RequestId, opening: &Opening, closing: Closing, path: &KeyPath) -> Result<Served> {
+    let Opening { account, prompt_tokens } = opening.clone();
+    let Closing { tokens, withheld } = closing;
+    let draws = Draws { prompt_tokens, request: id.to_string(), tokens, withheld };
+    Ok(Served { answer: draws.bytes()?, account, key: path.clone(), time_ms: now_ms()? })
+}
+
+fn line(id: &RequestId, opening: &Opening, closing: &Closing) -> Result<Vec<u8>> {
+    Ok(print_served(id, &opening.account, &opening.prompt_tokens, &closing.tokens, &closing.withheld)?)
+}
+
+/// A file that grows, and that others cannot read.
+fn private(path: &PathBuf) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).read(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).with_context(|| format!("opening {}", path.display()))
+}
+
+/// Removes what a stop has left behind the last whole line.
+fn cut(file: &mut File) -> Result<()> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut block = [0; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let part = &mut block[..usize::try_from(end - start)?];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(part)?;
+        if let Some(at) = part.iter().rposition(|byte| *byte == b'\n') {
+            end = start + at as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    Ok(file.set_len(end)?)
+}
+
+type Journal = (BTreeMap<u64, Opening>, BTreeMap<u64, Closing>);
+
+fn read_journal(file: &mut File, path: &Path) -> Result<Journal> {
+    let mut text = String::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_string(&mut text).with_context(|| format!("reading {}", path.display()))?;
+    let (mut opened, mut closed) = Journal::default();
+    for (at, line) in text.lines().enumerate() {
+        let place = || format!("{}, line {}", path.display(), at + 1);
+        match serde_json::from_str(line).with_context(place)? {
+            Line::Opened(number, opening) => {
+                let follows = opened.last_key_value().is_none_or(|(last, _)| last.checked_add(1) == Some(number));
+                ensure!(follows, "{}: request {number} does not follow the one before", place());
+                opened.insert(number, opening);
+            }
+            Line::Closed(number, closing) => {
+                let fits = opened.contains_key(&number) && closing.tokens.len() == closing.withheld.len();
+                ensure!(
+                    fits && closed.insert(number, closing).is_none(),
+                    "{}: request {number} cannot be closed",
+                    place()
+                );
+            }
+        }
+    }
+    Ok((opened, closed))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use proptest::prelude::*;
+    use watermark_core::key::NodeKey;
+
+    use super::super::Contents;
+    use super::*;
+
+    fn open(folder: &Path) -> Result<Arc<RequestLedger>> {
+        RequestLedger::open(folder, LedgerKey::new(&NodeKey::root(b"test")), "ledger/test", &"epoch/1".parse().unwrap())
+    }
+
+    fn temporary(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("watermark-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn served(folder: &Path) -> Vec<(String, Option<String>, Vec<u32>)> {
+        let Ok(records) = read_served(&folder.join(SERVED), Limits::default()) else { return Vec::new() };
+        records
+            .map(|record| {
+                let ServedRecord { request, account, tokens, .. } = record.unwrap().unwrap();
+                (request.to_string(), account, tokens)
+            })
+            .collect()
+    }
+
+    fn line_of(number: u64, account: &str, tokens: &[u32]) -> (String, Option<String>, Vec<u32>) {
+        (format!("ledger/test/{number}"), Some(account.to_owned()), tokens.to_vec())
+    }
+
+    #[test]
+    fn entries_follow_numbers_and_nothing_is_lost() {
+        let folder = temporary("requests");
+        {
+            let requests = open(&folder).unwrap();
+            let [a, b, c, d] = ["ann", "bob", "cid", "dan"].map(|account| requests.begin(account, &[1]).unwrap());
+            assert_eq!((a.id().number(), d.id().number()), (0, 3));
+            c.close(vec![7], vec![Some(8)]).unwrap();
+            assert_eq!(served(&folder), []);
+            a.close(vec![5, 6], vec![None, Some(2)]).unwrap();
+            assert_eq!(served(&folder).len(), 1);
+            // One is aborted, one is under way as the process dies.
+            drop(b);
+            assert_eq!(served(&folder).len(), 3);
+            std::mem::forget(d);
+            assert!(requests.begin("", &[1]).is_err());
+        }
+        let expected =
+            [line_of(0, "ann", &[5, 6]), line_of(1, "bob", &[]), line_of(2, "cid", &[7]), line_of(3, "dan", &[])];
+        // `forget` kept the first ledger open; another process would find its lock gone.
+        let copy = temporary("requests-copy");
+        for name in [SERVED, JOURNAL, "entries.jsonl", "key.fingerprint"] {
+            std::fs::copy(folder.join(name), copy.join(name)).unwrap();
+        }
+        let requests = open(&copy).unwrap();
+        assert_eq!(served(&copy), expected);
+        assert_eq!(requests.begin("eve", &[1]).unwrap().id().number(), 4);
+        drop(requests);
+        let entries = Contents::entries(&copy, 5).unwrap();
+        assert_eq!(entries.len(), 5);
+        // The last one was opened and dropped.
+        assert_eq!(served(&copy).last().unwrap(), &line_of(4, "eve", &[]));
+        // What the list says opens each entry.
+        let key = LedgerKey::new(&NodeKey::root(b"test"));
+        for (record, entry) in read_served(&copy.join(SERVED), Limits::default()).unwrap().zip(&entries) {
+            let ServedRecord { request, prompt_tokens, tokens, withheld, .. } = record.unwrap().unwrap();
+            let secret = watermark_core::paired::RequestSecret::from_bytes(zeroize::Zeroizing::new([0; 32]));
+            let draws = Draws { prompt_tokens, request: request.to_string(), tokens, withheld };
+            watermark_core::evidence::pairs::Record::open(&key, entry, draws, &secret).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_damaged_folder_is_refused() {
+        let folder = temporary("requests-damaged");
+        let requests = open(&folder).unwrap();
+        for _ in 0..3 {
+            requests.begin("ann", &[1]).unwrap().close(vec![1], vec![None]).unwrap();
+        }
+        drop(requests);
+        drop(open(&folder).unwrap());
+        let lines = std::fs::read_to_string(folder.join(SERVED)).unwrap();
+        let refused = |name: &str, text: &str, why: &str| {
+            let before = std::fs::read_to_string(folder.join(name)).unwrap();
+            std::fs::write(folder.join(name), text).unwrap();
+            let error = format!("{:#}", open(&folder).unwrap_err());
+            assert!(error.contains(why), "{error}");
+            std::fs::write(folder.join(name), before).unwrap();
+        };
+        let two: String = lines.lines().take(2).flat_map(|line| [line, "\n"]).collect();
+        refused(SERVED, &two, "2 requests, and the ledger beside it has 3; restore it");
+        refused(SERVED, &lines.replace("ledger/test/1", "ledger/test/2"), "ledger/test/1 is expected");
+        refused(JOURNAL, "{\"closed\":[3,{\"tokens\":[],\"withheld\":[]}]}\n", "cannot be closed");
+        refused(JOURNAL, "{\"opened\":[9,{\"account\":\"a\",\"prompt_tokens\":[]}]}\n", "ledger/test/3 is missing");
+        refused(JOURNAL, "nonsense\n", "journal.jsonl, line 1");
+        drop(open(&folder).unwrap());
+        assert!(
+            RequestLedger::open(&folder, LedgerKey::new(&NodeKey::root(b"test")), "ledger/other", &KeyPath::root())
+                .is_err()
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Wherever a stop cuts the journal and the list, numbers go on without a gap and every line that was durable is there.
+        #[test]
+        fn any_cut_is_mended(cut_served in 0usize..600, cut_journal in 0usize..48) {
+            let folder = temporary("requests-cut");
+            let requests = open(&folder).unwrap();
+            for at in 0..4 {
+                requests.begin("ann", &[1, 2]).unwrap().close(vec![at], vec![None]).unwrap();
+            }
+            drop(requests);
+            for (name, n) in [(SERVED, cut_served), (JOURNAL, cut_journal)] {
+                let bytes = std::fs::read(folder.join(name)).unwrap();
+                std::fs::write(folder.join(name), &bytes[..bytes.len() - n.min(bytes.len())]).unwrap();
+            }
+            let requests = open(&folder).unwrap();
+            prop_assert_eq!(requests.begin("bob", &[3]).unwrap().id().number(), 4);
+            drop(requests);
+            let found = served(&folder);
+            prop_assert_eq!(found.len(), 5);
+            for (at, (_, _, tokens)) in found.iter().take(3).enumerate() {
+                prop_assert_eq!(tokens, &vec![at as u32]);
+            }
+        }
+    }
+}
