@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use watermark_core::hex;
 use watermark_core::key::{self, KeyPath};
-use watermark_core::prf;
+use watermark_core::{paired, prf};
 use zeroize::Zeroizing;
 
 use crate::error::{KeyFileError, ParameterError, raise_core};
@@ -188,12 +188,68 @@ fn layer_prf(
     prf::ChaCha20V1::new(&key, named.width).map(ChaCha20V1).map_err(raise_core)
 }
 
-/// Writes the eight words of a PRF's key into a row of int64 that the caller hands in, and erases: the one way out for a secret, for
-/// words that are computed on a device.
+/// The key of one request's paired draws: the words of both draws at each position, and which of them is served.
+#[pyclass(frozen, module = "watermark_core.paired")]
+struct RequestKey(paired::RequestKey);
+
+#[pymethods]
+impl RequestKey {
+    /// Which draw is served at a position: 0 or 1.
+    fn coin(&self, position: u32) -> u8 {
+        self.0.coin(position) as u8
+    }
+
+    /// The 32-bit words of tokens in one of the two draws, 0 or 1, of a position.
+    fn words(&self, position: u32, draw: u8, tokens: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+        let draw = match draw {
+            0 => paired::Draw::First,
+            1 => paired::Draw::Second,
+            other => return Err(ParameterError::new_err(format!("draw is {other}; there are 0 and 1"))),
+        };
+        let word = |token| self.0.word(position, draw, token).map_err(raise_core);
+        token_ids(tokens, "tokens")?.into_iter().map(word).collect()
+    }
+
+    /// The candidates of a position, served and withheld, of the distribution of `logits` over `ids`, [n] each. As `Session.sample` draws
+    /// them at temperature 1 without truncation.
+    fn candidates(&self, position: u32, ids: &Bound<'_, PyAny>, logits: Vec<f32>) -> PyResult<(u32, u32)> {
+        let found = self.0.candidates(position, &token_ids(ids, "ids")?, &logits).map_err(raise_core)?;
+        Ok((found.served, found.withheld))
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(not_pickled("RequestKey"))
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "RequestKey(..)"
+    }
+}
+
+/// The key of a request under a profile with paired draws, and its beacon if it has one. `request` is its number in the ledger.
+///
+/// Raises:
+///     ParameterError: The profile has no paired draws.
+///     InvalidProfile: Its beacon has not been drawn.
 #[pyfunction]
-fn write_key_words(py: Python<'_>, prf: &ChaCha20V1, out: &Bound<'_, PyAny>) -> PyResult<()> {
+fn request_key(profile: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>, request: &str) -> PyResult<RequestKey> {
+    let profile = given::profile(profile)?.file.profile;
+    let layer = profile.paired_key(&node(key)?).map_err(raise_core)?;
+    let layer = layer.ok_or_else(|| ParameterError::new_err("the profile has no paired draws"))?;
+    let beacon = profile.drawn_beacon().map_err(raise_core)?;
+    Ok(RequestKey(paired::RequestSecret::new(&layer, request).key(beacon.as_ref())))
+}
+
+/// Writes the eight words of the key of a PRF, or of a request's draws, into a row of int64 that the caller hands in, and erases: the one way
+/// out for a secret, for words that are computed on a device.
+#[pyfunction]
+fn write_key_words(py: Python<'_>, of: &Bound<'_, PyAny>, out: &Bound<'_, PyAny>) -> PyResult<()> {
     let row: PyBuffer<i64> = PyBuffer::get(out)?;
-    let words = Zeroizing::new(prf.0.key_words().map(i64::from));
+    let words = match of.cast::<RequestKey>() {
+        Ok(request) => *request.get().0.key_words(),
+        Err(_) => *of.cast::<ChaCha20V1>()?.get().0.key_words(),
+    };
+    let words = Zeroizing::new(Zeroizing::new(words).map(i64::from));
     if row.item_count() != words.len() || row.readonly() {
         return Err(ParameterError::new_err("the key goes into a writable row of 8 int64"));
     }
@@ -206,6 +262,8 @@ pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PrfKey>()?;
     module.add_class::<ChaCha20V1>()?;
     module.add_function(wrap_pyfunction!(node_key, module)?)?;
+    module.add_class::<RequestKey>()?;
     module.add_function(wrap_pyfunction!(layer_prf, module)?)?;
+    module.add_function(wrap_pyfunction!(request_key, module)?)?;
     module.add_function(wrap_pyfunction!(write_key_words, module)?)
 }

@@ -11,7 +11,7 @@ import unittest
 import watermark_core
 from watermark_core import _lib
 
-MODULES = ["corpus", "endpoint", "model", "plan", "plot", "prf", "scheme", "spark", "stats", "suspect"]
+MODULES = ["corpus", "endpoint", "model", "paired", "plan", "plot", "prf", "scheme", "spark", "stats", "suspect"]
 NODE = "5a" * 32
 KEY = f'{{"key": "watermark-key/1", "path": "", "node": "{NODE}"}}'
 PROFILE = (

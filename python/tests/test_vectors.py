@@ -1,10 +1,12 @@
 """The shared vectors (tests/vectors) through the package."""
 
+import array
 import unittest
 
 import watermark_core as w
+from support import profile as support_profile
 from support import vectors
-from watermark_core import prf, scheme, stats
+from watermark_core import paired, prf, scheme, stats
 
 
 class Vectors(unittest.TestCase):
@@ -33,6 +35,37 @@ class Vectors(unittest.TestCase):
             function = prf.ChaCha20V1(w.PrfKey.from_hex(row["key"]), len(row["context"]))
             self.assertEqual(function.words(row["context"], row["tokens"]), row["words"])
             self.assertEqual(function.context_words(row["context"])[:3], row["context_words"])
+
+    def test_paired(self):
+        """Words, coins and candidates; a session serves them, and hands out the other one."""
+        seen = 0
+        for epoch in vectors("paired.json")["epochs"]:
+            path, layer = epoch["path"].split("/layer/")
+            beacon = {} if epoch["beacon"] == "0" * 64 else {"beacon": epoch["beacon"]}
+            tokenizer = {"sha256": "0" * 64, "vocab_size": 131072, "special_token_ids": []}
+            layers = [{"name": layer, "scheme": "paired", "width": 0, "prf": "chacha20-v1"}]
+            profile = {"profile": "watermark-profile/1", "name": "p", "path": path, "tokenizer": tokenizer, "layers": layers, "repeats": "unmarked"}
+            master = w.NodeKey.root(bytes.fromhex(epoch["master"]))
+            for request in epoch["requests"]:
+                key = paired.request_key(profile | beacon, master, request["id"])
+                session = w.Marker(profile | beacon, master).session(seed=1, request=request["id"])
+                for position in request["positions"]:
+                    at, ids, ln_p = position["position"], *zip(*position["ln_p"], strict=True)
+                    self.assertEqual([key.words(at, draw, ids) for draw in (0, 1)], position["words"])
+                    self.assertEqual(key.coin(at), position["coin"])
+                    both = (position["served"], position["withheld"])
+                    self.assertEqual(key.candidates(at, ids, ln_p), both)
+                    if at == len(session.generated):
+                        row = array.array("f", [-float("inf")]) * 131072
+                        for token, value in position["ln_p"]:
+                            row[token] = value
+                        self.assertEqual(session.sample(row), both[0])
+                        session.accept(both[0])
+                        self.assertEqual(session.withheld[at], both[1])
+                        seen += 1
+        self.assertGreater(seen, 4)
+        self.assertRaises(w.ParameterError, key.words, 0, 2, [1])
+        self.assertRaises(w.ParameterError, paired.request_key, support_profile(), w.NodeKey.root(b"m"), "ledger/0")
 
     def test_scores(self):
         vector = vectors("scores.json")

@@ -35,10 +35,10 @@ def _word(pointer, zero):
 
 
 @triton.jit
-def _kernel(key, nonce, out, n, BLOCKS: tl.constexpr):
+def _kernel(key, nonce, first, out, n, BLOCKS: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     blocks = tl.program_id(1) * BLOCKS + tl.arange(0, BLOCKS)
-    counter = blocks.to(tl.uint32)
+    counter = blocks.to(tl.uint32) + tl.load(first + row).to(tl.uint32)
     zero = counter ^ counter
     i0, i1, i2, i3 = zero + 0x61707865, zero + 0x3320646E, zero + 0x79622D32, zero + 0x6B206574
     key += row * 8
@@ -77,10 +77,10 @@ def _kernel(key, nonce, out, n, BLOCKS: tl.constexpr):
     tl.store(out + 15, (x15 + i15).to(tl.int64), mask=at + 15 < n)
 
 
-def words(key: torch.Tensor, nonce: torch.Tensor, n: int) -> torch.Tensor:
-    """As `watermark_core.torch.chacha20_words`."""
+def words(key: torch.Tensor, nonce: torch.Tensor, first: torch.Tensor, n: int) -> torch.Tensor:
+    """As `watermark_core.torch.chacha20_words`, with the first block of each row, int64 [rows]."""
     out = torch.empty((key.shape[0], n), dtype=torch.int64, device=key.device)
     programs = triton.cdiv(triton.cdiv(n, 16), _BLOCKS)
     if out.numel():
-        _kernel[(key.shape[0], programs)](key.contiguous(), nonce.contiguous(), out, n, BLOCKS=_BLOCKS)
+        _kernel[(key.shape[0], programs)](key.contiguous(), nonce.contiguous(), first.contiguous(), out, n, BLOCKS=_BLOCKS)
     return out

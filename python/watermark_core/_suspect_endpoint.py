@@ -12,14 +12,15 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from ._lib import InputError, ParameterError
 from ._suspect_model import DECIMALS, FLOOR, likeliest
 from ._suspect_texts import MAX_TOKEN_ID, Encoded, FastVocabulary, Row, Vocabulary, utf8
 
+T = TypeVar("T")
 #: The variable that holds the API token; it is in no argument, no file and no message.
 KEY = "WATERMARK_API_KEY"
 _MAX_ANSWER = 128 << 20
@@ -145,7 +146,7 @@ def _ln_p(value: object, place: str) -> float:
         ln_p = math.inf
     if not math.isfinite(ln_p) or ln_p > _ROUNDING:
         raise InputError(f"{place}: a log-probability is {ln_p:.4g}; natural logarithms of probabilities are finite and not above 0")
-    return ln_p
+    return min(ln_p, 0.0)
 
 
 def _id(value: object, place: str) -> int:
@@ -184,19 +185,31 @@ class _Asked:
 
     def predict(self, batch: Sequence[Encoded]) -> list[list[Row]]:
         """For each token of each text what the model could say there; nothing where it has read nothing, or has read its fill."""
-        asked = [self._pool.submit(self._ask, encoded) for encoded in batch]
+        return self._side_by_side(self._ask, batch)
+
+    def candidates(
+        self, batch: Sequence[Encoded], wanted: Sequence[Mapping[int, tuple[int, int]]]
+    ) -> list[dict[int, tuple[float, float]]]:
+        """Of each input the log-probabilities of two tokens in the place of that at an index, as far as the model reads."""
+        return self._side_by_side(self._two, batch, wanted)
+
+    def _side_by_side(self, ask: Callable[..., T], *each: Sequence[Any]) -> list[T]:
+        asked = [self._pool.submit(ask, *one) for one in zip(*each, strict=True)]
         try:
-            return [each.result() for each in asked]
+            return [one.result() for one in asked]
         finally:
-            for each in asked:
-                each.cancel()
+            for one in asked:
+                one.cancel()
 
     def _ask(self, encoded: Encoded) -> list[Row]:
         raise NotImplementedError
 
+    def _two(self, encoded: Encoded, wanted: Mapping[int, tuple[int, int]]) -> dict[int, tuple[float, float]]:
+        raise NotImplementedError
+
     def _row(self, pairs: Sequence[tuple[int, float]]) -> Row:
         # A server adds the token that stands in the text; kept, a list would say what the text says.
-        return likeliest((token, min(round(ln_p, DECIMALS), 0.0)) for token, ln_p in pairs if ln_p >= FLOOR)[: self._top]
+        return likeliest((token, round(ln_p, DECIMALS)) for token, ln_p in pairs if ln_p >= FLOOR)[: self._top]
 
 
 class Vllm(_Asked):
@@ -215,15 +228,32 @@ class Vllm(_Asked):
         ids = encoded.ids[: self.reach]
         if len(ids) < 2 or len(ids) <= encoded.begin:
             return rows
-        body = {"model": self._name, "prompt": ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": self._top}
-        answer = self._client.post("/completions", body)
-        for at, row in enumerate(self.read(answer, len(ids))):
+        for at, row in enumerate(self.read(self._post(ids), len(ids))):
             if at >= encoded.begin:
-                rows[at - encoded.begin] = row
+                rows[at - encoded.begin] = self._row([(token, ln_p) for token, ln_p in row if self._known.token(token)])
         return rows
 
-    def read(self, answer: Mapping[str, Any], n: int) -> list[Row]:
-        """The rows of `n` tokens from an answer."""
+    def _two(self, encoded: Encoded, wanted: Mapping[int, tuple[int, int]]) -> dict[int, tuple[float, float]]:
+        ids = encoded.ids[: self.reach]
+        places = {at: both for at, both in wanted.items() if 0 < at < len(ids)}
+        if not places:
+            return {}
+        # Of each token that stands in an input the server says the probability, so another one is put in its place.
+        known = {at: dict(row) for at, row in enumerate(self.read(self._post(ids), len(ids))) if at in places}
+        for at, both in places.items():
+            for token in both:
+                if token not in known[at]:
+                    known[at] |= dict(self.read(self._post([*ids[:at], token]), at + 1)[at])
+                if token not in known[at]:
+                    raise InputError(f"{self._client.base}/completions: no log-probability of token {token}, which stands in the input")
+        return {at: (known[at][first], known[at][second]) for at, (first, second) in places.items()}
+
+    def _post(self, ids: Sequence[int]) -> dict[str, Any]:
+        body = {"model": self._name, "prompt": list(ids), "max_tokens": 1, "temperature": 0, "prompt_logprobs": self._top}
+        return self._client.post("/completions", body)
+
+    def read(self, answer: Mapping[str, Any], n: int) -> list[list[tuple[int, float]]]:
+        """What an answer says of `n` tokens: of each the likeliest, and that which stands there."""
         place = f"{self._client.base}/completions"
         choices = _list(answer.get("choices"), 1, "choices", place)
         if not choices or not isinstance(choices[0], dict) or choices[0].get("prompt_logprobs") is None:
@@ -233,7 +263,7 @@ class Vllm(_Asked):
             raise InputError(f"{place}: prompt_logprobs of {len(listed)} tokens for {n}; the server must take ids as they are")
         return [self._position(entry, at, f"{place}, prompt_logprobs[{at}]") for at, entry in enumerate(listed)]
 
-    def _position(self, entry: object, at: int, place: str) -> Row:
+    def _position(self, entry: object, at: int, place: str) -> list[tuple[int, float]]:
         if entry is None and at == 0:
             return []
         if not isinstance(entry, dict) or len(entry) > self._top + 1:
@@ -243,10 +273,8 @@ class Vllm(_Asked):
             token = _id(int(name) if name.isascii() and name.isdigit() and len(name) < 10 else None, place)
             if not isinstance(value, dict):
                 raise InputError(f"{place}: a token has no object with its logprob")
-            ln_p = _ln_p(value.get("logprob"), place)
-            if self._known.token(token):
-                pairs.append((token, ln_p))
-        return self._row(pairs)
+            pairs.append((token, _ln_p(value.get("logprob"), place)))
+        return pairs
 
 
 class LlamaCpp(_Asked):
@@ -267,8 +295,25 @@ class LlamaCpp(_Asked):
             read = encoded.begin + at
             # What begins inside a character is never compared with anything.
             if start is not None and 0 < read < self.reach:
-                rows[at] = self._next(encoded.ids[:read], whole)
+                rows[at] = self._row(self._next(encoded.ids[:read], whole, self._top))
         return rows
+
+    def _two(self, encoded: Encoded, wanted: Mapping[int, tuple[int, int]]) -> dict[int, tuple[float, float]]:
+        found = {}
+        whole = self._whole(encoded.ids)
+        for at, both in wanted.items():
+            if not 0 < at < min(self.reach, len(encoded.ids)):
+                continue
+            known: dict[int, float] = {}
+            # A token that is not among the likeliest is among all.
+            for top in (self._top, MAX_TOKEN_ID):
+                if not all(token in known for token in both):
+                    known = dict(self._next(encoded.ids[:at], whole, top))
+            first, second = (known.get(token) for token in both)
+            if first is None or second is None:
+                raise InputError(f"{self._client.base}/completion: the server does not list all tokens; raise --top to its vocabulary")
+            found[at] = (first, second)
+        return found
 
     def _whole(self, ids: Sequence[int]) -> list[list[float]]:
         """A bias that makes the server draw a token of whole characters: it keeps back the probabilities beside half a one. What it
@@ -277,20 +322,20 @@ class LlamaCpp(_Asked):
         found = next((token for token in ids if (self.vocabulary.piece(token) or "\0").isprintable()), None)
         return [] if found is None else [[found, 1000]]
 
-    def _next(self, ids: list[int], bias: list[list[float]]) -> Row:
+    def _next(self, ids: list[int], bias: list[list[float]], top: int) -> list[tuple[int, float]]:
         body = {
             "prompt": ids,
             "n_predict": 1,
-            "n_probs": self._top,
+            "n_probs": top,
             "temperature": 0,
             "cache_prompt": True,
             "post_sampling_probs": False,
             "logit_bias": bias,
         }
-        return self.read(self._client.post("/completion", body))
+        return self.read(self._client.post("/completion", body), top)
 
-    def read(self, answer: Mapping[str, Any]) -> Row:
-        """The row of an answer."""
+    def read(self, answer: Mapping[str, Any], top: int) -> list[tuple[int, float]]:
+        """What an answer says of the `top` likeliest tokens."""
         place = f"{self._client.base}/completion"
         if answer.get("truncated") is True:
             raise InputError(f"{place}: the server cut the input; start it with a larger context, or give --max-length")
@@ -298,13 +343,13 @@ class LlamaCpp(_Asked):
         if not listed or not isinstance(listed[0], dict):
             raise InputError(f"{place}: no completion_probabilities in the answer")
         pairs = []
-        for other in _list(listed[0].get("top_logprobs"), self._top, "top_logprobs", place):
+        for other in _list(listed[0].get("top_logprobs"), top, "top_logprobs", place):
             if not isinstance(other, dict):
                 raise InputError(f"{place}: top_logprobs holds something else than objects")
             token = _id(other.get("id"), place)
             pairs.append((token, _ln_p(other.get("logprob"), place)))
             self._served.learn(token, _bytes(other.get("bytes"), place))
-        return self._row(pairs)
+        return pairs
 
 
 class _ServedVocabulary:

@@ -61,6 +61,24 @@ class LocalModel:
         """Of each input the log-probabilities of two tokens in the place of that at an index, as far as the model reads."""
         return self._read(batch, [{} for _ in batch], lambda at, logits, read: self._two(logits, wanted[at], read))
 
+    def likelihoods(self, inputs: Sequence[tuple[list[int], int]]) -> list[float]:
+        """Of each input the log-probability of its tokens from an index on, which is not 0; none of them is longer than `reach`."""
+        batch = [Encoded(ids, begin, []) for ids, begin in inputs]
+        return self._read(batch, [0.0] * len(batch), lambda at, logits, read: self._from(logits, batch[at], read))
+
+    def _from(self, logits: torch.Tensor, encoded: Encoded, read: int) -> float:
+        import torch
+
+        ln_p = torch.log_softmax(logits[encoded.begin - 1 : read].double() / self._temperature, dim=-1)
+        tokens = torch.tensor(encoded.ids[encoded.begin :], dtype=torch.int64, device=logits.device)
+        return float(self._finite(ln_p.gather(1, tokens.unsqueeze(1))).sum())
+
+    @staticmethod
+    def _finite(found: torch.Tensor) -> torch.Tensor:
+        if not found.isfinite().all():
+            raise InputError("the model's logits are no numbers (NaN or infinite); try --dtype float32, and whether its files are whole")
+        return found
+
     def _read(self, batch: Sequence[Encoded], nothing: list[T], each: Callable[[int, torch.Tensor, int], T]) -> list[T]:
         import torch
 
@@ -94,9 +112,7 @@ class LocalModel:
             return {}
         ln_p = torch.log_softmax(logits[torch.tensor(places, device=logits.device) - 1].double() / self._temperature, dim=-1)
         tokens = torch.tensor([wanted[at] for at in places], device=logits.device)
-        found = ln_p.gather(1, tokens).cpu()
-        if not found.isfinite().all():
-            raise InputError("the model's logits are no numbers (NaN or infinite); try --dtype float32, and whether its files are whole")
+        found = self._finite(ln_p.gather(1, tokens)).cpu()
         return {at: (first, second) for at, (first, second) in zip(places, found.tolist(), strict=True)}
 
     def _rows(self, logits: torch.Tensor, encoded: Encoded, read: int) -> list[Row]:

@@ -9,7 +9,10 @@ from os import PathLike
 from typing import Any
 
 from ._lib import InputError
-from ._suspect_texts import MAX_LINE, Encoded, ids_of, records, string_of
+from ._suspect_texts import MAX_LINE, ids_of, records, string_of
+
+#: Of each position the log-probabilities of both candidates, in the order of `Request.pairs`.
+Scores = Mapping[int, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,12 @@ def _request(record: object, place: str, number: int) -> Request:
     return Request(number, name, prompt, ids_of(record, "prompt_tokens", place) or (), tokens, tuple(withheld))
 
 
-def line_of_pairs(request: Request, encoded: Encoded, ln_p: Mapping[int, tuple[float, float]]) -> str:
+def line_of_pairs(request: Request, found: Scores) -> str:
     """The line of a request: `[position, token, token, score, score]`, scores in nats times 2^16, ties to even."""
     scores: list[list[Any]] = []
     for at, first, second in request.pairs():
-        if (found := ln_p.get(encoded.begin + at)) is not None:
-            scores.append([at, first, second, *(round(value * 65536) for value in found)])
+        if (both := found.get(at)) is not None:
+            scores.append([at, first, second, *(round(value * 65536) for value in both)])
     line = json.dumps({"request": request.id, "scores": scores}, separators=(",", ":"))
     if len(line) > MAX_LINE:
         raise InputError(f"line {request.line}: the scores are longer than {MAX_LINE} bytes; split the answer")

@@ -200,6 +200,10 @@ class FastVocabulary:
     def piece(self, token: int) -> str | None:
         return self._pieces.get(token)
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Their text; what is no whole character at an end is U+FFFD there."""
+        return str(self._texts.decode(list(tokens), skip_special_tokens=False))
+
     def token(self, token: int) -> bool:
         """Whether there is a token with this id; models have rows for more."""
         return token in self._bytes

@@ -26,77 +26,32 @@ what prompts say word for word, in pieces also what answers quote from them in a
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
-import math
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 from . import _suspect_endpoint
 from ._lib import InputError, ParameterError, WatermarkError, __version__
+from ._suspect_candidates import CONTINUES, ByNextToken, ByText
 from ._suspect_files import Output, Progress, sha256
 from ._suspect_model import LocalModel, load, load_tokenizer, read_tokenizer, versions, vocabulary_of
-from ._suspect_pairs import Request, line_of_pairs, read_requests
+from ._suspect_options import APIS, DTYPES, Options
+from ._suspect_pairs import Request, Scores, line_of_pairs, read_requests
 from ._suspect_texts import Encoded, FastVocabulary, Row, Text, Vocabulary, line_of_ids, line_of_pieces, read_texts, take_texts
 
 __all__ = ["Options", "score", "write", "write_pairs"]
 
 FORMAT = "watermark-suspect/1"
-DTYPES = ("auto", "float32", "float16", "bfloat16")
 # What vLLM gives unless it was started with more (--max-logprobs).
 ENDPOINT_TOP = 20
 # Batches among which texts of a like length are put together.
 WINDOW = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a model is run along texts."""
-
-    #: The mark's `tokenizer.json`: ids are written if it is the model's tokenizer too.
-    tokenizer: str | os.PathLike[str] | None = None
-    #: The model's tokenizer is the mark's own, whatever files say.
-    same_tokenizer: bool = False
-    #: The model's own tokenizer, where it is not beside the weights: a folder, a `tokenizer.json`, a GGUF file.
-    model_tokenizer: str | os.PathLike[str] | None = None
-    #: Put each prompt into the chat template of the model's tokenizer, as one turn of a user.
-    chat: bool = False
-    #: Precision of the weights in memory.
-    dtype: str = "auto"
-    #: As torch names devices; by default a GPU if there is one.
-    device: str | None = None
-    #: Divides the logits.
-    temperature: float = 1.0
-    #: Keep so many of the likeliest tokens; by default all of at least 2^-16, at endpoints 20.
-    top: int | None = None
-    #: Most tokens that the model reads at once, where it says nothing itself, or fewer than it could.
-    max_length: int | None = None
-    #: Inputs at a time; at an endpoint, requests under way.
-    batch_size: int = 8
-    #: Base address of an endpoint, for example http://127.0.0.1:8000/v1; the model is then its name there.
-    endpoint: str | None = None
-    #: What the endpoint is.
-    api: Literal["vllm", "llama.cpp"] = "vllm"
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ParameterError(f"temperature is {self.temperature}; it must be above 0")
-        for name, least in (("top", 1), ("max_length", 2), ("batch_size", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ParameterError(f"{name} is {value}; it must be at least {least}")
-        if self.dtype not in DTYPES:
-            raise ParameterError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
-        if self.api not in ("vllm", "llama.cpp"):
-            raise ParameterError(f"api {self.api!r} is neither vllm nor llama.cpp")
-        if self.endpoint is not None and self.temperature != 1:
-            raise ParameterError("an endpoint gives the probabilities of temperature 1; leave the temperature out")
-        if self.endpoint is not None and self.chat:
-            raise ParameterError("an endpoint is asked with texts as they are; put the chat template into the prompts")
 
 
 class _Scorer(Protocol):
@@ -108,6 +63,10 @@ class _Scorer(Protocol):
     def vocabulary(self) -> Vocabulary: ...
 
     def predict(self, batch: Sequence[Encoded]) -> list[list[Row]]: ...
+
+    def candidates(
+        self, batch: Sequence[Encoded], wanted: Sequence[Mapping[int, tuple[int, int]]]
+    ) -> list[dict[int, tuple[float, float]]]: ...
 
 
 @dataclass
@@ -170,21 +129,41 @@ class _Run:
 
     def pair_lines(self, requests: Sequence[Request], written: int, progress: Progress) -> Iterator[list[str]]:
         """As `lines`, of both candidates of served answers."""
-        scorer = cast(LocalModel, self.scorer)
         for begin in range(0, len(requests), self.options.batch_size):
             batch = requests[begin : begin + self.options.batch_size]
-            encoded = [self._served(request) for request in batch]
             size = sum(request.size for request in batch)
             if begin + len(batch) <= written:
                 progress.skip(size)
                 continue
-            wanted = [
-                {ready.begin + at: (first, second) for at, first, second in request.pairs()}
-                for request, ready in zip(batch, encoded, strict=True)
-            ]
-            lines = [line_of_pairs(*one) for one in zip(batch, encoded, scorer.candidates(encoded, wanted), strict=True)]
+            lines = [line_of_pairs(*one) for one in zip(batch, self._candidates(batch), strict=True)]
             yield lines[max(written - begin, 0) :]
             progress.advance(size, f"request {begin + len(batch)} of {len(requests)}")
+
+    def _candidates(self, batch: Sequence[Request]) -> list[Scores]:
+        if not self.as_ids:
+            return [self._by_text.score(request) for request in batch]
+        encoded = [self._served(request) for request in batch]
+        wanted = [
+            {ready.begin + at: (first, second) for at, first, second in request.pairs()}
+            for request, ready in zip(batch, encoded, strict=True)
+        ]
+        found = self.scorer.candidates(encoded, wanted)
+        return [{at - ready.begin: both for at, both in one.items()} for ready, one in zip(encoded, found, strict=True)]
+
+    @functools.cached_property
+    def _by_text(self) -> ByText:
+        mark = vocabulary_of(read_tokenizer(pathlib.Path(str(self.options.tokenizer))))
+        return ByText(cast(LocalModel, self.scorer), mark, self._prompt_of, self.options.batch_size)
+
+    def _prompt_of(self, request: Request) -> list[int]:
+        if request.prompt_tokens and not request.prompt:
+            raise InputError(
+                f'line {request.line}: its prompt is only ids, which are of another tokenizer than the model\'s; give "prompt" too'
+            )
+        if self.options.chat:
+            turn = Text(request.line, request.id, request.prompt, None, (), None)
+            return self._fast().prompt_ids(self._templated(turn), special=False)
+        return self._fast().prompt_ids(request.prompt, special=True)
 
     def _served(self, request: Request) -> Encoded:
         if wrong := [token for token in request.withheld if token is not None and token >= self.scorer.size]:
@@ -332,7 +311,8 @@ def write_pairs(
 
     Args:
         served: JSONL file as `watermark mark --ledger` writes it, in the order of the ledger.
-        model: A folder, a GGUF file, or a name at Hugging Face, whose tokenizer is the mark's own (`tokenizer`, `same_tokenizer`).
+        model: A folder, a GGUF file, or a name at Hugging Face or at `endpoint`. One whose tokenizer is not the mark's own (`tokenizer`,
+            `same_tokenizer`) reads each candidate as text: a forward pass each.
         out: The file to write; OUT.about.json says what it depends on.
         quiet: Say nothing on stderr.
         options: Fields of `Options`.
@@ -341,18 +321,21 @@ def write_pairs(
         What OUT.about.json holds.
 
     Raises:
-        WatermarkError: As `write`; also for an endpoint, and for a model with another tokenizer.
+        WatermarkError: As `write`; also for an endpoint that gives log-probabilities of another tokenizer.
         ImportError: What runs the model is not installed.
     """
     chosen = Options(**options)
-    if chosen.endpoint is not None:
-        raise ParameterError("candidates that are not among an endpoint's likeliest tokens have no score there; give the weights themselves")
     requests = read_requests(served)
     progress = Progress(sum(request.size for request in requests), pathlib.Path(out).name, silent=quiet)
     progress.say(f"{len(requests)} requests; loading the model")
+    if chosen.api in CONTINUES:
+        return _write_next_tokens(requests, model, out, served, chosen, progress)
     run, about = _open(model, chosen)
-    if not run.as_ids:
-        raise ParameterError("the model's tokenizer must be the mark's own: give --tokenizer, or --same-tokenizer if it is")
+    if not run.as_ids and (chosen.endpoint is not None or chosen.tokenizer is None):
+        raise ParameterError(
+            "candidates are ids of the mark's tokenizer: give it with --tokenizer, or --same-tokenizer if the model's is the same; an "
+            "endpoint with another tokenizer can be asked what it says next: --api completions, or one of chat"
+        )
     bound = {**about, "format": "pairs", "served_sha256": sha256(served), "requests": len(requests)}
     done, new = _written(
         out,
@@ -365,6 +348,43 @@ def write_pairs(
     if new:
         for warning in run.warnings():
             progress.say(f"{warning}; what has no scores counts as lost, unless the test counts --first-tokens only")
+        progress.say(f"{out}: {len(requests)} requests")
+    return done
+
+
+def _write_next_tokens(
+    requests: Sequence[Request],
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    served: str | os.PathLike[str],
+    options: Options,
+    progress: Progress,
+) -> dict[str, Any]:
+    if options.endpoint is None or options.tokenizer is None:
+        raise ParameterError(f"--api {options.api} needs --endpoint, and the mark's --tokenizer to write what was served so far")
+    if without := [request.line for request in requests if not request.prompt]:
+        raise InputError(f'line {without[0]}: no "prompt" as text, and the endpoint reads text')
+    mark = vocabulary_of(read_tokenizer(pathlib.Path(options.tokenizer)))
+    client = _suspect_endpoint.Client(options.endpoint)
+    asked = ByNextToken(client, str(model), mark, options.api, options.batch_size)
+
+    def lines_after(written: int) -> Iterator[list[str]]:
+        progress.skip(sum(request.size for request in requests[:written]))
+        for at, request in enumerate(requests[written:], written + 1):
+            yield [line_of_pairs(request, asked.score(request))]
+            progress.advance(request.size, f"request {at} of {len(requests)}")
+
+    bound = {
+        "about": FORMAT,
+        "model": asked.about,
+        "tokenizer_sha256": hashlib.sha256(mark.canonical.encode()).hexdigest(),
+        "format": "pairs",
+        "versions": {"watermark_core": __version__},
+        "served_sha256": sha256(served),
+        "requests": len(requests),
+    }
+    done, new = _written(out, bound, "requests", lines_after, dict, progress)
+    if new:
         progress.say(f"{out}: {len(requests)} requests")
     return done
 
@@ -436,6 +456,8 @@ def _open(model: str | os.PathLike[str] | tuple[Any, Any], options: Options) -> 
 def _endpoint(name: str, options: Options, vocabulary: FastVocabulary | None) -> _Scorer:
     client = _suspect_endpoint.Client(options.endpoint or "")
     top = options.top or ENDPOINT_TOP
+    if options.api in CONTINUES:
+        raise ParameterError(f"--api {options.api} gives no log-probabilities of texts; it is for --pairs")
     if options.api == "llama.cpp":
         return _suspect_endpoint.LlamaCpp(client, vocabulary, top=top, concurrency=options.batch_size, max_length=options.max_length)
     if vocabulary is None:
@@ -465,6 +487,14 @@ examples:
   watermark test-model --profile P --key K --logprobs suspect.jsonl
   python -m watermark_core.suspect --model suspect-7b --tokenizer tokenizer.json --pairs served.jsonl --out suspect.scores.jsonl
   watermark pairs test --profile P --key K --scores suspect.scores.jsonl --reference base.scores.jsonl served.jsonl
+  python -m watermark_core.suspect --endpoint https://api.example.com/beta --api chat-prefix --model suspect --tokenizer tokenizer.json \\
+    --pairs served.jsonl --out suspect.scores.jsonl
+
+pairs: a model with another tokenizer, given the mark's --tokenizer, reads each candidate as text, a forward pass each. An endpoint with
+log-probabilities of prompts (vllm, llama.cpp) must have the mark's tokenizer. One without any is asked for one token at each position with two
+candidates, after what was served before it, and says one of them or neither: --api completions, or in a chat an assistant's message that is
+to be gone on with, chat-prefix ("prefix": true, as DeepSeek has it), chat-partial ("partial": true, as Kimi), chat-continue
+(continue_final_message, as vLLM and SGLang).
 
 texts, one JSON object a line; ids only where the model's tokenizer is the mark's own:
   {"prompt": ..., "text": ...}      {"prompt_tokens": [...], "tokens": [...]}      "id" is handed on
@@ -508,7 +538,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-length", type=int, metavar="N", help="most tokens that the model reads at once (default: what its configuration says)")
     add("--batch-size", type=int, default=8, metavar="N", help="inputs at a time, or requests under way (default: 8)")
     add("--endpoint", metavar="URL", help="base address of a server that gives prompt log-probabilities")
-    add("--api", choices=("vllm", "llama.cpp"), default="vllm", help="what the server is (default: vllm)")
+    add("--api", choices=APIS, default="vllm", metavar="API", help=f"what the server is: {', '.join(APIS)} (default: vllm)")
     add("--quiet", action="store_true", help="say nothing but errors")
     return parser
 

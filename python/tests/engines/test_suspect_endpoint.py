@@ -35,7 +35,7 @@ class Server(http.server.BaseHTTPRequestHandler):
             return self.reply(type(self).faults.pop(), b"no, says " + self.headers.get("Authorization", "nobody").encode())
         if self.answer is not None:
             return self.reply(200, self.answer)
-        made = {"/v1/completions": self.vllm, "/completion": self.llama_cpp, "/tokenize": self.tokenize}[self.path](body)
+        made = {"/v1/completions": self.vllm, "/v1/chat/completions": self.vllm, "/completion": self.llama_cpp, "/tokenize": self.tokenize}[self.path](body)
         self.reply(200, json.dumps(made).encode())
 
     def reply(self, status, body):
@@ -118,6 +118,78 @@ class Endpoint(Case):
             [[token for token, _ in row] for record in whole for row in record["choices"]],
         )
 
+    def served(self, lines):
+        file = self.folder / "served.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return file, self.folder / "scores.jsonl"
+
+    def test_candidates_have_the_probabilities_that_the_model_gives(self):
+        """Likely or not: what is not among the likeliest tokens is asked for by itself."""
+        tokens = BYTES.encode(" The cat sat on the mat.", add_special_tokens=False).ids
+        withheld = [(token * 11 + 50) % 330 + 3 for token in tokens]
+        line = {"request": "ledger/test/0", "prompt_tokens": [0, 20, 30], "tokens": tokens, "withheld": withheld}
+        file, out = self.served([line])
+        expected = direct(MODEL, [0, 20, 30, *tokens], 3)
+        for options in (
+            {"endpoint": f"{self.url}/v1", "model_tokenizer": self.tokenizer, "top": 2},
+            {"endpoint": self.url, "api": "llama.cpp", "model_tokenizer": self.tokenizer, "top": 2},
+        ):
+            Server.requests.clear()
+            suspect.write_pairs(file, "m", out, same_tokenizer=True, quiet=True, **options)
+            (scored,) = [json.loads(text) for text in out.read_text().splitlines()]
+            self.assertEqual([at for at, *_ in scored["scores"]], [at for at, (a, b) in enumerate(zip(tokens, withheld, strict=True)) if a != b])
+            for at, first, second, *scores in scored["scores"]:
+                for token, score in zip((first, second), scores, strict=True):
+                    self.assertAlmostEqual(score / 65536, expected[at][token], delta=2e-5)
+            self.assertGreater(len(Server.requests), len(tokens) // 2)
+            for name in ("scores.jsonl", "scores.jsonl.about.json"):
+                (self.folder / name).unlink()
+
+    def test_what_an_endpoint_says_next(self):
+        """It says one of both, or neither; how it is told to go on is in what is sent."""
+        tokens = BYTES.encode("The cat sat on", add_special_tokens=False).ids
+        pieces = [BYTES.decode([token]) for token in tokens]
+        others = BYTES.encode("a dog mat Zug Stunden", add_special_tokens=False).ids[: len(tokens)]
+        withheld = [other if other != token else 4 for token, other in zip(tokens, others, strict=False)]
+        lines = [
+            {"request": f"ledger/test/{number}", "prompt": "What?", "tokens": tokens[: len(withheld)], "withheld": withheld} for number in range(2)
+        ]
+        file, out = self.served(lines)
+        begun = {"".join(pieces[:at]): at for at in range(len(withheld))}
+        for api in ("completions", "chat-prefix", "chat-partial", "chat-continue"):
+            Server.requests.clear()
+
+            def says(body, api=api):
+                last = None if api == "completions" else body["messages"][-1]
+                so_far = body["prompt"].removeprefix("What?") if last is None else last["content"] if last["role"] == "assistant" else ""
+                at = begun[so_far]
+                # Served, withheld, neither, nothing.
+                said = [pieces[at], BYTES.decode([withheld[at]]), "§", ""][at % 4]
+                return {"choices": [{"text": said} if last is None else {"message": {"role": "assistant", "content": said}}]}
+
+            with mock.patch.object(Server, "vllm", lambda _, body, says=says: says(body)):
+                suspect.write_pairs(file, "m", out, tokenizer=self.tokenizer, endpoint=f"{self.url}/v1", api=api, quiet=True)
+            told = 0
+            for line in map(json.loads, out.read_text().splitlines()):
+                for at, first, _, *scores in line["scores"]:
+                    served_first = first == tokens[at]
+                    told += at % 4 < 2
+                    expected = [0, 0] if at % 4 > 1 else [0, -65536] if served_first == (at % 4 == 0) else [-65536, 0]
+                    self.assertEqual(scores, expected, (api, at))
+            self.assertGreater(told, 3)
+            bodies = [body for _, _, body in Server.requests]
+            self.assertEqual(len(bodies), 2 * len(withheld))
+            self.assertTrue(all(body["max_tokens"] == 1 and body["temperature"] == 0 for body in bodies))
+            if api != "completions":
+                whole = [body for body in bodies if len(body["messages"]) == 2]
+                flag = {"chat-prefix": "prefix", "chat-partial": "partial"}.get(api)
+                self.assertTrue(all(body["messages"][1][flag] is True if flag else body["continue_final_message"] is True for body in whole))
+                self.assertFalse(any("continue_final_message" in body for body in bodies if len(body["messages"]) == 1))
+            for name in ("scores.jsonl", "scores.jsonl.about.json"):
+                (self.folder / name).unlink()
+        Server.answer = b'{"choices": [{}]}'
+        self.raises(w.InputError, "check --api", suspect.write_pairs, file, "m", out, tokenizer=self.tokenizer, endpoint=f"{self.url}/v1", api="completions", quiet=True)
+
     def test_long_texts(self):
         text = {"prompt": "the cat", "text": " the dog saw the mat and the cat"}
         before, _ = parts(BYTES, text)
@@ -194,8 +266,8 @@ class Endpoint(Case):
             (row({**good, "bytes": [256]}), "0 to 255"), (row({**good, "bytes": None}), "bytes"), (row({**good, "logprob": 1e9}), "1e+09"),
             ({"completion_probabilities": [{"top_logprobs": [good] * 3}]}, "at most 2"),
         ]:  # fmt: skip
-            self.raises(w.InputError, says, served.read, answer)
-        self.assertEqual(served.read(row(good)), [(5, -1.0)])
+            self.raises(w.InputError, says, served.read, answer, 2)
+        self.assertEqual(served.read(row(good), 2), [(5, -1.0)])
         for raw in (b"", b"[]", b"{", b'{"a": NaN}', b'{"a": -Infinity}', b"\xff", b"[" * 100_000, b"<html>"):
             Server.answer = raw
             self.raises(w.InputError, "JSON", self.vllm, RECORDS[:1])
@@ -222,7 +294,11 @@ class Endpoint(Case):
         strange = [None, True, 0, -1, 3.5, 10**400, -(10**400), 1e308, "", "x", "5", [], {}, [[]], {"5": {}}, [None] * 50, -1e-9, 2**63]
         draw, errors = random.Random(5), 0
         for _ in range(1000):
-            for answer, read in ((of_vllm, lambda made: vllm.read(made, 3)), (of_llama_cpp, lambda made: [llama_cpp.read(made)])):
+            of_both = (
+                (of_vllm, lambda made: [vllm._row(row) for row in vllm.read(made, 3)]),
+                (of_llama_cpp, lambda made: [llama_cpp._row(llama_cpp.read(made, 4))]),
+            )
+            for answer, read in of_both:
                 made = copy.deepcopy(answer)
                 places = list(self.places(made))
                 holder, name = draw.choice(places)

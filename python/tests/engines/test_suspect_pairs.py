@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import watermark_core as w
 from support import KEY, NODE, profile
-from suspect_models import BYTES, MODEL, Case, direct
+from suspect_models import BYTES, MODEL, Case, byte_level, direct
 from watermark_core import _suspect_model, suspect
 
 VOCAB = BYTES.get_vocab_size()
@@ -76,6 +76,39 @@ class Pairs(Case):
         self.assertEqual((found[0]["requests"], found[0]["n_unscored"], found[0]["verdict"]), (20, 0, "not_detected"))
         self.assertGreater(found[0]["n_scored"], 100)
 
+    def test_another_tokenizer_reads_candidates_as_text(self):
+        """A mark of fewer, shorter tokens: what is written is the likelihood of each text, read with nothing behind it."""
+        mark = byte_level(size=300)
+        mark.save(str(self.folder / "mark.json"))
+        texts = ["The cat sat on the mat", "naïve Straße", "日本 dog"]
+        whole = [token for token in range(3, 300) if mark.decode([token]).isprintable() and "\ufffd" not in mark.decode([token])]
+        lines = []
+        for number, text in enumerate(texts):
+            tokens = mark.encode(text, add_special_tokens=False).ids
+            withheld = [whole[(token * 7 + 5) % len(whole)] for token in tokens]
+            withheld[1], withheld[2] = None, tokens[2]
+            lines.append({"request": f"ledger/test/{number}", "prompt": "What?", "tokens": tokens, "withheld": withheld})
+        home, file, out = self.lay_served(lines)
+        about = suspect.write_pairs(file, home, out, tokenizer=self.folder / "mark.json", batch_size=3, quiet=True)
+        self.assertEqual(about["requests"], 3)
+        before, compared, ties = BYTES.encode("What?").ids[:-1], 0, 0
+        for line, given in zip([json.loads(line) for line in out.read_text().splitlines()], lines, strict=True):
+            for at, first, second, *scores in line["scores"]:
+                self.assertEqual({first, second}, {given["tokens"][at], given["withheld"][at]})
+                said = []
+                for token in (first, second):
+                    text = mark.decode([*given["tokens"][:at], token], skip_special_tokens=False)
+                    ids = BYTES.encode(text, add_special_tokens=False).ids
+                    rows = direct(MODEL, [*before, *ids], len(before))
+                    said.append(None if "\ufffd" in text[-1:] else sum(row[token] for row, token in zip(rows, ids, strict=True)))
+                if scores == [0, 0]:
+                    ties += 1
+                    continue
+                compared += 1
+                self.assertAlmostEqual((scores[0] - scores[1]) / 65536, said[0] - said[1], delta=1e-3)
+        self.assertGreater(compared, 9)
+        self.assertGreater(ties, 2)
+
     def test_a_run_that_was_cut_short_goes_on(self):
         _, lines = served(requests=9)
         home, file, out = self.lay_served(lines)
@@ -102,8 +135,17 @@ class Pairs(Case):
     def test_what_cannot_be_used_is_said(self):
         _, lines = served(requests=1)
         home, file, out = self.lay_served(lines)
-        self.raises(w.ParameterError, "tokenizer must be the mark's own", suspect.write_pairs, file, home, out, quiet=True)
-        self.raises(w.ParameterError, "weights", suspect.write_pairs, file, "m", out, endpoint="http://127.0.0.1:1", quiet=True)
+        self.raises(w.ParameterError, "ids of the mark's tokenizer", suspect.write_pairs, file, home, out, quiet=True)
+        mark = self.folder / "mark.json"
+        byte_level(size=300).save(str(mark))
+        self.raises(w.InputError, 'give "prompt" too', suspect.write_pairs, file, home, out, tokenizer=mark, quiet=True)
+        for name in (".state.json", ".part"):
+            out.with_name(out.name + name).unlink()
+        there = {"endpoint": "http://127.0.0.1:1", "quiet": True}
+        self.raises(w.ParameterError, "--api completions", suspect.write_pairs, file, "m", out, model_tokenizer=home, tokenizer=mark, **there)
+        self.raises(w.ParameterError, "needs --endpoint", suspect.write_pairs, file, "m", out, api="completions", quiet=True)
+        self.raises(w.InputError, 'no "prompt" as text', suspect.write_pairs, file, "m", out, api="completions", tokenizer=mark, **there)
+        self.raises(w.ParameterError, "for --pairs", suspect.score, [], "m", endpoint="http://127.0.0.1:1", api="chat-prefix")
         for wrong, says in (
             ({"tokens": [5, 6]}, '"request" or "tokens"'),
             ({"request": "a/1", "tokens": [5, 6], "withheld": [7]}, "an entry for each token"),

@@ -59,7 +59,8 @@ class Words(unittest.TestCase):
         program = (
             "import torch; from watermark_core._chacha20_triton import words; from watermark_core.torch import _chacha20_words\n"
             "torch.manual_seed(1); key, nonce = torch.randint(0, 1 << 32, (3, 8)), torch.randint(0, 1 << 32, (3, 3))\n"
-            "for n in (1, 16, 17, 5000): assert torch.equal(words(key, nonce, n), _chacha20_words(key, nonce, n)), n\n"
+            "first = torch.tensor([0, 1 << 21, 5])\n"
+            "for n in (1, 16, 17, 5000): assert torch.equal(words(key, nonce, first, n), _chacha20_words(key, nonce, first, n)), n\n"
             "print('equal')"
         )
         try:
@@ -132,7 +133,8 @@ class Sampling(unittest.TestCase):
         for row, seed in enumerate(seeds):
             account = options["accounts"][row] if "accounts" in options else None
             marked = options["marked"][row] if "marked" in options else True
-            sessions.append(marker.session(seed=seed, account=account, marked=marked))
+            request = options["requests"][row] if "requests" in options else None
+            sessions.append(marker.session(seed=seed, account=account, marked=marked, request=request))
         for step in range(steps):
             batch = logits(step, rows)
             batch[:, (torch.arange(VOCAB) % 7) == step % 7] = float("-inf")
@@ -145,10 +147,15 @@ class Sampling(unittest.TestCase):
             bent = batch.clone()
             w.process_batch(sessions, bent.numpy())
             self.assertTrue(torch.equal(sampler.process(batch), bent))
+            if "requests" in options and step % 4:  # `process` has forgotten what was drawn
+                sampler.sample(batch)
+                w.sample_batch(sessions, batch.numpy())
             sampler.accept(tokens)
             for session, token in zip(sessions, tokens.tolist(), strict=True):
                 session.accept(token)
         self.assertEqual(sampler.generated, [session.generated for session in sessions])
+        self.assertEqual(sampler.withheld, [session.withheld for session in sessions])
+        self.withheld = sampler.withheld
         return sampler.generated
 
     def test_tokens_are_those_of_sessions(self):
@@ -165,6 +172,32 @@ class Sampling(unittest.TestCase):
         for account, found in (("alice", [True, False, False]), ("bob", [False, True, False])):
             detector = w.Detector(profile(layers[0]), NODE, account=account)
             self.assertEqual([detector.detect([row]).detected for row in generated], found)
+
+    def test_paired_draws(self):
+        pairs = {"name": "pairs", "scheme": "paired", "width": 0, "prf": "chacha20-v1"}
+        requests = [f"ledger/2026-11/{row}" for row in range(3)]
+        for layers in ((pairs,), (GREEN, pairs)):
+            generated = self.compare(layers, requests=requests)
+            known = [other is not None for other in self.withheld[1]]
+            self.assertEqual(known, [step % 4 != 0 for step in range(120)])
+            differ = sum(a != b for a, b in zip(generated[1], self.withheld[1], strict=True) if b is not None)
+            self.assertGreater(differ, 60)
+            self.compare(layers, requests=requests, vocabulary=4)
+            self.compare(layers, requests=[*requests[:2], None], marked=[True, True, False])
+            self.assertEqual(self.withheld[2], [])
+        made = profile({**GREEN, "per": "account"}, pairs)
+        Sampler(made, NODE, seeds=[1], accounts=["alice"], requests=["ledger/1/0"])
+        for wrong in ({}, {"requests": [None]}, {"requests": ["ledger/1/0"] * 2}, {"requests": "ledger/1/0"}):
+            with self.assertRaises(w.WatermarkError):
+                Sampler(made, NODE, seeds=[1], accounts=["alice"], **wrong)
+        with self.assertRaises(w.ParameterError):
+            Sampler(profile(), NODE, seeds=[1], requests=["ledger/1/0"])
+
+    def test_a_second_draw_has_words_of_its_own(self):
+        key, nonce = inputs(("11" * 32, [1, 2, 3, 4]), ("11" * 32, [1, 2, 3, 4]))
+        words = chacha20_words(key, nonce, 1000, torch.tensor([False, True]))
+        self.assertEqual(words[0].tolist(), w.prf.ChaCha20V1("11" * 32, 4).words([1, 2, 3, 4], range(1000)))
+        self.assertLess(int((words[0] == words[1]).sum()), 2)
 
     def test_a_boost_before_the_temperature_takes_two_calls(self):
         made = profile() | {"sampling": {"boost": "before_temperature", "min_temperature": 1.5}}

@@ -178,6 +178,13 @@ impl RequestKey {
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
+    /// The secret key of both draws as RFC 8439 has it, in little-endian words, for blocks that are computed elsewhere (on a device). The nonce of
+    /// a position is its number; the second draw's words are those of [`ChaCha20V1::key_b`].
+    #[must_use]
+    pub fn key_words(&self) -> &[u32; 8] {
+        self.draws[0].key_words()
+    }
+
     /// The words of a draw; the nonce of a position is its number.
     pub(crate) fn draws(&self, draw: Draw) -> &ChaCha20V1 {
         &self.draws[draw as usize]
