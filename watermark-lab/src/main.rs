@@ -88,16 +88,19 @@ enum Command {
 enum Kind {
     Teacher,
     Base,
+    /// A quarter of the base's weights, for a student of another size.
+    Small,
 }
 
 impl Kind {
-    fn config(self) -> Config {
+    fn config(self, vocab_size: usize) -> Config {
         let (d_model, n_layers, n_heads, positions) = match self {
             Self::Teacher => (192, 4, 4, Positions::Learned),
             // Rotary, so that other engines can serve it: see `export`.
             Self::Base => (128, 3, 4, Positions::Rotary),
+            Self::Small => (64, 2, 4, Positions::Rotary),
         };
-        Config { vocab_size: 2048, d_model, n_layers, n_heads, d_ff: 4 * d_model, context_len: ROW, positions }
+        Config { vocab_size, d_model, n_layers, n_heads, d_ff: 4 * d_model, context_len: ROW, positions }
     }
 }
 
@@ -115,7 +118,7 @@ fn main() -> Result<()> {
             for ids in encode(&tokenizer, &corpus.training, usize::MAX)? {
                 examples.push(&ids, 0);
             }
-            let model = Model::new(&model.config(), seed)?;
+            let model = Model::new(&model.config(tokenizer.get_vocab_size(true)), seed)?;
             let options = TrainOptions {
                 epochs,
                 batch_rows: 20,

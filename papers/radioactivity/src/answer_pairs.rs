@@ -15,7 +15,8 @@ use watermark_lab::shipped;
 
 use crate::access::rows;
 use crate::lab::{Data, Lab, Mark, Start, Student};
-use crate::pairs::{CLEAN, CLEAN_PASSES, EXAMPLES, UNTRAINED};
+use crate::pairs::{CLEAN, CLEAN_PASSES, EXAMPLES};
+use crate::provider::UNTRAINED;
 use crate::shares::{Students, among, others_after};
 use crate::table::{Row, write};
 

@@ -38,7 +38,7 @@ pub struct Mark {
 /// What a student starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// The shipped clean base.
+    /// The clean base.
     Base,
     /// Random weights.
     Scratch,
@@ -84,6 +84,16 @@ pub struct Lab {
     /// The shipped models' tokenizer.
     pub tokenizer: Tokenizer,
     cache: PathBuf,
+    /// In place of the shipped one.
+    base: Option<Base>,
+}
+
+/// A clean base that students start from.
+struct Base {
+    name: String,
+    weights: Vec<u8>,
+    /// Where it is not the teacher's, with the file's bytes.
+    tokenizer: Option<(Tokenizer, Vec<u8>)>,
 }
 
 impl Lab {
@@ -93,7 +103,39 @@ impl Lab {
     /// If the folder cannot be made.
     pub fn new(cache: PathBuf) -> Result<Self> {
         fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-        Ok(Self { tokenizer: Tokenizer::embedded()?, cache })
+        Ok(Self { tokenizer: Tokenizer::embedded()?, cache, base: None })
+    }
+
+    /// The same, with students that start from another clean base, which may have a tokenizer of its own.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn with_base(self, weights: &Path, tokenizer: Option<&Path>) -> Result<Self> {
+        let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let tokenizer =
+            tokenizer.map(|path| Ok::<_, anyhow::Error>((Tokenizer::open(path)?, read(path)?))).transpose()?;
+        let name = weights.file_stem().context("a base without a name")?.to_string_lossy().into_owned();
+        Ok(Self { base: Some(Base { name, weights: read(weights)?, tokenizer }), ..self })
+    }
+
+    /// What students start from.
+    ///
+    /// # Errors
+    /// If its file holds no such model.
+    pub fn base(&self) -> Result<Model> {
+        self.base.as_ref().map_or_else(shipped::base, |base| Model::from_safetensors(&base.weights))
+    }
+
+    /// What tables call it.
+    #[must_use]
+    pub fn base_name(&self) -> &str {
+        self.base.as_ref().map_or("shipped", |base| &base.name)
+    }
+
+    /// The students' tokenizer, where it is not the teacher's.
+    #[must_use]
+    pub fn other_tokenizer(&self) -> Option<&Tokenizer> {
+        Some(&self.base.as_ref()?.tokenizer.as_ref()?.0)
     }
 
     /// Where it keeps what it makes.
@@ -218,7 +260,10 @@ impl Lab {
         // What names a kept student is spelled out: another name of a type or field must not train all of them anew.
         let tuned = format!("Lesson {{ epochs: {epochs:?}, learning_rate: {learning_rate:?}, seed: {seed:?} }}");
         digest.update(format!("{from:?} {tuned} {:?}", after.map(|student| &student.name)));
-        digest.update(shipped::base()?.to_safetensors_f16()?);
+        digest.update(self.base()?.to_safetensors_f16()?);
+        if let Some((_, file)) = self.base.as_ref().and_then(|base| base.tokenizer.as_ref()) {
+            digest.update(file);
+        }
         for (question, answer) in data.questions.iter().zip(&data.answers) {
             digest.update(format!("{question}\0{}\0", answer.text));
         }
@@ -229,10 +274,17 @@ impl Lab {
         }
         let model = match (after, from) {
             (Some(student), _) => Model::from_safetensors(&student.model.to_safetensors_f16()?)?,
-            (None, Start::Base) => shipped::base()?,
-            (None, Start::Scratch) => Model::new(shipped::base()?.config(), tuning.seed)?,
+            (None, Start::Base) => self.base()?,
+            (None, Start::Scratch) => Model::new(self.base()?.config(), tuning.seed)?,
         };
-        fine_tune(&model, &self.tokenizer, &data.questions, &data.answers, tuning, |_| ())?;
+        fine_tune(
+            &model,
+            self.other_tokenizer().unwrap_or(&self.tokenizer),
+            &data.questions,
+            &data.answers,
+            tuning,
+            |_| (),
+        )?;
         let bytes = model.to_safetensors_f16()?;
         self.keep(&path, &bytes)?;
         // What is kept is rounded; what is used is what is kept.

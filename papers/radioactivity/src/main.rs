@@ -3,6 +3,7 @@
 #![allow(clippy::cast_sign_loss, reason = "shares and sizes are not negative")]
 
 mod access;
+mod accounts;
 mod adfp;
 mod answer_pairs;
 mod beside;
@@ -12,7 +13,9 @@ mod factors;
 mod null;
 mod null_beside;
 mod pairs;
+mod pairs_null;
 mod plot;
+mod provider;
 mod sampling_plot;
 mod served;
 mod shares;
@@ -114,6 +117,26 @@ enum Command {
         /// Replace tokens of the served answers that a student learns with this probability, by ones drawn from all of them
         #[arg(long, default_value_t = 0.0)]
         noise: f64,
+        /// A clean base that students start from, in place of the shipped one
+        #[arg(long, value_name = "FILE")]
+        base: Option<PathBuf>,
+        /// The tokenizer.json of that base, where it is not the teacher's
+        #[arg(long, value_name = "FILE", requires = "base")]
+        tokenizer: Option<PathBuf>,
+        /// The CSV file for signs by size, which `watermark pairs plan` works from
+        #[arg(long, default_value = "drift.csv")]
+        drift: String,
+    },
+    /// A student of answers drawn with one key, and 1,000 other keys' draws for the same prompts: none may be found
+    PairsNull {
+        #[command(flatten)]
+        students: Students,
+        /// Keys of each student
+        #[arg(long, default_value_t = 1000)]
+        keys: u32,
+        /// Requests of each key
+        #[arg(long, default_value_t = 100)]
+        requests: usize,
     },
     /// Whole answers in pairs: what students prefer, and what they say themselves
     AnswerPairs {
@@ -157,9 +180,16 @@ fn main() -> Result<()> {
         Command::Plot { table } => picture(&table, &cli.out),
         Command::Shares { students } => shares::run(&lab, &students, &cli.out),
         Command::CurvesBeside { students, check } => curves_beside::run(&lab, &students, &check, &cli.out),
-        Command::Pairs { students, noise } => pairs::run(&lab, &students, noise, &cli.out),
+        Command::Pairs { students, noise, base, tokenizer, drift } => {
+            let lab = match base {
+                None => lab,
+                Some(base) => lab.with_base(&base, tokenizer.as_deref())?,
+            };
+            pairs::run(&lab, &students, noise, &cli.out, &drift)
+        }
+        Command::PairsNull { students, keys, requests } => pairs_null::run(&lab, &students, keys, requests, &cli.out),
         Command::AnswerPairs { students } => answer_pairs::run(&lab, &students, &cli.out),
-        Command::Accounts { students, repetitions } => pairs::accounts(&lab, &students, repetitions, &cli.out),
+        Command::Accounts { students, repetitions } => accounts::run(&lab, &students, repetitions, &cli.out),
         Command::Served => served::run(&lab, &cli.out),
         Command::Null => {
             let (mut null, distilled) = (null::Null::open(&cli.out)?, null::Distilled::new(&lab)?);

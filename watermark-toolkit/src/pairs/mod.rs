@@ -6,6 +6,7 @@
 
 mod list;
 mod measured;
+mod plan;
 mod scores;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use watermark_core::profile::Profile;
 
 pub use list::{About, List, Pair};
 pub(crate) use measured::{AccountFound, Measured, ModelFound};
+pub use plan::{Amount, Compared, PlanLine, PlanQuestion};
 pub use scores::{SIDES_PER_NAT, Sides};
 
 /// What is compared.

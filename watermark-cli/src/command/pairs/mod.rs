@@ -1,6 +1,7 @@
 //! `watermark pairs`: paired draws, from scores to evidence.
 
 mod evidence;
+mod plan;
 mod register;
 #[cfg(feature = "lab")]
 mod score;
@@ -33,6 +34,7 @@ enum Action {
     Test(test::Args),
     Register(register::Args),
     Evidence(evidence::Args),
+    Plan(plan::Args),
 }
 
 impl Args {
@@ -43,6 +45,7 @@ impl Args {
             Action::Test(args) => args.run(passphrases),
             Action::Register(args) => args.run(passphrases),
             Action::Evidence(args) => args.run(passphrases),
+            Action::Plan(args) => args.run(),
         }
     }
 }

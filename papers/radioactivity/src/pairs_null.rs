@@ -1,0 +1,60 @@
+//! The null hypothesis of paired draws on students that are innocent of a key: they learned draws of another one for the very same prompts.
+
+use anyhow::Result;
+use watermark_core::paired::Signs;
+use watermark_lab::data::answered;
+use watermark_lab::fine_tune::FineTuning;
+use watermark_lab::shipped;
+
+use crate::lab::{Lab, Start};
+use crate::pairs::EXAMPLES;
+use crate::plot::Table;
+use crate::provider::Provider;
+use crate::shares::{Students, among};
+use crate::table::{Row, write};
+
+/// Answers that a student learned.
+const LEARNED: usize = 200;
+
+/// A row for each student and key. Rows that `out` has already are not made again.
+pub(crate) fn run(lab: &Lab, students: &Students, keys: u32, requests: usize, out: &str) -> Result<()> {
+    let others = answered(&students.corpus)?;
+    let (base, teacher) = (lab.base()?, shipped::teacher()?);
+    let mut table = if std::path::Path::new(out).exists() { Table::read(out)?.into_rows() } else { Vec::new() };
+    for &seed in &students.seeds {
+        let provider = Provider::new(lab, seed)?;
+        let learned = provider.harvested(LEARNED)?;
+        let data = among(&others, provider.data(&learned), EXAMPLES, seed)?;
+        let tuning = FineTuning { epochs: students.passes, ..FineTuning::with_seed(seed) };
+        let student = lab.student(Start::Base, None, &data, &tuning)?;
+        let learned = &learned[..requests.min(LEARNED)];
+        let all: Vec<usize> = (0..learned.len()).collect();
+        for key in 0..keys {
+            let known = [("seed", seed.to_string()), ("key", key.to_string())];
+            if table.iter().any(|row| known.iter().all(|(name, value)| row.get(name) == Some(value))) {
+                continue;
+            }
+            let other = provider.again(&teacher, &format!("paired null {seed} {key}"), learned)?;
+            let mut cells: Vec<(&str, String)> = known.to_vec();
+            let columns =
+                [["pairs_beside", "wins_beside", "log10_e_beside"], ["pairs_alone", "wins_alone", "log10_e_alone"]];
+            for ([pairs, wins, log10_e], reference) in columns.into_iter().zip([Some(&base), None]) {
+                let mut signs = Signs::default();
+                let differences = other.differences(&student.model, reference, &all)?;
+                differences.iter().flatten().for_each(|&difference| signs.add_preference(difference));
+                let found = signs.test();
+                cells.extend([
+                    (pairs, found.n.to_string()),
+                    (wins, found.wins.to_string()),
+                    (log10_e, format!("{:.3}", found.ln_e / std::f64::consts::LN_10)),
+                ]);
+            }
+            table.push(Row::new(&cells));
+            if key % 20 == 19 || key + 1 == keys {
+                write(out, &table)?;
+                eprintln!("seed {seed}: {} of {keys} keys", key + 1);
+            }
+        }
+    }
+    Ok(())
+}
