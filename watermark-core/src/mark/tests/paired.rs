@@ -61,6 +61,60 @@ fn candidates_are_the_requests() {
     }
 }
 
+/// Given the key of a green list, what is served has the law that the list has left, jointly over positions: 50,000 requests, two tokens
+/// of five each. Chi-square of 24 degrees of freedom; 59 has a chance of 1e-4. The withheld tokens of the first position have it too.
+#[test]
+fn what_is_served_has_the_law_given_all_other_keys() {
+    let marker = marker(paired(&[(greenlist(), 1)]));
+    let mut few = row(0);
+    few.iter_mut().enumerate().for_each(|(at, logit)| {
+        if !(5..10).contains(&at) {
+            *logit = f32::NEG_INFINITY
+        }
+    });
+    let law = |generated: &[u32]| -> Vec<f64> {
+        let mut session = marker.session(&request("ledger/test/law")).unwrap();
+        generated.iter().for_each(|&token| session.accept(token).unwrap());
+        let mut bent = few.clone();
+        session.process(&mut bent).unwrap();
+        let weights: Vec<f64> = bent.iter().map(|&logit| libm::exp(f64::from(logit))).collect();
+        let total: f64 = weights.iter().sum();
+        weights[5..10].iter().map(|weight| weight / total).collect()
+    };
+    let n = 50_000;
+    let mut joint = [[0u32; 5]; 5];
+    let mut withheld = [0u32; 5];
+    for number in 0..n {
+        let mut session = marker.session(&request(&format!("ledger/test/{number}"))).unwrap();
+        // The green list needs a token before it bends a row.
+        session.accept(7).unwrap();
+        for _ in 0..2 {
+            let token = session.sample(&few).unwrap();
+            session.accept(token).unwrap();
+        }
+        let [_, first, second] = session.generated() else { panic!("three tokens") };
+        joint[*first as usize - 5][*second as usize - 5] += 1;
+        withheld[session.withheld()[1].unwrap() as usize - 5] += 1;
+    }
+    let square = |seen: u32, p: f64| {
+        let expected = p * f64::from(n);
+        (f64::from(seen) - expected).powi(2) / expected
+    };
+    let first = law(&[7]);
+    let mut bends = 0.0f64;
+    let mut chi_square = 0.0;
+    for (token, (seen, p)) in (5..).zip(joint.iter().zip(&first)) {
+        let second = law(&[7, token]);
+        bends = second.iter().zip(&first).map(|(a, b)| (a - b).abs()).fold(bends, f64::max);
+        chi_square += seen.iter().zip(&second).map(|(&seen, q)| square(seen, p * q)).sum::<f64>();
+    }
+    assert!(chi_square < 59.0, "{chi_square} {joint:?}");
+    // The list is at work, or this would show nothing.
+    assert!(bends > 0.1, "{bends}");
+    let chi_square: f64 = withheld.iter().zip(&first).map(|(&seen, &p)| square(seen, p)).sum();
+    assert!(chi_square < 23.6, "{chi_square} {withheld:?}");
+}
+
 /// Beside a layer of two keys its draws are the candidates, where it has a context that it has not used; the coin is the request's.
 #[test]
 fn a_layer_of_two_keys_draws_the_candidates() {
