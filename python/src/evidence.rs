@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
 use watermark_core::evidence::PublicKey;
-use watermark_toolkit::evidence::{Context, MAX_BUNDLE, Verification, check};
+use watermark_toolkit::evidence::{Context, MAX_BUNDLE, Verification, check, pairs};
 use watermark_toolkit::files::read_bounded;
 
 use crate::error::{EvidenceError, InputError, by_keyword};
@@ -33,8 +33,8 @@ impl Evidence {
         Ok(Self { path, bytes })
     }
 
-    /// Checks integrity (signatures, proofs, sums, tails), with `data`, one or several answer files or records files of the case,
-    /// recomputes the records, and with `trusted_keys` (64 hexadecimal digits each; all who signed must be named) looks at the signers.
+    /// Checks integrity (signatures, proofs, sums, tails), with `data`, one or several answer files or records files of the case, or of evidence
+    /// from pairs the list and scores files, recomputes the records, and with `trusted_keys` (64 hexadecimal digits each; all who signed must be named) looks at the signers.
     /// `pool` is the file of prompts that were drawn from. `authority` is a file of certificates (PEM) that time stamps must chain to, checked by the program openssl. What does not
     /// hold is found and returned; only what cannot be read raises.
     #[pyo3(signature = (*, data=None, pool=None, trusted_keys=None, tokenizer=None, authority=None))]
@@ -56,10 +56,14 @@ impl Evidence {
         let trusted = trusted_keys.iter().enumerate().map(key).collect::<PyResult<_>>()?;
         let context = Context { data, pool, tokenizer, trusted, authority };
         stoppable(py, |watch| {
+            if pairs::is_of_pairs(&self.bytes) {
+                let report = pairs::check(&self.bytes, &context, |_| watch.go_on())?;
+                let found = serde_json::to_value(pairs::Verification::new(&report, &self.bytes, &context))?;
+                return Ok(Verified { found, holds: report.faults.is_empty() });
+            }
             let report = check(&self.path, &self.bytes, &context, &|_| watch.go_on())?;
-            let holds = report.faults.is_empty();
             let found = serde_json::to_value(Verification::new(&report, &self.bytes, &context))?;
-            Ok(Verified { found, holds })
+            Ok(Verified { found, holds: report.faults.is_empty() })
         })
     }
 
@@ -95,7 +99,7 @@ impl Verified {
         self.found["trust"].as_str()
     }
 
-    /// Everything that does not hold, as (code, what): codes of verify/FORMAT.md, section 7.
+    /// Everything that does not hold, as (code, what): codes of section 7 of verify/FORMAT.md and verify/PAIRS.md.
     #[getter]
     fn faults(&self) -> Vec<(&str, &str)> {
         let faults = self.found["faults"].as_array().into_iter().flatten();
@@ -123,13 +127,16 @@ impl Verified {
         self.part(py, "result")
     }
 
-    /// Public keys of who signed `bundle`, `registration` and `head` of the key commitments.
+    /// Public keys of who signed `bundle`, `registration` and `head` of the key commitments; of evidence from pairs also `ledger_head`.
     #[getter]
     fn signers<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        self.part(py, "signers")
+        let Some(listed) = self.found["signers"].as_array() else { return self.part(py, "signers") };
+        let names = ["bundle", "registration", "head", "ledger_head"];
+        let named: serde_json::Map<_, _> = names.map(str::to_owned).into_iter().zip(listed.iter().cloned()).collect();
+        if named.is_empty() { Ok(None) } else { to_dict(py, &Value::Object(named)).map(Some) }
     }
 
-    /// The signers' clocks, and what others' time stamps say.
+    /// The signers' clocks, and what others' time stamps say; None for evidence from pairs, whose conditions say it.
     #[getter]
     fn times<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         self.part(py, "times")

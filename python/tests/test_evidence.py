@@ -1,11 +1,13 @@
 """Evidence, on the demo's bundle: $WATERMARK_DEMO is its folder, $WATERMARK the command line. Skipped without them."""
 
+import array
 import base64
 import json
 import os
 import pathlib
 import subprocess
 import tempfile
+import time
 import unittest
 
 import watermark_core as w
@@ -29,6 +31,67 @@ class Files(unittest.TestCase):
                 self.assertIsNone(found.signers)
             with self.assertRaises(w.InputError):
                 w.Evidence.load(path).verify(trusted_keys=["5a"])
+
+
+@unittest.skipUnless(COMMAND, "no command line ($WATERMARK)")
+class Pairs(unittest.TestCase):
+    def test_evidence_from_pairs_is_checked_too(self):
+        """Two accounts, made-up scores: the suspect prefers what one of them was served."""
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            run = lambda *words: subprocess.run([COMMAND, *map(str, words)], cwd=folder, capture_output=True, text=True, check=False)  # noqa: E731
+
+            def made(*words, codes=(0,)):
+                done = run(*words)
+                self.assertIn(done.returncode, codes, (words, done.stderr))
+                return done.stdout
+
+            made("profile", "new", "--distillation", "none", "--provenance", "none", "--pairs", "--out", "p.json")
+            made("keygen", "--out", "k.json")
+            made("key", "export", "--key", "k.json", "--path", "ledger/1/requests", "--out", "l.json")
+            made("key", "signing", "--out", "s.json")
+            sign = ("--signing-key", "s.json")
+            made("key", "commit", "--key", "k.json", "--profile", "p.json", "--requests", "ledger/1=20", *sign, "--out", "commitment")
+            profile = json.loads((folder / "p.json").read_text())
+            marker, names = w.Marker(profile, str(folder / "k.json")), {"served": [], "suspect": [], "control": []}
+            for number in range(20):
+                session = marker.session(seed=0, request=f"ledger/1/{number}")
+                for at in range(20):
+                    row = array.array("f", [((token * 7 + at) % 11) / 3 for token in range(marker.vocab_size)])
+                    session.accept(session.sample(row))
+                line = {"request": f"ledger/1/{number}", "account": f"a{number % 2}", "prompt_tokens": [5, 6], "tokens": list(session.generated)}
+                names["served"].append(line | {"withheld": list(session.withheld)})
+                scores = []
+                for at, (served, other) in enumerate(zip(session.generated, session.withheld, strict=True)):
+                    if other is not None and other != served:
+                        lead = 65536 if number % 2 == 0 else 0
+                        both = sorted([(served, lead - 9000), (other, -9000)])
+                        scores.append([at, both[0][0], both[1][0], both[0][1], both[1][1]])
+                names["suspect"].append({"request": line["request"], "scores": scores})
+                names["control"].append({"request": line["request"], "scores": [[*score[:3], score[1] % 7, score[2] % 7] for score in scores]})
+            for name, lines in names.items():
+                (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            made("ledger", "append", "--ledger", "answers", "--key", "l.json", "--profile", "p.json", "--served", "served.jsonl")
+            made("ledger", "head", "--ledger", "answers", *sign)
+            head = next((folder / "answers" / "heads").glob("*.json"))
+            time.sleep(1.1)  # a registration comes after what it names, in whole seconds
+            given = ("--profile", "p.json", "--head", "commitment/head.json", "--ledger-head", head, *sign)
+            made("pairs", "register", "--suspect", "s", "--control", "c", *given, "--out", "r.json")
+            files = ("--ledger", "answers", "--ledger-key", "l.json", "--scores", "suspect.jsonl", "--controls", "control.jsonl")
+            made("pairs", "evidence", "--registration", "r.json", "--key", "k.json", *given, *files, "--out", "ev", "served.jsonl", codes=(0, 1))
+            bundle, data = folder / "ev" / "evidence.json", [folder / "ev" / "list.jsonl", folder / "suspect.jsonl", folder / "control.jsonl"]
+            words = [word for path in data for word in ("--data", path)]
+            expected = json.loads(made("verify", bundle, "--json", *words))
+            found = w.Evidence.load(bundle).verify(data=data)
+            self.assertEqual(found.to_dict(), expected)
+            self.assertTrue(found.holds and found.integrity)
+            self.assertEqual((found.result["verdict"], len(found.recomputed)), ("detected", 3))
+            self.assertEqual(sorted(found.signers), ["bundle", "head", "ledger_head", "registration"])
+            self.assertIsNone(found.times)
+            self.assertIn("word", found._repr_html_())
+            changed = data[0].read_bytes().replace(b'"prompt_tokens":[5,6]', b'"prompt_tokens":[5,7]', 1)
+            data[0].write_bytes(changed)
+            self.assertFalse(w.Evidence.load(bundle).verify(data=data).integrity)
 
 
 @unittest.skipUnless(DEMO and COMMAND, "no demo ($WATERMARK_DEMO, $WATERMARK)")

@@ -117,6 +117,10 @@ impl<'a> Provider<'a> {
             let expected = reference.map(|reference| self.scores(reference, request)).transpose()?;
             let mut differences = Vec::new();
             for (at, score) in self.scores(model, request)?.iter().enumerate() {
+                // Where the end of the text is served there is no position, so one where it was withheld tells the coin.
+                if score.tokens.contains(&shipped::EOS) {
+                    continue;
+                }
                 let Some(sides) = key.order(score.position, score.tokens)? else { continue };
                 ensure!(sides.served == answer.tokens[score.position as usize], "the coin served another token");
                 let of = |score: &PairScore| score.difference(sides.served, sides.withheld);
@@ -150,6 +154,8 @@ impl<'a> Provider<'a> {
         let mut found = Along::default();
         let pairs = answer.tokens.iter().zip(&answer.withheld);
         for ((law, (q, r)), (&token, withheld)) in laws.iter().zip(of_student.iter().zip(&of_base)).zip(pairs) {
+            // Given that the text goes on: its end is never among the positions.
+            let law: Vec<(u32, f64)> = law.iter().copied().filter(|(id, _)| *id != shipped::EOS).collect();
             let total: f64 = law.iter().map(|(_, ln_p)| ln_p.exp()).sum();
             let listed = law.iter().map(|&(id, ln_p)| Seen {
                 law: ln_p.exp() / total,
@@ -160,7 +166,8 @@ impl<'a> Provider<'a> {
             found.laws.push((listed.collect(), at));
             let entropy = -r.iter().map(|(_, ln_p)| ln_p * ln_p.exp()).sum::<f64>();
             let likeliest = q.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| *id);
-            if let Some(withheld) = withheld.filter(|&withheld| withheld != token && entropy > UNCERTAIN) {
+            let other = withheld.filter(|&withheld| withheld != token && withheld != shipped::EOS);
+            if let Some(withheld) = other.filter(|_| entropy > UNCERTAIN) {
                 let says = |candidate| i64::from(likeliest == Some(candidate)) << 16;
                 found.says.push(says(token) - says(withheld));
             }

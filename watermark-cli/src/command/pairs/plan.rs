@@ -23,7 +23,10 @@ power with the student that shows least; and how many of the harvested accounts 
 
 Compared: base, the suspect's probabilities of both candidates beside a model like the one that it was trained from; alone, without one;
 next-token, no probabilities: which token the suspect says next after what was served so far, one call a position where a model is uncertain
-by a nat or more.")]
+by a nat or more.
+
+A list of which little was learned may never show it: what is learned counts by its square, and the smallest bet is made for a preference of a
+hundredth of a nat. Its accounts are tested beside it, so put those together whose answers went the same way.")]
 pub(crate) struct Args {
     /// What is compared at each position
     #[arg(long, value_parser = one_of(Compared::ALL, Compared::as_str), default_value = "base", value_name = "KIND")]
@@ -109,7 +112,7 @@ impl Args {
             let all = if calls { format!("{} calls", fleet.calls) } else { format!("{} tokens", fleet.tokens) };
             let cost = fleet.cost.map_or_else(String::new, |cost| format!(" for {cost:.0}"));
             print(&format!(
-                "\nAll {} requests of all accounts: {all}{cost}. Each row is that of the weakest of {} students in the laboratory; `>` is more than a million requests.",
+                "\nAll {} requests of all accounts: {all}{cost}. Each row is that of the weakest of {} students in the laboratory; `>`: not by a million requests.",
                 fleet.requests, lines[0].students
             ))?;
         }
