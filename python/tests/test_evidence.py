@@ -91,7 +91,8 @@ class Pairs(unittest.TestCase):
             self.assertIn("word", found._repr_html_())
             changed = data[0].read_bytes().replace(b'"prompt_tokens":[5,6]', b'"prompt_tokens":[5,7]', 1)
             data[0].write_bytes(changed)
-            self.assertFalse(w.Evidence.load(bundle).verify(data=data).integrity)
+            found = w.Evidence.load(bundle).verify(data=data)
+            self.assertEqual((found.holds, found.result, [code for code, _ in found.faults]), (False, None, ["E-DATA"]))
 
 
 @unittest.skipUnless(DEMO and COMMAND, "no demo ($WATERMARK_DEMO, $WATERMARK)")
