@@ -215,3 +215,20 @@ fn requests_have_numbers() {
     folder.line("pairs score --model base --out base.jsonl served0.jsonl").fails_with(&["not overwritten"]);
     folder.line("detect --profile p.json --key k.json served0.jsonl").fails_with(&["paired draws only"]);
 }
+
+/// A plan says what it takes, as a table and as JSON, and refuses what makes no plan.
+#[test]
+fn a_plan_says_requests_calls_and_money() {
+    let folder = Folder::new();
+    let plan = "pairs plan --accounts 200 --harvested 50 --requests-each 100";
+    let table = folder.line(&format!("{plan} --price-prompt 2")).expect(0).stdout;
+    assert!(table.contains("named of 50") && table.contains("cost"), "{table}");
+    let lines = folder.line(&format!("{plan} --compare next-token --price-completion 3 --json")).expect(0).json();
+    assert!(lines.len() > 5, "{lines:?}");
+    let first = &lines[0];
+    assert_eq!((&first["compared"], &first["others_named"]), (&json!("next-token"), &json!(0)), "{first}");
+    let list = &first["list"];
+    assert!(list["calls"].as_u64() > list["requests"].as_u64() && list["cost"].as_f64() > Some(0.0), "{first}");
+    folder.line(&format!("{plan} --learned 0")).fails_with(&["above 0 and at most 1"]);
+    folder.line("pairs plan --accounts 5 --harvested 6").fails_with(&["6 of 5 accounts"]);
+}

@@ -76,8 +76,22 @@ const DATA: &str = "--data suspect.jsonl --data teacher.jsonl --data base.jsonl 
 #[test]
 fn a_case_from_the_commitment_to_the_verdict() {
     let folder = setup(|_| ());
-    let said = evidence(&folder, SERVED, "ev").expect(0).stdout;
+    let said = evidence(&folder, SERVED, "ev --kit kit").expect(0).stdout;
     assert!(said.contains("s: detected") && said.contains("1 of 2 accounts detected"), "{said}");
+    // The kit has all that the bundle names, under names of its own, and its README the command.
+    let readme = folder.read("kit/README.txt");
+    let scores =
+        ["suspect", "control-1", "reference", "law"].map(|name| format!("--data kit/scores/{name}.jsonl")).join(" ");
+    let in_kit = scores
+        .split("--data kit/")
+        .filter(|name| !name.is_empty())
+        .all(|name| readme.contains(&format!("--data {}", name.trim())));
+    assert!(in_kit && readme.contains("\"verdict\": \"detected\""), "{readme}");
+    for file in ["verifier/verify.py", "verifier/pairs.py", "verifier/PAIRS.md", "report.html", "SHA256SUMS"] {
+        assert!(!folder.read(&format!("kit/{file}")).is_empty(), "{file}");
+    }
+    folder.line(&format!("verify kit/evidence.json --data kit/list.jsonl {scores}")).expect(0);
+    evidence(&folder, SERVED, "ev2 --kit kit").fails_with(&["kit exists and is not overwritten"]);
     let found =
         folder.line(&format!("verify ev/evidence.json --data ev/list.jsonl {DATA} --json")).expect(0).json().remove(0);
     assert_eq!((&found["integrity"], &found["result"]["verdict"]), (&json!(true), &json!("detected")), "{found}");

@@ -24,9 +24,9 @@ use crate::tokenizer::Tokenizer;
 use crate::visible::shown;
 
 /// The largest file of a kit; a kit is made in memory.
-const MAX_FILE: u64 = 1 << 30;
+pub(super) const MAX_FILE: u64 = 1 << 30;
 
-const VERIFIER: [(&str, &str); 5] = [
+pub(super) const VERIFIER: [(&str, &str); 5] = [
     ("verifier/FORMAT.md", include_str!("../../../verify/FORMAT.md")),
     ("verifier/residuals.py", include_str!("../../../verify/residuals.py")),
     ("verifier/texts.py", include_str!("../../../verify/texts.py")),
@@ -64,21 +64,35 @@ pub fn write(path: &Path, context: &Context, out: &Path) -> Result<()> {
         ("head", &stamps.head, &bundle.head_bytes),
         ("registration", &stamps.registration, &bundle.registration_bytes),
     ];
-    for (name, stamp, bytes) in signed {
-        if let Some(stamp) = stamp {
-            files.insert(format!("stamps/{name}.json"), bytes.clone());
-            let response = STANDARD.decode(stamp).map_err(|error| anyhow!("the stamp of the {name}: {error}"))?;
-            files.insert(format!("stamps/{name}.tsr"), response);
-        }
-    }
+    let stamped = add_stamps(&signed, &mut files)?;
     let tokenizer = Tokenizer::find(context.tokenizer.as_deref(), path, &bundle.profile.tokenizer)?;
     files.insert("tokenizer.json".to_owned(), tokenizer.bytes.into_owned());
     files.insert("evidence.json".to_owned(), evidence);
     files.insert("report.html".to_owned(), page.into_bytes());
     files.extend(VERIFIER.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())));
-    let stamped = ["head", "registration"].into_iter().filter(|name| files.contains_key(&format!("stamps/{name}.tsr")));
-    let readme = readme(&found, bundle, &sha256, names, stamped.collect(), context)?;
+    let readme = readme(&found, bundle, &sha256, names, stamped, context)?;
     files.insert("README.txt".to_owned(), readme.into_bytes());
+    store(files, out)
+}
+
+/// What has been time-stamped, beside its stamp; the names of what has.
+pub(super) fn add_stamps(
+    signed: &[(&'static str, &Option<String>, &Vec<u8>)],
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<Vec<&'static str>> {
+    let mut stamped = Vec::new();
+    for &(name, stamp, bytes) in signed {
+        let Some(stamp) = stamp else { continue };
+        let response = STANDARD.decode(stamp).map_err(|error| anyhow!("the stamp of the {name}: {error}"))?;
+        files.insert(format!("stamps/{name}.json"), bytes.clone());
+        files.insert(format!("stamps/{name}.tsr"), response);
+        stamped.push(name);
+    }
+    Ok(stamped)
+}
+
+/// Writes the files of a kit and their digests.
+pub(super) fn store(mut files: BTreeMap<String, Vec<u8>>, out: &Path) -> Result<()> {
     let sums = files.iter().map(|(name, bytes)| format!("{}  {name}\n", hex::encode(&Sha256::digest(bytes))));
     let sums: String = sums.collect();
     files.insert("SHA256SUMS".to_owned(), sums.into_bytes());

@@ -75,6 +75,13 @@ struct Claims {
 /// # Errors
 /// If a file cannot be read, or `out` exists. What does not hold is no error: the page says it.
 pub fn write(path: &Path, context: &Context, out: &Path) -> Result<PairsCheck> {
+    let (_, found, page) = of_bundle(path, context)?;
+    write_new(out, page.as_bytes())?;
+    Ok(found)
+}
+
+/// The bytes of the bundle at `path`, what was found in them, and its page.
+pub(super) fn of_bundle(path: &Path, context: &Context) -> Result<(Vec<u8>, PairsCheck, String)> {
     let bytes = read_bounded(path, MAX_BUNDLE).with_context(|| format!("reading {}", path.display()))?;
     let found = check(&bytes, context, |_| Ok(()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -97,8 +104,8 @@ pub fn write(path: &Path, context: &Context, out: &Path) -> Result<PairsCheck> {
         sha256: hex::encode(&Sha256::digest(&bytes)),
         software: concat!("watermark ", env!("CARGO_PKG_VERSION")),
     };
-    write_new(out, render("pairs.html", &page)?.as_bytes())?;
-    Ok(found)
+    let page = render("pairs.html", &page)?;
+    Ok((bytes, found, page))
 }
 
 fn verdict_text(check: &PairsCheck) -> (&'static str, String, Vec<String>) {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::TreeHead;
 use watermark_core::evidence::beacon::{DrawnValue, committed_sha256};
@@ -10,9 +10,13 @@ use watermark_core::evidence::commitment::KEY_COMMITMENTS;
 use watermark_core::evidence::ledger::{ANSWERS, LedgerKey};
 use watermark_core::evidence::pairs::{TimeStamps, paired_profile};
 use watermark_core::profile::Beacon;
+#[cfg(feature = "report")]
+use watermark_toolkit::evidence::Context as Given;
 use watermark_toolkit::evidence::pairs::{Case, build, earlier, open_list};
 use watermark_toolkit::files::{new_folder, read_bounded, read_profile_text, write_new};
 use watermark_toolkit::keys::read_key;
+#[cfg(feature = "report")]
+use watermark_toolkit::report;
 
 use super::super::evidence::{MAX_EARLIER, MAX_FILE, stamp};
 use super::super::key::SignerArgs;
@@ -103,6 +107,11 @@ pub(crate) struct Args {
     /// The folder to write; must be new or empty
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
+    #[cfg(feature = "report")]
+    /// Also write a kit for others, as a folder or a ZIP: bundle, list, all scores, page, formats, the second verifier, and a README whose
+    /// commands somebody without this program follows
+    #[arg(long, value_name = "FOLDER|ZIP")]
+    kit: Option<PathBuf>,
 }
 
 impl Args {
@@ -131,6 +140,11 @@ impl Args {
         let requests = leaf.requests.as_ref().context("the key was committed to without requests")?;
         let ledger_key = LedgerKey::new(&read_key(&self.ledger_key, passphrases)?);
         let list = open_list(&self.served, (&self.ledger, &ledger_key), &ledger, (requests, &layer))?;
+        #[cfg(feature = "report")]
+        if let Some(kit) = &self.kit {
+            ensure!(*kit != self.out, "--kit and --out are one place");
+            report::check_new_kit(kit, None)?;
+        }
         new_folder(&self.out)?;
         let list_path = self.out.join("list.jsonl");
         write_new(&list_path, &list)?;
@@ -186,6 +200,14 @@ impl Args {
         ))?;
         for caution in &written.cautions {
             say(&format!("caution: {}", shown(caution)));
+        }
+        #[cfg(feature = "report")]
+        if let Some(kit) = &self.kit {
+            let beside = self.reference.iter().chain(&self.law);
+            let data = [&list_path, &self.scores].into_iter().chain(&self.controls).chain(beside).cloned().collect();
+            let given = Given { data, ..Given::default() };
+            report::write_kit_of_pairs(&evidence, &given, kit).with_context(|| format!("kit {}", kit.display()))?;
+            print(&format!("Wrote the kit {}.", kit.display()))?;
         }
         Ok(claim(predicate.verdict == Verdict::Detected))
     }
