@@ -17,13 +17,13 @@ try:
     from texts import WHITE, Texts
 except ImportError as missing: sys.exit(print(f"{missing}: residuals.py and texts.py belong beside verify.py", file=sys.stderr) or 2)
 mp.mp.dps = 40  # numbers must agree to 10^-9, and logarithms of factorials of a billion have ten digits before the point
-MAX_BUNDLE, MAX_FILE, MAX_PAIRS, MAX_CLASSES = 1 << 24, 1 << 31, 1 << 32, 20_000
+MAX_BUNDLE, MAX_FILE, MAX_PAIRS, MAX_CLASSES, VERBATIM = 1 << 24, 1 << 31, 1 << 32, 20_000, 8  # VERBATIM: so many tokens again are a repetition
 if not (SCHEMA := pathlib.Path(__file__).with_name("schema.json")).is_file():
     sys.exit(print(f"{SCHEMA} is missing: it belongs beside verify.py", file=sys.stderr) or 2)
 SCHEMA = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]
 TYPES = dict(string=[str], boolean=[bool], integer=[int], number=[int, float], array=[list], object=[dict], null=[type(None)])
-CONVERSATIONS = {"messages", "conversations", "conversation"}  # fields that are read before any completion
-VERBATIM = 8  # tokens that an answer has had before in their order say that it repeats itself
+CONVERSATIONS = {*("messages conversations conversation system system_prompt system_message history context contexts passage document documents "
+                   "question problem query instruction input").split()}  # fields beside which `prompt` and `completion` are not all
 COUNTS = ("n_scored", "n_duplicate", "n_excluded", "n_short_context")
 CONDITIONS = ("key_bound", "key_not_ground", "prompts_free_of_key", "tokens_recomputed", "controls_bound", "references_bound",
               "collection_witnessed", "registered_before_data", "earlier_analyses")

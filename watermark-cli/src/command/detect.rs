@@ -38,8 +38,9 @@ Examples:
   watermark detect --engine hf-kgw-lefthash --engine-key 15485863 --vocab-size 50257 --compare-peer --tokenizer T a.txt
 
 Records: plain text (one record), or JSONL, a JSON array or Parquet with `messages` and other conversations (every assistant
-text by itself), `prompt`/`completion`, `question`/`answer`, `instruction`/`output`, `problem`/`solution` or `text`; with
---input-format tokens {\"id\": …, \"tokens\": […], \"prompt_tokens\": […]} or `input_ids`. Text may be in gzip or zstd.
+text by itself), `prompt`/`completion`, `chosen` and `rejected`, several `generations`, `question`/`answer`, `instruction`/`output`,
+`problem`/`solution` or `text`; `system`, `context`, `history` and their like are prompt in each. With --input-format tokens {\"id\": …, \"tokens\": […],
+\"prompt_tokens\": […]} or `input_ids`, with `labels` and masks. Text may be in gzip or zstd.
 
 References, for text in which most tokens are certain: probabilities of an unmarked model along the texts, decoded as they were served,
 in lines {\"prompt_tokens\": […], \"tokens\": […], \"choices\": [[[id, ln p], …], …]} or {\"prompt\", \"text\", \"positions\"} that

@@ -29,7 +29,9 @@ pub(super) const DEEPMIND: Format = Format {
         help: "synthid: integers with commas",
         one_a_layer: true,
         parse: |text| {
-            let keys: Vec<u64> = text.split(',').map(integer).collect::<Option<_>>()?;
+            // A list out of a configuration has brackets and spaces.
+            let list = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+            let keys: Vec<u64> = list.split(',').map(integer).collect::<Option<_>>()?;
             (keys.len() <= MAX_DEPTH as usize).then_some(keys)
         },
         print: decimals,
@@ -351,8 +353,21 @@ fn collect_bits(bits: impl Iterator<Item = bool>) -> u32 {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::engine::EngineOptions;
 
     const KEYS: [i64; 4] = [654, 400, 836, 123];
+
+    #[test]
+    fn a_list_out_of_a_configuration_is_a_key() {
+        let engine = Engine::new("hf-synthid", &EngineOptions::default()).unwrap();
+        let print = |text| EngineKey::parse(&engine, text).map(|key| key.print(&engine).to_string());
+        for text in ["654,400,836", "[654, 400, 836]", " [654,400, 836 ] "] {
+            assert_eq!(print(text).unwrap(), "654,400,836");
+        }
+        for text in ["[654, 400", "654]", "[]", "[[654]]"] {
+            assert!(print(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn g_values_of_deepmind() {

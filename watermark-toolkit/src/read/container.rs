@@ -10,7 +10,11 @@ pub(super) const PARQUET: &[u8] = b"PAR1";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The longest entry of [`FOREIGN`].
-const LONGEST_MAGIC: usize = 6;
+const LONGEST_MAGIC: usize = LFS.len();
+/// How a file begins that stands for one that Git LFS did not fetch.
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+/// Where a tar archive says that it is one.
+const TAR: (usize, &[u8]) = (257, b"ustar");
 
 /// Formats that are recognised and not read: their first bytes, name, and what to do instead.
 const FOREIGN: &[(&[u8], ReadErrorKind, &str, &str)] = {
@@ -26,6 +30,14 @@ const FOREIGN: &[(&[u8], ReadErrorKind, &str, &str)] = {
         (b"\xff\xff\xff\xff", UnsupportedContainer, "an Arrow stream", TO_JSONL),
         (b"\xfd7zXZ\0", UnsupportedContainer, "xz", "decompress it with `xz -d`"),
         (b"PK\x03\x04", UnsupportedContainer, "a zip archive", "extract it"),
+        (b"BZh", UnsupportedContainer, "bzip2", "decompress it with `bzip2 -d`"),
+        (b"\x04\x22\x4d\x18", UnsupportedContainer, "lz4", "decompress it with `lz4 -d`"),
+        (b"7z\xbc\xaf\x27\x1c", UnsupportedContainer, "a 7-Zip archive", "extract it"),
+        (b"Rar!\x1a\x07", UnsupportedContainer, "a RAR archive", "extract it"),
+        (b"ORC", UnsupportedContainer, "an ORC file", TO_JSONL),
+        (b"Obj\x01", UnsupportedContainer, "an Avro file", TO_JSONL),
+        (b"SQLite format 3\0", UnsupportedContainer, "an SQLite database", TO_JSONL),
+        (LFS, UnsupportedContainer, "a placeholder of Git LFS", "fetch the file itself with `git lfs pull`"),
         (b"\xff\xfe", UnsupportedEncoding, "UTF-16", TO_UTF8),
         (b"\xfe\xff", UnsupportedEncoding, "UTF-16", TO_UTF8),
         (GZIP, UnsupportedContainer, "compressed twice", "decompress it once"),
@@ -37,6 +49,8 @@ pub(super) struct Stream {
     head: Vec<u8>,
     read: usize,
     rest: Box<dyn Read + Send>,
+    /// An error that looking ahead met; it is told once what came before it has been read.
+    failed: Option<io::Error>,
 }
 
 /// The decompressed bytes of an input, past any byte order mark; they hold at least one byte that is not white space.
@@ -65,7 +79,7 @@ impl Content {
             Compression::Gzip => Stream::new(Box::new(MultiGzDecoder::new(stream))),
             Compression::Zstd => unzstd(stream, name, limits)?,
         };
-        let head = stream.peek(LONGEST_MAGIC).map_err(io)?;
+        let head = stream.look_ahead(LONGEST_MAGIC);
         for &(magic, kind, what, remedy) in FOREIGN {
             // A text may begin with PAR1 or ARROW1, so these are texts where the user says so.
             let may_be_text = format == InputFormat::Text && magic.iter().all(u8::is_ascii_graphic);
@@ -73,10 +87,17 @@ impl Content {
                 return Err(ReadError::new(kind, format!("{name}: this is {what}, which is not read; {remedy}")));
             }
         }
-        if compression != Compression::None && Compression::sniff(head) == Compression::Zstd {
+        let twice = compression != Compression::None && Compression::sniff(head) == Compression::Zstd;
+        let (at, magic) = TAR;
+        if stream.look_ahead(at + magic.len()).get(at..).is_some_and(|rest| rest.starts_with(magic)) {
+            let message = format!("{name}: this is a tar archive, which is not read; extract it");
+            return Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message));
+        }
+        if twice {
             let message = format!("{name}: this is compressed twice, which is not read; decompress it once");
             return Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message));
         }
+        let head = stream.look_ahead(LONGEST_MAGIC);
         let skipped = if head.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         stream.read = skipped;
         let Some(first) = stream.peek_past_space(limits.max_record_bytes).map_err(io)? else {
@@ -125,12 +146,27 @@ pub(crate) fn begins_with(path: &Path, begin: &[u8]) -> bool {
 
 impl Stream {
     fn new(rest: Box<dyn Read + Send>) -> Self {
-        Self { head: Vec::new(), read: 0, rest }
+        Self { head: Vec::new(), read: 0, rest, failed: None }
+    }
+
+    /// At most so many bytes of what is not read yet, as far as they come.
+    pub(super) fn look_ahead(&mut self, len: usize) -> &[u8] {
+        let end = self.read + len;
+        let mut chunk = [0; 4096];
+        while self.head.len() < end && self.failed.is_none() {
+            match self.rest.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => self.head.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        &self.head[self.read..self.head.len().min(end)]
     }
 
     /// The first `len` bytes, or all if there are fewer.
     fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
-        let missing = len.saturating_sub(self.head.len());
+        let missing = if self.failed.is_some() { 0 } else { len.saturating_sub(self.head.len()) };
         (&mut self.rest).take(missing as u64).read_to_end(&mut self.head)?;
         Ok(&self.head)
     }
@@ -145,6 +181,9 @@ impl Stream {
             seen = self.head.len();
             if seen - self.read > limit {
                 return Ok(None);
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
             }
             // One read at a time, because an error discards what the same call has read before it.
             let mut chunk = [0; 4096];
@@ -162,7 +201,7 @@ impl Read for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = &self.head[self.read..];
         if left.is_empty() {
-            return self.rest.read(into);
+            return self.failed.take().map_or_else(|| self.rest.read(into), Err);
         }
         let n = left.len().min(into.len());
         into[..n].copy_from_slice(&left[..n]);

@@ -18,7 +18,7 @@ pub struct ReadError {
 pub enum ReadErrorKind {
     /// The operating system cannot open or read the input.
     Io,
-    /// A container or layout that is recognised but not read: Arrow, xz, zip, something compressed twice.
+    /// A container or layout that is recognised but not read: Arrow, xz, zip, tar, CSV, a placeholder of Git LFS, something compressed twice.
     UnsupportedContainer,
     /// An encoding other than UTF-8.
     UnsupportedEncoding,
@@ -120,6 +120,8 @@ pub enum BadRecordKind {
     DuplicateField,
     /// Two fields that each would be the generated text, and none of them is to be preferred.
     Ambiguous,
+    /// A text that somebody else than the model wrote.
+    NotGenerated,
     /// An element of an id array is not an integer from 0 to 2^24 - 1.
     InvalidToken,
 }

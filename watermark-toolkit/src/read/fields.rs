@@ -9,7 +9,7 @@ use super::value::{Value, Want};
 use super::{BadRecordKind, Body, Location, Record};
 
 /// The fields that have a meaning, in any format.
-pub(super) const NAMES: [&str; 23] = [
+pub(super) const NAMES: [&str; 50] = [
     "id",
     "custom_id",
     "conversation_id",
@@ -19,27 +19,76 @@ pub(super) const NAMES: [&str; 23] = [
     "conversation",
     "completion",
     "chosen",
+    "rejected",
     "response",
     "choices",
+    "generations",
+    "completions",
+    "responses",
+    "outputs",
     "output",
     "answer",
     "solution",
     "text",
+    "system",
+    "system_prompt",
+    "system_message",
+    "history",
+    "context",
+    "contexts",
+    "passage",
+    "document",
+    "documents",
     "prompt",
     "question",
     "problem",
+    "query",
     "instruction",
     "input",
+    "role",
+    "from",
+    "author",
+    "sender",
+    "speaker",
     "tokens",
     "input_ids",
     "prompt_tokens",
+    "labels",
+    "attention_mask",
+    "completion_mask",
+    "assistant_masks",
+    "assistant_mask",
+    "loss_mask",
+    "response_mask",
 ];
 
 const IDS: [&str; 4] = ["id", "custom_id", "conversation_id", "conversation_hash"];
 
-/// For each shape of a record, by preference: the field of the generated text, the fields that hold its prompt, and the
+/// What was asked or given to the model, whatever the shape: none of it is generated text. In the order in which it is joined.
+const ASKED: [&str; 15] = [
+    "system",
+    "system_prompt",
+    "system_message",
+    "history",
+    "context",
+    "contexts",
+    "passage",
+    "document",
+    "documents",
+    "prompt",
+    "question",
+    "problem",
+    "query",
+    "instruction",
+    "input",
+];
+
+/// Whose text a row with a single text is.
+const ROLES: [&str; 5] = ["role", "from", "author", "sender", "speaker"];
+
+/// For each shape of a record, by preference: the field of the generated text, a field that must hold its prompt if it is there, and the
 /// name of the shape.
-const SHAPES: [(&str, &[&str], &str); 11] = [
+const SHAPES: [(&str, &[&str], &str); 15] = [
     ("messages", &[], "messages"),
     ("conversations", &[], "conversations"),
     ("conversation", &[], "conversation"),
@@ -47,16 +96,29 @@ const SHAPES: [(&str, &[&str], &str); 11] = [
     ("chosen", &["prompt"], "prompt/chosen"),
     ("response", &["question", "prompt", "instruction", "input"], "question/response"),
     ("choices", &[], "choices"),
+    ("generations", &[], "generations"),
+    ("completions", &[], "completions"),
+    ("responses", &[], "responses"),
+    ("outputs", &[], "outputs"),
     ("output", &["instruction", "input"], "instruction/input/output"),
     ("answer", &["question"], "question/answer"),
     ("solution", &["problem"], "problem/solution"),
     ("text", &[], "text"),
 ];
 
+/// Shapes whose field holds several answers to one question.
+const SEVERAL: [&str; 4] = ["generations", "completions", "responses", "outputs"];
+
+/// What stands beside token ids: one where a token was generated. `labels` are ids, -100 where nothing is to be learned.
+const MASKS: [&str; 5] = ["completion_mask", "assistant_masks", "assistant_mask", "loss_mask", "response_mask"];
+const NOT_LEARNED: i64 = -100;
+
 /// A conversation and a single answer beside it exclude each other: a log of calls and a data set for training are written with
 /// one of them. Other shapes stand beside each other in many data sets, as columns of preference pairs do.
 const CONVERSATIONS: [&str; 3] = ["messages", "conversations", "conversation"];
 const SINGLE: &str = "completion";
+/// The answer of a preference pair that people or models liked less.
+const REJECTED: &str = "rejected";
 
 const TOKEN_FIELDS: [&str; 2] = ["tokens", "input_ids"];
 
@@ -89,16 +151,23 @@ pub(super) fn want(name: &str, tokens: bool) -> Want {
         _ if IDS.contains(&name) => Want::Scalar,
         "prompt_tokens" if !tokens => Want::Nothing,
         "tokens" | "input_ids" | "prompt_tokens" => Want::Tokens,
+        "labels" | "attention_mask" if tokens => Want::Mask,
+        _ if tokens && MASKS.contains(&name) => Want::Mask,
         _ if tokens => Want::Nothing,
         _ => Want::Tree,
     }
 }
 
 /// The values of [`NAMES`], by position.
-#[derive(Default)]
 pub(super) struct Fields {
     values: [Option<Value>; NAMES.len()],
     duplicate: Option<&'static str>,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { values: std::array::from_fn(|_| None), duplicate: None }
+    }
 }
 
 impl Fields {
@@ -120,15 +189,41 @@ impl Fields {
         self.values[slot].as_mut()
     }
 
-    fn take_id(&mut self) -> Result<Option<String>, Flaw> {
-        for name in IDS {
+    /// An id of another type, as MongoDB's objects, is none: it is for reports only, and must not cost the text.
+    fn take_id(&mut self) -> Option<String> {
+        IDS.iter().find_map(|name| match self.take(name)? {
+            Value::Text(id) | Value::Number(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// What was asked, in one text. `must` name fields of which another type is a flaw.
+    fn take_prompt(&mut self, must: &[&str]) -> Result<Option<String>, Flaw> {
+        let mut prompts = Vec::new();
+        for name in ASKED {
             match self.take(name) {
-                None => {}
-                Some(Value::Text(id) | Value::Number(id)) => return Ok(Some(id)),
-                Some(other) => return Err(wrong(name, &other, "a string, or a number of at most 64 bits")),
+                Some(Value::Text(prompt)) => prompts.push(prompt),
+                Some(Value::Tree(tree)) => prompts.push(turns::all_text(&tree)),
+                Some(other) if must.contains(&name) => return Err(wrong(name, &other, "a string or a conversation")),
+                _ => {}
             }
         }
-        Ok(None)
+        prompts.retain(|prompt| !prompt.is_empty());
+        Ok((!prompts.is_empty()).then(|| prompts.join("\n")))
+    }
+
+    /// Refuses a text that somebody else than the model wrote.
+    fn check_role(&mut self, wanted: Option<&str>) -> Result<(), Flaw> {
+        for name in ROLES {
+            if let Some(Value::Text(role)) = self.take(name)
+                && turns::is_generated(&role, wanted) == Some(false)
+            {
+                let message =
+                    format!("its \"{name}\" says that the text is not the model's; --role NAME counts another one");
+                return Err(Flaw::new(BadRecordKind::NotGenerated, message));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -136,7 +231,7 @@ pub(super) fn from_fields(mut fields: Fields, parser: &RecordParser) -> Result<P
     if let Some(name) = fields.duplicate {
         return Err(Flaw::new(BadRecordKind::DuplicateField, format!("field \"{name}\" occurs twice; keep one")));
     }
-    let id = fields.take_id()?;
+    let id = fields.take_id();
     if parser.tokens {
         let (schema, texts) = tokens(fields)?;
         return Ok(Parsed { id, schema, texts });
@@ -154,27 +249,14 @@ pub(super) fn from_fields(mut fields: Fields, parser: &RecordParser) -> Result<P
 }
 
 fn texts(mut fields: Fields, parser: &RecordParser) -> Result<(&'static str, Vec<Generated>), Flaw> {
-    let mut passed_over = None;
-    for (name, asked, schema) in SHAPES {
+    let (mut passed_over, mut empty) = (None, None);
+    for (name, must, schema) in SHAPES {
         let Some(value) = fields.take(name) else { continue };
-        let mut prompts = Vec::new();
-        for name in asked {
-            match fields.take(name) {
-                None => {}
-                Some(Value::Text(prompt)) => prompts.push(prompt),
-                Some(Value::Tree(tree)) => prompts.push(turns::all_text(name, &tree)?),
-                Some(other) => return Err(wrong(name, &other, "a string or a conversation")),
-            }
-            // A record has one question, except that an instruction may have further input.
-            if !prompts.is_empty() && *name != "instruction" {
-                break;
-            }
-        }
-        let prompt = (!prompts.is_empty()).then(|| prompts.join("\n"));
+        let value = if must.is_empty() && name != "text" { as_list(value) } else { value };
         match value {
-            // The field should be a list of turns and is not. Exports of several tools write it so beside another
+            // The field should be a list and is not. Exports of several tools write it so beside another
             // shape, which may still fit.
-            other if asked.is_empty() && name != "text" && !matches!(other, Value::Tree(Tree::Array(_))) => {
+            other if must.is_empty() && name != "text" && !matches!(other, Value::Tree(Tree::Array(_))) => {
                 passed_over.get_or_insert(wrong(name, &other, "a conversation: an array of turns"));
             }
             // Either may be the answer, and what is left out decides a test: nobody but the file's owner can say which.
@@ -185,19 +267,59 @@ fn texts(mut fields: Fields, parser: &RecordParser) -> Result<(&'static str, Vec
                 return Err(Flaw::new(BadRecordKind::Ambiguous, message));
             }
             Value::Tree(tree) if name == "choices" => return Ok((schema, turns::choices(&tree)?)),
+            Value::Tree(tree) if SEVERAL.contains(&name) => {
+                return Ok((schema, turns::several(name, &tree, fields.take_prompt(must)?)?));
+            }
             Value::Tree(Tree::Object(response)) if name == "response" => {
                 let body = response.get("body").and_then(Tree::as_object).unwrap_or(&response);
+                if let Some(output) = body.get("output").filter(|output| output.is_array()) {
+                    let (prompt, role) = (fields.take_prompt(must)?, parser.select.role.as_deref());
+                    return Ok(("response.body.output", turns::conversation("output", output, prompt, role)?));
+                }
                 let choices = body.get("choices").ok_or_else(|| {
-                    Flaw::new(BadRecordKind::MissingField, "field \"response\" has no \"body\" with \"choices\"")
+                    let message = "field \"response\" has no \"body\" with \"choices\" or \"output\"";
+                    Flaw::new(BadRecordKind::MissingField, message)
                 })?;
                 return Ok(("response.body.choices", turns::choices(choices)?));
             }
             Value::Tree(tree @ Tree::Array(_)) if name != "text" => {
-                return Ok((schema, turns::conversation(name, &tree, prompt, parser.select.role.as_deref())?));
+                let (prompt, role) = (fields.take_prompt(must)?, parser.select.role.as_deref());
+                let mut texts = turns::conversation(name, &tree, prompt.clone(), role)?;
+                // The other side of a pair is the model's too.
+                if let ("chosen", Some(Value::Tree(other))) = (name, fields.take(REJECTED)) {
+                    texts.extend(turns::conversation(REJECTED, &other, prompt, role)?);
+                    turns::number_as_alternatives(&mut texts);
+                }
+                return Ok((schema, texts));
             }
-            Value::Text(text) => return Ok((schema, vec![Generated::only(Body::Text { prompt, text })])),
+            // An empty field does not hide a full one.
+            Value::Text(text) if text.is_empty() => {
+                empty.get_or_insert((schema, must));
+            }
+            Value::Text(text) => {
+                // A text of a data set may be anybody's, or a dialogue of both sides; an answer is the model's.
+                let of_both = ["text", "chosen"].contains(&name);
+                if name == "text" {
+                    fields.check_role(parser.select.role.as_deref())?;
+                }
+                let prompt = fields.take_prompt(must)?;
+                let sides = |text: String| match of_both {
+                    true => turns::dialogue(prompt.clone(), text),
+                    false => vec![Generated::only(Body::Text { prompt: prompt.clone(), text })],
+                };
+                let mut texts = sides(text);
+                if let ("chosen", Some(Value::Text(other))) = (name, fields.take(REJECTED)) {
+                    texts.extend(sides(other));
+                    turns::number_as_alternatives(&mut texts);
+                }
+                return Ok((schema, texts));
+            }
             other => return Err(wrong(name, &other, "a string or a conversation")),
         }
+    }
+    if let Some((schema, must)) = empty {
+        let prompt = fields.take_prompt(must)?;
+        return Ok((schema, vec![Generated::only(Body::Text { prompt, text: String::new() })]));
     }
     if let Some(flaw) = passed_over {
         return Err(flaw);
@@ -207,10 +329,33 @@ fn texts(mut fields: Fields, parser: &RecordParser) -> Result<(&'static str, Vec
         if TOKEN_FIELDS.iter().any(|name| fields.take(name).is_some()) {
             "token ids and no text; pass --input-format tokens to read token ids"
         } else {
-            "none of the fields \"messages\", \"conversations\", \"conversation\", \"completion\", \"response\", \"output\", \
+            "none of the fields \"messages\", \"conversations\", \"conversation\", \"completion\", \"response\", \"generations\", \"output\", \
              \"answer\", \"solution\" and \"text\"; name the text so"
         },
     ))
+}
+
+/// A list of turns that is written as JSON inside a string, or as an object of lists, one entry for each turn.
+fn as_list(value: Value) -> Value {
+    match value {
+        Value::Text(text) if text.trim_start().starts_with('[') => match serde_json::from_str(&text) {
+            Ok(tree @ Tree::Array(_)) => Value::Tree(tree),
+            _ => Value::Text(text),
+        },
+        Value::Tree(Tree::Object(columns)) => {
+            let n = columns.values().filter_map(Tree::as_array).map(Vec::len).next().unwrap_or(0);
+            let whole = columns.values().all(|column| column.as_array().is_some_and(|column| column.len() == n));
+            if !whole || columns.is_empty() {
+                return Value::Tree(Tree::Object(columns));
+            }
+            let turn = |at: usize| -> Tree {
+                let cell = |(name, column): (&String, &Tree)| (name.clone(), column[at].clone());
+                Tree::Object(columns.iter().map(cell).collect())
+            };
+            Value::Tree(Tree::Array((0..n).map(turn).collect()))
+        }
+        other => other,
+    }
 }
 
 fn tokens(mut fields: Fields) -> Result<(&'static str, Vec<Generated>), Flaw> {
@@ -219,7 +364,11 @@ fn tokens(mut fields: Fields) -> Result<(&'static str, Vec<Generated>), Flaw> {
         let tokens = ids(name, value)?;
         let prompt_tokens =
             fields.take("prompt_tokens").map(|value| ids("prompt_tokens", value)).transpose()?.unwrap_or_default();
-        return Ok((name, vec![Generated::only(Body::Tokens { prompt_tokens, tokens })]));
+        let generated = generated(&mut fields, tokens.len())?;
+        if generated.is_empty() {
+            return Ok((name, vec![Generated::only(Body::Tokens { prompt_tokens, tokens })]));
+        }
+        return Ok((name, turns::runs(prompt_tokens, &tokens, &generated)?));
     }
     Err(Flaw::new(
         BadRecordKind::MissingField,
@@ -229,6 +378,35 @@ fn tokens(mut fields: Fields) -> Result<(&'static str, Vec<Generated>), Flaw> {
             "no field \"tokens\" or \"input_ids\"; it must be an array of token ids"
         },
     ))
+}
+
+/// Which of `n` tokens stand in the text, and were generated; empty where nothing says so.
+fn generated(fields: &mut Fields, n: usize) -> Result<Vec<turns::Token>, Flaw> {
+    let mut found = Vec::new();
+    let mut mark = |name: &str, value: Value, of: &dyn Fn(i64, &mut turns::Token)| -> Result<(), Flaw> {
+        let Value::Mask(mask) = value else {
+            return Err(wrong(name, &value, "an array with an integer for each token"));
+        };
+        if mask.len() != n {
+            let message = format!("\"{name}\" has {} entries for {n} tokens", mask.len());
+            return Err(Flaw::new(BadRecordKind::WrongType, message));
+        }
+        found.resize(n, turns::Token { stands: true, generated: true });
+        found.iter_mut().zip(mask).for_each(|(token, value)| of(value, token));
+        Ok(())
+    };
+    for name in MASKS {
+        if let Some(value) = fields.take(name) {
+            mark(name, value, &|value, token| token.generated &= value != 0)?;
+        }
+    }
+    if let Some(value) = fields.take("labels") {
+        mark("labels", value, &|value, token| token.generated &= value != NOT_LEARNED)?;
+    }
+    if let Some(value) = fields.take("attention_mask") {
+        mark("attention_mask", value, &|value, token| token.stands &= value != 0)?;
+    }
+    Ok(found)
 }
 
 /// What `--field` names: a text, ids, or a conversation.

@@ -12,6 +12,7 @@ use super::{
     fields::{Fields, NAMES, want},
     fields::{Parsed, from_fields, from_pointer},
     parser::RecordParser,
+    value::TWICE,
 };
 
 impl RecordParser {
@@ -21,7 +22,11 @@ impl RecordParser {
         if !json.trim_ascii_start().starts_with('{') {
             return Err(Flaw::new(BadRecordKind::InvalidJson, "not a JSON object; every line or element must be one"));
         }
-        let broken = |error: serde_json::Error| if followed { invalid(&error) } else { truncated() };
+        let broken = |error: serde_json::Error| {
+            // A cut line can have no field twice.
+            let whole = followed || error.to_string().contains(TWICE);
+            if whole { invalid(&error) } else { truncated() }
+        };
         if let Some(pointer) = &self.select.field {
             let tree: Tree = serde_json::from_str(json).map_err(broken)?;
             return from_pointer(tree, pointer, self);
@@ -46,6 +51,10 @@ pub(super) fn truncated() -> Flaw {
 pub(super) fn invalid(error: &serde_json::Error) -> Flaw {
     // The library has no other way to tell this error from others; its message never repeats the value.
     let message = error.to_string();
+    if message.contains(TWICE) {
+        let message = format!("a field inside occurs twice, before column {}; keep one", error.column());
+        return Flaw::new(BadRecordKind::DuplicateField, message);
+    }
     if message.contains("surrogate") || message.contains("end of hex escape") {
         return Flaw::new(
             BadRecordKind::LoneSurrogate,

@@ -124,7 +124,8 @@ impl<T> Lines<T> {
         if self.cut {
             return Err(Flaw::too_long("the line", self.limit));
         }
-        let text = utf8(&self.line, "line")?;
+        // Files with a byte order mark that were joined have one inside.
+        let text = utf8(&self.line, "line")?.trim_start_matches('\u{feff}');
         (self.parse)(text, text.ends_with('\n'))
     }
 }

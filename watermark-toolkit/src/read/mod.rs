@@ -1,20 +1,22 @@
 //! The one reader of untrusted input: files or standard input, plain, gzip or zstd, as text, JSON, Parquet or token ids.
 //!
-//! Containers are recognised by content, never by name. A UTF-8 byte order mark is skipped. The container formats that
-//! are recognised and not read (Arrow, xz, zip, UTF-16) end in a [`ReadError`] that says how to convert them, and so do
-//! Parquet and zstd in a build without the feature `scan`.
+//! Containers are recognised by content, never by name. A UTF-8 byte order mark is skipped. The formats that
+//! are recognised and not read (Arrow, xz, zip, tar, CSV, UTF-16, a placeholder of Git LFS and others) end in a [`ReadError`] that says what to
+//! do, and so do Parquet and zstd in a build without the feature `scan`.
 //!
 //! | format | record | fields |
 //! |---|---|---|
 //! | [`InputFormat::Text`] | the whole input | |
 //! | [`InputFormat::Jsonl`] | a line, an element of a JSON array, a row of Parquet | below |
-//! | [`InputFormat::Tokens`] | the same | `tokens` or `input_ids` with optional `prompt_tokens` |
+//! | [`InputFormat::Tokens`] | the same | `tokens` or `input_ids` with optional `prompt_tokens`, `labels`, masks |
 //!
 //! Text fields, by preference: conversations in `messages` (OpenAI: content as string or parts, `reasoning_content`),
-//! `conversations` (ShareGPT) or `conversation` (LMSYS, `WildChat`); `completion` or `chosen` with `prompt`; `response`,
-//! also that of OpenAI's batches, or `choices`; `output` with `instruction` and `input` (Alpaca); `answer` with
-//! `question`; `solution` with `problem`; `text`. A conversation beside a `completion` is a bad record. Of a conversation
-//! every assistant text becomes a record, with what was said before it as prompt. [`Select`] names another field or role.
+//! `conversations` (ShareGPT) or `conversation` (LMSYS, `WildChat`), also as JSON in a string or as an object of lists; `completion`; `chosen`
+//! and `rejected`; `response`, also that of OpenAI's batches, or `choices`; `generations`, `completions`, `responses` or `outputs`, several
+//! answers each; `output`; `answer`; `solution`; `text`. What stands in `system`, `context`, `history`, `prompt`, `question`, `instruction`,
+//! `input` and their like is prompt in each of them. A text beside a `role` that is not the model's is a bad record, and so are a conversation
+//! beside a `completion` and a turn of a role that nobody knows. A text that begins as a dialogue of both sides in one string is one. Of a
+//! conversation every assistant text becomes a record, with what was said before it as prompt. [`Select`] names another field or role.
 //!
 //! Every line may have an `id` (or `custom_id`, `conversation_id`, `conversation_hash`). A field
 //! that is `null` is absent; unknown fields, and known ones that the record's reading does not use, are ignored. Blank
@@ -49,6 +51,7 @@ mod fields;
 #[cfg(feature = "scan")]
 pub(crate) mod guard;
 mod json;
+mod layout;
 mod lines;
 mod location;
 mod pairs;
@@ -84,6 +87,7 @@ use container::Content;
 pub(crate) use container::begins_with;
 use error::Flaw;
 use fields::Parsed;
+use layout::{LOOKED_AT, Layout};
 use lines::Lines;
 use parser::RecordParser;
 #[cfg(feature = "scan")]
@@ -160,16 +164,29 @@ fn from_stream(
     select: &Select,
     limits: Limits,
 ) -> Result<Reader, ReadError> {
-    let content = Content::open(source, name, format, limits)?;
+    let mut content = Content::open(source, name, format, limits)?;
     let source = Arc::from(name);
     let parser = RecordParser::new(format, select);
+    let mut lines = format != InputFormat::Auto || content.first == b'{';
+    if format == InputFormat::Auto && !matches!(content.first, b'{' | b'[') {
+        match layout::of(content.stream.look_ahead(LOOKED_AT)) {
+            Layout::Plain => {}
+            Layout::Lines => lines = true,
+            Layout::Foreign(what, remedy) => {
+                let message = format!(
+                    "{name}: this looks like {what}, which is not read; {remedy}, or pass --input-format text if it is plain text"
+                );
+                return Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message));
+            }
+        }
+    }
     let state = match (format, content.first) {
         (InputFormat::Text, _) => State::Plain(content),
         (_, b'[') => {
             let hint = "; pass --input-format text if it is plain text";
             State::Array(Array::new(content, &source, limits, parser, hint))
         }
-        (InputFormat::Auto, first) if first != b'{' => State::Plain(content),
+        _ if !lines => State::Plain(content),
         _ => {
             let hint = "taken for JSONL because it begins with `{`: pass --input-format text if it is plain text";
             let hint = (format == InputFormat::Auto).then_some(hint);

@@ -118,7 +118,7 @@ fn is_read(column: &str, parser: &RecordParser) -> bool {
         Some(pointer) => pointer.split('/').nth(1) == Some(column) || NAMES[..4].contains(&column),
         // Token ids beside texts are left out, because reading them costs as much as the texts.
         None => match want(column, parser.tokens) {
-            Want::Tokens => parser.tokens,
+            Want::Tokens | Want::Mask => parser.tokens,
             want => NAMES.contains(&column) && want != Want::Nothing,
         },
     }
@@ -132,6 +132,9 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parqu
 fn damaged(place: &str, error: &ParquetError) -> ReadError {
     // Only the kind of the error is told, because its details can repeat the file's content.
     let what = match error {
+        ParquetError::General(what) if what.to_lowercase().contains("brotli") || what.contains("feature") => {
+            "uses a compression that is not read (Brotli, for example); write it again with zstd or snappy"
+        }
         ParquetError::NYI(_) => "uses a Parquet feature that is not read; write it again with another tool",
         _ => "damaged or cut short; get an intact copy",
     };
@@ -171,6 +174,20 @@ fn value(field: Field, want: Want) -> Value {
                 }
             }
             Value::Tokens(ids)
+        }
+        Field::ListInternal(list) if want == Want::Mask => {
+            let mut mask = Vec::with_capacity(list.len());
+            for (position, element) in list.elements().iter().enumerate() {
+                let number = match element {
+                    Field::Bool(value) => Some(i64::from(*value)),
+                    other => integer(other).and_then(|number| i64::try_from(number).ok()),
+                };
+                match number {
+                    Some(number) => mask.push(number),
+                    None => return Value::BadToken { position, what: "no integer".to_owned() },
+                }
+            }
+            Value::Mask(mask)
         }
         field @ (Field::ListInternal(_) | Field::Group(_)) if want == Want::Tree => Value::Tree(field.to_json_value()),
         Field::ListInternal(_) => Value::Other("a list"),

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserializer,
     de::{
         DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor,
         value::{MapAccessDeserializer, SeqAccessDeserializer},
@@ -18,6 +18,8 @@ pub(super) enum Value {
     /// A number, as text.
     Number(String),
     Tokens(Vec<u32>),
+    /// One integer for each token: a mask or labels.
+    Mask(Vec<i64>),
     /// An array that holds something other than token ids.
     BadToken {
         position: usize,
@@ -36,7 +38,7 @@ impl Value {
             Self::Null => "null",
             Self::Text(_) => STRING,
             Self::Number(_) => NUMBER,
-            Self::Tokens(_) | Self::BadToken { .. } => ARRAY,
+            Self::Tokens(_) | Self::Mask(_) | Self::BadToken { .. } => ARRAY,
             Self::Tree(Tree::Object(_)) => OBJECT,
             Self::Tree(_) => ARRAY,
             Self::Other(what) => what,
@@ -62,6 +64,8 @@ pub(super) enum Want {
     Tree,
     /// Arrays of token ids.
     Tokens,
+    /// Arrays of integers, one for each token.
+    Mask,
     /// None.
     Nothing,
 }
@@ -113,7 +117,7 @@ impl<'de> Visitor<'de> for Want {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         if self == Self::Tree {
-            return Tree::deserialize(MapAccessDeserializer::new(map)).map(Value::Tree);
+            return Unique.deserialize(MapAccessDeserializer::new(map)).map(Value::Tree);
         }
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Value::Other(OBJECT))
@@ -121,9 +125,19 @@ impl<'de> Visitor<'de> for Want {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         if self == Self::Tree {
-            return Tree::deserialize(SeqAccessDeserializer::new(elements)).map(Value::Tree);
+            return Unique.deserialize(SeqAccessDeserializer::new(elements)).map(Value::Tree);
         }
         let mut value = Value::Other(ARRAY);
+        if self == Self::Mask {
+            let mut mask = Vec::new();
+            while let Some(element) = elements.next_element::<Tree>()? {
+                match element.as_i64().or_else(|| element.as_bool().map(i64::from)) {
+                    Some(number) => mask.push(number),
+                    None => value = Value::BadToken { position: mask.len(), what: "no integer".to_owned() },
+                }
+            }
+            return Ok(if matches!(value, Value::BadToken { .. }) { value } else { Value::Mask(mask) });
+        }
         if self == Self::Tokens {
             let mut ids = Vec::new();
             value = loop {
@@ -136,6 +150,74 @@ impl<'de> Visitor<'de> for Want {
         }
         while elements.next_element::<IgnoredAny>()?.is_some() {}
         Ok(value)
+    }
+}
+
+/// What [`super::json::invalid`] knows the error by.
+pub(super) const TWICE: &str = "a field occurs twice";
+
+/// A tree in which no object has a field twice: of two, readers would take one or the other.
+struct Unique;
+
+impl<'de> DeserializeSeed<'de> for Unique {
+    type Value = Tree;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tree, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unique {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+        Ok(Tree::Bool(value))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Tree, E> {
+        Ok(number.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Tree, E> {
+        Ok(number.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Tree, E> {
+        Ok(text.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
+        let mut fields = serde_json::Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if fields.insert(name, map.next_value_seed(Self)?).is_some() {
+                return Err(serde::de::Error::custom(TWICE));
+            }
+        }
+        Ok(Tree::Object(fields))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Tree, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element_seed(Self)? {
+            list.push(element);
+        }
+        Ok(Tree::Array(list))
     }
 }
 

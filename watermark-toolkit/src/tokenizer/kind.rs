@@ -15,12 +15,35 @@ pub(super) enum Kind {
     Ranks(Box<Ranks>),
 }
 
+/// What a file is that lies beside a model and is no `tokenizer.json`.
+fn other_file(bytes: &[u8]) -> Option<&'static str> {
+    // A field of pieces begins every SentencePiece model: tag, length, tag of the piece.
+    if let [0x0a, _, 0x0a, ..] = bytes {
+        return Some("a SentencePiece model (tokenizer.model)");
+    }
+    let tree: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let has = |names: &[&str]| names.iter().all(|name| tree.get(name).is_some());
+    if has(&["config", "vocab", "special_tokens"]) {
+        return Some("a tekken.json of Mistral");
+    }
+    if has(&["tokenizer_class"]) && !has(&["model"]) {
+        return Some("a tokenizer_config.json, which has no vocabulary");
+    }
+    let flat = tree.as_object()?;
+    (!flat.is_empty() && flat.values().all(serde_json::Value::is_u64)).then_some("a vocab.json, which has no merges")
+}
+
 impl Kind {
     pub(super) fn open(bytes: &[u8], sha256: &[u8; 32], name: &str) -> Result<Self> {
         if Ranks::sniff(bytes) {
             return Ok(Self::Ranks(Box::new(Ranks::open(bytes, sha256).with_context(|| name.to_owned())?)));
         }
-        let unreadable = |error: tokenizers::Error| anyhow!("{name} is not a tokenizer.json that can be read: {error}");
+        let unreadable = |error: tokenizers::Error| match other_file(bytes) {
+            None => anyhow!("{name} is not a tokenizer.json that can be read: {error}"),
+            Some(what) => anyhow!(
+                "{name} is {what}, which is not read; give the model's tokenizer.json (transformers writes one: save_pretrained)"
+            ),
+        };
         // `from_bytes` is generic, so it would compile the library's whole parser once more here.
         let text = std::str::from_utf8(bytes).map_err(|error| unreadable(error.into()))?;
         let mut library: tokenizers::Tokenizer = text.parse().map_err(unreadable)?;

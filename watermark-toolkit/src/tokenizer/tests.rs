@@ -380,3 +380,17 @@ fn the_corpora_have_the_librarys_ids() {
     let bytes: usize = texts.iter().map(String::len).sum();
     assert!(texts.len() > 10_000 && bytes > 10_000_000, "{} texts, {bytes} bytes", texts.len());
 }
+
+#[test]
+fn other_files_of_a_model_are_named() {
+    for (bytes, name) in [
+        (&br#"{"config": {}, "vocab": [{"rank": 0}], "special_tokens": []}"#[..], "tekken.json"),
+        (br#"{"tokenizer_class": "LlamaTokenizer"}"#, "tokenizer_config.json"),
+        (br#"{"a": 0, "b": 1}"#, "vocab.json"),
+        (b"\x0a\x0e\x0a\x05<unk>\x15\0\0\0\0\x18\x02\xff", "SentencePiece"),
+    ] {
+        let error = format!("{:#}", Tokenizer::from_bytes(bytes, "f").err().unwrap());
+        assert!(error.contains(name) && error.contains("give the model's tokenizer.json"), "{error}");
+    }
+    assert!(format!("{:#}", Tokenizer::from_bytes(b"{}", "f").err().unwrap()).contains("not a tokenizer.json"));
+}

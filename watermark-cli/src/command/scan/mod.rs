@@ -42,10 +42,12 @@ On eight machines without a key, here the second; then on one that has it:
 Inputs: files, folders (hidden entries left out), patterns and standard input; JSONL, a JSON
 array, Parquet or plain text; plain, gzip or zstd; told apart by content. Read are, by preference:
 conversations in `messages`, `conversations` or `conversation` (every assistant text by itself,
-what was said before it as prompt; `reasoning_content` too), `prompt`/`completion` or `chosen`,
-`question`/`response` and the responses of OpenAI's batches, `instruction`/`input`/`output`,
-`question`/`answer`, `problem`/`solution`, `text`; with --input-format tokens `tokens` or
-`input_ids`. sources.jsonl says what was read from which fields of each file.
+what was said before it as prompt; reasoning too), `prompt`/`completion`, `chosen` and `rejected`,
+`question`/`response` and the responses of OpenAI's batches, `generations` and other lists of
+answers, `instruction`/`input`/`output`, `question`/`answer`, `problem`/`solution`, `text` (a
+dialogue of both sides in one string is read as one). `system`, `context`, `history` and their like
+are prompt in each; text of a `role` that is not the model's is skipped and named. With
+--input-format tokens `tokens` or `input_ids`, with `labels` and masks. sources.jsonl says what was read from which fields of each file.
 
 --out gets
   result.json      tallies, tails, e-values, verdicts: the same bytes for the same texts, profiles

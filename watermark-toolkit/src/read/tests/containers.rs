@@ -57,6 +57,11 @@ fn foreign_containers_are_named() {
         (b"\xff\xff\xff\xff\x10\0\0\0", "Arrow"),
         (b"\xfd7zXZ\0\0", "xz"),
         (b"PK\x03\x04\x14", "zip"),
+        (b"BZh91AY", "bzip2"),
+        (b"\x04\x22\x4d\x18\x60", "lz4"),
+        (b"ORC\x0a", "ORC"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git lfs pull"),
+        (&[&b"name.jsonl"[..], &[0; 247], b"ustar\x0000"].concat(), "tar"),
     ] {
         for format in [Auto, Jsonl, Tokens] {
             for bytes in [bytes.to_vec(), gzip(bytes)] {
@@ -114,6 +119,32 @@ fn cut_gzip_delivers_what_came_before() {
         reader(&text[..text.len() - 1], Auto, 1000).unwrap().next().unwrap().unwrap_err().kind(),
         ReadErrorKind::Truncated
     );
+}
+
+/// What is no JSON and no text either is not read as one text.
+#[test]
+fn tables_streams_and_pages_are_no_text() {
+    for (input, name) in [
+        ("question,answer,id\n\"what?\",\"that, then\",1\n", "a table"),
+        ("id\ttext\n1\tone\n", "a table"),
+        ("\"one\"\n\"two \\u00e9\"\n", "JSON strings"),
+        ("data: {\"a\": 1}\n\ndata: [DONE]\n", "a stream of events"),
+        ("<!DOCTYPE html>\n<html><body>x</body></html>\n", "a web page"),
+    ] {
+        let error = fatal(input, Auto);
+        assert_eq!(error.kind(), ReadErrorKind::UnsupportedContainer);
+        assert!(error.to_string().contains(name) && error.to_string().contains("--input-format text"), "{error}");
+        assert!(one(input, Text).is_ok());
+    }
+    let items = all("# exported\n{\"text\": \"one\"}\n{\"text\": \"two\"}\n", Auto);
+    assert!(items.len() == 3 && items[0].is_err() && items[1..].iter().all(Result::is_ok), "{items:?}");
+    for text in
+        ["One, two; three.\nFour, five.\n", "Text, that begins so\nand goes on.", "He wrote:\n{\"a\": 1}\nand left.\n"]
+    {
+        assert!(one(text, Auto).is_ok(), "{text}");
+    }
+    // Byte order marks inside, where files were joined.
+    assert!(all("\u{feff}{\"text\": \"one\"}\n\u{feff}{\"text\": \"two\"}\n", Auto).iter().all(Result::is_ok));
 }
 
 #[test]

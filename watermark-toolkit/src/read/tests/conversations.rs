@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{super::*, all, text};
+use super::{super::*, all, one, text};
 
 use InputFormat::{Auto, Tokens};
 
@@ -23,21 +23,26 @@ fn shapes_of_the_field() {
     for (record, schema, prompt) in [
         (json!({ "messages": turns }), "messages", Some("q")),
         (json!({ "conversation": turns, "model": "m", "turn": 1 }), "conversation", Some("q")),
-        (json!({ "prompt": "x", "chosen": turns, "rejected": turns }), "prompt/chosen", Some("x\nq")),
+        (json!({ "prompt": "x", "chosen": turns }), "prompt/chosen", Some("x\nq")),
         (
             json!({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}),
             "conversations",
             Some("q"),
         ),
         (json!({"prompt": [turns[0]], "completion": [turns[1]]}), "prompt/completion", Some("q")),
-        (json!({"instruction": "i", "input": "", "output": "a", "text": "t"}), "instruction/input/output", Some("i\n")),
+        (json!({"instruction": "i", "input": "", "output": "a", "text": "t"}), "instruction/input/output", Some("i")),
         (json!({"instruction": "i", "input": "n", "output": "a"}), "instruction/input/output", Some("i\nn")),
-        (json!({"system_prompt": "s", "question": "q", "response": "a"}), "question/response", Some("q")),
+        (json!({"system_prompt": "s", "question": "q", "response": "a"}), "question/response", Some("s\nq")),
         (json!({"problem": "p", "solution": "a"}), "problem/solution", Some("p")),
-        (json!({"prompt": "q", "chosen": "a", "rejected": "r"}), "prompt/chosen", Some("q")),
+        (json!({"prompt": "q", "chosen": "a", "rejected": 1}), "prompt/chosen", Some("q")),
         (
             json!({"custom_id": "7", "response": {"status_code": 200, "body": {"choices": [{"message": {"role": "assistant", "content": "a"}}]}}}),
             "response.body.choices",
+            None,
+        ),
+        (
+            json!({"response": {"body": {"output": [{"type": "reasoning", "summary": []}, {"role": "assistant", "content": [{"type": "output_text", "text": "a"}]}]}}}),
+            "response.body.output",
             None,
         ),
         (json!({"choices": [{"text": "a"}]}), "choices", None),
@@ -48,6 +53,100 @@ fn shapes_of_the_field() {
         assert_eq!((records[0].schema, &records[0].body), (schema, &text(prompt, "a")), "{record}");
     }
     assert_eq!(read(&json!({"custom_id": "7", "choices": [{"text": "a"}]}))[0].id.as_deref(), Some("7"));
+}
+
+/// Whatever the model was asked or given is prompt, in every shape: nobody is accused of what stands there.
+#[test]
+fn what_was_given_to_the_model_is_prompt() {
+    let turns = json!([{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]);
+    for (record, prompt) in [
+        (json!({"instruction": "i", "context": "c", "response": "a"}), "c\ni"),
+        (json!({"system": "s", "conversations": turns}), "s\nq"),
+        (json!({"history": [["u", "v"], ["w", "x"]], "instruction": "i", "output": "a"}), "u\nv\nw\nx\ni"),
+        (json!({"context": {"contexts": ["c", "d"], "n": 1}, "question": "q", "answer": "a"}), "c\nd\nq"),
+        (json!({"prompt": [{"role": "user", "content": "q"}], "output": "a"}), "q"),
+        (json!({"documents": ["d"], "prompt": "", "text": "a"}), "d"),
+    ] {
+        let records = read(&record);
+        assert_eq!((records.len(), &records[0].body), (1, &text(Some(prompt), "a")), "{record}");
+    }
+}
+
+/// Both sides in one string: only what the model said is generated.
+#[test]
+fn a_dialogue_in_one_string_has_two_sides() {
+    for dialogue in [
+        "\n\nHuman: q\nr\n\nAssistant: a\n\nHuman: t\n\nAssistant: b",
+        "### Human: q\nr\n### Assistant: a\n### Human: t\n### Assistant: b",
+        "<|im_start|>user\nq\nr<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nt<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n",
+    ] {
+        let records = read(&json!({"chosen": dialogue}));
+        let sides: Vec<_> = records
+            .iter()
+            .map(|record| match &record.body {
+                Body::Text { prompt, text } => {
+                    (prompt.as_deref().unwrap().split_whitespace().collect::<String>(), text.trim().to_owned())
+                }
+                Body::Tokens { .. } => panic!("text"),
+            })
+            .collect();
+        assert_eq!(sides, [("qr".to_owned(), "a".to_owned()), ("t".to_owned(), "b".to_owned())], "{dialogue:?}");
+        assert!(records[1].continues);
+    }
+    // One that only mentions the words is a text, and so is one with nothing by the model.
+    for whole in ["He said:\nHuman: no", "Human: alone", "Assistants: many"] {
+        assert_eq!(read(&json!({"text": whole}))[0].body, text(None, whole));
+    }
+    let pair = read(&json!({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}));
+    assert_eq!(pair.iter().map(|record| record.continues).collect::<Vec<_>>(), [false, false]);
+    // An answer is the model's, whatever it says.
+    assert_eq!(read(&json!({"completion": "Human: q\nAssistant: a"}))[0].body, text(None, "Human: q\nAssistant: a"));
+    let pair = read(&json!({"prompt": "q", "chosen": "a", "rejected": "r"}));
+    assert_eq!(
+        pair.iter().map(|record| record.body.clone()).collect::<Vec<_>>(),
+        [text(Some("q"), "a"), text(Some("q"), "r")]
+    );
+}
+
+#[test]
+fn roles_decide_whose_a_text_is() {
+    let kind = |record: Value| one(record.to_string(), Auto).map(|record| record.body).map_err(|bad| bad.kind());
+    assert_eq!(kind(json!({"role": "prompter", "text": "t"})), Err(BadRecordKind::NotGenerated));
+    assert_eq!(kind(json!({"role": "assistant", "text": "t"})), Ok(text(None, "t")));
+    assert_eq!(kind(json!({"author": "Jane", "text": "t"})), Ok(text(None, "t")));
+    let turns = |role: &str| json!({"messages": [{"role": "User", "content": "q"}, {"role": role, "content": "a"}]});
+    for role in ["ASSISTANT", "Assistant", "function_call"] {
+        assert_eq!(kind(turns(role)), Ok(text(Some("q"), "a")), "{role}");
+    }
+    assert_eq!(kind(turns("Gandalf")), Err(BadRecordKind::Ambiguous));
+    assert_eq!(selecting(&turns("Gandalf"), None, Some("Gandalf"), Auto)[0].body, text(Some("q"), "a"));
+}
+
+/// Conversations in other layouts, reasoning under other names, several answers to a question.
+#[test]
+fn other_layouts() {
+    let turns = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]);
+    let lists = json!({"role": ["user", "assistant"], "content": ["q", "a"]});
+    for messages in [json!(turns.to_string()), lists] {
+        assert_eq!(read(&json!({"messages": messages, "text": "gsm8k"}))[0].body, text(Some("q"), "a"));
+    }
+    for message in [
+        json!({"role": "assistant", "content": [{"type": "thinking", "thinking": "think"}, {"type": "text", "text": "a"}]}),
+        json!({"role": "assistant", "thinking": "think", "content": "a"}),
+        json!({"role": "assistant", "reasoning_content": "", "reasoning": "think", "content": "a"}),
+        json!({"role": "assistant", "reasoning_details": [{"text": "think"}], "content": "a"}),
+    ] {
+        let bodies: Vec<_> = read(&json!({"messages": [message]})).into_iter().map(|record| record.body).collect();
+        assert_eq!(bodies, [text(None, "think"), text(None, "a")], "{message}");
+    }
+    let several = read(&json!({"problem": "p", "generations": ["a", "b"], "answer": "7"}));
+    assert_eq!(
+        several.iter().map(|record| record.body.clone()).collect::<Vec<_>>(),
+        [text(Some("p"), "a"), text(Some("p"), "b")]
+    );
+    assert!(several.iter().all(|record| !record.continues));
+    // An empty field does not hide a full one.
+    assert_eq!(read(&json!({"output": "", "text": "t"}))[0].body, text(None, "t"));
 }
 
 #[test]

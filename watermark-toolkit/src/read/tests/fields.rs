@@ -13,7 +13,7 @@ fn text_shapes_by_preference() {
         (r#"{"prompt": "p", "completion": "c"}"#, text(Some("p"), "c")),
         (r#"{"answer": "a"}"#, text(None, "a")),
         (r#"{"answer": "a", "question": "q", "prompt": 1}"#, text(Some("q"), "a")),
-        (r#"{"text": "t", "prompt": "p"}"#, text(None, "t")),
+        (r#"{"text": "t", "prompt": "p"}"#, text(Some("p"), "t")),
         (r#"{"text": "t", "answer": "a", "completion": "c"}"#, text(None, "c")),
         (r#"{"text": "t", "answer": "a"}"#, text(None, "a")),
         (r#"{"text": "t", "completion": null, "tokens": [1]}"#, text(None, "t")),
@@ -44,10 +44,49 @@ fn ids() {
             assert_eq!(one(format!("{{{body}, \"id\": {id}}}"), format).unwrap().id.as_deref(), read);
         }
     }
-    for id in ["true", "[1]", "{}", "18446744073709551616"] {
-        let bad = one(format!("{{\"text\": \"t\", \"id\": {id}}}"), Auto).unwrap_err();
-        assert_eq!(bad.kind(), WrongType);
-        assert!(bad.to_string().contains("\"id\""), "{bad}");
+    // An id is for reports only; one of another type must not cost the text.
+    for id in ["true", "[1]", "{\"$oid\": \"1\"}", "18446744073709551616"] {
+        assert_eq!(one(format!("{{\"text\": \"t\", \"id\": {id}}}"), Auto).unwrap().id, None);
+    }
+}
+
+/// Masks and labels say which tokens were generated; padding is no token at all.
+#[test]
+fn a_field_twice_inside_is_refused() {
+    for line in [
+        r#"{"messages": [{"role": "user", "role": "assistant", "content": "a"}]}"#,
+        r#"{"messages": [{"role": "assistant", "content": [{"text": "a", "text": "b"}]}]}"#,
+    ] {
+        let bad = one(line, Auto).unwrap_err();
+        assert_eq!(bad.kind(), DuplicateField);
+        assert!(bad.to_string().contains("occurs twice"), "{bad}");
+    }
+}
+
+#[test]
+fn masks_beside_token_ids() {
+    let body = |prompt: &[u32], ids: &[u32]| Body::Tokens { prompt_tokens: prompt.to_vec(), tokens: ids.to_vec() };
+    for (line, bodies) in [
+        (r#"{"input_ids": [1, 2, 3, 0], "attention_mask": [1, 1, 1, 0]}"#, vec![body(&[], &[1, 2, 3])]),
+        (
+            r#"{"input_ids": [1, 2, 3, 0], "labels": [-100, 2, 3, -100], "attention_mask": [1, 1, 1, 0]}"#,
+            vec![body(&[1], &[2, 3])],
+        ),
+        (
+            r#"{"prompt_tokens": [9], "tokens": [1, 2, 3, 4], "assistant_masks": [false, true, false, true]}"#,
+            vec![body(&[9, 1], &[2]), body(&[3], &[4])],
+        ),
+        (r#"{"tokens": [1, 2], "completion_mask": [0, 0]}"#, vec![body(&[1, 2], &[])]),
+    ] {
+        let found: Vec<_> = all(line, Tokens).into_iter().map(|record| record.unwrap().body).collect();
+        assert_eq!(found, bodies, "{line}");
+    }
+    for line in [
+        r#"{"tokens": [1, 2], "labels": [1]}"#,
+        r#"{"tokens": [1], "loss_mask": ["x"]}"#,
+        r#"{"tokens": [1], "labels": 1}"#,
+    ] {
+        assert_eq!(one(line, Tokens).unwrap_err().kind(), WrongType, "{line}");
     }
 }
 
