@@ -21,6 +21,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tokio::net::TcpListener;
 use watermark_core::evidence::ledger::LedgerKey;
+use watermark_core::key::NodeKey;
 use watermark_core::mark::Marker;
 use watermark_core::profile::Profile;
 use watermark_lab::shipped;
@@ -87,7 +88,7 @@ struct Args {
 
 impl Args {
     /// The ledger of requests that paired draws need.
-    fn requests(&self, profile: &Profile) -> Result<Option<Arc<RequestLedger>>> {
+    fn requests(&self, profile: &Profile, node: &NodeKey) -> Result<Option<Arc<RequestLedger>>> {
         let (Some(folder), Some(key), Some(name)) = (&self.requests, &self.requests_key, &self.requests_name) else {
             ensure!(
                 profile.paired.is_none(),
@@ -109,7 +110,8 @@ impl Args {
                 != LedgerKey::new(&read_key(&self.ledger_key, &Environment)?).fingerprint(),
             "--requests-key is the key of the ledger of answers; entries of the one would open those of the other"
         );
-        RequestLedger::open(folder, LedgerKey::new(&key), name, &profile.path).map(Some)
+        let layer = profile.paired_key(node)?.context("the profile has no paired draws")?;
+        RequestLedger::open(folder, LedgerKey::new(&key), name, (&profile.path, &layer)).map(Some)
     }
 }
 
@@ -129,8 +131,9 @@ fn main() -> Result<()> {
         );
     }
     let ledger = Ledger::open(&args.ledger, LedgerKey::new(&read_key(&args.ledger_key, &Environment)?))?;
-    let requests = args.requests(&profile)?;
-    let marker = Marker::new(profile, &read_key(&args.key, &Environment)?)?;
+    let key = read_key(&args.key, &Environment)?;
+    let requests = args.requests(&profile, &key)?;
+    let marker = Marker::new(profile, &key)?;
     let writer = Writer { model: shipped::teacher()?, tokenizer, marker, ledger, requests };
     let accounts = Accounts::read(&args.accounts)?;
     // One thread turns sockets, the model has the others.

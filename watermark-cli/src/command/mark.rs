@@ -8,7 +8,7 @@ use watermark_lab::answer::{Answering, Requests, answer};
 use watermark_lab::model::Model;
 use watermark_lab::prompts::prompt_text;
 use watermark_lab::shipped;
-use watermark_toolkit::files::{read_bounded, read_profile, write_new};
+use watermark_toolkit::files::{read_bounded, read_profile, write_new, write_secret};
 use watermark_toolkit::keys::read_key;
 use watermark_toolkit::read::read_prompts;
 use watermark_toolkit::tokenizer::Tokenizer;
@@ -168,7 +168,9 @@ impl Args {
             serde_json::to_writer(&mut lines, &line)?;
             lines.push(b'\n');
         }
-        write_new(&self.out, &lines)?;
+        // What was withheld stays with the provider.
+        let write = if how.requests.is_some() { write_secret } else { write_new };
+        write(&self.out, &lines)?;
         let mark = if self.unmarked { "unmarked" } else { "marked" };
         print(&format!("Wrote {} {mark} answers, {tokens} tokens, to {}", answers.len(), self.out.display()))?;
         if let Some(last) = how.requests.as_ref().and_then(|requests| requests.ids().last()) {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -15,14 +15,24 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use watermark_core::evidence::ledger::LedgerKey;
 use watermark_core::evidence::pairs::Draws;
-use watermark_core::key::KeyPath;
+use watermark_core::key::{KeyPath, PrfKey};
+use watermark_core::paired::RequestSecret;
+use watermark_core::{MAX_TOKEN_ID, hex};
 
 use super::{Ledger, Pending, Served};
+use crate::files::{read_bounded, replace};
 use crate::read::{Limits, RequestId, ServedRecord, print_served, read_served};
 use crate::timestamp::{now, now_ms};
 
 const SERVED: &str = "served.jsonl";
 const JOURNAL: &str = "journal.jsonl";
+/// The name of the ledger and the leaf of its first request: other draws would make the whole list useless.
+const BOUND: &str = "requests.json";
+const MAX_BOUND: u64 = 4096;
+/// Most tokens of a prompt, and of an answer.
+const MAX_TOKENS: usize = 1 << 20;
+/// A journal of this size is emptied as soon as nothing is under way.
+const LARGE: u64 = 16 << 20;
 
 /// A ledger in which entry i is request i. Cheap to use from many threads.
 #[derive(Debug)]
@@ -51,7 +61,9 @@ struct State {
     handed_in: u64,
     durable: u64,
     flushing: bool,
+    /// After a write that failed nothing more is taken; the next start mends it from the journal.
     failed: Option<String>,
+    journal_bytes: u64,
     /// The next number, and the next one to enter.
     next: u64,
     enters: u64,
@@ -83,19 +95,20 @@ struct Closing {
 }
 
 impl RequestLedger {
-    /// Opens or makes the ledger of a name such as `ledger/2026-11`, for answers under a profile's path, and enters what a stop has left in the
-    /// journal.
+    /// Opens or makes the ledger of a name such as `ledger/2026-11`, for answers under a profile's path with draws of a layer's key
+    /// ([`watermark_core::profile::Profile::paired_key`]), and enters what a stop has left in the journal.
     ///
     /// # Errors
-    /// As [`Ledger::open`]; if files beside the ledger are damaged, of another name, or shorter than it.
-    pub fn open(folder: &Path, key: LedgerKey, name: &str, path: &KeyPath) -> Result<Arc<Self>> {
+    /// As [`Ledger::open`]; if files beside the ledger are damaged, of another name or layer, or shorter than it.
+    pub fn open(folder: &Path, key: LedgerKey, name: &str, (path, layer): (&KeyPath, &PrfKey)) -> Result<Arc<Self>> {
         let first =
             RequestId::new(name, 0).with_context(|| format!("{name:?} is no name of a ledger, as ledger/2026-11"))?;
         let ledger = Ledger::open(folder, key)?;
         let entries = ledger.head(&now())?.size;
+        bind(&folder.join(BOUND), &first, layer, entries)?;
         let (mut served, mut journal) = (private(&folder.join(SERVED))?, private(&folder.join(JOURNAL))?);
-        cut(&mut served)?;
-        cut(&mut journal)?;
+        cut(&mut served, &folder.join(SERVED))?;
+        cut(&mut journal, &folder.join(JOURNAL))?;
         let mut enter = Enter { ledger: &ledger, path, entries, next: first, pending: None };
         let begun = served.metadata()?.len() > 0;
         let records = begun.then(|| read_served(&folder.join(SERVED), Limits::default())).transpose()?;
@@ -137,6 +150,7 @@ impl RequestLedger {
             durable: 0,
             flushing: false,
             failed: None,
+            journal_bytes: 0,
             next,
             enters: next,
             opened: BTreeMap::new(),
@@ -159,6 +173,7 @@ impl RequestLedger {
     /// For an empty account, all who are not known being one; if the journal cannot be written.
     pub fn begin(self: &Arc<Self>, account: &str, prompt_tokens: &[u32]) -> Result<Opened> {
         ensure!(!account.is_empty(), "a request without an account");
+        check(prompt_tokens.iter(), prompt_tokens.len())?;
         let opening = Opening { account: account.to_owned(), prompt_tokens: prompt_tokens.to_vec() };
         let mut state = self.lock();
         let number = state.next;
@@ -171,22 +186,41 @@ impl RequestLedger {
     }
 
     fn close(&self, number: u64, closing: Closing) -> Result<()> {
-        ensure!(closing.withheld.len() == closing.tokens.len(), "as many withheld as served tokens");
         let mut state = self.lock();
         state.hand_in(&Line::Closed(number, closing.clone()))?;
         let mut state = self.flush(state)?;
         state.closed.insert(number, closing);
-        // Entries follow in the order of numbers; a request that is still under way holds up the ledger, and nobody's answer.
-        loop {
-            let number = state.enters;
-            let Some(closing) = state.closed.remove(&number) else { return Ok(()) };
-            let opening = state.opened.remove(&number).context("a request that was opened")?;
-            let id = RequestId::new(&self.name, number).context("the name of a ledger")?;
-            state.enters += 1;
-            let line = line(&id, &opening, &closing)?;
-            state.served.write_all(&line).context("writing served.jsonl")?;
-            self.ledger.submit(entry(&id, &opening, closing, &self.key)?)?;
+        let entered = self.enter(&mut state);
+        if let Err(error) = &entered {
+            state.failed = Some(format!("{error:#}"));
         }
+        entered
+    }
+
+    /// Enters what is closed, in the order of numbers; a request that is still under way holds up the ledger, and nobody's answer.
+    fn enter(&self, state: &mut State) -> Result<()> {
+        while let Some(closing) = state.closed.get(&state.enters).cloned() {
+            let number = state.enters;
+            let opening = state.opened.get(&number).cloned().context("a request that was opened")?;
+            let id = RequestId::new(&self.name, number).context("the name of a ledger")?;
+            let line = line(&id, &opening, &closing)?;
+            state.served.write_all(&line).with_context(|| format!("writing {SERVED}"))?;
+            self.ledger.submit(entry(&id, &opening, closing, &self.key)?)?;
+            state.closed.remove(&number);
+            state.opened.remove(&number);
+            state.enters += 1;
+        }
+        let idle = state.opened.is_empty() && state.buffer.is_empty() && !state.flushing;
+        if idle && state.journal_bytes > LARGE {
+            // Only what is safe elsewhere leaves the journal.
+            self.ledger.head(&now())?;
+            state.served.sync_all()?;
+            let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+            journal.set_len(0)?;
+            journal.sync_all()?;
+            state.journal_bytes = 0;
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -224,9 +258,14 @@ impl RequestLedger {
 
 impl State {
     fn hand_in(&mut self, line: &Line) -> Result<()> {
+        if let Some(why) = &self.failed {
+            bail!("requests are taken no more, because a write failed: {why}; mend it and start again");
+        }
+        let before = self.buffer.len();
         serde_json::to_writer(&mut self.buffer, line)?;
         self.buffer.push(b'\n');
         self.handed_in += 1;
+        self.journal_bytes += (self.buffer.len() - before) as u64;
         Ok(())
     }
 }
@@ -241,8 +280,11 @@ impl Opened {
     /// Closes it with what was served and withheld, [tokens] each; both are on the disk when this returns.
     ///
     /// # Errors
-    /// If journal or ledger cannot be written.
+    /// For other lengths, ids of 2^24 or more and more than a million tokens, which close it without an answer; if journal or ledger cannot
+    /// be written.
     pub fn close(mut self, tokens: Vec<u32>, withheld: Vec<Option<u32>>) -> Result<()> {
+        ensure!(withheld.len() == tokens.len(), "{} withheld tokens for {} served ones", withheld.len(), tokens.len());
+        check(tokens.iter().chain(withheld.iter().flatten()), tokens.len())?;
         self.closed = true;
         self.requests.close(self.id.number(), Closing { tokens, withheld })
     }
@@ -287,18 +329,46 @@ fn line(id: &RequestId, opening: &Opening, closing: &Closing) -> Result<Vec<u8>>
     Ok(print_served(id, &opening.account, &opening.prompt_tokens, &closing.tokens, &closing.withheld)?)
 }
 
+/// What a reader of the list would refuse.
+fn check<'a>(mut ids: impl Iterator<Item = &'a u32>, n: usize) -> Result<()> {
+    ensure!(n <= MAX_TOKENS, "{n} tokens, more than {MAX_TOKENS}");
+    ensure!(ids.all(|&id| id <= MAX_TOKEN_ID), "a token id above {MAX_TOKEN_ID}");
+    Ok(())
+}
+
+/// Refuses a folder of other draws. Who opens it first binds it.
+fn bind(path: &Path, first: &RequestId, layer: &PrfKey, entries: u64) -> Result<()> {
+    let leaf = RequestSecret::new(layer, &first.to_string()).leaf();
+    let bound = serde_json::json!({"first": first.to_string(), "leaf": hex::encode(&leaf)}).to_string();
+    if !path.exists() {
+        ensure!(entries == 0, "{} is missing, which says whose draws these are; restore it", path.display());
+        return replace(path, bound.as_bytes());
+    }
+    let kept = read_bounded(path, MAX_BOUND)?;
+    ensure!(
+        kept == bound.as_bytes(),
+        "{}: these are requests of another ledger's name, key, path or layer; give the ones that it was begun with",
+        path.display()
+    );
+    Ok(())
+}
+
 /// A file that grows, and that others cannot read.
 fn private(path: &PathBuf) -> Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).read(true).append(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).with_context(|| format!("opening {}", path.display()))
+    let file = options.open(path).with_context(|| format!("opening {}", path.display()))?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
 }
 
-/// Removes what a stop has left behind the last whole line.
-fn cut(file: &mut File) -> Result<()> {
-    let mut end = file.seek(SeekFrom::End(0))?;
+/// Removes what a stop has left behind the last whole line. A last line that lacks only its end is whole.
+fn cut(file: &mut File, path: &Path) -> Result<()> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut end = length;
     let mut block = [0; 4096];
     while end > 0 {
         let start = end.saturating_sub(block.len() as u64);
@@ -311,26 +381,37 @@ fn cut(file: &mut File) -> Result<()> {
         }
         end = start;
     }
+    let mut last = Vec::new();
+    file.seek(SeekFrom::Start(end))?;
+    file.take(length - end).read_to_end(&mut last)?;
+    if last.is_empty() {
+        return Ok(());
+    }
+    ensure!(last[0] == b'{', "{}: its last line is no record; restore it", path.display());
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&last).is_ok() {
+        return Ok(file.write_all(b"\n")?);
+    }
     Ok(file.set_len(end)?)
 }
 
 type Journal = (BTreeMap<u64, Opening>, BTreeMap<u64, Closing>);
 
 fn read_journal(file: &mut File, path: &Path) -> Result<Journal> {
-    let mut text = String::new();
     file.seek(SeekFrom::Start(0))?;
-    file.read_to_string(&mut text).with_context(|| format!("reading {}", path.display()))?;
     let (mut opened, mut closed) = Journal::default();
-    for (at, line) in text.lines().enumerate() {
+    for (at, line) in BufReader::new(file).lines().enumerate() {
         let place = || format!("{}, line {}", path.display(), at + 1);
-        match serde_json::from_str(line).with_context(place)? {
+        match serde_json::from_str(&line.with_context(place)?).with_context(place)? {
             Line::Opened(number, opening) => {
                 let follows = opened.last_key_value().is_none_or(|(last, _)| last.checked_add(1) == Some(number));
                 ensure!(follows, "{}: request {number} does not follow the one before", place());
+                check(opening.prompt_tokens.iter(), opening.prompt_tokens.len()).with_context(place)?;
                 opened.insert(number, opening);
             }
             Line::Closed(number, closing) => {
-                let fits = opened.contains_key(&number) && closing.tokens.len() == closing.withheld.len();
+                let Closing { tokens, withheld } = &closing;
+                check(tokens.iter().chain(withheld.iter().flatten()), tokens.len()).with_context(place)?;
+                let fits = opened.contains_key(&number) && tokens.len() == withheld.len();
                 ensure!(
                     fits && closed.insert(number, closing).is_none(),
                     "{}: request {number} cannot be closed",
@@ -351,8 +432,14 @@ mod tests {
     use super::super::Contents;
     use super::*;
 
+    fn open_as(folder: &Path, name: &str, layer: &str) -> Result<Arc<RequestLedger>> {
+        let key = LedgerKey::new(&NodeKey::root(b"test"));
+        let layer = NodeKey::root(layer.as_bytes()).prf_key("paired", 0)?;
+        RequestLedger::open(folder, key, name, (&"epoch/1".parse()?, &layer))
+    }
+
     fn open(folder: &Path) -> Result<Arc<RequestLedger>> {
-        RequestLedger::open(folder, LedgerKey::new(&NodeKey::root(b"test")), "ledger/test", &"epoch/1".parse().unwrap())
+        open_as(folder, "ledger/test", "layer")
     }
 
     fn temporary(name: &str) -> PathBuf {
@@ -391,13 +478,13 @@ mod tests {
             drop(b);
             assert_eq!(served(&folder).len(), 3);
             std::mem::forget(d);
-            assert!(requests.begin("", &[1]).is_err());
+            assert!(requests.begin("", &[1]).is_err() && requests.begin("ann", &[u32::MAX]).is_err());
         }
         let expected =
             [line_of(0, "ann", &[5, 6]), line_of(1, "bob", &[]), line_of(2, "cid", &[7]), line_of(3, "dan", &[])];
         // `forget` kept the first ledger open; another process would find its lock gone.
         let copy = temporary("requests-copy");
-        for name in [SERVED, JOURNAL, "entries.jsonl", "key.fingerprint"] {
+        for name in [SERVED, JOURNAL, BOUND, "entries.jsonl", "key.fingerprint"] {
             std::fs::copy(folder.join(name), copy.join(name)).unwrap();
         }
         let requests = open(&copy).unwrap();
@@ -412,10 +499,42 @@ mod tests {
         let key = LedgerKey::new(&NodeKey::root(b"test"));
         for (record, entry) in read_served(&copy.join(SERVED), Limits::default()).unwrap().zip(&entries) {
             let ServedRecord { request, prompt_tokens, tokens, withheld, .. } = record.unwrap().unwrap();
-            let secret = watermark_core::paired::RequestSecret::from_bytes(zeroize::Zeroizing::new([0; 32]));
+            let secret = RequestSecret::from_bytes(zeroize::Zeroizing::new([0; 32]));
             let draws = Draws { prompt_tokens, request: request.to_string(), tokens, withheld };
             watermark_core::evidence::pairs::Record::open(&key, entry, draws, &secret).unwrap();
         }
+    }
+
+    /// What cannot be closed as it is closes without an answer, and stops nobody.
+    #[test]
+    fn other_lengths_and_ids_close_without_an_answer() {
+        let folder = temporary("requests-lengths");
+        let requests = open(&folder).unwrap();
+        for (tokens, withheld) in [(vec![1, 2], vec![None]), (vec![1], vec![Some(u32::MAX)])] {
+            assert!(requests.begin("ann", &[1]).unwrap().close(tokens, withheld).is_err());
+        }
+        requests.begin("ann", &[1]).unwrap().close(vec![3], vec![None]).unwrap();
+        assert_eq!(served(&folder), [line_of(0, "ann", &[]), line_of(1, "ann", &[]), line_of(2, "ann", &[3])]);
+    }
+
+    /// After a write that failed nothing is taken, so that entry i stays request i; the next start mends it.
+    #[test]
+    fn a_failed_write_stops_everything() {
+        let folder = temporary("requests-failed");
+        let requests = open(&folder).unwrap();
+        requests.begin("ann", &[1]).unwrap().close(vec![1], vec![None]).unwrap();
+        let under_way = requests.begin("bob", &[1]).unwrap();
+        // Read-only from now on.
+        requests.lock().served = File::open(folder.join(SERVED)).unwrap();
+        // A request behind one that is under way waits for it.
+        requests.begin("ann", &[1]).unwrap().close(vec![2], vec![None]).unwrap();
+        let error = format!("{:#}", under_way.close(vec![7], vec![None]).unwrap_err());
+        assert!(error.contains("writing served.jsonl"), "{error}");
+        assert!(format!("{:#}", requests.begin("cid", &[1]).unwrap_err()).contains("taken no more"));
+        drop(requests);
+        drop(open(&folder).unwrap());
+        assert_eq!(served(&folder), [line_of(0, "ann", &[1]), line_of(1, "bob", &[7]), line_of(2, "ann", &[2])]);
+        assert_eq!(Contents::entries(&folder, 3).unwrap().len(), 3);
     }
 
     #[test]
@@ -441,11 +560,16 @@ mod tests {
         refused(JOURNAL, "{\"closed\":[3,{\"tokens\":[],\"withheld\":[]}]}\n", "cannot be closed");
         refused(JOURNAL, "{\"opened\":[9,{\"account\":\"a\",\"prompt_tokens\":[]}]}\n", "ledger/test/3 is missing");
         refused(JOURNAL, "nonsense\n", "journal.jsonl, line 1");
+        refused(JOURNAL, "foreign", "is no record");
+        let large = "{\"opened\":[3,{\"account\":\"a\",\"prompt_tokens\":[4294967295]}]}\n";
+        refused(JOURNAL, large, "a token id above");
+        // An end that an editor took away is put back.
+        std::fs::write(folder.join(SERVED), lines.trim_end()).unwrap();
         drop(open(&folder).unwrap());
-        assert!(
-            RequestLedger::open(&folder, LedgerKey::new(&NodeKey::root(b"test")), "ledger/other", &KeyPath::root())
-                .is_err()
-        );
+        for (name, layer) in [("ledger/other", "layer"), ("ledger/test", "another")] {
+            let error = format!("{:#}", open_as(&folder, name, layer).unwrap_err());
+            assert!(error.contains("another ledger's name, key"), "{error}");
+        }
     }
 
     proptest! {
