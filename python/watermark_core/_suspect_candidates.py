@@ -16,6 +16,8 @@ from ._suspect_texts import FastVocabulary
 
 #: Neither candidate is preferred: the position counts for neither side, whichever was served.
 TIE = (0.0, 0.0)
+#: After so many positions without one of both candidates nothing is to be hoped for.
+ENOUGH = 300
 #: How an endpoint is told to go on from a given beginning: fields of the request, and of the assistant's message.
 CONTINUES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "completions": ({}, {}),
@@ -36,6 +38,8 @@ class ByText:
 
     def __init__(self, model: LocalModel, mark: FastVocabulary, prompt_ids: Callable[[Request], list[int]], batch_size: int) -> None:
         self._model, self._mark, self._prompt_ids, self._batch_size = model, mark, prompt_ids, batch_size
+        #: Positions that have no scores, because the model does not read so far.
+        self.left_out = 0
 
     def score(self, request: Request) -> Scores:
         """Positions that the model does not reach have no scores; those inside a character, or of special tokens, are ties."""
@@ -53,6 +57,8 @@ class ByText:
             if all(0 < parted and len(ids) <= self._model.reach for ids in read):
                 inputs.extend((ids, parted) for ids in read)
                 places.append(at)
+            else:
+                self.left_out += 1
         values = [value for first in range(0, len(inputs), self._batch_size) for value in self._model.likelihoods(inputs[first : first + self._batch_size])]
         found.update(zip(places, zip(values[::2], values[1::2], strict=True), strict=True))
         return found
@@ -65,26 +71,40 @@ class ByNextToken:
     def __init__(self, client: Client, name: str, mark: FastVocabulary, api: str, concurrency: int) -> None:
         self._client, self._name, self._mark, self._api = client, name, mark, api
         self._pool = ThreadPoolExecutor(concurrency)
+        #: Positions that were asked, and those where it said one of both.
+        self.asked = self.told = 0
         self.about = {"api": api, "endpoint": client.base, "name": name}
 
     def score(self, request: Request) -> Scores:
         """As far as the endpoint answers; where it says neither candidate it is a tie."""
         asked = [(at, self._pool.submit(self._says, request, at, both)) for at, *both in request.pairs()]
         try:
-            return {at: says.result() for at, says in asked}
+            found = {at: says.result() for at, says in asked}
         finally:
             for _, says in asked:
                 says.cancel()
+        self.asked += len(found)
+        self.told += sum(both != TIE for both in found.values())
+        if self.asked >= ENOUGH and not self.told:
+            raise InputError(
+                f"{self._client.base}: of {self.asked} positions it said one of both candidates at none; it does not go on from a given "
+                "beginning, or says so in another way: check --api (nothing that was asked so far would show anything)"
+            )
+        return found
 
     def _says(self, request: Request, at: int, both: Sequence[int]) -> tuple[float, float]:
         begun = self._mark.decode(request.tokens[:at])
         pieces = [self._mark.decode([*request.tokens[:at], token]).removeprefix(begun) for token in both]
         if ends_inside_a_character(begun) or any(not piece or ends_inside_a_character(piece) for piece in pieces):
             return TIE
-        said = self._next(request.prompt, begun)
+        # Some servers repeat what they go on from.
+        said = self._next(self._prompt_of(request), begun).removeprefix(begun)
         # Of two that begin alike the longer one was said, if it was.
         fits = [len(piece) if said.startswith(piece) else 0 for piece in pieces]
         return TIE if fits[0] == fits[1] else (0.0, -1.0) if fits[0] > fits[1] else (-1.0, 0.0)
+
+    def _prompt_of(self, request: Request) -> str:
+        return request.prompt or self._mark.decode(request.prompt_tokens)
 
     def _next(self, prompt: str, begun: str) -> str:
         fields, of_message = CONTINUES[self._api]

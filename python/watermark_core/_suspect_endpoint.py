@@ -238,15 +238,22 @@ class Vllm(_Asked):
         places = {at: both for at, both in wanted.items() if 0 < at < len(ids)}
         if not places:
             return {}
-        # Of each token that stands in an input the server says the probability, so another one is put in its place.
-        known = {at: dict(row) for at, row in enumerate(self.read(self._post(ids), len(ids))) if at in places}
+        # The token that stands in the text is said too, by another computation than that of a token which is put in its place: of two candidates
+        # that are not both among the likeliest, both are put there, so that nothing depends on which of them was served.
+        found = {}
+        rows = self.read(self._post(ids), len(ids))
         for at, both in places.items():
-            for token in both:
-                if token not in known[at]:
-                    known[at] |= dict(self.read(self._post([*ids[:at], token]), at + 1)[at])
-                if token not in known[at]:
-                    raise InputError(f"{self._client.base}/completions: no log-probability of token {token}, which stands in the input")
-        return {at: (known[at][first], known[at][second]) for at, (first, second) in places.items()}
+            among = dict(likeliest(rows[at])[: self._top])
+            if not all(token in among for token in both):
+                among = {token: self._in_place(ids[:at], token) for token in both}
+            found[at] = (among[both[0]], among[both[1]])
+        return found
+
+    def _in_place(self, before: Sequence[int], token: int) -> float:
+        last = dict(self.read(self._post([*before, token]), len(before) + 1)[-1])
+        if token not in last:
+            raise InputError(f"{self._client.base}/completions: no log-probability of token {token}, which stands in the input")
+        return last[token]
 
     def _post(self, ids: Sequence[int]) -> dict[str, Any]:
         body = {"model": self._name, "prompt": list(ids), "max_tokens": 1, "temperature": 0, "prompt_logprobs": self._top}

@@ -40,7 +40,7 @@ class Options:
     batch_size: int = 8
     #: Base address of an endpoint, for example http://127.0.0.1:8000/v1; the model is then its name there.
     endpoint: str | None = None
-    #: What the endpoint is. Of the last four, for pairs, what goes on from the beginning of an answer, and how it is asked to.
+    #: What the endpoint is. The last four are for pairs: they say how it is asked to continue an answer.
     api: Literal["vllm", "llama.cpp", "completions", "chat-prefix", "chat-partial", "chat-continue"] = "vllm"
 
     def __post_init__(self) -> None:
@@ -54,6 +54,8 @@ class Options:
             raise ParameterError(f"dtype {self.dtype!r} is none of {', '.join(DTYPES)}")
         if self.api not in APIS:
             raise ParameterError(f"api {self.api!r} is none of {', '.join(APIS)}")
+        if self.endpoint is None and self.api != "vllm":
+            raise ParameterError(f"api {self.api} needs an endpoint")
         if self.endpoint is not None and self.temperature != 1:
             raise ParameterError("an endpoint gives the probabilities of temperature 1; leave the temperature out")
         if self.endpoint is not None and self.chat:

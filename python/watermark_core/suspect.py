@@ -141,29 +141,34 @@ class _Run:
 
     def _candidates(self, batch: Sequence[Request]) -> list[Scores]:
         if not self.as_ids:
-            return [self._by_text.score(request) for request in batch]
+            before = self._by_text.left_out
+            found = [self._by_text.score(request) for request in batch]
+            self.tokens += sum(len(request.tokens) for request in batch)
+            self.tokens_left_out += self._by_text.left_out - before
+            self.texts_left_out += self._by_text.left_out > before
+            return found
         encoded = [self._served(request) for request in batch]
         wanted = [
             {ready.begin + at: (first, second) for at, first, second in request.pairs()}
             for request, ready in zip(batch, encoded, strict=True)
         ]
-        found = self.scorer.candidates(encoded, wanted)
-        return [{at - ready.begin: both for at, both in one.items()} for ready, one in zip(encoded, found, strict=True)]
+        scored = self.scorer.candidates(encoded, wanted)
+        return [{at - ready.begin: both for at, both in one.items()} for ready, one in zip(encoded, scored, strict=True)]
+
+    @functools.cached_property
+    def _mark(self) -> FastVocabulary:
+        return vocabulary_of(read_tokenizer(pathlib.Path(str(self.options.tokenizer))))
 
     @functools.cached_property
     def _by_text(self) -> ByText:
-        mark = vocabulary_of(read_tokenizer(pathlib.Path(str(self.options.tokenizer))))
-        return ByText(cast(LocalModel, self.scorer), mark, self._prompt_of, self.options.batch_size)
+        return ByText(cast(LocalModel, self.scorer), self._mark, self._prompt_of, self.options.batch_size)
 
     def _prompt_of(self, request: Request) -> list[int]:
-        if request.prompt_tokens and not request.prompt:
-            raise InputError(
-                f'line {request.line}: its prompt is only ids, which are of another tokenizer than the model\'s; give "prompt" too'
-            )
+        prompt = request.prompt or self._mark.decode(request.prompt_tokens)
         if self.options.chat:
-            turn = Text(request.line, request.id, request.prompt, None, (), None)
+            turn = Text(request.line, request.id, prompt, None, (), None)
             return self._fast().prompt_ids(self._templated(turn), special=False)
-        return self._fast().prompt_ids(request.prompt, special=True)
+        return self._fast().prompt_ids(prompt, special=True)
 
     def _served(self, request: Request) -> Encoded:
         if wrong := [token for token in request.withheld if token is not None and token >= self.scorer.size]:
@@ -336,7 +341,9 @@ def write_pairs(
             "candidates are ids of the mark's tokenizer: give it with --tokenizer, or --same-tokenizer if the model's is the same; an "
             "endpoint with another tokenizer can be asked what it says next: --api completions, or one of chat"
         )
-    bound = {**about, "format": "pairs", "served_sha256": sha256(served), "requests": len(requests)}
+    # What decides the scores: whether candidates were read as ids or as text, and of which mark.
+    reads = {"format": "pairs", "reads": about["format"], "mark_sha256": _digest_of(chosen.tokenizer)}
+    bound = {**about, **reads, "served_sha256": sha256(served), "requests": len(requests)}
     done, new = _written(
         out,
         bound,
@@ -352,6 +359,10 @@ def write_pairs(
     return done
 
 
+def _digest_of(path: str | os.PathLike[str] | None) -> str | None:
+    return None if path is None else hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
 def _write_next_tokens(
     requests: Sequence[Request],
     model: str | os.PathLike[str],
@@ -362,8 +373,6 @@ def _write_next_tokens(
 ) -> dict[str, Any]:
     if options.endpoint is None or options.tokenizer is None:
         raise ParameterError(f"--api {options.api} needs --endpoint, and the mark's --tokenizer to write what was served so far")
-    if without := [request.line for request in requests if not request.prompt]:
-        raise InputError(f'line {without[0]}: no "prompt" as text, and the endpoint reads text')
     mark = vocabulary_of(read_tokenizer(pathlib.Path(options.tokenizer)))
     client = _suspect_endpoint.Client(options.endpoint)
     asked = ByNextToken(client, str(model), mark, options.api, options.batch_size)
@@ -379,13 +388,14 @@ def _write_next_tokens(
         "model": asked.about,
         "tokenizer_sha256": hashlib.sha256(mark.canonical.encode()).hexdigest(),
         "format": "pairs",
+        "reads": "next token",
         "versions": {"watermark_core": __version__},
         "served_sha256": sha256(served),
         "requests": len(requests),
     }
     done, new = _written(out, bound, "requests", lines_after, dict, progress)
     if new:
-        progress.say(f"{out}: {len(requests)} requests")
+        progress.say(f"{out}: {len(requests)} requests; of {asked.asked} positions it said one of both candidates at {asked.told}")
     return done
 
 
@@ -492,8 +502,8 @@ examples:
 
 pairs: a model with another tokenizer, given the mark's --tokenizer, reads each candidate as text, a forward pass each. An endpoint with
 log-probabilities of prompts (vllm, llama.cpp) must have the mark's tokenizer. One without any is asked for one token at each position with two
-candidates, after what was served before it, and says one of them or neither: --api completions, or in a chat an assistant's message that is
-to be gone on with, chat-prefix ("prefix": true, as DeepSeek has it), chat-partial ("partial": true, as Kimi), chat-continue
+candidates, after what was served before it, and says one of them or neither: --api completions, or in a chat an assistant's message that the
+model continues, chat-prefix ("prefix": true, as DeepSeek has it), chat-partial ("partial": true, as Kimi), chat-continue
 (continue_final_message, as vLLM and SGLang).
 
 texts, one JSON object a line; ids only where the model's tokenizer is the mark's own:
@@ -517,7 +527,8 @@ exit codes: 0 = written, or was complete; 2 = an error, or interrupted (the same
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m watermark_core.suspect",
-        description="Run a model along texts and write what it could say at each token: what `watermark test-model --logprobs` reads.",
+        description="Run a model along texts and write what it could say at each token, for `watermark test-model --logprobs`; or along answers "
+        "served with paired draws, for `watermark pairs test`.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -527,7 +538,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--texts", metavar="FILE", help="texts with their prompts, JSONL")
     what.add_argument("--pairs", metavar="FILE", help="answers served with paired draws, JSONL: score both candidates of each position")
     add("--out", metavar="FILE", required=True, help="file to write")
-    add("--tokenizer", metavar="FILE", help="the mark's tokenizer.json: ids are written if the model has the same")
+    add("--tokenizer", metavar="FILE", help="the mark's tokenizer.json: ids are written if the model has the same, else pairs are read as text")
     add("--same-tokenizer", action="store_true", help="the model's tokenizer is the mark's own: write ids")
     add("--model-tokenizer", metavar="PATH", help="the model's own tokenizer where it is not beside the weights, or is better than GGUF's")
     add("--chat", action="store_true", help="put each prompt into the model's chat template, as one turn of a user")
@@ -537,7 +548,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--top", type=int, metavar="N", help="keep the N likeliest tokens of each position (default: all of at least 2^-16; endpoints: 20)")
     add("--max-length", type=int, metavar="N", help="most tokens that the model reads at once (default: what its configuration says)")
     add("--batch-size", type=int, default=8, metavar="N", help="inputs at a time, or requests under way (default: 8)")
-    add("--endpoint", metavar="URL", help="base address of a server that gives prompt log-probabilities")
+    add("--endpoint", metavar="URL", help="base address of a server: of prompt log-probabilities, or for pairs of any that continues a text")
     add("--api", choices=APIS, default="vllm", metavar="API", help=f"what the server is: {', '.join(APIS)} (default: vllm)")
     add("--quiet", action="store_true", help="say nothing but errors")
     return parser

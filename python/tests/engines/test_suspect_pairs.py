@@ -108,6 +108,18 @@ class Pairs(Case):
                 self.assertAlmostEqual((scores[0] - scores[1]) / 65536, said[0] - said[1], delta=1e-3)
         self.assertGreater(compared, 9)
         self.assertGreater(ties, 2)
+        # The same file by ids, or of another mark, is another one.
+        options = {"tokenizer": self.folder / "mark.json", "quiet": True}
+        self.raises(w.InputError, "", suspect.write_pairs, file, home, out, same_tokenizer=True, quiet=True)
+        # A list without texts of its prompts, as a server writes it, reads the same; what the model does not reach is counted.
+        for line in lines:
+            line["prompt_tokens"] = mark.encode(line.pop("prompt"), add_special_tokens=False).ids
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        by_ids = self.folder / "by_ids.jsonl"
+        suspect.write_pairs(file, home, by_ids, batch_size=3, **options)
+        self.assertEqual(by_ids.read_text(), out.read_text())
+        about = suspect.write_pairs(file, home, self.folder / "short.jsonl", max_length=8, **options)
+        self.assertGreater(about["tokens_left_out"], 3)
 
     def test_a_run_that_was_cut_short_goes_on(self):
         _, lines = served(requests=9)
@@ -138,13 +150,10 @@ class Pairs(Case):
         self.raises(w.ParameterError, "ids of the mark's tokenizer", suspect.write_pairs, file, home, out, quiet=True)
         mark = self.folder / "mark.json"
         byte_level(size=300).save(str(mark))
-        self.raises(w.InputError, 'give "prompt" too', suspect.write_pairs, file, home, out, tokenizer=mark, quiet=True)
-        for name in (".state.json", ".part"):
-            out.with_name(out.name + name).unlink()
         there = {"endpoint": "http://127.0.0.1:1", "quiet": True}
         self.raises(w.ParameterError, "--api completions", suspect.write_pairs, file, "m", out, model_tokenizer=home, tokenizer=mark, **there)
-        self.raises(w.ParameterError, "needs --endpoint", suspect.write_pairs, file, "m", out, api="completions", quiet=True)
-        self.raises(w.InputError, 'no "prompt" as text', suspect.write_pairs, file, "m", out, api="completions", tokenizer=mark, **there)
+        self.raises(w.ParameterError, "needs an endpoint", suspect.write_pairs, file, "m", out, api="completions", quiet=True)
+        self.raises(w.ParameterError, "--tokenizer", suspect.write_pairs, file, "m", out, api="completions", **there)
         self.raises(w.ParameterError, "for --pairs", suspect.score, [], "m", endpoint="http://127.0.0.1:1", api="chat-prefix")
         for wrong, says in (
             ({"tokens": [5, 6]}, '"request" or "tokens"'),
