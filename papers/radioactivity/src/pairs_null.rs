@@ -1,7 +1,8 @@
 //! The null hypothesis of paired draws on students that are innocent of a key: they learned draws of another one for the very same prompts.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use watermark_core::paired::Signs;
+use watermark_core::stats::log10_binomial_sf;
 use watermark_lab::data::answered;
 use watermark_lab::fine_tune::FineTuning;
 use watermark_lab::shipped;
@@ -56,5 +57,42 @@ pub(crate) fn run(lab: &Lab, students: &Students, keys: u32, requests: usize, ou
             }
         }
     }
+    for kind in ["beside", "alone"] {
+        summary(&table, kind)?;
+    }
     Ok(())
+}
+
+/// Whether signs are those of fair coins, over all rows: z, and mid-p of the binomial tail against uniform.
+fn summary(table: &[Row], kind: &str) -> Result<()> {
+    let (mut z, mut mid_p, mut e) = (Vec::new(), Vec::new(), Vec::new());
+    for row in table {
+        let cell = |name: &str| row.get(&format!("{name}_{kind}")).context("a column of the table");
+        let (n, wins): (u64, u64) = (cell("pairs")?.parse()?, cell("wins")?.parse()?);
+        z.push((2.0 * wins as f64 - n as f64) / (n as f64).sqrt());
+        mid_p.push(0.5 * (sf(wins, n) + sf(wins + 1, n)));
+        e.push(cell("log10_e")?.parse::<f64>()?);
+    }
+    let n = z.len() as f64;
+    let mean = z.iter().sum::<f64>() / n;
+    let sd = (z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+    mid_p.sort_by(f64::total_cmp);
+    let ks =
+        mid_p.iter().enumerate().map(|(i, p)| ((i as f64 + 1.0) / n - p).max(p - i as f64 / n)).fold(0.0, f64::max);
+    let share = |of: &dyn Fn() -> usize| of() as f64 / n;
+    eprintln!(
+        "{kind}: {n} keys, z {mean:.3} on average, standard deviation {sd:.3}; mid-p at or below .1 {:.3}, .01 {:.3}; Kolmogorov-Smirnov {ks:.3} \
+         (5 %: {:.3}); 1 / e at or below .1 {:.3}, .01 {:.3}",
+        share(&|| mid_p.iter().filter(|p| **p <= 0.1).count()),
+        share(&|| mid_p.iter().filter(|p| **p <= 0.01).count()),
+        1.358 / n.sqrt(),
+        share(&|| e.iter().filter(|e| **e >= 1.0).count()),
+        share(&|| e.iter().filter(|e| **e >= 2.0).count()),
+    );
+    Ok(())
+}
+
+/// P(at least so many of n fair coins).
+fn sf(wins: u64, n: u64) -> f64 {
+    10f64.powf(log10_binomial_sf(wins, n, 0.5))
 }

@@ -20,8 +20,10 @@ const DRIFT: &str = include_str!("drift.csv");
 const TOKENS_MEASURED: f64 = 54.9;
 /// Draws of the coins from which a power is read.
 const DRAWS: u64 = 200;
-/// Most requests that are tried.
+/// Most requests of an account that are tried.
 const MOST: u64 = 1 << 20;
+/// Standard deviations by which each student must have shown it, or nothing is planned.
+const SHOWN: f64 = 2.0;
 
 /// What is compared at each position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,7 +33,7 @@ pub enum Compared {
     Base,
     /// Its probabilities alone.
     Alone,
-    /// No probabilities: which token it says next after what was served so far, asked where a model is uncertain by a nat or more.
+    /// No probabilities: which token it says next after what was served so far. Measured where the base is uncertain by a nat or more.
     NextToken,
 }
 
@@ -123,16 +125,28 @@ pub struct PlanLine {
     pub students: usize,
     /// What is compared.
     pub compared: Compared,
-    /// Requests of harvested accounts that show the list at 80 % power; null if a million do not.
+    /// Whether each student showed it in the laboratory by two standard deviations; else the numbers below rest on nothing, and are null.
+    pub shown: bool,
+    /// Requests of the list, of harvested and other accounts as they are on it, that show it by all of them together at 80 % power; null if
+    /// the whole list does not.
     pub list: Option<Amount>,
-    /// Requests of one account that name it among all at 80 % power; null likewise.
+    /// Requests of one harvested account that name it among all at 80 % power; null if a million do not.
     pub account: Option<Amount>,
     /// All requests of all accounts.
     pub fleet: Amount,
+    /// log10 of the list's e-value with all its requests: the mean of two, of all together and of the accounts' mean. In the draw of `named`.
+    pub list_log10_e: f64,
     /// Harvested accounts that all their requests name, in one draw of the coins.
     pub named: u32,
     /// Other accounts that are named, in the same draw.
     pub others_named: u32,
+}
+
+/// What all requests show.
+struct Fleet {
+    log10_e: f64,
+    named: u32,
+    others_named: u32,
 }
 
 /// What one student prefers in a request: pairs by size, and the chance that the served side is the preferred one.
@@ -143,6 +157,23 @@ struct Student {
     classes: Vec<(u64, f64, f64)>,
     /// Positions a request without a preference.
     ties: f64,
+}
+
+impl Student {
+    /// Standard deviations by which it preferred what was served, over all that was measured.
+    fn z(&self) -> f64 {
+        let (sum, square) = self.classes.iter().fold((0.0, 0.0), |(sum, square), &(weight, pairs, chance)| {
+            let weight = weight as f64;
+            (sum + weight * pairs * (2.0 * chance - 1.0), square + weight * weight * pairs)
+        });
+        if square > 0.0 { sum / square.sqrt() * self.requests.sqrt() } else { 0.0 }
+    }
+}
+
+/// Natural logarithm of the e-value of coins.
+fn ln_e(classes: &[WeightClass]) -> f64 {
+    let some: Vec<WeightClass> = classes.iter().filter(|class| class.pairs > 0).copied().collect();
+    if some.is_empty() { 0.0 } else { ln_e_weighted_green(&some, 0.5) }
 }
 
 impl PlanQuestion {
@@ -192,15 +223,23 @@ impl PlanQuestion {
         let of: Vec<&Student> = students.iter().filter(|student| student.condition == *condition).collect();
         let first = of.first().context("a measured student")?;
         let number = |at: usize| condition[at].parse::<f64>().context("a number in drift.csv");
-        // The list's e-value is the mean of two.
-        let digits = [-self.alpha.log10() + 2f64.log10(), (f64::from(self.accounts) / self.accounts_alpha).log10()];
-        let needs: Vec<[Option<u64>; 2]> =
-            of.par_iter().map(|student| digits.map(|digits| self.requests(student, digits))).collect();
+        let shown = of.iter().all(|student| student.z() >= SHOWN);
+        let all = u64::from(self.accounts) * u64::from(self.requests_each);
+        // The list's e-value is the mean of two; of its requests, so many are of harvested accounts.
+        let of_list = self.learned * f64::from(self.harvested) / f64::from(self.accounts);
+        let asked = [
+            (of_list, -self.alpha.log10() + 2f64.log10(), all),
+            (self.learned, (f64::from(self.accounts) / self.accounts_alpha).log10(), MOST),
+        ];
+        let needs: Vec<[Option<u64>; 2]> = of
+            .par_iter()
+            .map(|student| asked.map(|(learned, digits, most)| self.requests(student, learned, digits, most)))
+            .collect();
         let [list, account] = [0, 1].map(|at| {
-            let worst = needs.iter().map(|need| need[at].unwrap_or(u64::MAX)).max().unwrap_or(u64::MAX);
-            (worst <= MOST).then(|| self.amount(first, worst))
+            let worst = needs.iter().map(|need| need[at]).try_fold(0, |worst, need| need.map(|need| need.max(worst)));
+            worst.filter(|_| shown).map(|worst| self.amount(first, worst))
         });
-        let named: Vec<(u32, u32)> = of.iter().map(|student| self.fleet(student)).collect();
+        let fleets: Vec<Fleet> = of.iter().map(|student| self.fleet(student)).collect();
         Ok(PlanLine {
             share: number(0)?,
             passes: number(1)?,
@@ -208,26 +247,29 @@ impl PlanQuestion {
             clean_passes: condition[3].parse().context("a number in drift.csv")?,
             students: of.len(),
             compared: self.compared,
+            shown,
             list,
             account,
-            fleet: self.amount(first, u64::from(self.accounts) * u64::from(self.requests_each)),
-            named: named.iter().map(|(right, _)| *right).min().unwrap_or(0),
-            others_named: named.iter().map(|(_, wrong)| *wrong).max().unwrap_or(0),
+            fleet: self.amount(first, all),
+            list_log10_e: fleets.iter().map(|fleet| fleet.log10_e).fold(f64::INFINITY, f64::min),
+            named: fleets.iter().map(|fleet| fleet.named).min().unwrap_or(0),
+            others_named: fleets.iter().map(|fleet| fleet.others_named).max().unwrap_or(0),
         })
     }
 
-    /// The fewest requests that reach so many digits in 80 % of draws.
-    fn requests(&self, student: &Student, digits: f64) -> Option<u64> {
+    /// The fewest requests, of which a share was learned, that reach so many digits in 80 % of draws.
+    fn requests(&self, student: &Student, learned: f64, digits: f64, most: u64) -> Option<u64> {
         let reaches = |requests: u64| {
-            let draw = |draw: u64| self.draw(student, requests, true, draw) >= digits * std::f64::consts::LN_10;
+            let draw =
+                |draw: u64| ln_e(&self.draw(student, requests, learned, draw)) >= digits * std::f64::consts::LN_10;
             (0..DRAWS).filter(|&at| draw(at)).count() as u64 * 5 >= DRAWS * 4
         };
         let mut high = 1;
         while !reaches(high) {
-            high *= 2;
-            if high > MOST {
+            if high >= most {
                 return None;
             }
+            high = (2 * high).min(most);
         }
         let mut low = high / 2;
         while high - low > 1 {
@@ -237,38 +279,42 @@ impl PlanQuestion {
         Some(high)
     }
 
-    /// ln e of the coins of one account.
-    fn draw(&self, student: &Student, requests: u64, harvested: bool, seed: u64) -> f64 {
+    /// The coins of so many requests, of which a share was learned.
+    fn draw(&self, student: &Student, requests: u64, learned: f64, seed: u64) -> Vec<WeightClass> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let longer = self.tokens_per_answer / TOKENS_MEASURED;
-        let learned = if harvested { self.learned } else { 0.0 };
-        let classes: Vec<WeightClass> = student
-            .classes
-            .iter()
-            .map(|&(weight, pairs, chance)| {
-                let expected = pairs * longer * requests as f64;
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of pairs")]
-                let pairs = (expected + uniform(&mut rng)).floor() as u64;
-                // Of requests that were not learned every coin is fair.
-                WeightClass { weight, pairs, green: wins(pairs, learned.mul_add(chance - 0.5, 0.5), &mut rng) }
-            })
-            .filter(|class| class.pairs > 0)
-            .collect();
-        if classes.is_empty() { 0.0 } else { ln_e_weighted_green(&classes, 0.5) }
+        let class = |&(weight, pairs, chance): &(u64, f64, f64)| {
+            let expected = pairs * longer * requests as f64;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of pairs")]
+            let pairs = (expected + uniform(&mut rng)).floor() as u64;
+            // Of requests that were not learned every coin is fair.
+            WeightClass { weight, pairs, green: wins(pairs, learned.mul_add(chance - 0.5, 0.5), &mut rng) }
+        };
+        student.classes.iter().map(class).collect()
     }
 
-    /// Harvested and other accounts that are named.
-    fn fleet(&self, student: &Student) -> (u32, u32) {
+    /// All requests of all accounts, once.
+    fn fleet(&self, student: &Student) -> Fleet {
         let draw = |at: u32| {
-            (1, self.draw(student, u64::from(self.requests_each), at < self.harvested, (1 << 32) + u64::from(at)))
+            let learned = if at < self.harvested { self.learned } else { 0.0 };
+            self.draw(student, u64::from(self.requests_each), learned, (1 << 32) + u64::from(at))
         };
-        let accounts: Vec<(u64, f64)> = (0..self.accounts).into_par_iter().map(draw).collect();
-        let suspect = PairedSample { whole: (1, 0.0), accounts };
+        let accounts: Vec<Vec<WeightClass>> = (0..self.accounts).into_par_iter().map(draw).collect();
+        let mut whole = accounts.first().cloned().unwrap_or_default();
+        for classes in accounts.iter().skip(1) {
+            for (sum, class) in whole.iter_mut().zip(classes) {
+                sum.pairs += class.pairs;
+                sum.green += class.green;
+            }
+        }
+        let accounts = accounts.par_iter().map(|classes| (1, ln_e(classes))).collect();
+        let suspect = PairedSample { whole: (1, ln_e(&whole)), accounts };
+        let log10_e = suspect.ln_e() / std::f64::consts::LN_10;
         let test = PairedTest { suspect, controls: Vec::new(), reference_ln_e: 0.0, draws_log10_p: 0.0, law_ln_e: 0.0 };
-        let named = conclude_pairs(&test, self.alpha, self.accounts_alpha).accounts;
+        let verdicts = conclude_pairs(&test, self.alpha, self.accounts_alpha).accounts;
         let count = |of: &[Verdict]| of.iter().filter(|verdict| **verdict == Verdict::Detected).count() as u32;
-        let (harvested, others) = named.split_at(self.harvested as usize);
-        (count(harvested), count(others))
+        let (harvested, others) = verdicts.split_at(self.harvested as usize);
+        Fleet { log10_e, named: count(harvested), others_named: count(others) }
     }
 
     fn amount(&self, student: &Student, requests: u64) -> Amount {
@@ -351,8 +397,8 @@ mod tests {
                 .iter()
                 .filter(|student| student.condition == ["0.05", "3", "0", "0"].map(str::to_owned))
                 .nth(seed);
-            let mean =
-                (0..DRAWS).map(|draw| question.draw(student.unwrap(), 200, true, draw)).sum::<f64>() / DRAWS as f64;
+            let mean = (0..DRAWS).map(|draw| ln_e(&question.draw(student.unwrap(), 200, 1.0, draw))).sum::<f64>()
+                / DRAWS as f64;
             let mean = mean / std::f64::consts::LN_10;
             // A draw's standard deviation is about 11.
             assert!((mean - measured).abs() < 8.0, "{seed}: {mean} {measured}");
@@ -369,16 +415,31 @@ mod tests {
             for (whole, half) in whole.iter().zip(&half) {
                 assert_eq!(whole.students, 3);
                 let requests = |amount: Option<Amount>| amount.map_or(u64::MAX, |amount| amount.requests);
+                assert!(whole.shown || (whole.list.is_none() && whole.account.is_none()));
                 assert!(
                     requests(whole.list) <= requests(half.list) && requests(whole.account) <= requests(half.account)
                 );
                 assert!(half.named <= whole.named && whole.others_named == 0, "{whole:?} {half:?}");
                 assert_eq!(whole.fleet.calls > 0, compared == Compared::NextToken);
             }
-            assert!(whole[0].list.is_some());
+            assert!(whole[0].shown && whole[0].account.is_some() && !whole.iter().all(|line| line.shown));
         }
         // 460 accounts that were not harvested, and all of the others by 100 requests.
         assert_eq!(question.lines().unwrap()[0].named, 40);
+    }
+
+    /// The laboratory's own case (`accounts.csv`): four accounts of 64 with 50 requests each. The pooled requests show little, as measured; the
+    /// accounts show the list.
+    #[test]
+    fn a_few_harvested_accounts_show_the_list() {
+        let question = PlanQuestion { accounts: 64, harvested: 4, requests_each: 50, ..PlanQuestion::default() };
+        let line = &question.lines().unwrap()[0];
+        assert_eq!((line.list, line.named, line.others_named), (None, 4, 0), "{line:?}");
+        // Measured: 15.9, 19.2 and 23.1.
+        assert!((10.0..25.0).contains(&line.list_log10_e), "{line:?}");
+        let all = PlanQuestion { harvested: 64, ..question };
+        let needed = all.lines().unwrap()[0].list.unwrap().requests;
+        assert!((15..60).contains(&needed), "{needed}");
     }
 
     #[test]

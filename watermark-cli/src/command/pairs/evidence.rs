@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use watermark_core::detect::Verdict;
 use watermark_core::evidence::TreeHead;
 use watermark_core::evidence::beacon::{DrawnValue, committed_sha256};
@@ -142,7 +142,7 @@ impl Args {
         let list = open_list(&self.served, (&self.ledger, &ledger_key), &ledger, (requests, &layer))?;
         #[cfg(feature = "report")]
         if let Some(kit) = &self.kit {
-            ensure!(*kit != self.out, "--kit and --out are one place");
+            anyhow::ensure!(*kit != self.out, "--kit and --out are one place");
             report::check_new_kit(kit, None)?;
         }
         new_folder(&self.out)?;

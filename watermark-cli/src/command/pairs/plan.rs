@@ -13,20 +13,27 @@ use super::super::{one_of, print, print_json, table};
 #[command(after_help = "\
 Examples:
   watermark pairs plan                                       # 24,000 accounts of 667 requests, all of them harvested and learned
-  watermark pairs plan --learned 0.02 --price-prompt 0.5     # of each account 2 % of the answers were learned
+  watermark pairs plan --learned 0.1 --price-prompt 0.5      # of each account a tenth of the answers was learned
   watermark pairs plan --compare next-token --price-prompt 0.5 --price-completion 2
   watermark pairs plan --accounts 500 --harvested 8 --requests-each 2000 --json
 
 Columns: the share of served answers in what the students learned, their passes over it, how many in a hundred tokens had been replaced, and
-passes over clean text afterwards; what shows the list (`--alpha`), and what names one account among all (`--accounts-alpha`), both at 80 %
-power with the student that shows least; and how many of the harvested accounts all of their requests name, in one draw of the coins.
+passes over clean text afterwards; how many requests of the list, harvested and other accounts as they are on it, show it by all of them together
+(`--alpha`); how many requests of one harvested account name it among all (`--accounts-alpha`), both at 80 % power with the student that shows
+least; and what all requests show in one draw of the coins: log10 of the list's e-value, which its accounts give where few were harvested,
+and how many of the harvested accounts are named. `>`: not by the whole list, or a million requests of an account; `-`: the laboratory's students
+did not show it themselves.
 
 Compared: base, the suspect's probabilities of both candidates beside a model like the one that it was trained from; alone, without one;
-next-token, no probabilities: which token the suspect says next after what was served so far, one call a position where a model is uncertain
-by a nat or more.
+next-token, no probabilities: which token the suspect says next after what was served so far, one call a position. That was measured where the
+base is uncertain by a nat or more; elsewhere calls show less.
 
-A list of which little was learned may never show it: what is learned counts by its square, and the smallest bet is made for a preference of a
-hundredth of a nat. Its accounts are tested beside it, so put those together whose answers went the same way.")]
+Tokens are those of one reading of prompt and answer, as weights take it. An endpoint of prompt log-probabilities reads once more for each
+position whose candidates are not both among its likeliest tokens, which were a quarter of them in the laboratory; a suspect with another tokenizer reads twice a
+position. Reference and controls read as much again.
+
+What is learned counts by its square: a tenth of it takes a hundred times as many requests, and far less than a tenth may never show, because
+the smallest bet is too large for it. So put accounts on one list whose answers went the same way.")]
 pub(crate) struct Args {
     /// What is compared at each position
     #[arg(long, value_parser = one_of(Compared::ALL, Compared::as_str), default_value = "base", value_name = "KIND")]
@@ -96,15 +103,15 @@ impl Args {
             header.insert(6, "cost".to_owned());
             header.push("cost".to_owned());
         }
-        header.push(format!("named of {}", question.harvested));
+        header.extend(["all: log10 e".to_owned(), format!("named of {}", question.harvested)]);
         let mut rows = vec![header];
         for line in &lines {
             let mut row =
                 vec![percent(line.share), line.passes.to_string(), percent(line.noise), line.clean_passes.to_string()];
             for amount in [line.list, line.account] {
-                row.extend(cells(amount, calls, priced));
+                row.extend(cells(amount, line.shown, calls, priced));
             }
-            row.push(named(line));
+            row.extend([format!("{:.1}", line.list_log10_e), named(line)]);
             rows.push(row);
         }
         print(table(&rows, 2).trim_end())?;
@@ -112,7 +119,7 @@ impl Args {
             let all = if calls { format!("{} calls", fleet.calls) } else { format!("{} tokens", fleet.tokens) };
             let cost = fleet.cost.map_or_else(String::new, |cost| format!(" for {cost:.0}"));
             print(&format!(
-                "\nAll {} requests of all accounts: {all}{cost}. Each row is that of the weakest of {} students in the laboratory; `>`: not by a million requests.",
+                "\nAll {} requests of all accounts: {all}{cost}. Each row is that of the weakest of {} students in the laboratory.",
                 fleet.requests, lines[0].students
             ))?;
         }
@@ -124,9 +131,10 @@ fn percent(share: f64) -> String {
     format!("{} %", (share * 1000.0).round() / 10.0)
 }
 
-fn cells(amount: Option<Amount>, calls: bool, priced: bool) -> Vec<String> {
+fn cells(amount: Option<Amount>, shown: bool, calls: bool, priced: bool) -> Vec<String> {
     let Some(Amount { requests, tokens, calls: asked, cost }) = amount else {
-        return vec![">".to_owned(); if priced { 3 } else { 2 }];
+        let why = if shown { ">" } else { "-" };
+        return vec![why.to_owned(); if priced { 3 } else { 2 }];
     };
     let cost = priced.then(|| format!("{:.2}", cost.unwrap_or(0.0)));
     [requests.to_string(), if calls { asked } else { tokens }.to_string()].into_iter().chain(cost).collect()

@@ -69,7 +69,7 @@ fn what_is_served_has_the_law_given_all_other_keys() {
     let mut few = row(0);
     few.iter_mut().enumerate().for_each(|(at, logit)| {
         if !(5..10).contains(&at) {
-            *logit = f32::NEG_INFINITY
+            *logit = f32::NEG_INFINITY;
         }
     });
     let law = |generated: &[u32]| -> Vec<f64> {
