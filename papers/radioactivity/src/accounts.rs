@@ -29,7 +29,8 @@ pub(crate) fn run(lab: &Lab, students: &Students, repetitions: u32, out: &str) -
         let tuning = FineTuning { epochs: students.passes, ..FineTuning::with_seed(seed) };
         let student = lab.student(Start::Base, None, &data, &tuning)?;
         let all: Vec<usize> = (0..ACCOUNTS * REQUESTS_EACH).collect();
-        let differences = provider.differences(&student.model, Some(&base), &all)?;
+        let differences = provider.differences(&student.model, &base, &all)?;
+        let differences: Vec<Vec<i64>> = differences.into_iter().map(|[beside, _]| beside).collect();
         let named = |differences: &[Vec<i64>]| {
             let mut signs = vec![Signs::default(); ACCOUNTS];
             for (request, differences) in differences.iter().enumerate() {

@@ -39,10 +39,10 @@ pub(crate) fn run(lab: &Lab, students: &Students, keys: u32, requests: usize, ou
             let mut cells: Vec<(&str, String)> = known.to_vec();
             let columns =
                 [["pairs_beside", "wins_beside", "log10_e_beside"], ["pairs_alone", "wins_alone", "log10_e_alone"]];
-            for ([pairs, wins, log10_e], reference) in columns.into_iter().zip([Some(&base), None]) {
+            let differences = other.differences(&student.model, &base, &all)?;
+            for (at, [pairs, wins, log10_e]) in columns.into_iter().enumerate() {
                 let mut signs = Signs::default();
-                let differences = other.differences(&student.model, reference, &all)?;
-                differences.iter().flatten().for_each(|&difference| signs.add_preference(difference));
+                differences.iter().flat_map(|both| &both[at]).for_each(|&difference| signs.add_preference(difference));
                 let found = signs.test();
                 cells.extend([
                     (pairs, found.n.to_string()),

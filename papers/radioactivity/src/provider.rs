@@ -104,31 +104,31 @@ impl<'a> Provider<'a> {
         RequestSecret::new(&self.layer, &format!("{LEDGER}/{request}")).key(None)
     }
 
-    /// How much likelier the served candidate is than the withheld one to a model, beyond what a reference finds; by request.
+    /// How much likelier the served candidate is than the withheld one to a model, by request: beyond what a reference finds, and alone.
     pub(crate) fn differences(
         &self,
         model: &Model,
-        reference: Option<&Model>,
+        reference: &Model,
         requests: &[usize],
-    ) -> Result<Vec<Vec<i64>>> {
-        let of = |&request: &usize| -> Result<Vec<i64>> {
+    ) -> Result<Vec<[Vec<i64>; 2]>> {
+        let of = |&request: &usize| -> Result<[Vec<i64>; 2]> {
             let answer = &self.served.answers[request];
             let key = self.key(request);
-            let expected = reference.map(|reference| self.scores(reference, request)).transpose()?;
-            let mut differences = Vec::new();
-            for (at, score) in self.scores(model, request)?.iter().enumerate() {
+            let expected = self.scores(reference, request)?;
+            let [mut beside, mut alone] = [Vec::new(), Vec::new()];
+            for (score, expected) in self.scores(model, request)?.iter().zip(&expected) {
                 // Where the end of the text is served there is no position, so one where it was withheld tells the coin.
                 if score.tokens.contains(&shipped::EOS) {
                     continue;
                 }
                 let Some(sides) = key.order(score.position, score.tokens)? else { continue };
                 ensure!(sides.served == answer.tokens[score.position as usize], "the coin served another token");
-                let of = |score: &PairScore| score.difference(sides.served, sides.withheld);
-                let expected = expected.as_ref().map_or(Some(0), |expected| of(&expected[at]));
-                differences
-                    .push(of(score).zip(expected).map(|(found, expected)| found - expected).context("one position")?);
+                let of = |score: &PairScore| score.difference(sides.served, sides.withheld).context("one position");
+                let found = of(score)?;
+                beside.push(found - of(expected)?);
+                alone.push(found);
             }
-            Ok(differences)
+            Ok([beside, alone])
         };
         requests.par_iter().map(of).collect()
     }
@@ -179,13 +179,14 @@ impl<'a> Provider<'a> {
     pub(crate) fn test(&self, student: &Student, models: &Models, requests: &[usize]) -> Result<Vec<Found>> {
         let base = &models.base;
         let mut found = Vec::new();
-        for (compared, test, reference) in [
-            (Compared::Base, "token pairs, beside the base", Some(base)),
-            (Compared::Alone, "token pairs, alone", None),
-        ] {
+        let differences = self.differences(&student.model, base, requests)?;
+        for (at, (compared, test)) in
+            [(Compared::Base, "token pairs, beside the base"), (Compared::Alone, "token pairs, alone")]
+                .into_iter()
+                .enumerate()
+        {
             let mut signs = Signs::default();
-            let differences = self.differences(&student.model, reference, requests)?;
-            differences.iter().flatten().for_each(|&difference| signs.add_preference(difference));
+            differences.iter().flat_map(|both| &both[at]).for_each(|&difference| signs.add_preference(difference));
             found.push(Found::of_signs(compared, test, signs));
         }
         if self.lab.other_tokenizer().is_some() {

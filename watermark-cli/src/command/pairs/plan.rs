@@ -111,7 +111,10 @@ impl Args {
             for amount in [line.list, line.account] {
                 row.extend(cells(amount, line.shown, calls, priced));
             }
-            row.extend([format!("{:.1}", line.list_log10_e), named(line)]);
+            row.extend(match line.shown {
+                true => [format!("{:.0}", line.list_log10_e), named(line)],
+                false => ["-".to_owned(), "-".to_owned()],
+            });
             rows.push(row);
         }
         print(table(&rows, 2).trim_end())?;
