@@ -526,7 +526,6 @@ mod tests {
         let under_way = requests.begin("bob", &[1]).unwrap();
         // Read-only from now on.
         requests.lock().served = File::open(folder.join(SERVED)).unwrap();
-        // A request behind one that is under way waits for it.
         requests.begin("ann", &[1]).unwrap().close(vec![2], vec![None]).unwrap();
         let error = format!("{:#}", under_way.close(vec![7], vec![None]).unwrap_err());
         assert!(error.contains("writing served.jsonl"), "{error}");
