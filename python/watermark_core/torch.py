@@ -195,9 +195,9 @@ class Sampler:
             raise ParameterError("requests is one text; it must be a list with the request of each row")
         if requests is not None and not marker.has_paired_draws:
             raise ParameterError("requests are named, but the profile has no paired draws; leave them out")
-        named_twice = [name for name in requests or () if name is not None and list(requests or ()).count(name) > 1]
-        if named_twice:
-            raise InputError(f"request {named_twice[0]!r} is that of two rows; each answer has a number of its own")
+        ledgered = [request for request in requests or () if request is not None]
+        if len(set(ledgered)) < len(ledgered):
+            raise InputError("two rows are of the same request; each answer has a number of its own")
         policy = read.pop("sampling", None)
         self._boosts_first = policy is not None and policy["boost"] == "before_temperature"
         for layer in self._layers:

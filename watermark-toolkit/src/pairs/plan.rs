@@ -125,7 +125,8 @@ pub struct PlanLine {
     pub students: usize,
     /// What is compared.
     pub compared: Compared,
-    /// Whether each student showed it in the laboratory by two standard deviations; else the numbers below rest on nothing, and are null.
+    /// Whether each student showed it in the laboratory by two standard deviations; else `list` and `account` are null, and what follows rests
+    /// on nothing.
     pub shown: bool,
     /// Requests of the list, of harvested and other accounts as they are on it, that show it by all of them together at 80 % power; null if
     /// the whole list does not.
@@ -231,13 +232,10 @@ impl PlanQuestion {
             (of_list, -self.alpha.log10() + 2f64.log10(), all),
             (self.learned, (f64::from(self.accounts) / self.accounts_alpha).log10(), MOST),
         ];
-        let needs: Vec<[Option<u64>; 2]> = of
-            .par_iter()
-            .map(|student| asked.map(|(learned, digits, most)| self.requests(student, learned, digits, most)))
-            .collect();
-        let [list, account] = [0, 1].map(|at| {
-            let worst = needs.iter().map(|need| need[at]).try_fold(0, |worst, need| need.map(|need| need.max(worst)));
-            worst.filter(|_| shown).map(|worst| self.amount(first, worst))
+        let [list, account] = asked.map(|(learned, digits, most)| {
+            let need = |student: &&Student| self.requests(student, learned, digits, most);
+            let needs = shown.then(|| of.par_iter().map(need).collect::<Option<Vec<u64>>>()).flatten()?;
+            needs.into_iter().max().map(|worst| self.amount(first, worst))
         });
         let fleets: Vec<Fleet> = of.iter().map(|student| self.fleet(student)).collect();
         Ok(PlanLine {

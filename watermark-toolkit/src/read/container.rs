@@ -9,11 +9,9 @@ use super::{InputFormat, Limits, ReadError, ReadErrorKind};
 pub(super) const PARQUET: &[u8] = b"PAR1";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The longest entry of [`FOREIGN`].
-const LONGEST_MAGIC: usize = LFS.len();
 /// How a file begins that stands for one that Git LFS did not fetch.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
-/// Where a tar archive says that it is one.
+/// Where a tar archive says that it is one, further than any entry of [`FOREIGN`] reaches.
 const TAR: (usize, &[u8]) = (257, b"ustar");
 
 /// Formats that are recognised and not read: their first bytes, name, and what to do instead.
@@ -71,15 +69,15 @@ impl Content {
         limits: Limits,
     ) -> Result<Self, ReadError> {
         let mut stream = Stream::new(source);
-        let head = stream.peek(ZSTD.len()).map_err(|error| ReadError::from_io(name, Compression::None, &error))?;
-        let compression = Compression::sniff(head);
+        let compression = Compression::sniff(stream.look_ahead(ZSTD.len()));
         let io = |error| ReadError::from_io(name, compression, &error);
         stream = match compression {
             Compression::None => stream,
             Compression::Gzip => Stream::new(Box::new(MultiGzDecoder::new(stream))),
             Compression::Zstd => unzstd(stream, name, limits)?,
         };
-        let head = stream.look_ahead(LONGEST_MAGIC);
+        let (tar, ustar) = TAR;
+        let head = stream.look_ahead(tar + ustar.len());
         for &(magic, kind, what, remedy) in FOREIGN {
             // A text may begin with PAR1 or ARROW1, so these are texts where the user says so.
             let may_be_text = format == InputFormat::Text && magic.iter().all(u8::is_ascii_graphic);
@@ -87,17 +85,14 @@ impl Content {
                 return Err(ReadError::new(kind, format!("{name}: this is {what}, which is not read; {remedy}")));
             }
         }
-        let twice = compression != Compression::None && Compression::sniff(head) == Compression::Zstd;
-        let (at, magic) = TAR;
-        if stream.look_ahead(at + magic.len()).get(at..).is_some_and(|rest| rest.starts_with(magic)) {
+        if head.get(tar..).is_some_and(|rest| rest.starts_with(ustar)) {
             let message = format!("{name}: this is a tar archive, which is not read; extract it");
             return Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message));
         }
-        if twice {
+        if compression != Compression::None && Compression::sniff(head) == Compression::Zstd {
             let message = format!("{name}: this is compressed twice, which is not read; decompress it once");
             return Err(ReadError::new(ReadErrorKind::UnsupportedContainer, message));
         }
-        let head = stream.look_ahead(LONGEST_MAGIC);
         let skipped = if head.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         stream.read = skipped;
         let Some(first) = stream.peek_past_space(limits.max_record_bytes).map_err(io)? else {
@@ -162,13 +157,6 @@ impl Stream {
             }
         }
         &self.head[self.read..self.head.len().min(end)]
-    }
-
-    /// The first `len` bytes, or all if there are fewer.
-    fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
-        let missing = if self.failed.is_some() { 0 } else { len.saturating_sub(self.head.len()) };
-        (&mut self.rest).take(missing as u64).read_to_end(&mut self.head)?;
-        Ok(&self.head)
     }
 
     /// The first byte that is not white space; none if the stream ends, or has more than `limit` bytes, before it.

@@ -8,61 +8,7 @@ use super::turns::{self, Generated};
 use super::value::{Value, Want};
 use super::{BadRecordKind, Body, Location, Record};
 
-/// The fields that have a meaning, in any format.
-pub(super) const NAMES: [&str; 50] = [
-    "id",
-    "custom_id",
-    "conversation_id",
-    "conversation_hash",
-    "messages",
-    "conversations",
-    "conversation",
-    "completion",
-    "chosen",
-    "rejected",
-    "response",
-    "choices",
-    "generations",
-    "completions",
-    "responses",
-    "outputs",
-    "output",
-    "answer",
-    "solution",
-    "text",
-    "system",
-    "system_prompt",
-    "system_message",
-    "history",
-    "context",
-    "contexts",
-    "passage",
-    "document",
-    "documents",
-    "prompt",
-    "question",
-    "problem",
-    "query",
-    "instruction",
-    "input",
-    "role",
-    "from",
-    "author",
-    "sender",
-    "speaker",
-    "tokens",
-    "input_ids",
-    "prompt_tokens",
-    "labels",
-    "attention_mask",
-    "completion_mask",
-    "assistant_masks",
-    "assistant_mask",
-    "loss_mask",
-    "response_mask",
-];
-
-const IDS: [&str; 4] = ["id", "custom_id", "conversation_id", "conversation_hash"];
+pub(super) const IDS: [&str; 4] = ["id", "custom_id", "conversation_id", "conversation_hash"];
 
 /// What was asked or given to the model, whatever the shape: none of it is generated text. In the order in which it is joined.
 const ASKED: [&str; 15] = [
@@ -122,6 +68,34 @@ const REJECTED: &str = "rejected";
 
 const TOKEN_FIELDS: [&str; 2] = ["tokens", "input_ids"];
 
+const PROMPT_TOKENS: &str = "prompt_tokens";
+const LABELS: &str = "labels";
+const ATTENTION: &str = "attention_mask";
+
+/// The fields that have a meaning, in any format.
+pub(super) const NAMES: [&str; 50] = {
+    let mut names = [""; 50];
+    let mut n = 0;
+    let singles = [REJECTED, PROMPT_TOKENS, LABELS, ATTENTION];
+    let lists: [&[&str]; 6] = [&IDS, &ASKED, &ROLES, &TOKEN_FIELDS, &MASKS, &singles];
+    let mut list = 0;
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            names[n] = lists[list][at];
+            (at, n) = (at + 1, n + 1);
+        }
+        list += 1;
+    }
+    let mut shape = 0;
+    while shape < SHAPES.len() {
+        names[n] = SHAPES[shape].0;
+        (shape, n) = (shape + 1, n + 1);
+    }
+    assert!(n == names.len(), "as many names as there are");
+    names
+};
+
 /// A record's own id, which fields were read, and its generated texts.
 #[derive(Debug)]
 pub(super) struct Parsed {
@@ -149,9 +123,10 @@ impl Parsed {
 pub(super) fn want(name: &str, tokens: bool) -> Want {
     match name {
         _ if IDS.contains(&name) => Want::Scalar,
-        "prompt_tokens" if !tokens => Want::Nothing,
-        "tokens" | "input_ids" | "prompt_tokens" => Want::Tokens,
-        "labels" | "attention_mask" if tokens => Want::Mask,
+        PROMPT_TOKENS if !tokens => Want::Nothing,
+        PROMPT_TOKENS => Want::Tokens,
+        _ if TOKEN_FIELDS.contains(&name) => Want::Tokens,
+        LABELS | ATTENTION if tokens => Want::Mask,
         _ if tokens && MASKS.contains(&name) => Want::Mask,
         _ if tokens => Want::Nothing,
         _ => Want::Tree,
@@ -363,7 +338,7 @@ fn tokens(mut fields: Fields) -> Result<(&'static str, Vec<Generated>), Flaw> {
         let Some(value) = fields.take(name) else { continue };
         let tokens = ids(name, value)?;
         let prompt_tokens =
-            fields.take("prompt_tokens").map(|value| ids("prompt_tokens", value)).transpose()?.unwrap_or_default();
+            fields.take(PROMPT_TOKENS).map(|value| ids(PROMPT_TOKENS, value)).transpose()?.unwrap_or_default();
         let generated = generated(&mut fields, tokens.len())?;
         if generated.is_empty() {
             return Ok((name, vec![Generated::only(Body::Tokens { prompt_tokens, tokens })]));
@@ -400,11 +375,11 @@ fn generated(fields: &mut Fields, n: usize) -> Result<Vec<turns::Token>, Flaw> {
             mark(name, value, &|value, token| token.generated &= value != 0)?;
         }
     }
-    if let Some(value) = fields.take("labels") {
-        mark("labels", value, &|value, token| token.generated &= value != NOT_LEARNED)?;
+    if let Some(value) = fields.take(LABELS) {
+        mark(LABELS, value, &|value, token| token.generated &= value != NOT_LEARNED)?;
     }
-    if let Some(value) = fields.take("attention_mask") {
-        mark("attention_mask", value, &|value, token| token.stands &= value != 0)?;
+    if let Some(value) = fields.take(ATTENTION) {
+        mark(ATTENTION, value, &|value, token| token.stands &= value != 0)?;
     }
     Ok(found)
 }

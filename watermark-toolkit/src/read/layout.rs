@@ -1,6 +1,6 @@
 //! Text that is none: tables, event streams, web pages and JSON behind a heading, which would be read as one plain text.
 
-use super::fields::NAMES;
+use super::fields::{IDS, NAMES};
 
 /// Bytes of an input that are looked at.
 pub(super) const LOOKED_AT: usize = 1 << 16;
@@ -61,7 +61,7 @@ fn is_heading(line: &str, next: &str) -> bool {
         };
         let known = |cell: &&str| {
             let cell = cell.to_lowercase();
-            NAMES[4..].contains(&cell.as_str()) || OTHER_FIELDS.contains(&cell.as_str())
+            (NAMES.contains(&cell.as_str()) && !IDS.contains(&cell.as_str())) || OTHER_FIELDS.contains(&cell.as_str())
         };
         cells.len() >= 2 && cells.iter().all(name) && cells.iter().any(known)
     })

@@ -11,7 +11,7 @@ use watermark_core::MAX_TOKEN_ID;
 
 use super::container::PARQUET;
 use super::error::Flaw;
-use super::fields::{Fields, NAMES, Parsed, from_fields, from_pointer, want};
+use super::fields::{Fields, IDS, NAMES, Parsed, from_fields, from_pointer, want};
 use super::guard;
 use super::parser::RecordParser;
 use super::value::{Value, Want};
@@ -115,7 +115,7 @@ impl Rows {
 fn is_read(column: &str, parser: &RecordParser) -> bool {
     match &parser.select.field {
         // The record's own id is read too, because reports name it.
-        Some(pointer) => pointer.split('/').nth(1) == Some(column) || NAMES[..4].contains(&column),
+        Some(pointer) => pointer.split('/').nth(1) == Some(column) || IDS.contains(&column),
         // Token ids beside texts are left out, because reading them costs as much as the texts.
         None => match want(column, parser.tokens) {
             Want::Tokens | Want::Mask => parser.tokens,

@@ -316,16 +316,15 @@ fn turn<'a>(name: &str, tree: &'a Tree) -> Result<Turn<'a>, Flaw> {
 
 /// What a content part reasons, and what it says; images, audio and calls have neither.
 fn part(part: &Tree) -> Option<(&str, &str)> {
-    let text = |part: &'_ serde_json::Map<String, Tree>, name: &str| match part.get(name) {
-        Some(Tree::String(_)) | None | Some(Tree::Null) => Some(()),
-        Some(_) => None,
-    };
     match part {
         Tree::String(text) => Some(("", text)),
         Tree::Object(fields) => {
-            text(fields, "text")?;
-            let of = |name: &str| fields.get(name).and_then(Tree::as_str).unwrap_or_default();
-            Some((of("thinking"), of("text")))
+            let of = |name: &str| match fields.get(name) {
+                Some(Tree::String(text)) => Some(text.as_str()),
+                None | Some(Tree::Null) => Some(""),
+                Some(_) => None,
+            };
+            Some((of("thinking").unwrap_or_default(), of("text")?))
         }
         _ => None,
     }

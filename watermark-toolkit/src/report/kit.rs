@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::bundle::Bundle;
@@ -44,13 +44,7 @@ pub(super) const VERIFIER: [(&str, &str); 5] = [
 pub fn write(path: &Path, context: &Context, out: &Path) -> Result<()> {
     is_new(out, context.tokenizer.as_deref())?;
     let (found, page) = of_bundle(path, context, true)?;
-    let bundle = match (&found.bundle, found.faults.first()) {
-        (Some(bundle), None) => bundle,
-        (_, fault) => {
-            let what = fault.map_or("it holds nothing", |fault| fault.what.as_str());
-            bail!("{} does not hold, so no kit is made of it: {what}", path.display())
-        }
-    };
+    let bundle = whole(path, found.bundle.as_ref(), found.faults.first().map(|fault| fault.what.as_str()))?;
     let evidence = read_bounded(path, MAX_BUNDLE)?;
     let sha256 = hex::encode(&Sha256::digest(&evidence));
     ensure!(bundle.node.is_some(), "the key is withheld, so nobody could count again with a kit of this bundle");
@@ -73,6 +67,24 @@ pub fn write(path: &Path, context: &Context, out: &Path) -> Result<()> {
     let readme = readme(&found, bundle, &sha256, names, stamped, context)?;
     files.insert("README.txt".to_owned(), readme.into_bytes());
     store(files, out)
+}
+
+/// A bundle in which nothing is at fault.
+pub(super) fn whole<'a, B>(path: &Path, bundle: Option<&'a B>, fault: Option<&str>) -> Result<&'a B> {
+    match (bundle, fault) {
+        (Some(bundle), None) => Ok(bundle),
+        (_, fault) => {
+            let what = fault.unwrap_or("it holds nothing");
+            bail!("{} does not hold, so no kit is made of it: {what}", path.display())
+        }
+    }
+}
+
+/// The README of a kit, by its template.
+pub(super) fn instructions(template: &str, values: Value) -> Result<String> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.render_str(template, values).context("the kit's README")
 }
 
 /// What has been time-stamped, beside its stamp; the names of what has.
@@ -185,37 +197,36 @@ fn readme(
 ) -> Result<String> {
     let predicate = &bundle.statement.predicate;
     ensure!(found.concludes(), "the data do not suffice for a result, so no kit is made");
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_template("kit.txt", include_str!("kit.txt"))?;
-    let text = environment.get_template("kit.txt")?.render(context! {
-        question => shown(&bundle.registration.question),
-        suspect => shown(&bundle.registration.suspect),
-        headline => headline(predicate.verdict, &found.conditions),
-        numbers => format!(
-            "log10 p {:.2}, ln e {:.2}, of {} pairs; level {:?}, divided by {} committed keys",
-            predicate.suspect.log10_p,
-            predicate.suspect.ln_e,
-            predicate.suspect.n_scored,
-            bundle.registration.alpha,
-            bundle.registration.key.tree_size
-        ),
-        verdict => verdict(predicate.verdict, &found.conditions).as_str(),
-        reasons => reasons(bundle),
-        cautions => found.cautions.iter().map(|caution| shown(caution)).collect::<Vec<_>>(),
-        dates => format!(
-            "keys committed to {}, test registered {}, evidence signed {}",
-            bundle.head.signed_at, bundle.registration.registered_at, predicate.signed_at
-        ),
-        signers => bundle.signers.each_ref().map(PublicKey::to_hex),
-        trusted => context.trusted.iter().map(PublicKey::to_hex).collect::<Vec<_>>(),
-        conditions => found.conditions.iter().map(ConditionFound::line).collect::<Vec<_>>(),
-        does_not_show => predicate.does_not_show.clone(),
-        alternatives => predicate.alternatives.clone(),
-        pool => context.pool.is_some(),
-        sha256, data, stamped,
-    });
-    text.context("the kit's README")
+    instructions(
+        include_str!("kit.txt"),
+        context! {
+            question => shown(&bundle.registration.question),
+            suspect => shown(&bundle.registration.suspect),
+            headline => headline(predicate.verdict, &found.conditions),
+            numbers => format!(
+                "log10 p {:.2}, ln e {:.2}, of {} pairs; level {:?}, divided by {} committed keys",
+                predicate.suspect.log10_p,
+                predicate.suspect.ln_e,
+                predicate.suspect.n_scored,
+                bundle.registration.alpha,
+                bundle.registration.key.tree_size
+            ),
+            verdict => verdict(predicate.verdict, &found.conditions).as_str(),
+            reasons => reasons(bundle),
+            cautions => found.cautions.iter().map(|caution| shown(caution)).collect::<Vec<_>>(),
+            dates => format!(
+                "keys committed to {}, test registered {}, evidence signed {}",
+                bundle.head.signed_at, bundle.registration.registered_at, predicate.signed_at
+            ),
+            signers => bundle.signers.each_ref().map(PublicKey::to_hex),
+            trusted => context.trusted.iter().map(PublicKey::to_hex).collect::<Vec<_>>(),
+            conditions => found.conditions.iter().map(ConditionFound::line).collect::<Vec<_>>(),
+            does_not_show => predicate.does_not_show.clone(),
+            alternatives => predicate.alternatives.clone(),
+            pool => context.pool.is_some(),
+            sha256, data, stamped,
+        },
+    )
 }
 
 fn zip(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use minijinja::{Environment, UndefinedBehavior, context};
+use anyhow::{Context as _, Result, bail};
+use minijinja::context;
 use sha2::{Digest as _, Sha256};
 use watermark_core::evidence::PublicKey;
 use watermark_core::evidence::pairs::Bundle;
 use watermark_core::hex;
 
-use super::kit::{MAX_FILE, VERIFIER, add_stamps, is_new, store};
+use super::kit::{MAX_FILE, VERIFIER, add_stamps, instructions, is_new, store, whole};
 use super::pairs::of_bundle;
 use crate::evidence::pairs::PairsCheck;
 use crate::evidence::{ConditionFound, Context, headline, verdict};
@@ -31,13 +31,7 @@ const OF_PAIRS: [(&str, &str); 2] = [
 pub fn write(path: &Path, context: &Context, out: &Path) -> Result<()> {
     is_new(out, None)?;
     let (bytes, found, page) = of_bundle(path, context)?;
-    let bundle = match (&found.bundle, found.faults.first()) {
-        (Some(bundle), None) => bundle,
-        (_, fault) => {
-            let what = fault.map_or("it holds nothing", |fault| fault.what.as_str());
-            bail!("{} does not hold, so no kit is made of it: {what}", path.display())
-        }
-    };
+    let bundle = whole(path, found.bundle.as_ref(), found.faults.first().map(|fault| fault.what.as_str()))?;
     let mut files = data(bundle, context)?;
     let names: Vec<String> = files.keys().cloned().collect();
     let stamps = &bundle.statement.predicate.time_stamps;
@@ -87,38 +81,33 @@ fn readme(
     context: &Context,
 ) -> Result<String> {
     let (predicate, registration) = (&bundle.statement.predicate, &bundle.registration);
-    ensure!(
-        found.not_checked.iter().all(|what| !what.contains("all numbers")),
-        "the list is not given, so no kit is made"
-    );
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_template("kit_pairs.txt", include_str!("kit_pairs.txt"))?;
-    let text = environment.get_template("kit_pairs.txt")?.render(context! {
-        question => shown(&registration.question),
-        suspect => shown(&registration.suspect),
-        headline => headline(predicate.verdict, &found.conditions),
-        numbers => format!(
-            "ln e {:.2}; {} of {} positions preferred as they were served, in {} requests; level {:?}, divided by {} committed keys",
-            predicate.suspect.ln_e,
-            predicate.suspect.n_served_preferred,
-            predicate.suspect.n_scored,
-            predicate.list.requests,
-            registration.alpha,
-            registration.key.tree_size
-        ),
-        verdict => verdict(predicate.verdict, &found.conditions).as_str(),
-        cautions => found.cautions.iter().map(|caution| shown(caution)).collect::<Vec<_>>(),
-        dates => format!(
-            "keys committed to {}, ledger signed {}, test registered {}, evidence signed {}",
-            bundle.head.signed_at, bundle.ledger.signed_at, registration.registered_at, predicate.signed_at
-        ),
-        signers => bundle.signers.each_ref().map(PublicKey::to_hex),
-        trusted => context.trusted.iter().map(PublicKey::to_hex).collect::<Vec<_>>(),
-        conditions => found.conditions.iter().map(ConditionFound::line).collect::<Vec<_>>(),
-        does_not_show => predicate.does_not_show.clone(),
-        alternatives => predicate.alternatives.clone(),
-        sha256, data, stamped,
-    });
-    text.context("the kit's README")
+    instructions(
+        include_str!("kit_pairs.txt"),
+        context! {
+            question => shown(&registration.question),
+            suspect => shown(&registration.suspect),
+            headline => headline(predicate.verdict, &found.conditions),
+            numbers => format!(
+                "ln e {:.2}; {} of {} positions preferred as they were served, in {} requests; level {:?}, divided by {} committed keys",
+                predicate.suspect.ln_e,
+                predicate.suspect.n_served_preferred,
+                predicate.suspect.n_scored,
+                predicate.list.requests,
+                registration.alpha,
+                registration.key.tree_size
+            ),
+            verdict => verdict(predicate.verdict, &found.conditions).as_str(),
+            cautions => found.cautions.iter().map(|caution| shown(caution)).collect::<Vec<_>>(),
+            dates => format!(
+                "keys committed to {}, ledger signed {}, test registered {}, evidence signed {}",
+                bundle.head.signed_at, bundle.ledger.signed_at, registration.registered_at, predicate.signed_at
+            ),
+            signers => bundle.signers.each_ref().map(PublicKey::to_hex),
+            trusted => context.trusted.iter().map(PublicKey::to_hex).collect::<Vec<_>>(),
+            conditions => found.conditions.iter().map(ConditionFound::line).collect::<Vec<_>>(),
+            does_not_show => predicate.does_not_show.clone(),
+            alternatives => predicate.alternatives.clone(),
+            sha256, data, stamped,
+        },
+    )
 }
