@@ -39,7 +39,7 @@ from typing import Any, Protocol, cast
 from . import _suspect_endpoint
 from ._lib import InputError, ParameterError, WatermarkError, __version__
 from ._suspect_candidates import CONTINUES, ByNextToken, ByText
-from ._suspect_files import Output, Progress, sha256
+from ._run_files import Progress, sha256, written
 from ._suspect_model import LocalModel, load, load_tokenizer, read_tokenizer, versions, vocabulary_of
 from ._suspect_options import APIS, DTYPES, Options
 from ._suspect_pairs import Request, Scores, line_of_pairs, read_requests
@@ -295,7 +295,7 @@ def write(
     progress.say(f"{len(taken)} texts{'' if chosen.endpoint else '; loading the model'}")
     run, about = _open(model, chosen)
     bound = {**about, "texts_sha256": sha256(texts), "texts": len(taken)}
-    done, new = _written(out, bound, "texts", lambda lines: run.lines(taken, lines, progress), run.left_out, progress)
+    done, new = written(out, bound, "texts", lambda lines: run.lines(taken, lines, progress), run.left_out, progress)
     if new:
         for warning in run.warnings():
             progress.say(warning)
@@ -344,7 +344,7 @@ def write_pairs(
     # What decides the scores: whether candidates were read as ids or as text, and of which mark.
     reads = {"format": "pairs", "reads": about["format"], "mark_sha256": _digest_of(chosen.tokenizer)}
     bound = {**about, **reads, "served_sha256": sha256(served), "requests": len(requests)}
-    done, new = _written(
+    done, new = written(
         out,
         bound,
         "requests",
@@ -393,37 +393,10 @@ def _write_next_tokens(
         "served_sha256": sha256(served),
         "requests": len(requests),
     }
-    done, new = _written(out, bound, "requests", lines_after, dict, progress)
+    done, new = written(out, bound, "requests", lines_after, dict, progress)
     if new:
         progress.say(f"{out}: {len(requests)} requests; of {asked.asked} positions it said one of both candidates at {asked.told}")
     return done
-
-
-def _written(
-    out: str | os.PathLike[str],
-    bound: Mapping[str, Any],
-    what: str,
-    lines_after: Callable[[int], Iterable[list[str]]],
-    left_out: Callable[[], Mapping[str, Any]],
-    progress: Progress,
-) -> tuple[dict[str, Any], bool]:
-    """What OUT.about.json holds, and whether it was written now. `lines_after` gives the lines after those that are there; `bound[what]` is how
-    many there are in all."""
-    output = Output(out, bound)
-    if (found := output.finished()) is not None:
-        progress.say(f"{out} is complete; nothing to do")
-        return found, False
-    output.open()
-    try:
-        if output.lines > bound[what]:
-            raise InputError(f"{out}.part has {output.lines} lines for {bound[what]} {what}; move it away to begin anew")
-        if output.lines:
-            progress.say(f"{output.lines} of {bound[what]} {what} were scored before; going on")
-        for lines in lines_after(output.lines):
-            output.add(lines)
-    finally:
-        output.close()
-    return output.finish(left_out()), True
 
 
 def _open(model: str | os.PathLike[str] | tuple[Any, Any], options: Options) -> tuple[_Run, dict[str, Any]]:

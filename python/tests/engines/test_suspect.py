@@ -244,7 +244,7 @@ class Files(Case):
                 about = suspect.write(texts, home, out, batch_size=2)
             self.assertEqual(out.read_bytes(), expected)
             lines = written[:cut].count(b"\n")
-            self.assertEqual(f"{lines} of {len(records)} texts were scored before" in said.getvalue(), lines > 0)
+            self.assertEqual(f"{lines} of {len(records)} texts were there before" in said.getvalue(), lines > 0)
             self.assertFalse(part.exists() or state.exists())
             self.assertEqual(about, json.loads((self.folder / "out.jsonl.about.json").read_text()))
             out.unlink()

@@ -8,7 +8,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from ._lib import InputError
@@ -99,6 +99,33 @@ class Output:
         ]
         if differ:
             raise InputError(f"{path} is of another run, which had another {', '.join(differ)}; {remedy}")
+
+
+def written(
+    out: str | os.PathLike[str],
+    bound: Mapping[str, Any],
+    what: str,
+    lines_after: Callable[[int], Iterable[list[str]]],
+    left_out: Callable[[], Mapping[str, Any]],
+    progress: Progress,
+) -> tuple[dict[str, Any], bool]:
+    """What OUT.about.json holds, and whether it was written now. `lines_after` gives the lines after those that are there; `bound[what]` is how
+    many there are in all."""
+    output = Output(out, bound)
+    if (found := output.finished()) is not None:
+        progress.say(f"{out} is complete; nothing to do")
+        return found, False
+    output.open()
+    try:
+        if output.lines > bound[what]:
+            raise InputError(f"{out}.part has {output.lines} lines for {bound[what]} {what}; move it away to begin anew")
+        if output.lines:
+            progress.say(f"{output.lines} of {bound[what]} {what} were there before; going on")
+        for lines in lines_after(output.lines):
+            output.add(lines)
+    finally:
+        output.close()
+    return output.finish(left_out()), True
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
