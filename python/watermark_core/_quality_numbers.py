@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import random
 from collections import Counter
@@ -56,6 +57,12 @@ def distinct(answers: Sequence[Sequence[int]], n: int = 2) -> float:
 def loops(tokens: Sequence[int], run: int = 8, times: int = 3) -> bool:
     """Whether an answer says the same run of tokens so often."""
     return max(Counter(tuple(tokens[at : at + run]) for at in range(len(tokens) - run + 1)).values(), default=0) >= times
+
+
+def changed(tokens: Sequence[int], again: Sequence[int]) -> int:
+    """How many of an answer's tokens the tokenizer does not make again of its text, in their order."""
+    blocks = difflib.SequenceMatcher(None, tokens, again, autojunk=False).get_matching_blocks()
+    return len(tokens) - sum(block.size for block in blocks)
 
 
 def self_bleu(texts: Sequence[str]) -> float:

@@ -36,6 +36,8 @@ FORMAT = "watermark-quality/1"
 UNMARKED = "unmarked"
 # Answers of each profile along which the distribution is compared; each position is a whole row of logits.
 _COMPARED = 40
+# Longest answer to a task.
+_TASK_TOKENS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,12 +252,15 @@ class _Run:
     def _answers(self, name: str, what: str, questions: Sequence[str]) -> list[dict[str, Any]]:
         """Answers in a file of their own, whose lines are `detect`'s too."""
         options, out = self.options, self.out / f"{_file(name)}.{what}.jsonl"
-        made = {key: getattr(options, key) for key in ("temperature", "top_p", "max_tokens", "seed", "batch_size")}
+        made = {key: getattr(options, key) for key in ("temperature", "top_p", "seed", "batch_size")} | {"max_tokens": self._longest(what)}
         bound = self._bound(name, answers=len(questions), questions_sha256=_digest(questions), **made)
         progress = Progress(len(questions), f"{name}, {what}", silent=self.quiet)
         written(out, bound, "answers", lambda there: self._lines(name, what, questions, there, progress), dict, progress)
         with open(out, encoding="utf-8") as file:
             return [json.loads(line) for line in file]
+
+    def _longest(self, what: str) -> int:
+        return min(self.options.max_tokens, _TASK_TOKENS) if what == "tasks" else self.options.max_tokens
 
     def _lines(self, name: str, what: str, questions: Sequence[str], there: int, progress: Progress) -> Iterator[list[str]]:
         """The lines after those that are there. Batches are the same wherever a run begins, and so is each draw."""
@@ -266,7 +271,7 @@ class _Run:
             paired = marker.has_paired_draws and name != UNMARKED
             requests = [f"quality/{what}/{begin + at}" for at in range(len(batch))] if paired else None
             answers = generate(
-                self.model, self.tokenizer, marker, batch, seed=_seed(options.seed, what, begin), max_tokens=options.max_tokens,
+                self.model, self.tokenizer, marker, batch, seed=_seed(options.seed, what, begin), max_tokens=self._longest(what),
                 temperature=options.temperature, top_p=options.top_p, marked=name != UNMARKED, requests=requests,
             )  # fmt: skip
             yield [_line(asked, answer) for asked, answer in zip(batch, answers, strict=True)][max(there - begin, 0) :]
@@ -295,8 +300,8 @@ class _Run:
 
     def _found(self, name: str, answers: _Answers, many: _Answers, done: _Answers) -> dict[str, Any]:
         rows = answers[name]
-        texts = [row["completion"] for row in rows]
         lengths = [len(row["tokens"]) for row in rows]
+        changed = [numbers.changed(row["tokens"], self.vocabulary.text_ids(row["completion"])) for row in rows]
         found: dict[str, Any] = {
             "tokens": numbers.mean(lengths),
             "ended": numbers.share([row["ended"] for row in rows]),
@@ -304,7 +309,7 @@ class _Run:
             "distinct_2": numbers.distinct([row["tokens"] for row in rows]),
             "kl": self._kl(name, rows),
             "digits": self._digits(name, rows),
-            "retokenised": self._retokenised(texts, rows),
+            "retokenised": sum(changed) / max(sum(lengths), 1),
         }
         if many:
             groups = [many[name][at : at + self.options.repeats] for at in range(0, len(many[name]), self.options.repeats)]
@@ -387,17 +392,6 @@ class _Run:
         records = [{"prompt_tokens": row["prompt_tokens"], "tokens": row["tokens"]} for row in rows]
         tokens = sum(len(row["tokens"]) for row in rows)
         return {finding.layer or "": -100 * finding.log10_p / max(tokens, 1) for finding in detector.detect(records, resample=0)}
-
-    def _retokenised(self, texts: Sequence[str], rows: Sequence[dict[str, Any]]) -> float:
-        """Share of tokens that the tokenizer does not make again from the answer's text, in their order."""
-        import difflib
-
-        kept = total = 0
-        for text, row in zip(texts, rows, strict=True):
-            matcher = difflib.SequenceMatcher(None, row["tokens"], self.vocabulary.text_ids(text), autojunk=False)
-            kept += sum(block.size for block in matcher.get_matching_blocks())
-            total += len(row["tokens"])
-        return 1 - kept / max(total, 1)
 
 
 def _bend(marker: Marker, logits: Any, tokens: Sequence[int], before: Sequence[int] = ()) -> Any:

@@ -73,6 +73,7 @@ class Quality(Case):
             self.assertEqual(report[name]["digits"], {finding.layer: -100 * finding.log10_p / written for finding in findings})
             self.assertGreater(sum(report[name]["digits"].values()), 3)
         self.assertEqual(report["pairs"]["digits"], {})
+        self.assertLess(max(one["retokenised"] for one in report.values()), 1)
         # By one forward pass of one answer each.
         total = written = 0
         for row in self.rows("two"):
@@ -134,6 +135,7 @@ class Numbers(Case):
         self.assertEqual((found["value"], found["more"]), (2, {"value": 1, "low": 1, "high": 1}))
         self.assertEqual(numbers.distinct([[1, 2, 1, 2], [1, 2]]), 2 / 4)
         self.assertEqual([numbers.loops([*range(8), *range(8)]), numbers.loops([*range(8)] * 3)], [False, True])
+        self.assertEqual([numbers.changed([1, 2, 3], [1, 2, 3]), numbers.changed([1, 2, 3, 4], [1, 9, 4])], [0, 2])
         self.assertAlmostEqual(numbers.self_bleu(["one and two and three"] * 3), 1)
         self.assertLess(numbers.self_bleu(["one and two and three", "four or five or six", "seven with eight"]), 0.2)
 
