@@ -36,6 +36,7 @@ __all__ = [
     "PrfKey",
     "ProfileError",
     "Report",
+    "RequestKey",
     "Session",
     "Span",
     "Stages",
