@@ -6,7 +6,7 @@ mod demo;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// What this build leaves out, each with the cargo feature that has it; empty for a whole build.
 fn left_out() -> String {
@@ -67,6 +67,8 @@ enum Command {
     Report(command::report::Args),
     #[cfg(feature = "lab")]
     Demo(command::demo::Args),
+    Completions(command::completions::Args),
+    Man(command::man::Args),
 }
 
 fn main() -> ExitCode {
@@ -105,6 +107,8 @@ fn main() -> ExitCode {
         Command::Report(args) => args.run(),
         #[cfg(feature = "lab")]
         Command::Demo(args) => args.run(),
+        Command::Completions(args) => args.run(Cli::command()),
+        Command::Man(args) => args.run(Cli::command()),
     };
     match result {
         Ok(code) => code,
@@ -139,8 +143,6 @@ fn no_core_dumps() {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     /// Options are made from the catalogue of schemes too, so two can have one name, which clap notices in debug builds only.

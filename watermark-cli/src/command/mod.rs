@@ -1,6 +1,7 @@
 //! One file per command: arguments, then what they do.
 
 pub(crate) mod calibrate;
+pub(crate) mod completions;
 #[cfg(feature = "lab")]
 pub(crate) mod demo;
 pub(crate) mod detect;
@@ -9,6 +10,7 @@ pub(crate) mod key;
 pub(crate) mod keygen;
 pub(crate) mod layer;
 pub(crate) mod ledger;
+pub(crate) mod man;
 #[cfg(feature = "lab")]
 pub(crate) mod mark;
 pub(crate) mod pairs;

@@ -12,6 +12,7 @@ mod hostile;
 mod keys;
 mod leaks;
 mod ledger;
+mod manual;
 mod mark;
 mod pairs;
 mod pairs_evidence;
