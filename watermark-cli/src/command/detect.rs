@@ -179,8 +179,11 @@ impl Args {
             for line in &report.spans {
                 print_json(line)?;
             }
-        } else {
+        } else if unread < self.inputs.len() as u64 || report.pooled.iter().any(|line| line.n_scored > 0) {
             self.print_tables(&report)?;
+        } else {
+            say("error: nothing could be read, so there is no result");
+            return Ok(ExitCode::from(2));
         }
         if unread > 0 {
             say(&format!("error: inputs not read to their end: {unread}; the results are of the rest"));

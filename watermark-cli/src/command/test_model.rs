@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::ArgGroup;
 use watermark_core::detect::{RESAMPLING_KEYS, Resampling, check_level};
 use watermark_core::model_test::{Access, DecidedBy};
 use watermark_toolkit::files::read_profile;
@@ -50,6 +51,7 @@ the p-values pay for all looks that there could be.
 Filter or choose nothing by served answers, and no texts by their scores: both accuse innocent models.
 
 Exit codes: 0 = some layer is detected, 1 = none, 2 = an error or too many bad records.")]
+#[command(group(ArgGroup::new("tested").args(["answers", "logprobs", "reading"]).required(true).multiple(true)))]
 pub(crate) struct Args {
     /// The deployment's profile
     #[arg(long, value_name = "FILE")]
@@ -70,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// The suspect's answers (repeatable)
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["logprobs", "reading"])]
+    #[arg(long, value_name = "FILE")]
     answers: Vec<PathBuf>,
     /// The suspect's answers with next-token log-probabilities (repeatable)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["answers", "reading"])]

@@ -57,6 +57,29 @@ fn vectors_with_raw_keys() {
     }
 }
 
+/// Where nothing can be read there is no table that looks like a result.
+#[test]
+fn no_result_without_input() {
+    let folder = Folder::new();
+    folder.line("profile new --out p.json").expect(0);
+    folder.line("keygen --out k.json").expect(0);
+    folder.write("empty.txt", "");
+    for input in ["missing.txt", "empty.txt", "missing.txt empty.txt"] {
+        let run = folder.line(&format!("detect --profile p.json --key k.json {input}")).expect(2);
+        assert!(run.stdout.is_empty() && run.stderr.contains("there is no result"), "{run:?}");
+    }
+    folder.write("some.txt", "Some text with more than a few words in it, and nothing else.");
+    let run = folder.line("detect --profile p.json --key k.json missing.txt some.txt").expect(2);
+    assert!(run.stdout.contains("distillation") && run.stderr.contains("the results are of the rest"), "{run:?}");
+    // Which places were looked at for a tokenizer.
+    let mut other: Value = serde_json::from_str(&folder.read("p.json")).unwrap();
+    other["tokenizer"]["sha256"] = "0".repeat(64).into();
+    folder.write("o.json", other.to_string());
+    folder
+        .line("detect --profile o.json --key k.json some.txt")
+        .fails_with(&["tokenizer.json is not there", "embedded one"]);
+}
+
 /// `weighted.json` through the command line: totals, weighted statistic and bound.
 #[test]
 fn weighted_vectors() {

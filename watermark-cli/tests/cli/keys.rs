@@ -274,6 +274,10 @@ fn commitments_are_opened_and_checked() {
 
     for (line, says) in [
         (format!("{open} --path epoch/1/layer/other --out x.json"), "no commitment to"),
+        (
+            format!("{open} --path epoch/1/layer/other --out x.json"),
+            "but to \"epoch/1/layer/distillation\", \"epoch/1/layer/provenance\"",
+        ),
         (format!("{open} --path epoch/2 --out x.json"), "no commitment to"),
         (format!("{open} --path epoch/1 --out x.json"), "no commitment to"),
         (format!("{open} --path epoch/1/layer/provenance --out o.json"), "not overwritten"),

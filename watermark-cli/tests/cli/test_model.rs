@@ -323,5 +323,6 @@ fn wrong_use_is_explained() {
     folder.line(&format!("{test_model} --answers suspect.jsonl --layer nothing")).fails_with(&["no layer", "nothing"]);
     folder.line(&format!("{test_model} --answers clean.jsonl --answers clean.jsonl")).fails_with(&["named twice"]);
     folder.line(&format!("{test_model} --answers missing.jsonl")).fails_with(&["missing.jsonl", "cannot open"]);
+    folder.line(test_model).fails_with(&["--answers <FILE>|--logprobs <FILE>|--reading <FILE>"]);
     assert_eq!(folder.line(test_model).code, Some(2));
 }

@@ -34,6 +34,8 @@ const OPENING_VERSION: &str = "watermark-opening/2";
 pub const MAX_OPENINGS: usize = 1 << 26;
 /// A few hundred bytes and 67 for every level of the tree.
 const MAX_OPENING: usize = 1 << 14;
+// Committed paths that a message about another one names.
+const LISTED: usize = 8;
 
 /// A committed key: a digest of node and salt, the node's place, and the profile it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,7 +248,10 @@ impl KeyCommitments {
     /// [`ErrorKind::InvalidProof`] if there is no such leaf, or it commits to another key.
     pub fn open(&self, node: &NodeKey, profile_sha256: &[u8; 32]) -> Result<KeyOpening> {
         let Some(index) = self.position(node.path(), profile_sha256) else {
-            let none = format!("there is no commitment to {:?} for this profile", node.path().as_str());
+            let own = self.leaves.iter().filter(|(leaf, _)| leaf.profile_sha256.0 == *profile_sha256);
+            let paths: Vec<String> = own.take(LISTED).map(|(leaf, _)| format!("{:?}", leaf.path)).collect();
+            let there = if paths.is_empty() { "none of its paths" } else { &paths.join(", ") };
+            let none = format!("there is no commitment to {:?} for this profile, but to {there}", node.path().as_str());
             return Err(Error::new(ErrorKind::InvalidProof, none));
         };
         let (leaf, salt) = &self.leaves[index];

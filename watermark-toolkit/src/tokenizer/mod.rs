@@ -117,7 +117,9 @@ impl Tokenizer {
             return Ok(found);
         }
         let beside = profile_path.with_file_name("tokenizer.json");
+        let mut tried = format!("{} is not there", beside.display());
         if beside.is_file() {
+            tried = format!("{} is another", beside.display());
             let (found, sha256) = read(beside)?;
             if sha256 == expected.sha256 {
                 return Ok(found);
@@ -125,8 +127,9 @@ impl Tokenizer {
         }
         ensure!(
             Sha256::digest(EMBEDDED)[..] == expected.sha256,
-            "no tokenizer with the digest that {} names was found; give it with --tokenizer",
-            profile_path.display()
+            "{} was made for a tokenizer.json with SHA-256 {}: {tried}, and the embedded one is another; give it with --tokenizer",
+            profile_path.display(),
+            hex::encode(&expected.sha256)
         );
         Ok(Found { bytes: Cow::Borrowed(EMBEDDED), path: None })
     }

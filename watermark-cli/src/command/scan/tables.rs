@@ -79,5 +79,5 @@ pub(super) fn print_tables(finished: &Finished, out: &Path) -> Result<()> {
         few,
         out.display()
     ))?;
-    print(summary.does_not_show)
+    print(&format!("What this does not show: {}", summary.does_not_show))
 }
