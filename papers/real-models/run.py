@@ -153,8 +153,8 @@ class Experiment:
 
     def results(self, name):
         """Rows of results.csv about a student."""
-        model, (share, _, _) = self.student(name), STUDENTS.get(name, (0, None, None))
-        learned = min(round(share * EXAMPLES), BLOCK * 4)
+        model, (share, _, before) = self.student(name), STUDENTS.get(name, (0, None, None))
+        learned = min(round((STUDENTS[before][0] if before else share) * EXAMPLES), BLOCK * 4)
         lists = {"not learned": self.never_learned(), **({"learned": self.served(learned)} if learned else {"of another student": self.served(BLOCK)})}
         for which, served in lists.items():
             conclusion = self.pairs(model, served)[0]
