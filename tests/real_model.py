@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "papers/real-models"))
 
 import models
 from llama_cpp import Model, Watermark, chain_with, llama
+from pairs_endpoint import scores
 from stages import Stages
 from steps import Served, check, done, run
 
@@ -98,11 +99,6 @@ def pairs(watermark, home, folder):
         line = json.loads(run(watermark, "pairs", "test", *keys, "--json", folder / "served.jsonl", codes=(1,)).splitlines()[0])
         facts = (line["requests"], line["n_unscored"], line["verdict"])
         check(f"by its {name} it prefers neither: ln e {line['ln_e']:.2f}", facts == (REQUESTS, 0, "not_detected"), line)
-
-
-def scores(path):
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {(line["request"], at): both for line in lines for at, _, _, *both in line["scores"]}
 
 
 def sampler(watermark, library, home, folder):

@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 
 from serve import watermark
-from stages import read_lines
+from stages import read_lines, write_lines
 
 COLUMNS = ["command", "of", "tokens", "scored", "log10_p", "detail"]
 # A text of other models' answers with this many marked ones in its middle.
@@ -29,13 +29,12 @@ def rows(experiment):
     ]
 
     def make(folder):
-        lines = lambda name, values: (folder / name).write_text("".join(json.dumps(value) + "\n" for value in values))
-        lines("text.jsonl", ({"prompt": line["prompt"], "completion": line["completion"]} for line in served))
-        lines("ids.jsonl", ({"prompt_tokens": line["prompt_tokens"], "tokens": line["tokens"]} for line in served))
+        write_lines(folder / "text.jsonl", ({"prompt": line["prompt"], "completion": line["completion"]} for line in served))
+        write_lines(folder / "ids.jsonl", ({"prompt_tokens": line["prompt_tokens"], "tokens": line["tokens"]} for line in served))
         marked = "\n\n".join(line["completion"] for line in served[:PLANTED])
         (folder / "long.txt").write_text("\n\n".join([*others[:4], marked, *others[4:8]]))
         (folder / "set").mkdir(exist_ok=True)
-        lines("set/answers.jsonl", [{"completion": text} for text in others[8:]] + [{"completion": line["completion"]} for line in served])
+        write_lines(folder / "set/answers.jsonl", [{"completion": text} for text in others[8:]] + [{"completion": line["completion"]} for line in served])
 
     folder = experiment.stages.run("found", {"served": [line["completion"] for line in served]}, make)
     (text,) = json_of("detect", folder / "text.jsonl")

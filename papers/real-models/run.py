@@ -19,7 +19,7 @@ import models
 import serve
 import students
 from serve import watermark
-from stages import Stages, read_lines, say, write_lines, write_table
+from stages import Stages, read_lines, write_lines, write_table
 
 HERE = pathlib.Path(__file__).resolve().parent
 COLUMNS = ["student", "access", "tested", "n", "statistic", "value"]
@@ -30,6 +30,8 @@ CLEAN = 1500
 # Requests of the ledger whose prompts differ; the next ones ask the same again.
 PROMPTS = 300
 BLOCK = 100
+# The first number in the ledger of what no student learns.
+UNLEARNED = 100_000
 # Each probe is asked so often.
 TIMES = 4
 PROFILE = ["--provenance", "none", "--pairs", "--name", "real-models"]
@@ -86,7 +88,7 @@ class Experiment:
         ]
 
     def never_learned(self):
-        return [self.answers("served-unlearned", self.model, self.unlearned, "unlearned", 100_000)]
+        return [self.answers("served-unlearned", self.model, self.unlearned, "unlearned", UNLEARNED)]
 
     def student(self, name):
         if name == "untouched":
@@ -152,7 +154,7 @@ class Experiment:
             yield "answers", test("--answers", own, "--reference", plain)
 
     def results(self, name):
-        """Rows of results.csv about a student."""
+        """Rows of students.csv about a student."""
         model, (share, _, before) = self.student(name), STUDENTS.get(name, (0, None, None))
         learned = min(round((STUDENTS[before][0] if before else share) * EXAMPLES), BLOCK * 4)
         lists = {"not learned": self.never_learned(), **({"learned": self.served(learned)} if learned else {"of another student": self.served(BLOCK)})}
@@ -163,8 +165,7 @@ class Experiment:
         if learned:
             whole = [*self.served(learned), *self.never_learned()]
             accounts = self.pairs(model, whole)[1:]
-            # The accounts of what was never learned begin at 4000.
-            guilty = [one for one in accounts if int(one["account"].removeprefix("account-")) < 4000]
+            guilty = [one for one in accounts if int(one["account"].removeprefix("account-")) < UNLEARNED // serve.PER_ACCOUNT]
             named = [one for one in accounts if one["verdict"] == "detected"]
             yield [name, "pairs", "accounts learned from", len(guilty), "named", sum(one in named for one in guilty)]
             yield [name, "pairs", "other accounts", len(accounts) - len(guilty), "named", sum(one not in guilty for one in named)]

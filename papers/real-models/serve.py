@@ -6,8 +6,6 @@ import os
 import random
 import subprocess
 
-from stages import Progress, read_lines, write_lines
-
 SAMPLING = {"temperature": 0.8, "top_p": 0.95}
 BATCH = 32
 # Requests of one account, in the order of the ledger.
@@ -33,27 +31,31 @@ def make_profile(folder, program, model, seed, *options):
 
 
 def answer(path, model, tokenizer, marker, questions, *, tokens, seed, marked=True, request=None, account=None):
-    """Appends answers to `path` until every question has one: `prompt`, `completion`, `prompt_tokens`, `tokens`; with `request` and
-    `account`, functions of the number of an answer, also these and `withheld`."""
-    from watermark_core import quality
+    """Writes an answer to every question: `prompt`, `completion`, `prompt_tokens`, `tokens`; with `request` and `account`, functions of the
+    number of an answer, also these and `withheld`. What a run that was cut short has written stays."""
+    from watermark_core import _run_files, quality
 
-    done = len(read_lines(path))
-    progress = Progress(f"{path.parent.name.removesuffix('.part')}", len(questions), done)
-    for begin in range(done, len(questions), BATCH):
-        batch = range(begin, min(begin + BATCH, len(questions)))
-        # A draw of the model's own depends on nothing but the seed and the place of the batch.
-        own = int.from_bytes(hashlib.sha256(f"{seed} {begin}".encode()).digest()[:7], "big")
-        requests = None if request is None else [request(at) for at in batch]
-        answers = quality.generate(
-            model, tokenizer, marker, [questions[at] for at in batch], seed=own, max_tokens=tokens, marked=marked, requests=requests, **SAMPLING
-        )
-        lines = [
-            {"prompt": questions[at], "completion": one.text, "prompt_tokens": one.prompt_tokens, "tokens": one.tokens}
-            | ({} if request is None else {"request": request(at), "account": account(at), "withheld": one.withheld})
-            for at, one in zip(batch, answers)
-        ]
-        write_lines(path, lines)
-        progress.advance(len(lines))
+    progress = _run_files.Progress(len(questions), path.parent.name.removesuffix(".part"))
+
+    def lines_after(there):
+        progress.skip(there)
+        # Batches are the same wherever a run begins, and so is each draw.
+        for begin in range(there - there % BATCH, len(questions), BATCH):
+            batch = range(begin, min(begin + BATCH, len(questions)))
+            own = int.from_bytes(hashlib.sha256(f"{seed} {begin}".encode()).digest()[:7], "big")
+            requests = None if request is None else [request(at) for at in batch]
+            answers = quality.generate(
+                model, tokenizer, marker, [questions[at] for at in batch], seed=own, max_tokens=tokens, marked=marked, requests=requests, **SAMPLING
+            )
+            lines = [
+                {"prompt": questions[at], "completion": one.text, "prompt_tokens": one.prompt_tokens, "tokens": one.tokens}
+                | ({} if request is None else {"request": request(at), "account": account(at), "withheld": one.withheld})
+                for at, one in zip(batch, answers)
+            ]
+            yield [json.dumps(line, ensure_ascii=False) for line in lines][max(there - begin, 0) :]
+            progress.advance(len(batch), f"answer {batch.stop} of {len(questions)}")
+
+    _run_files.written(path, {"answers": len(questions)}, "answers", lines_after, dict, progress)
 
 
 def split(prompts, tokenizer, longest=60):

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import pathlib
-import shutil
 import sys
 import time
 
@@ -22,7 +21,7 @@ class Stages:
     """`folder` holds a folder for each stage, `NAME-DIGEST`, and `NAME-DIGEST.part` while it is being made."""
 
     def __init__(self, folder):
-        self.folder, self.seconds = pathlib.Path(folder), 0.0
+        self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def run(self, name, inputs, make):
@@ -44,9 +43,6 @@ class Stages:
         say(f"{name}: done in {clock(took)}")
         return home
 
-    def forget(self, home):
-        shutil.rmtree(home)
-
 
 def say(text):
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
@@ -57,37 +53,15 @@ def clock(seconds):
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
-class Progress:
-    """Says at most every half minute how far a stage is and when it should end."""
-
-    def __init__(self, what, total, done=0):
-        self.what, self.total, self.first, self.done = what, total, done, done
-        self.begun = self.said = time.monotonic()
-
-    def advance(self, count):
-        self.done += count
-        now = time.monotonic()
-        if now - self.said >= 30 and self.done > self.first:
-            self.said = now
-            left = (now - self.begun) / (self.done - self.first) * (self.total - self.done)
-            say(f"{self.what}: {self.done} of {self.total}, {clock(left)} left")
-
-
 def read_lines(path):
-    """The whole lines of a JSONL file; a line that was cut short by a kill is dropped from the file."""
-    path = pathlib.Path(path)
-    if not path.exists():
-        return []
-    raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if len(whole) < len(raw):
-        path.write_bytes(whole)
-    return [json.loads(line) for line in whole.splitlines()]
+    """The values of a JSONL file."""
+    # Of bytes, because texts may hold other ends of lines.
+    return [json.loads(line) for line in pathlib.Path(path).read_bytes().splitlines()]
 
 
 def write_lines(path, rows):
-    with open(path, "a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    """A JSONL file, anew."""
+    pathlib.Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def write_table(path, columns, rows):

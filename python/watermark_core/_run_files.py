@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
-from ._lib import InputError
+from ._lib import InputError, WatermarkError
 
 #: Seconds between two lines about how far a run is, where there is no terminal.
 QUIET = 30.0
@@ -126,6 +126,19 @@ def written(
     finally:
         output.close()
     return output.finish(left_out()), True
+
+
+def exit_code(run: Callable[[], object]) -> int:
+    """Runs what a command does: 0, or 2 after an error or an interruption, which is said."""
+    try:
+        run()
+    except (WatermarkError, ImportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 2
+    return 0
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -25,8 +25,8 @@ from typing import Any
 
 from . import _quality_numbers as numbers
 from . import _quality_tasks
-from ._lib import Detector, InputError, Marker, ParameterError, WatermarkError, __version__, node_key, process_batch
-from ._run_files import Progress, written
+from ._lib import Detector, InputError, Marker, ParameterError, __version__, node_key
+from ._run_files import Progress, exit_code, written
 from ._suspect_model import LocalModel, load, versions, vocabulary_of
 from ._suspect_options import DTYPES
 
@@ -529,15 +529,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     given = vars(_parser().parse_args(arguments))
     model, prompts, out = given.pop("model"), given.pop("prompts"), given.pop("out")
-    try:
-        print(table(measure(model, read_prompts(prompts), out, **given)))
-    except (WatermarkError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: print(table(measure(model, read_prompts(prompts), out, **given))))
 
 
 if __name__ == "__main__":

@@ -37,9 +37,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from . import _suspect_endpoint
-from ._lib import InputError, ParameterError, WatermarkError, __version__
+from ._lib import InputError, ParameterError, __version__
 from ._suspect_candidates import CONTINUES, ByNextToken, ByText
-from ._run_files import Progress, sha256, written
+from ._run_files import Progress, exit_code, sha256, written
 from ._suspect_model import LocalModel, load, load_tokenizer, read_tokenizer, versions, vocabulary_of
 from ._suspect_options import APIS, DTYPES, Options
 from ._suspect_pairs import Request, Scores, line_of_pairs, read_requests
@@ -534,18 +534,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given["model"] is None and not (given["endpoint"] and given["api"] == "llama.cpp"):
         parser.error("--model is missing: a folder of weights, a .gguf file, or the name at --endpoint")
     texts, served, model, out = given.pop("texts"), given.pop("pairs"), given.pop("model"), given.pop("out")
-    try:
-        if served is None:
-            write(texts, model or "", out, **given)
-        else:
-            write_pairs(served, model or "", out, **given)
-    except (WatermarkError, ImportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 2
-    return 0
+    call, inputs = (write, texts) if served is None else (write_pairs, served)
+    return exit_code(lambda: call(inputs, model or "", out, **given))
 
 
 if __name__ == "__main__":
